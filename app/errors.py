@@ -1,0 +1,146 @@
+"""Everything that can go wrong, each with the status and the stable code that its caller sees.
+
+StartError                      one readable line and exit code 2, before anything is served
+ServiceError                    an RFC 9457 problem, by status:
+├── MalformedRequest      400   ── EmptyImage
+├── NotFound              404
+├── MethodNotAllowed      405
+├── TooLarge              413   ── BodyTooLarge, TooManyPixels, TooManyImages
+├── UnsupportedMedia      415   ── UnsupportedImage
+├── InvalidParameter      422   ── UndecodableImage
+├── QueueFull             429   with Retry-After
+├── InternalError         500   only for our own bugs
+├── Unavailable           503   ── Starting, Draining; with Retry-After
+└── DeadlineExceeded      504
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class StartError(Exception):
+    """The service cannot start; the message is one line that names what is wrong and what is allowed."""
+
+
+class ServiceError(Exception):
+    """A request, or one image of it, failed. The message is the `detail` that the caller reads.
+
+    `status` is the HTTP status, `code` is stable and for programs, `title` is the kind in words.
+    """
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+class MalformedRequest(ServiceError):
+    """The request cannot be understood."""
+
+    status, code, title = 400, "malformed_request", "Malformed request"
+
+
+class EmptyImage(MalformedRequest):
+    """There are no bytes where an image belongs."""
+
+    code, title = "empty_image", "Empty image"
+
+
+class NotFound(ServiceError):
+    """No such route."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class MethodNotAllowed(ServiceError):
+    """The route exists, but not for this method."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class TooLarge(ServiceError):
+    """More than the service accepts, in one of three ways."""
+
+    status, code, title = 413, "too_large", "Too large"
+
+
+class BodyTooLarge(TooLarge):
+    """More bytes than `MOBILENET_MAX_BODY_BYTES`."""
+
+    code, title = "body_too_large", "Body too large"
+
+
+class TooManyPixels(TooLarge):
+    """More pixels than `MOBILENET_MAX_PIXELS`, read from the image's header before any decoding."""
+
+    code, title = "too_many_pixels", "Too many pixels"
+
+
+class TooManyImages(TooLarge):
+    """More images in one request than `MOBILENET_MAX_IMAGES`."""
+
+    code, title = "too_many_images", "Too many images"
+
+
+class UnsupportedMedia(ServiceError):
+    """A content type that is none of the forms of `/predict`."""
+
+    status, code, title = 415, "unsupported_media_type", "Unsupported media type"
+
+
+class UnsupportedImage(UnsupportedMedia):
+    """Bytes that are no image format we read."""
+
+    code, title = "unsupported_image", "Unsupported image format"
+
+
+class InvalidParameter(ServiceError):
+    """A parameter or a field that is out of range or of the wrong type."""
+
+    status, code, title = 422, "invalid_parameter", "Invalid parameter"
+
+
+class UndecodableImage(InvalidParameter):
+    """An image of a format we read that is truncated or damaged."""
+
+    code, title = "undecodable_image", "Undecodable image"
+
+
+class QueueFull(ServiceError):
+    """No room in the queue; nothing was done with the request."""
+
+    status, code, title = 429, "queue_full", "Queue full"
+
+
+class InternalError(ServiceError):
+    """A bug of ours; the detail says nothing of it, the log does."""
+
+    status, code, title = 500, "internal_error", "Internal error"
+
+
+class Unavailable(ServiceError):
+    """The service takes no requests now."""
+
+    status, code, title = 503, "unavailable", "Unavailable"
+
+
+class Starting(Unavailable):
+    """The model is loading, or its self-test has not passed."""
+
+    code, title = "starting", "Starting"
+
+
+class Draining(Unavailable):
+    """The service is stopping and finishes only what it accepted."""
+
+    code, title = "draining", "Draining"
+
+
+class DeadlineExceeded(ServiceError):
+    """The deadline passed before the image was run, and it was not run."""
+
+    status, code, title = 504, "deadline_exceeded", "Deadline exceeded"

@@ -1,0 +1,42 @@
+"""The network in Keras, built from the table of layers. Importing this module imports TensorFlow."""
+
+import keras
+
+from app.mobilenet.architecture import IMAGENET_CLASSES, Layer, layers
+from app.mobilenet.variants import BASE_RESOLUTION
+
+
+def build(
+    alpha: float,
+    resolution: int | None,
+    classes: int = IMAGENET_CLASSES,
+    *,
+    input_dtype: str = "uint8",
+    dropout: float = 1e-3,
+) -> keras.Model:
+    """Return MobileNetV1 with random weights: RGB pixels 0 to 255 `[n, r, r, 3]` in, float32 probabilities out.
+
+    The pixels are scaled to -1 … 1 in the network, as the published weights expect. Without a `resolution` the
+    network takes any image; `resolution` is a multiple of 32 otherwise. Layers, names and shapes are those of
+    `keras.applications.MobileNet`, whose padding layers fall away: on even sizes "same" pads the same pixels.
+    """
+    inputs = keras.Input((resolution, resolution, 3), dtype=input_dtype, name="pixels")
+    outputs = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
+    *features, classifier = layers(alpha, resolution or BASE_RESOLUTION, classes)
+    for layer in features:
+        outputs = _convolution(layer)(outputs)
+        outputs = keras.layers.BatchNormalization(name=f"{layer.name}_bn")(outputs)
+        outputs = keras.layers.ReLU(6.0, name=f"{layer.name}_relu")(outputs)
+    outputs = keras.layers.GlobalAveragePooling2D(keepdims=True, name="global_average_pooling")(outputs)
+    outputs = keras.layers.Dropout(dropout, name="dropout")(outputs)
+    outputs = keras.layers.Conv2D(classes, 1, padding="same", name=classifier.name)(outputs)
+    outputs = keras.layers.Reshape((classes,), name="reshape")(outputs)
+    outputs = keras.layers.Softmax(dtype="float32", name="predictions")(outputs)
+    return keras.Model(inputs, outputs, name=f"mobilenet_{alpha:g}_{resolution or 'any'}")
+
+
+def _convolution(layer: Layer) -> keras.Layer:
+    shared = {"strides": layer.stride, "padding": "same", "use_bias": False, "name": layer.name}
+    if layer.kind == "depthwise":
+        return keras.layers.DepthwiseConv2D(layer.kernel, **shared)
+    return keras.layers.Conv2D(layer.out_channels, layer.kernel, **shared)

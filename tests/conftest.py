@@ -1,0 +1,14 @@
+"""What every test shares."""
+
+import os
+
+import pytest
+
+# The tests say which settings they mean; none may leak in from whoever runs them.
+for name in [name for name in os.environ if name.startswith("MOBILENET_")]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"

@@ -1,0 +1,253 @@
+"""The routes, and the one handler that turns every error into a problem. No logic."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import fastapi_offline
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app import model_info, openapi, payload
+from app.classifier import Classified, Classifier, Model
+from app.config import Settings
+from app.errors import (
+    InternalError,
+    InvalidParameter,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+)
+from app.labels import top_k
+from app.mobilenet.variants import Variant
+from app.schemas import (
+    CostRef,
+    Failure,
+    Health,
+    LabelItem,
+    ModelInfo,
+    ModelRef,
+    Prediction,
+    Predictions,
+    PredictResponse,
+    Timing,
+)
+from app.telemetry import Trace, trace
+
+DEFAULT_TOP_K = 5
+CLIENT_CLOSED_REQUEST = 499  # for the log alone: nobody is left to read it
+ASSETS = Path(fastapi_offline.__file__).parent / "static"
+ASSETS_URL = "/docs-assets"
+
+TopK = Annotated[
+    int | None,
+    Query(alias="top_k", description="how many classes to answer: 1 to their number; default 5", examples=[5]),
+]
+Alpha = Annotated[float | None, Query(description="1, 0.75, 0.5 or 0.25; default: the served one", examples=[0.5])]
+Resolution = Annotated[
+    int | None, Query(description="a multiple of 32 from 32 up; default: the served one", examples=[160])
+]
+WithLayers = Annotated[bool, Query(description="add the table of layers")]
+
+T = TypeVar("T")
+
+
+def create_router(settings: Settings, classifier: Callable[[], Classifier], alive: Callable[[], None]) -> APIRouter:
+    """Make the routes.
+
+    `classifier` returns the classifier once it is ready, or raises why it is not; `alive` raises if the process
+    should be restarted.
+    """
+    router = APIRouter()
+
+    @router.post(
+        "/predict",
+        tags=["classification"],
+        response_model=PredictResponse,
+        responses=openapi.responses(*openapi.PREDICT_ERRORS),
+        openapi_extra=openapi.PREDICT_BODY,
+    )
+    async def predict(request: Request, k: TopK = None) -> Response:
+        """Classify one image or several, each with its own result or its own error, in order.
+
+        A request with a single image that fails answers the error itself.
+        """
+        current = classifier()
+        k = _top_k(k, current.model)
+        deadline = time.monotonic() + settings.request_timeout_ms / 1000
+        payloads = await payload.read(request, settings, deadline)
+        outcomes = await _unless_departed(request, current.classify(payloads, deadline))
+        if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
+            raise outcomes[0]
+        body = _answer(current, outcomes, k, trace(request.scope))
+        return Response(body.model_dump_json(), media_type="application/json")
+
+    @router.get("/model-info", tags=["model"], responses=openapi.responses(*openapi.INFO_ERRORS))
+    async def model_info_(alpha: Alpha = None, resolution: Resolution = None, layers: WithLayers = False) -> ModelInfo:
+        """Describe the served model, or any other variant: cost, accuracy, preprocessing, limits."""
+        model = classifier().model
+        variant = _variant(alpha, resolution, model.variant)
+        return model_info.describe(model, variant, settings, layers=layers)
+
+    @router.get("/labels", tags=["model"], responses=openapi.responses(*openapi.STATE_ERRORS))
+    async def labels() -> list[LabelItem]:
+        """List the classes that the served model knows."""
+        return [LabelItem.model_validate(label, from_attributes=True) for label in classifier().model.labels]
+
+    @router.get("/healthz", tags=["probes"], responses=openapi.responses(*openapi.ALIVE_ERRORS))
+    async def healthz() -> Health:
+        """Whether the process is alive; if not, restart it."""
+        alive()
+        return Health(status="alive")
+
+    @router.get("/readyz", tags=["probes"], responses=openapi.responses(*openapi.STATE_ERRORS))
+    async def readyz() -> Health:
+        """Whether the service answers predictions: the model is loaded and its self-test passed."""
+        alive()
+        classifier()
+        return Health(status="ready")
+
+    return router
+
+
+def _top_k(k: int | None, model: Model) -> int:
+    classes = model.engine.classes
+    if k is not None and not 1 <= k <= classes:
+        raise InvalidParameter(f"top_k {k} is not between 1 and {classes}, the number of classes")
+    return k or min(DEFAULT_TOP_K, classes)
+
+
+def _variant(alpha: float | None, resolution: int | None, served: Variant) -> Variant:
+    try:
+        return Variant(served.alpha if alpha is None else alpha, resolution or served.resolution)
+    except ValueError as exc:
+        raise InvalidParameter(str(exc)) from exc
+
+
+async def _unless_departed(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await the work, and cancel it when the client disconnects: nobody would read its result."""
+    task = asyncio.ensure_future(work)
+    departure = asyncio.ensure_future(_departure(request))
+    try:
+        await asyncio.wait((task, departure), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        departure.cancel()
+
+
+async def _departure(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer(
+    classifier: Classifier, outcomes: Sequence[Classified | ServiceError], k: int, current: Trace
+) -> PredictResponse:
+    done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
+    model, cost = classifier.model, classifier.cost
+    for stage in ("decode", "queue", "inference"):
+        current.stages[stage] = round(max((getattr(outcome, f"{stage}_ms") for outcome in done), default=0.0), 3)
+    batch_size = max((outcome.batch_size for outcome in done), default=0)
+    current.facts |= {"images": len(outcomes), "failed": len(outcomes) - len(done), "batch_size": batch_size}
+    return PredictResponse(
+        model=ModelRef(
+            alpha=model.variant.alpha,
+            resolution=model.variant.resolution,
+            weights=model.weights,
+            precision="float32",
+        ),
+        results=[_result(outcome, model, k, current) for outcome in outcomes],
+        cost=CostRef(macs=cost.macs, flops=cost.flops, parameters=cost.parameters),
+        timing=Timing(
+            **{f"{stage}_ms": ms for stage, ms in current.stages.items()}, total_ms=round(current.total_ms, 3)
+        ),
+        batch_size=batch_size,
+        request_id=current.request_id,
+    )
+
+
+def _result(outcome: Classified | ServiceError, model: Model, k: int, current: Trace) -> Predictions | Failure:
+    if isinstance(outcome, ServiceError):
+        return Failure(error=openapi.problem(outcome, current.request_id))
+    return Predictions(
+        predictions=[
+            Prediction(
+                class_id=index,
+                wordnet_id=model.labels[index].wordnet_id,
+                label=model.labels[index].label,
+                probability=probability,
+            )
+            for index, probability in top_k(outcome.probabilities, k)
+        ]
+    )
+
+
+def install_pages(app: FastAPI) -> None:
+    """Serve Swagger UI and ReDoc with their assets, so that both work without the internet."""
+    app.mount(ASSETS_URL, StaticFiles(directory=ASSETS))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        root = request.scope.get("root_path", "")
+        return get_swagger_ui_html(
+            openapi_url=f"{root}{app.openapi_url}",
+            title=app.title,
+            swagger_js_url=f"{root}{ASSETS_URL}/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}{ASSETS_URL}/swagger-ui.css",
+            swagger_favicon_url=f"{root}{ASSETS_URL}/favicon.png",
+        )
+
+    @app.get("/redoc", include_in_schema=False)
+    async def redoc(request: Request) -> HTMLResponse:
+        root = request.scope.get("root_path", "")
+        return get_redoc_html(
+            openapi_url=f"{root}{app.openapi_url}",
+            title=app.title,
+            redoc_js_url=f"{root}{ASSETS_URL}/redoc.standalone.js",
+            redoc_favicon_url=f"{root}{ASSETS_URL}/favicon.png",
+            with_google_fonts=False,
+        )
+
+
+def install_handler(app: FastAPI) -> None:
+    """Answer every error as a problem: ours, the framework's, and bugs."""
+    for kind in (ServiceError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, _handle)
+
+
+async def _handle(request: Request, exc: Exception) -> Response:
+    if isinstance(exc, ClientDisconnect):
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    error = _translate(request, exc)
+    current = trace(request.scope)
+    current.facts["code"] = error.code
+    content = openapi.problem(error, current.request_id).model_dump_json()
+    # The trace's headers too: the answer to a bug is made outside of the middleware that adds them.
+    headers = error.headers | current.headers
+    return Response(content, error.status, headers, media_type=openapi.PROBLEM_TYPE)
+
+
+def _translate(request: Request, exc: Exception) -> ServiceError:
+    if isinstance(exc, ServiceError):
+        return exc
+    if isinstance(exc, RequestValidationError):
+        return payload.invalid(exc.errors()[0])
+    if not isinstance(exc, HTTPException):
+        return InternalError("the request failed for a reason that is ours")
+    if exc.status_code == MethodNotAllowed.status:
+        allowed = (exc.headers or {}).get("Allow", "another method")
+        return MethodNotAllowed(f"{request.method} is not allowed on {request.url.path}; {allowed} is", exc.headers)
+    if exc.status_code == NotFound.status:
+        return NotFound(f"there is nothing at {request.url.path}; /docs lists what there is")
+    return MalformedRequest(str(exc.detail))

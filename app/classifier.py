@@ -1,0 +1,123 @@
+"""Classifies images with one model: decode in a bounded pool, batch, run. The path of an image, and its state."""
+
+import asyncio
+import binascii
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from app import images
+from app.batcher import Batcher, Slot
+from app.config import Settings
+from app.engines.engine import Engine, Pixels, Probabilities
+from app.errors import DeadlineExceeded, InternalError, ServiceError, UndecodableImage
+from app.labels import Labels
+from app.mobilenet.cost import Cost, cost
+from app.mobilenet.variants import Variant
+
+logger = logging.getLogger(__name__)
+
+Payload = bytes | str
+"""An image file as it came: its bytes, or those in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded model and what there is to say of it."""
+
+    engine: Engine
+    variant: Variant
+    labels: Labels
+    weights: str
+    weights_sha256: str
+    published: bool
+
+    @property
+    def cost(self) -> Cost:
+        """What one image costs."""
+        return cost(self.variant, self.engine.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """The probabilities `[classes]` of one image, where its time went, and how many images ran with it."""
+
+    probabilities: Probabilities
+    decode_ms: float
+    queue_ms: float
+    inference_ms: float
+    batch_size: int
+
+
+class Classifier:
+    """Takes image files, gives probabilities: every image has its own result or its own error."""
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.model = model
+        self.cost = model.cost
+        self._max_pixels = settings.max_pixels
+        self._decoders = ThreadPoolExecutor(settings.threads, thread_name_prefix="decoder")
+        self._batcher: Batcher[Pixels, Probabilities] = Batcher(
+            model.engine.predict,
+            max_batch_size=settings.max_batch_size,
+            max_wait_ms=settings.max_wait_ms,
+            max_queue=settings.max_queue,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that runs the model lives."""
+        return self._batcher.alive
+
+    async def classify(self, payloads: Sequence[Payload], deadline: float) -> list[Classified | ServiceError]:
+        """Classify the images of one request, in order; `deadline` is a time of `time.monotonic`.
+
+        Raises `QueueFull` or `Draining` before any work; whatever happens to one image is its own result.
+        """
+        with self._batcher.admit(len(payloads)) as slots:
+            if len(payloads) == 1:
+                return [await self._settle(slots[0], payloads[0], deadline)]
+            pairs = zip(slots, payloads, strict=True)
+            return await asyncio.gather(*(self._settle(slot, data, deadline) for slot, data in pairs))
+
+    async def _settle(
+        self, slot: Slot[Pixels, Probabilities], data: Payload, deadline: float
+    ) -> Classified | ServiceError:
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._classify(slot, data, deadline)
+        except TimeoutError:
+            return DeadlineExceeded("the deadline passed before the image was run")
+        except ServiceError as exc:
+            return exc
+        except Exception:
+            logger.exception("an image failed for a reason that is ours")
+            return InternalError("the image could not be classified")
+
+    async def _classify(self, slot: Slot[Pixels, Probabilities], data: Payload, deadline: float) -> Classified:
+        started = time.monotonic()
+        pixels = await slot.call(self._decoders, self._decode, data)
+        decoded = time.monotonic()
+        answer = await slot.submit(pixels, deadline=deadline)
+        decode_ms = (decoded - started) * 1000
+        return Classified(answer.result, decode_ms, answer.queue_ms, answer.run_ms, answer.batch_size)
+
+    def _decode(self, data: Payload) -> Pixels:
+        content = _from_base64(data) if isinstance(data, str) else data
+        return images.decode(content, resolution=self.model.variant.resolution, max_pixels=self._max_pixels)
+
+    async def drain(self) -> None:
+        """Finish what was admitted, admit no more, end the threads."""
+        await self._batcher.drain()
+        self._decoders.shutdown()
+
+
+def _from_base64(text: str) -> bytes:
+    # Browsers make data URLs of files; what is before the comma says nothing that we would trust.
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return binascii.a2b_base64(encoded, strict_mode=True)
+    except ValueError as exc:
+        raise UndecodableImage("the image is no valid base64") from exc

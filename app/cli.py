@@ -1,0 +1,183 @@
+"""The command line: `mobilenet serve | classify | info | compile`. Its settings are those of the service."""
+
+import signal
+import socket
+import sys
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app import config
+from app.config import MODEL_WEIGHTS, Settings
+from app.errors import ServiceError, StartError
+from app.mobilenet.cost import Cost, cost
+from app.mobilenet.variants import Variant
+
+if TYPE_CHECKING:
+    import uvicorn
+
+# What a command needs beyond this is imported by that command: `info` is arithmetic and answers at once.
+
+BAD_START = 2
+GRACE_S = 5
+
+cli = typer.Typer(
+    help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def main() -> None:
+    """Run the command line; what is wrong with settings and files is one line and exit code 2."""
+    try:
+        cli()
+    except StartError as exc:
+        print(f"mobilenet: {exc}", file=sys.stderr)
+        sys.exit(BAD_START)
+
+
+@cli.command()
+def serve() -> None:
+    """Serve over HTTP until SIGTERM or Ctrl-C; then finish what was accepted."""
+    settings = config.load()
+    listener = _bind(settings.host, settings.port)
+    from app.main import create_app, load_model
+
+    model = load_model(settings)  # before any worker starts, so that what is wrong is said once
+    host, port = listener.getsockname()[:2]
+    print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
+    if settings.workers > 1:
+        _serve_many(settings, listener)
+    else:
+        _serve_one(create_app(settings, lambda _: model), settings, listener)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    # Bound and not yet listening: until the model is loaded a connection is refused rather than left waiting.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise StartError(f"MOBILENET_PORT={port}: cannot listen on {host}:{port}: {exc.strerror}") from exc
+    listener.set_inheritable(True)
+    return listener
+
+
+def _server_config(app: object, settings: Settings) -> "uvicorn.Config":
+    import uvicorn
+
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=ceil(settings.request_timeout_ms / 1000) + GRACE_S,
+    )
+
+
+def _serve_one(app: object, settings: Settings, listener: socket.socket) -> None:
+    import uvicorn
+
+    server = uvicorn.Server(_server_config(app, settings))
+    # The server raises the signal again when it is done: stopping when told to is success.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
+
+
+def _serve_many(settings: Settings, listener: socket.socket) -> None:
+    from uvicorn.config import STARTUP_FAILURE
+    from uvicorn.supervisors import Multiprocess
+
+    supervisor = Multiprocess(_server_config("app.main:app", settings), sockets=[listener])
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        sys.exit(BAD_START)
+
+
+@cli.command()
+def classify(
+    photos: Annotated[list[Path], typer.Argument(help="image files")],
+    top_k: Annotated[int, typer.Option(min=1, help="classes to print for each")] = 5,
+) -> None:
+    """Classify image files in this process, and print the most probable classes of each."""
+    from app import images, labels
+    from app.main import load_model
+
+    settings = config.load()
+    model = load_model(settings)
+    failed = False
+    for photo in photos:
+        try:
+            pixels = images.decode(photo.read_bytes(), resolution=settings.resolution, max_pixels=settings.max_pixels)
+        except (OSError, ServiceError) as exc:
+            failed = True
+            print(f"{photo}: {exc}", file=sys.stderr)
+            continue
+        best = labels.top_k(model.engine.predict([pixels])[0], top_k)
+        print(f"{photo}: " + ", ".join(f"{model.labels[index].label} {share:.1%}" for index, share in best))
+    raise typer.Exit(1 if failed else 0)
+
+
+@cli.command()
+def info(
+    alpha: Annotated[float | None, typer.Option(help="width multiplier; default MOBILENET_ALPHA")] = None,
+    resolution: Annotated[int | None, typer.Option(help="pixels; default MOBILENET_RESOLUTION")] = None,
+    classes: Annotated[int, typer.Option(min=1, help="classes of the classifier")] = 1000,
+    layers: Annotated[bool, typer.Option("--layers", help="add the table of layers")] = False,
+) -> None:
+    """Print what a variant costs: MACs, FLOPs, parameters, activations."""
+    settings = config.load()
+    try:
+        variant = Variant(settings.alpha if alpha is None else alpha, resolution or settings.resolution)
+    except ValueError as exc:
+        raise StartError(str(exc)) from exc
+    total = cost(variant, classes)
+    print(f"MobileNetV1 {variant} (ρ {variant.rho:.3g}), {classes} classes")
+    print(f"  MACs        {total.macs:>13,}  multiply-accumulates for one image")
+    print(f"  FLOPs       {total.flops:>13,}  2 × MACs")
+    print(f"  parameters  {total.parameters:>13,}  of which {total.trainable:,} trainable")
+    print(f"  activations {total.activation_bytes:>13,}  bytes in float32, all layers")
+    if layers:
+        _print_layers(total)
+
+
+def _print_layers(total: Cost) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for heading in ("layer", "kind", "stride", "input", "output", "MACs", "share", "parameters"):
+        table.add_column(heading, justify="left" if heading in ("layer", "kind") else "right")
+    for item in total.layers:
+        layer = item.layer
+        table.add_row(
+            layer.name,
+            layer.kind,
+            str(layer.stride),
+            f"{layer.in_size}² × {layer.in_channels}",
+            f"{layer.out_size}² × {layer.out_channels}",
+            f"{item.macs:,}",
+            f"{item.macs / total.macs:.1%}",
+            f"{item.parameters:,}",
+        )
+    Console().print(table)
+
+
+@cli.command("compile")
+def compile_() -> None:
+    """Compile the configured weights into the cache, so that serving them needs no TensorFlow."""
+    from app.engines.compile import compiled
+    from app.engines.weights import locate
+
+    settings = config.load()
+    weights = locate(settings.weights, settings.variant, MODEL_WEIGHTS)
+    print(compiled(weights, settings.variant, settings.cache))

@@ -1,0 +1,130 @@
+"""Settings from the environment: one frozen object, made once and passed in. Nothing else reads the environment."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import StartError
+from app.mobilenet.variants import Variant
+
+PREFIX = "MOBILENET_"
+MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use: its affinity, or less where a cgroup (v2) has a quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return cpus if quota == "max" else max(1, min(cpus, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return cpus
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """What the service does, from environment variables with the prefix `MOBILENET_`.
+
+    Raises `pydantic.ValidationError`; `load` turns that into one readable line.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    alpha: float = Field(0.25, description="width multiplier α: 1, 0.75, 0.5 or 0.25")
+    resolution: int = Field(128, description="side of the network's input in pixels: a multiple of 32 from 32 up")
+    weights: str = Field(
+        "imagenette",
+        min_length=1,
+        description="`imagenette` (bundled), `imagenet` (a published Keras file in `model_weights/`), or the path of "
+        "a `.h5`, `.keras` or `.weights.h5` file",
+    )
+    labels: Path | None = Field(
+        None,
+        description="labels of own weights: a text file, one class a line, or a JSON list; weights of 1,000 classes "
+        "have the ImageNet labels unless this says otherwise",
+    )
+    cache: Path = Field(
+        MODEL_WEIGHTS / "cache",
+        description="folder of compiled models; must be writable unless the model is in it already",
+    )
+    engine: Literal["litert", "tensorflow"] = Field(
+        "litert",
+        description="`litert` compiles the weights once and serves without TensorFlow; `tensorflow` is the reference",
+    )
+    max_batch_size: PositiveInt = Field(8, description="most images in one run of the model")
+    max_wait_ms: float = Field(
+        0.0, ge=0, le=1000, description="how long the first image of a batch waits for more; 0 runs at once when idle"
+    )
+    max_queue: PositiveInt = Field(
+        256, description="most images admitted at once, decoding and running ones included; beyond it the answer is 429"
+    )
+    request_timeout_ms: PositiveInt = Field(
+        10_000, description="deadline of a request from its first byte; past it the answer is 504"
+    )
+    max_body_bytes: PositiveInt = Field(20 * 2**20, description="most bytes in the body of a request; else 413")
+    max_pixels: PositiveInt = Field(
+        50_000_000, description="most pixels of an image, checked before decoding; else 413"
+    )
+    max_images: PositiveInt = Field(32, description="most images in one request; else 413")
+    threads: PositiveInt = Field(
+        default_factory=available_cpus,
+        description="threads of the model, and of the image decoder; default: the CPUs this process may use",
+    )
+    workers: PositiveInt = Field(1, description="processes that serve, each with its own model, queue and threads")
+    cors_origins: Words = Field((), description="origins that browsers may call from, comma separated; `*` for all")
+    log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` one object a line")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
+    host: str = Field("127.0.0.1", description="address to listen on; `0.0.0.0` for all")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one and logs it")
+
+    @field_validator("log_format", "log_level", "engine", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("alpha")
+    @classmethod
+    def _alpha(cls, alpha: float) -> float:
+        return Variant(alpha, 32).alpha
+
+    @field_validator("resolution")
+    @classmethod
+    def _resolution(cls, resolution: int) -> int:
+        return Variant(1.0, resolution).resolution
+
+    @model_validator(mode="after")
+    def _room(self) -> "Settings":
+        if self.max_images > self.max_queue:
+            raise ValueError(f"{PREFIX}MAX_IMAGES={self.max_images} is over {PREFIX}MAX_QUEUE={self.max_queue}")
+        return self
+
+    @property
+    def variant(self) -> Variant:
+        """The variant to serve."""
+        return Variant(self.alpha, self.resolution)
+
+
+def load() -> Settings:
+    """Read the environment once. Raises `StartError` in one line: variable, value, what is allowed."""
+    try:
+        return Settings()
+    except ValidationError as exc:
+        raise StartError("; ".join(_line(error) for error in exc.errors())) from exc
+
+
+def _line(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message)
+    return f"{PREFIX}{str(error['loc'][0]).upper()}={error['input']}: {message}"

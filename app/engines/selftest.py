@@ -1,0 +1,38 @@
+"""Proves that a loaded model answers sensibly before anybody is told that the service is ready."""
+
+import numpy as np
+
+from app.engines.engine import Engine, Pixels
+
+TOLERANCE = 1e-4
+
+
+class SelfTestFailed(Exception):
+    """The model loads and runs, and its answers are wrong; the message says how."""
+
+
+def self_test(engine: Engine, resolution: int, batch_size: int) -> None:
+    """Run made-up images singly and in a batch of every size up to `batch_size`, which warms the engine up too.
+
+    Raises `SelfTestFailed` unless the answers are probabilities, differ between images, and are the same in company.
+    """
+    images = [_image(seed, resolution) for seed in range(batch_size)]
+    alone = np.concatenate([engine.predict([image]) for image in images])
+    _require(alone.shape == (batch_size, engine.classes), f"answers {alone.shape} for {batch_size} images")
+    _require(bool(np.isfinite(alone).all()), "answers that are not numbers")
+    _require(bool((np.abs(alone.sum(axis=1) - 1) < TOLERANCE).all()), "answers that do not add up to 1")
+    _require(batch_size == 1 or float(np.ptp(alone, axis=0).max()) > 0, "the same answer whatever the image")
+    for size in range(2, batch_size + 1):
+        together = engine.predict(images[:size])
+        _require(float(np.abs(together - alone[:size]).max()) < TOLERANCE, f"other answers in a batch of {size}")
+
+
+def _image(seed: int, resolution: int) -> Pixels:
+    # A coarse random pattern: like a photo and unlike noise, it reaches the last layers.
+    coarse = np.random.default_rng(seed).integers(0, 256, (resolution // 32, resolution // 32, 3), dtype=np.uint8)
+    return coarse.repeat(32, axis=0).repeat(32, axis=1)
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise SelfTestFailed(f"the self-test of the model failed: {otherwise}")

@@ -1,0 +1,32 @@
+"""The reference engine: the same network in TensorFlow. Importing this module imports TensorFlow."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from app.engines.engine import Pixels, Probabilities
+from app.engines.weights import Weights, check
+from app.mobilenet.network import build
+from app.mobilenet.variants import Variant
+
+
+class TensorFlowEngine:
+    """The Keras network as one graph for every batch size."""
+
+    name = "tensorflow"
+
+    def __init__(self, weights: Weights, variant: Variant, threads: int) -> None:
+        """Build the network and load the weights. Raises `StartError` for a wrong weight file."""
+        self.classes = check(weights.path, variant.alpha)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        network = build(variant.alpha, variant.resolution, self.classes)
+        network.load_weights(weights.path)
+        signature = tf.TensorSpec((None, variant.resolution, variant.resolution, 3), tf.uint8)
+        self._call = tf.function(lambda pixels: network(pixels, training=False), input_signature=[signature])
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Return `[n, classes]` probabilities."""
+        probabilities: Probabilities = self._call(tf.constant(np.stack(images))).numpy()
+        return probabilities

@@ -1,0 +1,108 @@
+"""The answer of `/model-info`: what any variant is and costs, and what is served."""
+
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from app import __version__
+from app.classifier import Model
+from app.config import Settings
+from app.mobilenet.architecture import IMAGENET_CLASSES
+from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
+from app.mobilenet.variants import CHECKPOINTS, PAPER, PUBLISHED, Variant
+from app.schemas import (
+    Batching,
+    LayerItem,
+    ModelInfo,
+    Parameters,
+    Preprocessing,
+    PublishedAccuracy,
+    SeparableItem,
+)
+
+PACKAGES = ("ai-edge-litert", "fastapi", "pillow", "tensorflow", "uvicorn")
+
+PREPROCESSING = Preprocessing(
+    orientation="turned upright as EXIF says",
+    transparency="composited on white",
+    crop="central 87.5 % of each side",
+    resize="bilinear with antialiasing, to a square of the resolution, whatever the aspect ratio",
+    scale="pixels 0 to 255 to -1 to 1, in the network",
+)
+
+
+def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool) -> ModelInfo:
+    """Describe a variant with the classes of the served model; `layers` adds the table of layers."""
+    served = variant == model.variant
+    total = cost(variant, model.engine.classes)
+    return ModelInfo(
+        served=served,
+        alpha=variant.alpha,
+        rho=variant.rho,
+        resolution=variant.resolution,
+        classes=model.engine.classes,
+        parameters=Parameters(total=total.parameters, trainable=total.trainable),
+        macs=total.macs,
+        flops=total.flops,
+        flops_in_words="FLOPs are 2 × MACs: one multiplication and one addition for each multiply-accumulate",
+        activation_bytes=total.activation_bytes,
+        accuracy=_accuracy(model, variant),
+        weights=model.weights if served else None,
+        weights_sha256=model.weights_sha256 if served else None,
+        precision="float32" if served else None,
+        engine=model.engine.name if served else None,
+        preprocessing=PREPROCESSING,
+        batching=Batching(
+            max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms, max_queue=settings.max_queue
+        ),
+        versions=_versions(),
+        layers=[_layer(item, total) for item in total.layers] if layers else None,
+        separable=[_separable(item) for item in total.separable] if layers else None,
+    )
+
+
+def _accuracy(model: Model, variant: Variant) -> PublishedAccuracy | None:
+    published = PUBLISHED.get(variant)
+    # Of the served variant we know whose weights it has; of the others only that ImageNet's have these figures.
+    if published is None or model.engine.classes != IMAGENET_CLASSES:
+        return None
+    if variant == model.variant and not model.published:
+        return None
+    return PublishedAccuracy(
+        paper_top1=published.paper_top1,
+        checkpoint_top1=published.checkpoint_top1,
+        checkpoint_top5=published.checkpoint_top5,
+        sources=[PAPER, CHECKPOINTS],
+    )
+
+
+def _layer(item: LayerCost, total: Cost) -> LayerItem:
+    layer = item.layer
+    return LayerItem(
+        name=layer.name,
+        kind=layer.kind,
+        kernel=layer.kernel,
+        stride=layer.stride,
+        input_shape=(layer.in_size, layer.in_size, layer.in_channels),
+        output_shape=(layer.out_size, layer.out_size, layer.out_channels),
+        macs=item.macs,
+        flops=item.flops,
+        parameters=Parameters(total=item.parameters, trainable=item.trainable),
+        activation_bytes=item.activation_bytes,
+        share=item.macs / total.macs,
+    )
+
+
+def _separable(item: SeparableCost) -> SeparableItem:
+    return SeparableItem(name=item.name, macs=item.macs, standard_macs=item.standard_macs, ratio=item.ratio)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"mobilenet-service": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # TensorFlow is not there in the slim container
+            continue
+    return found

@@ -1,0 +1,126 @@
+"""What the OpenAPI document says beyond the types: the forms of a request, and every error with an example."""
+
+from itertools import groupby
+from typing import Any
+
+from app.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    Draining,
+    EmptyImage,
+    InternalError,
+    InvalidParameter,
+    MalformedRequest,
+    QueueFull,
+    ServiceError,
+    Starting,
+    TooManyImages,
+    TooManyPixels,
+    Unavailable,
+    UndecodableImage,
+    UnsupportedImage,
+    UnsupportedMedia,
+)
+from app.schemas import EXAMPLE_PNG, PredictBody, Problem
+
+DESCRIPTION = """
+Image classification with MobileNetV1 at a chosen width multiplier α and resolution. Post an image to `/predict`;
+`/model-info` tells what any variant costs. Every error is an RFC 9457 problem with a stable `code`.
+"""
+
+PROBLEM_TYPE = "application/problem+json"
+
+_BINARY = {"schema": {"type": "string", "format": "binary", "description": "the bytes of one image file"}}
+RAW_TYPES = (
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/gif",
+    "image/bmp",
+    "image/tiff",
+    "application/octet-stream",
+)
+
+PREDICT_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One image as the raw body, or several as multipart files or in JSON.",
+        "content": {
+            **dict.fromkeys(RAW_TYPES, _BINARY),
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            },
+            "application/json": {
+                "schema": PredictBody.model_json_schema(),
+                "examples": {
+                    "one": {"summary": "one image", "value": {"images": [EXAMPLE_PNG]}},
+                    "two": {"summary": "two images", "value": {"images": [EXAMPLE_PNG, EXAMPLE_PNG]}},
+                },
+            },
+        },
+    }
+}
+
+_EXAMPLES: dict[type[ServiceError], str] = {
+    MalformedRequest: "the body is no valid JSON: Invalid JSON: expected value at line 1 column 1",
+    EmptyImage: "the body is empty; send the bytes of an image",
+    BodyTooLarge: "the body has more than 20,971,520 bytes, the most that is accepted",
+    TooManyPixels: "the image has 20000 × 20000 = 400,000,000 pixels, and 50,000,000 is the most",
+    TooManyImages: "the request has 33 images or more, and 32 is the most",
+    UnsupportedMedia: "content type text/plain is none of image/*, application/octet-stream, multipart/form-data and "
+    "application/json",
+    UnsupportedImage: "the bytes are no JPEG, PNG, WEBP, GIF, BMP or TIFF image",
+    InvalidParameter: "top_k 11 is not between 1 and 10, the number of classes",
+    UndecodableImage: "the JPEG image is truncated",
+    QueueFull: "256 of 256 places are taken and 1 more are asked for; they clear in about 0.6 s",
+    InternalError: "the request failed for a reason that is ours",
+    Starting: "the model is loading",
+    Draining: "the service is stopping",
+    Unavailable: "the thread that runs the model died",
+    DeadlineExceeded: "the deadline passed before the image was run",
+}
+
+PREDICT_ERRORS = tuple(_EXAMPLES)
+INFO_ERRORS = (InvalidParameter, InternalError, Starting, Draining)
+STATE_ERRORS = (InternalError, Starting, Draining)
+ALIVE_ERRORS = (InternalError, Unavailable)
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problem(error: ServiceError, request_id: str) -> Problem:
+    """Return the problem that a caller reads for this error."""
+    return Problem(
+        type=f"urn:mobilenet:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+    )
+
+
+def responses(*errors: type[ServiceError]) -> Responses:
+    """Describe these errors for OpenAPI, by status, with an example of each code."""
+    by_status = groupby(sorted(errors, key=_status), key=_status)
+    return {status: _response(list(group)) for status, group in by_status}
+
+
+def _status(error: type[ServiceError]) -> int:
+    return error.status
+
+
+def _response(errors: list[type[ServiceError]]) -> dict[str, Any]:
+    examples = {error.code: {"summary": error.title, "value": _example(error)} for error in errors}
+    return {
+        "description": " or ".join(error.title.lower() for error in errors),
+        "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
+    }
+
+
+def _example(error: type[ServiceError]) -> dict[str, Any]:
+    return problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b").model_dump()

@@ -1,0 +1,123 @@
+"""The three forms of an image request, read with their limits: raw body, multipart field, JSON."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from app.classifier import Payload
+from app.config import Settings
+from app.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    EmptyImage,
+    InvalidParameter,
+    MalformedRequest,
+    ServiceError,
+    TooManyImages,
+    UnsupportedMedia,
+)
+from app.schemas import PredictBody
+
+FIELD = "image"
+MAX_TEXT_FIELDS = 16
+RAW_TYPES = ("", "application/octet-stream")
+
+
+class InMemoryParser(MultiPartParser):
+    """Starlette's parser, with uploads kept in memory: the body is bounded, and the file system may be read-only."""
+
+    spool_max_size = 0  # of `SpooledTemporaryFile`: never roll over to a file
+
+
+async def read(request: Request, settings: Settings, deadline: float) -> list[Payload]:
+    """Read the images of a request: 1 to `max_images` of them, undecoded; `deadline` is of `time.monotonic`.
+
+    Raises `BodyTooLarge` as soon as the limit is passed, `UnsupportedMedia` for another content type,
+    `MalformedRequest`, `InvalidParameter`, `TooManyImages`, or `DeadlineExceeded` for a body that comes too slowly.
+    """
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            payloads = await _read(request, settings)
+    except TimeoutError:
+        raise DeadlineExceeded(f"the body did not arrive within {settings.request_timeout_ms:,} ms") from None
+    if len(payloads) > settings.max_images:
+        raise _too_many(len(payloads), settings)
+    return payloads
+
+
+async def _read(request: Request, settings: Settings) -> list[Payload]:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        return await _multipart(request, settings)
+    if content_type == "application/json":
+        return list(_json(await _body(request, settings)))
+    if content_type in RAW_TYPES or content_type.startswith("image/"):
+        return [await _body(request, settings)]
+    raise UnsupportedMedia(
+        f"content type {content_type} is none of image/*, application/octet-stream, multipart/form-data and "
+        "application/json"
+    )
+
+
+async def _stream(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
+    limit = settings.max_body_bytes
+    announced = request.headers.get("content-length", "0")
+    size = int(announced) if announced.isdecimal() else 0
+    if size <= limit:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                break
+            yield chunk
+    if size > limit:
+        raise BodyTooLarge(f"the body has more than {limit:,} bytes, the most that is accepted")
+
+
+async def _body(request: Request, settings: Settings) -> bytes:
+    body = b"".join([chunk async for chunk in _stream(request, settings)])
+    if not body:
+        raise EmptyImage("the body is empty; send the bytes of an image")
+    return body
+
+
+def _json(body: bytes) -> list[str]:
+    try:
+        return PredictBody.model_validate_json(body).images
+    except ValidationError as exc:
+        raise invalid(exc.errors()[0]) from exc
+
+
+async def _multipart(request: Request, settings: Settings) -> list[Payload]:
+    parser = InMemoryParser(
+        request.headers, _stream(request, settings), max_files=settings.max_images, max_fields=MAX_TEXT_FIELDS
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as exc:
+        if exc.message.startswith("Too many files"):
+            raise _too_many(settings.max_images + 1, settings) from exc
+        raise MalformedRequest(f"the multipart body is malformed: {exc.message}") from exc
+    files = [file for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
+    if not files:
+        sent = ", ".join(form) or "no field"
+        raise MalformedRequest(f"the multipart body needs one or more files in the field {FIELD}; it has {sent}")
+    return [await file.read() for file in files]
+
+
+def _too_many(count: int, settings: Settings) -> TooManyImages:
+    return TooManyImages(f"the request has {count} images or more, and {settings.max_images} is the most")
+
+
+def invalid(error: ErrorDetails) -> ServiceError:
+    """Translate one error of pydantic: 400 for what is no JSON, 422 for a value that is wrong."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "json_invalid":
+        return MalformedRequest(f"the body is no valid JSON: {error['msg']}")
+    return InvalidParameter(f"{where or 'body'}: {error['msg'].removeprefix('Value error, ')}")

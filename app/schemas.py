@@ -1,0 +1,189 @@
+"""The wire contract: what `/predict`, `/model-info` and `/labels` take and give, and the shape of every error."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EXAMPLE_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAQklEQVR42mPUiLJhIAUwMZAISNbAgsbfZ3MDU5HTEQ3sNmBVjSbORFA1"
+    "miztPT28NCDHDp64Y8IVo7jEWfDIUccPAALkERCzdffRAAAAAElFTkSuQmCC"
+)
+
+Base64Image = Annotated[str, Field(description="bytes of an image file in base64", examples=[EXAMPLE_PNG])]
+
+
+class PredictBody(BaseModel):
+    """The JSON form of `POST /predict`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"images": [EXAMPLE_PNG]}]})
+
+    images: list[Base64Image] = Field(min_length=1, description="one or more images")
+
+
+class Prediction(BaseModel):
+    """One class and its probability."""
+
+    class_id: int = Field(ge=0, examples=[0])
+    wordnet_id: str | None = Field(examples=["n01440764"], description="null for classes outside WordNet")
+    label: str = Field(examples=["tench"])
+    probability: float = Field(ge=0, le=1, examples=[0.93], description="softmax output of the network")
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem, the one shape of every error."""
+
+    type: str = Field(examples=["urn:mobilenet:problem:queue_full"])
+    title: str = Field(examples=["Queue full"])
+    status: int = Field(examples=[429])
+    detail: str = Field(description="what was wrong and what is allowed, for people")
+    code: str = Field(examples=["queue_full"], description="stable, for programs")
+    request_id: str = Field(examples=["6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b"])
+
+
+class Predictions(BaseModel):
+    """The result of an image that was classified."""
+
+    predictions: list[Prediction] = Field(description="the `top_k` most probable classes, best first")
+
+
+class Failure(BaseModel):
+    """The result of an image that was not, in a request of several."""
+
+    error: Problem
+
+
+class ModelRef(BaseModel):
+    """Which model answered."""
+
+    alpha: float = Field(examples=[0.5], description="width multiplier α")
+    resolution: int = Field(examples=[160], description="side of the network's input in pixels")
+    weights: str = Field(examples=["imagenette"])
+    precision: Literal["float32"]
+
+
+class CostRef(BaseModel):
+    """What one image costs in this network, exactly."""
+
+    macs: int = Field(examples=[76_524_800], description="multiply-accumulates of the convolutions and the classifier")
+    flops: int = Field(examples=[153_049_600], description="2 × MACs: a multiplication and an addition each")
+    parameters: int = Field(examples=[1_342_536], description="weights, batch normalisation's four a channel included")
+
+
+class Timing(BaseModel):
+    """Where the time went, in milliseconds; for several images, that of the slowest image at each stage."""
+
+    decode_ms: float = Field(ge=0, description="decoding, cropping and resizing, the wait for a decoder included")
+    queue_ms: float = Field(ge=0, description="waiting for the model")
+    inference_ms: float = Field(ge=0, description="running the batch that the image was in")
+    total_ms: float = Field(ge=0, description="from the request's headers to its answer")
+
+
+class PredictResponse(BaseModel):
+    """One result for each image of the request, in order."""
+
+    model: ModelRef
+    results: list[Predictions | Failure]
+    cost: CostRef
+    timing: Timing
+    batch_size: int = Field(ge=0, description="images in the largest batch that an image of this request ran in")
+    request_id: str
+
+
+class LabelItem(BaseModel):
+    """One class the served model knows."""
+
+    class_id: int = Field(ge=0, examples=[0])
+    wordnet_id: str | None = Field(examples=["n01440764"])
+    label: str = Field(examples=["tench"])
+
+
+class Parameters(BaseModel):
+    """How many numbers the network has."""
+
+    total: int = Field(examples=[4_253_864])
+    trainable: int = Field(examples=[4_231_976], description="without the moving means and variances")
+
+
+class PublishedAccuracy(BaseModel):
+    """ImageNet accuracy in per cent that others published for this variant."""
+
+    paper_top1: float | None = Field(description="of the paper; its text has 7 of the 16 variants")
+    checkpoint_top1: float
+    checkpoint_top5: float
+    sources: list[str]
+
+
+class LayerItem(BaseModel):
+    """One layer with weights, its batch normalisation included; sizes are sides in pixels."""
+
+    name: str = Field(examples=["conv_dw_1"])
+    kind: Literal["convolution", "depthwise", "pointwise", "classifier"]
+    kernel: int
+    stride: int
+    input_shape: tuple[int, int, int] = Field(description="height, width, channels")
+    output_shape: tuple[int, int, int] = Field(description="height, width, channels")
+    macs: int
+    flops: int
+    parameters: Parameters
+    activation_bytes: int = Field(description="the layer's output in float32")
+    share: float = Field(description="of the network's MACs, 0 to 1")
+
+
+class SeparableItem(BaseModel):
+    """A depthwise separable convolution against the standard convolution it replaces."""
+
+    name: str = Field(examples=["conv_dw_1+conv_pw_1"])
+    macs: int
+    standard_macs: int
+    ratio: float = Field(description="1/N + 1/K² for N output channels and a K × K kernel")
+
+
+class Preprocessing(BaseModel):
+    """What happens to an image before the network."""
+
+    crop: str
+    resize: str
+    scale: str
+    orientation: str
+    transparency: str
+
+
+class Batching(BaseModel):
+    """How requests are batched, and the limits."""
+
+    max_batch_size: int
+    max_wait_ms: float
+    max_queue: int
+
+
+class ModelInfo(BaseModel):
+    """What a variant is and costs; what only the served model has is null for the others."""
+
+    served: bool = Field(description="whether `/predict` answers with this variant")
+    alpha: float = Field(examples=[0.5], description="width multiplier α")
+    rho: float = Field(examples=[0.714286], description="resolution multiplier ρ: resolution / 224")
+    resolution: int = Field(examples=[160])
+    classes: int = Field(examples=[1000])
+    parameters: Parameters
+    macs: int = Field(description="multiply-accumulates of the convolutions and the classifier for one image")
+    flops: int = Field(description="2 × MACs")
+    flops_in_words: str
+    activation_bytes: int = Field(description="sum of all layers' outputs in float32 for one image")
+    accuracy: PublishedAccuracy | None = Field(
+        description="of the published ImageNet weights of this variant; null for any other, where nothing was measured"
+    )
+    weights: str | None
+    weights_sha256: str | None
+    precision: Literal["float32"] | None
+    engine: str | None
+    preprocessing: Preprocessing
+    batching: Batching
+    versions: dict[str, str]
+    layers: list[LayerItem] | None = Field(None, description="with `layers=true`")
+    separable: list[SeparableItem] | None = Field(None, description="with `layers=true`")
+
+
+class Health(BaseModel):
+    """The state of the process."""
+
+    status: Literal["alive", "ready"]

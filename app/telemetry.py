@@ -1,0 +1,119 @@
+"""What is known of each request: its id, its times, its line in the log; headers on every answer."""
+
+import json
+import logging
+import re
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import Settings
+
+logger = logging.getLogger("app.access")
+
+SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request under way. `stages` are milliseconds by name, `facts` what else its log line says."""
+
+    request_id: str
+    started: float = field(default_factory=time.monotonic)
+    stages: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def total_ms(self) -> float:
+        """Milliseconds since the request's headers were read."""
+        return (time.monotonic() - self.started) * 1000
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`X-Request-ID`, and `Server-Timing` with each stage and the total in milliseconds."""
+        stages = self.stages | {"total": self.total_ms}
+        timing = ", ".join(f"{name};dur={duration:.3f}" for name, duration in stages.items())
+        return {"X-Request-ID": self.request_id, "Server-Timing": timing}
+
+
+def trace(scope: Scope) -> Trace:
+    """Return the trace of the request of this scope."""
+    found: Trace = scope["state"]["trace"]
+    return found
+
+
+class Tracing:
+    """ASGI middleware that makes the trace, puts its headers on the answer and logs it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, traced."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        current = Trace(_request_id(scope))
+        scope.setdefault("state", {})["trace"] = current
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message).update(current.headers)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            _log(scope, current, status)
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _log(scope: Scope, current: Trace, status: int) -> None:
+    if logger.isEnabledFor(logging.INFO):
+        stages = {f"{name}_ms": round(duration, 3) for name, duration in current.stages.items()}
+        facts = {"status": status, "total_ms": round(current.total_ms, 3)} | stages | current.facts
+        # repr: a path may hold line breaks, and a log line is one line.
+        logger.info(
+            "%s %r", scope["method"], scope["path"], extra={"facts": facts | {"request_id": current.request_id}}
+        )
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people: time, level, message, facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        facts = " ".join(f"{name}={value}" for name, value in getattr(record, "facts", {}).items())
+        return f"{super().format(record)} {facts}".rstrip()
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, facts, and the traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "logger": record.name}
+        line |= {"message": record.getMessage()} | getattr(record, "facts", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send the log of the whole process to standard error, in the format and from the level of the settings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter() if settings.log_format == "json" else TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
+    )
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)

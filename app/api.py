@@ -127,7 +127,9 @@ def _top_k(k: int | None, model: Model) -> int:
 
 def _variant(alpha: float | None, resolution: int | None, served: Variant) -> Variant:
     try:
-        return Variant(served.alpha if alpha is None else alpha, resolution or served.resolution)
+        return Variant(
+            served.alpha if alpha is None else alpha, served.resolution if resolution is None else resolution
+        )
     except ValueError as exc:
         raise InvalidParameter(str(exc)) from exc
 

@@ -58,14 +58,13 @@ def serve() -> None:
 
 def _bind(host: str, port: int) -> socket.socket:
     # Bound and not yet listening: until the model is loaded a connection is refused rather than left waiting.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as exc:
         listener.close()
-        raise StartError(f"MOBILENET_PORT={port}: cannot listen on {host}:{port}: {exc.strerror}") from exc
+        raise StartError(f"MOBILENET_HOST={host} MOBILENET_PORT={port}: cannot listen there: {exc.strerror}") from exc
     listener.set_inheritable(True)
     return listener
 
@@ -137,7 +136,9 @@ def info(
     """Print what a variant costs: MACs, FLOPs, parameters, activations."""
     settings = config.load()
     try:
-        variant = Variant(settings.alpha if alpha is None else alpha, resolution or settings.resolution)
+        variant = Variant(
+            settings.alpha if alpha is None else alpha, settings.resolution if resolution is None else resolution
+        )
     except ValueError as exc:
         raise StartError(str(exc)) from exc
     total = cost(variant, classes)
@@ -151,25 +152,14 @@ def info(
 
 
 def _print_layers(total: Cost) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None)
-    for heading in ("layer", "kind", "stride", "input", "output", "MACs", "share", "parameters"):
-        table.add_column(heading, justify="left" if heading in ("layer", "kind") else "right")
+    print(f"\n{'layer':12}{'kind':13}{'input':>12}{'output':>12}{'MACs':>13}{'share':>7}{'parameters':>12}")
     for item in total.layers:
         layer = item.layer
-        table.add_row(
-            layer.name,
-            layer.kind,
-            str(layer.stride),
-            f"{layer.in_size}² × {layer.in_channels}",
-            f"{layer.out_size}² × {layer.out_channels}",
-            f"{item.macs:,}",
-            f"{item.macs / total.macs:.1%}",
-            f"{item.parameters:,}",
+        before, after = f"{layer.in_size}² × {layer.in_channels}", f"{layer.out_size}² × {layer.out_channels}"
+        print(
+            f"{layer.name:12}{layer.kind:13}{before:>12}{after:>12}"
+            f"{item.macs:>13,}{item.macs / total.macs:>7.1%}{item.parameters:>12,}"
         )
-    Console().print(table)
 
 
 @cli.command("compile")

@@ -64,7 +64,11 @@ class Settings(BaseSettings):
     )
     max_batch_size: PositiveInt = Field(8, description="most images in one run of the model")
     max_wait_ms: float = Field(
-        0.0, ge=0, le=1000, description="how long the first image of a batch waits for more; 0 runs at once when idle"
+        0.0,
+        ge=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="how long the first image of a batch waits for more; 0 runs at once when idle",
     )
     max_queue: PositiveInt = Field(
         256, description="most images admitted at once, decoding and running ones included; beyond it the answer is 429"

@@ -84,7 +84,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     DeadlineExceeded: "the deadline passed before the image was run",
 }
 
-PREDICT_ERRORS = tuple(_EXAMPLES)
+PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error is not Unavailable)
 INFO_ERRORS = (InvalidParameter, InternalError, Starting, Draining)
 STATE_ERRORS = (InternalError, Starting, Draining)
 ALIVE_ERRORS = (InternalError, Unavailable)

@@ -95,20 +95,26 @@ def _json(body: bytes) -> list[str]:
 
 
 async def _multipart(request: Request, settings: Settings) -> list[Payload]:
-    parser = InMemoryParser(
-        request.headers, _stream(request, settings), max_files=settings.max_images, max_fields=MAX_TEXT_FIELDS
-    )
+    body = await _body(request, settings)  # whole before it is parsed, so that no upload is left open half-way
+    parser = InMemoryParser(request.headers, _once(body), max_files=settings.max_images, max_fields=MAX_TEXT_FIELDS)
     try:
         form = await parser.parse()
     except MultiPartException as exc:
         if exc.message.startswith("Too many files"):
             raise _too_many(settings.max_images + 1, settings) from exc
         raise MalformedRequest(f"the multipart body is malformed: {exc.message}") from exc
-    files = [file for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
-    if not files:
-        sent = ", ".join(form) or "no field"
-        raise MalformedRequest(f"the multipart body needs one or more files in the field {FIELD}; it has {sent}")
-    return [await file.read() for file in files]
+    try:
+        files = [file for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
+        if not files:
+            sent = ", ".join(form) or "no field"
+            raise MalformedRequest(f"the multipart body needs one or more files in the field {FIELD}; it has {sent}")
+        return [await file.read() for file in files]
+    finally:
+        await form.close()
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
 
 def _too_many(count: int, settings: Settings) -> TooManyImages:

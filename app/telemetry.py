@@ -111,9 +111,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send the log of the whole process to standard error, in the format and from the level of the settings."""
+    """Send the log of the whole process to standard error, unless whoever embeds the application did that already."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter() if settings.log_format == "json" else TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
     )
-    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper())

@@ -10,7 +10,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from app.engines.weights import Weights, check
+from app.engines.weights import Weights, read
 from app.errors import StartError
 from app.mobilenet.variants import Variant
 
@@ -54,8 +54,9 @@ def _any_version(cache: Path, stem: str, weights: Weights) -> Path:
 
 
 def _compile_to(path: Path, weights: Weights, variant: Variant) -> None:
-    print(f"mobilenet: compiling {weights.name} for {variant}, once, about 15 s …", file=sys.stderr, flush=True)
+    read(weights.path, variant.alpha)  # what is wrong is said before anything that takes time
     temporary = _temporary(path.parent)
+    print(f"mobilenet: compiling {weights.name} for {variant}, once, about 15 s …", file=sys.stderr, flush=True)
     try:
         _run_subprocess(weights.path, variant, temporary)
         temporary.replace(path)  # atomic: whoever reads the cache sees a whole model or none
@@ -93,13 +94,13 @@ def convert(source: Path, variant: Variant) -> bytes:
     Imports TensorFlow. Goes through `keras.Model.export`, which folds batch normalisation; a `tf.function` over the
     model leaves its variables in, and runs 4.5 × slower. Raises `StartError` for a wrong weight file.
     """
-    classes = check(source, variant.alpha)
+    arrays = read(source, variant.alpha)
     import tensorflow as tf
 
     from app.mobilenet.network import build
 
-    network = build(variant.alpha, variant.resolution, classes)
-    network.load_weights(source)
+    network = build(variant.alpha, variant.resolution, classes=len(arrays[-1]))
+    network.set_weights(arrays)
     with tempfile.TemporaryDirectory() as folder:
         network.export(folder, verbose=False)
         return bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())

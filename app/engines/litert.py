@@ -19,18 +19,12 @@ class LiteRTEngine:
         """Load the model. Raises `StartError` for a file that is none."""
         try:
             self._interpreter = Interpreter(str(model), num_threads=threads)
-            self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as exc:
             raise StartError(f"{model} is no compiled model; delete it and start again") from exc
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
-        self._batch_size = 1
+        self._batch_size = 0  # nothing is allocated yet
         self.classes = int(self._output["shape"][-1])
-
-    @property
-    def resolution(self) -> int:
-        """Side of the input image in pixels."""
-        return int(self._input["shape"][1])
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
         """Return `[n, classes]` probabilities. Not to be called from two threads at once."""

@@ -1,12 +1,13 @@
 """The reference engine: the same network in TensorFlow. Importing this module imports TensorFlow."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import tensorflow as tf
 
 from app.engines.engine import Pixels, Probabilities
-from app.engines.weights import Weights, check
+from app.engines.weights import Weights, read
 from app.mobilenet.network import build
 from app.mobilenet.variants import Variant
 
@@ -18,11 +19,14 @@ class TensorFlowEngine:
 
     def __init__(self, weights: Weights, variant: Variant, threads: int) -> None:
         """Build the network and load the weights. Raises `StartError` for a wrong weight file."""
-        self.classes = check(weights.path, variant.alpha)
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        arrays = read(weights.path, variant.alpha)
+        self.classes = len(arrays[-1])
+        # TensorFlow takes these before its first operation only; later engines share its threads.
+        with suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
         network = build(variant.alpha, variant.resolution, self.classes)
-        network.load_weights(weights.path)
+        network.set_weights(arrays)
         signature = tf.TensorSpec((None, variant.resolution, variant.resolution, 3), tf.uint8)
         self._call = tf.function(lambda pixels: network(pixels, training=False), input_signature=[signature])
 

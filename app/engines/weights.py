@@ -3,14 +3,18 @@
 import hashlib
 import io
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.errors import StartError
-from app.mobilenet.architecture import BODY, STEM_FILTERS, Layer, layers
+from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS, STRIDE, layers
 from app.mobilenet.variants import ALPHAS, Variant
 
 if TYPE_CHECKING:
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 BUNDLED = "imagenette"
 PUBLISHED = "imagenet"
 SUFFIXES = (".h5", ".keras")  # `.weights.h5` ends in `.h5` too
+NORMALISATION_ARRAYS = 4  # γ, β, moving mean and variance
+Array = NDArray[np.float32]
 Shape = tuple[int, ...]
 
 
@@ -78,69 +84,83 @@ def _read(name: str, path: Path, hint: str) -> Weights:
         raise StartError(f"MOBILENET_WEIGHTS={name}: cannot read {path}: {exc.strerror}; {hint}") from exc
 
 
-def check(path: Path, alpha: float) -> int:
-    """Return the class count of a MobileNetV1 weight file of this α, from the shapes of its kernels.
+def read(path: Path, alpha: float) -> list[Array]:
+    """Return the float32 arrays of a MobileNetV1 of this α, in the order of the network's weights.
 
-    Reads HDF5 in Keras' legacy and current layouts, and `.keras` archives; needs h5py, not TensorFlow.
-    Raises `StartError` that names what is wrong: no weight file, truncated, another network, another α.
+    The last is the bias of the classifier, as long as there are classes. Reads HDF5 in Keras' legacy and current
+    layouts, and `.keras` archives, by their content and not by their name; every array must be there in the shape
+    that the table of layers gives it, so that no layer is ever left as it was initialised. Needs h5py, not
+    TensorFlow. Raises `StartError` that names what is wrong: no weight file, truncated, another network, another α.
     """
     try:
-        found = _kernel_shapes(path)
-    except (OSError, KeyError, zipfile.BadZipFile) as exc:
-        raise StartError(f"{path.name} is no Keras weight file, or it is damaged: {_reason(exc)}") from exc
-    stem = found[0][-1] if found else 0
+        arrays = _arrays(path)
+    except (OSError, zipfile.BadZipFile, zlib.error) as exc:
+        raise StartError(f"{path.name} is no Keras weight file, or it is damaged: {_first_line(exc)}") from exc
+    except (KeyError, TypeError) as exc:
+        raise StartError(f"{path.name} has not the layers of a MobileNetV1: {_first_line(exc)}") from exc
+    _compare(path, [array.shape for array in arrays], alpha)
+    return arrays
+
+
+def _compare(path: Path, found: list[Shape], alpha: float) -> None:
+    stem = found[0][-1] if found and found[0] else 0
     if stem != int(alpha * STEM_FILTERS) and stem / STEM_FILTERS in ALPHAS:
         raise StartError(f"{path.name} has weights of α {stem / STEM_FILTERS:g}, and MOBILENET_ALPHA is {alpha:g}")
-    if len(found) == 2 * len(BODY) + 1:
+    classes = found[-1][0] if found and found[-1] else 0
+    expected = list(_expected(alpha, classes))
+    if found == [shape for name, shape in expected if name != CLASSIFIER]:
         raise StartError(f"{path.name} has no classifier layer; it was saved without its top")
-    classes = found[-1][-1] if found else 0
-    _compare(path, found, list(layers(alpha, resolution=32, classes=classes)))
-    return classes
-
-
-def _compare(path: Path, found: list[Shape], expected: list[Layer]) -> None:
-    for shape, layer in zip_longest(found, expected):
-        wanted = layer.weight_shapes[0] if layer else None
+    for shape, (name, wanted) in zip(found, expected, strict=False):
         if shape != wanted:
-            name = layer.name if layer else "end"
             raise StartError(f"{path.name} is not a MobileNetV1: at {name} it has {shape}, expected {wanted}")
+    if len(found) != len(expected):
+        raise StartError(f"{path.name} is not a MobileNetV1: it has {len(found)} arrays, expected {len(expected)}")
 
 
-def _kernel_shapes(path: Path) -> list[Shape]:
-    """List the shapes of all convolution kernels in the order of the network."""
+def _expected(alpha: float, classes: int) -> Iterator[tuple[str, Shape]]:
+    for layer in layers(alpha, STRIDE, classes):
+        yield from ((layer.name, shape) for shape in layer.weight_shapes)
+        if layer.name != CLASSIFIER:
+            yield from ((f"{layer.name}_bn", (layer.out_channels,)) for _ in range(NORMALISATION_ARRAYS))
+
+
+def _arrays(path: Path) -> list[Array]:
     import h5py
 
+    source: Path | io.BytesIO = path
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
-            source: Path | io.BytesIO = io.BytesIO(archive.read("model.weights.h5"))
-    else:
-        source = path
+            source = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(source, "r") as file:
-        groups = _legacy_layers(file) if "layers" not in file else _layers(file["layers"])
-        return [shape for shape in groups if len(shape) == 4]
+        found = _current_layout(file["layers"]) if "layers" in file else _legacy_layout(file)
+        return [np.asarray(dataset, np.float32) for dataset in found]
 
 
-def _legacy_layers(file: "h5py.File") -> Iterator[Shape]:
-    root = file.get("model_weights", file)
+def _legacy_layout(file: "h5py.File") -> Iterator["h5py.Dataset"]:
+    root = file.get("model_weights", file)  # a whole model keeps its weights one group down
     for layer in root.attrs["layer_names"]:
         group = root[_text(layer)]
         for weight in group.attrs["weight_names"]:
-            yield group[_text(weight)].shape
+            yield group[_text(weight)]
 
 
-def _layers(root: "h5py.Group") -> Iterator[Shape]:
-    # Keras names the groups by class and order: conv2d, conv2d_1, …; ours alternate after the first.
-    yield root["conv2d/vars/0"].shape
-    for number in range(len(BODY)):
-        yield root[f"depthwise_conv2d{f'_{number}' if number else ''}/vars/0"].shape
-        yield root[f"conv2d_{number + 1}/vars/0"].shape
-    if f"conv2d_{len(BODY) + 1}" in root:
-        yield root[f"conv2d_{len(BODY) + 1}/vars/0"].shape
+def _current_layout(root: "h5py.Group") -> Iterator["h5py.Dataset"]:
+    # Groups are named by class and order of appearance: conv2d, conv2d_1, … In a MobileNetV1 a standard convolution,
+    # depthwise and pointwise in turn, and the classifier, with batch normalisation after all but the last.
+    seen: Counter[str] = Counter()
+    for layer in layers(1.0, STRIDE):
+        kind = "depthwise_conv2d" if layer.kind == "depthwise" else "conv2d"
+        for name in (kind,) if layer.name == CLASSIFIER else (kind, "batch_normalization"):
+            group = f"{name}_{seen[name]}" if seen[name] else name
+            seen[name] += 1
+            if layer.name != CLASSIFIER or group in root:
+                variables = root[group]["vars"]
+                yield from (variables[str(index)] for index in range(len(variables)))
 
 
 def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-def _reason(exc: BaseException) -> str:
+def _first_line(exc: BaseException) -> str:
     return str(exc).splitlines()[0]

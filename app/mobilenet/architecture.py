@@ -34,6 +34,7 @@ BODY = (
 STRIDE = 2 * prod(block.stride for block in BODY)
 """How much smaller the last feature map is than the image, a side: 32."""
 
+CLASSIFIER = "conv_preds"
 IMAGENET_CLASSES = 1000
 
 
@@ -77,4 +78,4 @@ def layers(alpha: float, resolution: int, classes: int = IMAGENET_CLASSES) -> It
         yield Layer(f"conv_dw_{number}", "depthwise", 3, stride, size, out_size, channels, channels)
         yield Layer(f"conv_pw_{number}", "pointwise", 1, 1, out_size, out_size, channels, out_channels)
         channels, size = out_channels, out_size
-    yield Layer("conv_preds", "classifier", 1, 1, 1, 1, channels, classes)
+    yield Layer(CLASSIFIER, "classifier", 1, 1, 1, 1, channels, classes)

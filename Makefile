@@ -1,0 +1,41 @@
+# The commands of this project. `make run PORT=9000 ALPHA=0.5`: any setting without its prefix.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SETTINGS := $(foreach setting,$(MAKEOVERRIDES),$(if $(filter PYTHON=% VENV=%,$(setting)),,MOBILENET_$(setting)))
+
+.PHONY: run test lint format lock
+
+run: $(VENV)/installed
+	$(SETTINGS) $(BIN)/mobilenet serve
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/installed-for-tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/installed-for-tests
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# Newest versions within the ranges of pyproject.toml, for every supported Python.
+lock: $(VENV)/installed-for-tests
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade \
+		--no-emit-index-url --no-header --output-file constraints.txt pyproject.toml
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(INSTALL) --editable '.[tensorflow]'
+	touch $@
+
+$(VENV)/installed-for-tests: $(VENV)/installed
+	$(INSTALL) --editable '.[tensorflow,test]'
+	touch $@

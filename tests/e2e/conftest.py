@@ -1,0 +1,128 @@
+"""The real process, started as its user starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.data import SHARED
+from tests.engines.conftest import saved as saved  # noqa: PLC0414
+
+START_S = 60
+Environment = dict[str, str]
+
+
+@dataclass
+class Process:
+    """A running `mobilenet serve`, where it answers and what it printed."""
+
+    popen: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.popen.send_signal(number)
+        return self.popen.wait(30)
+
+    def status(self, field: str) -> int:
+        """Read a number of kB from the process's status, such as `VmHWM`, the most memory it ever had."""
+        text = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(next(line for line in text.splitlines() if line.startswith(f"{field}:")).split()[1])
+
+
+def mobilenet(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("mobilenet")), *arguments]
+
+
+def environment(**settings: object) -> Environment:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MOBILENET_")}
+    return outside | {f"MOBILENET_{name}": str(value) for name, value in settings.items()}
+
+
+def _address(log: Path, popen: subprocess.Popen[bytes]) -> str:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and popen.poll() is None:
+        for word in log.read_text().split():
+            if word.startswith("http://"):
+                return word.rstrip(",")
+        time.sleep(0.05)
+    pytest.fail(f"the service did not start:\n{log.read_text()}")
+
+
+def _wait_until_ready(process: Process) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{process.url}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    pytest.fail(f"the service did not get ready:\n{process.log.read_text()}")
+
+
+Serve = Callable[..., Process]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def serve(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Return a function that starts the service on a free port; what is still running at the end is killed."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(**settings: object) -> Process:
+        log = tmp_path_factory.mktemp("log") / "stderr"
+        with log.open("wb") as stderr:
+            popen = subprocess.Popen(
+                mobilenet("serve"), env=environment(PORT=0, **{"CACHE": cache, **settings}), stderr=stderr
+            )
+        running.append(popen)
+        process = Process(popen, _address(log, popen), log)
+        _wait_until_ready(process)
+        return process
+
+    yield start
+    for popen in running:
+        popen.kill()
+        popen.wait()
+
+
+@pytest.fixture(scope="session")
+def own(saved: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """Settings that serve weights made here, with labels of their own."""
+    from tests.engines.conftest import CLASSES, VARIANT
+
+    labels = tmp_path_factory.mktemp("labels") / "labels.txt"
+    labels.write_text("\n".join(f"class {index}" for index in range(CLASSES)))
+    return {
+        "WEIGHTS": saved.folder / "network.weights.h5",  # type: ignore[attr-defined]
+        "LABELS": labels,
+        "ALPHA": VARIANT.alpha,
+        "RESOLUTION": VARIANT.resolution,
+    }
+
+
+@pytest.fixture(scope="session")
+def server(serve: Serve, own: dict[str, object]) -> Process:
+    return serve(**own)
+
+
+@pytest.fixture(scope="session", params=[("mobilenet_5_0_160_tf.h5", 0.5, 160), ("mobilenet_2_5_128_tf.h5", 0.25, 128)])
+def imagenet(request: pytest.FixtureRequest, serve: Serve) -> Iterator[Process]:
+    """The service with real ImageNet weights."""
+    name, alpha, resolution = request.param
+    process = serve(WEIGHTS=SHARED / "imagenet" / name, ALPHA=alpha, RESOLUTION=resolution)
+    yield process
+    assert process.stop() == 0

@@ -1,0 +1,117 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engines import compile as compile_module
+from app.engines.compile import compiled
+from app.engines.litert import LiteRTEngine
+from app.engines.weights import Weights, locate
+from app.errors import StartError
+from app.mobilenet.variants import Variant
+from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved
+
+pytestmark = pytest.mark.tensorflow
+
+
+def test_the_compiled_model_has_no_variables_and_no_batch_normalisation_left(model_path: Path) -> None:
+    details = LiteRTEngine(model_path, 1)._interpreter._get_ops_details()
+    names = [operation["op_name"] for operation in details]
+    assert not {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"} & set(names)
+    # 27 convolutions and the classifier; what is folded in has no operation of its own.
+    assert names.count("CONV_2D") + names.count("DEPTHWISE_CONV_2D") == 28
+    assert not {"PAD", "RELU6", "RSQRT", "SUB"} & set(names)
+
+
+def test_the_compiled_model_takes_bytes_and_gives_probabilities(model_path: Path) -> None:
+    interpreter = LiteRTEngine(model_path, 1)._interpreter
+    assert interpreter.get_input_details()[0]["dtype"] == np.uint8
+    assert interpreter.get_output_details()[0]["dtype"] == np.float32
+    assert list(interpreter.get_output_details()[0]["shape"]) == [1, CLASSES]
+
+
+def test_a_compiled_model_is_reused_and_not_compiled_again(
+    weights: Weights, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    assert compiled(weights, VARIANT, model_path.parent) == model_path
+    assert [path.name for path in model_path.parent.iterdir()] == [model_path.name], "a temporary file is left"
+
+
+def test_the_key_has_the_weights_the_variant_the_precision_and_the_versions(
+    saved: Saved, weights: Weights, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert model_path.name.startswith(f"{weights.sha256[:16]}-0.25-64-float32-")
+    (model_path.parent / "untouched").touch()
+    asked: list[str] = []
+    monkeypatch.setattr(compile_module, "_compile_to", lambda path, *_: asked.append(path.name))
+    other = locate(str(saved.folder / "network.keras"), VARIANT, saved.folder)
+    compiled(other, VARIANT, model_path.parent)
+    compiled(weights, Variant(0.25, 96), model_path.parent)
+    monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: "9.9.9")
+    compiled(weights, VARIANT, model_path.parent)
+    monkeypatch.setattr(compile_module, "REVISION", 999)
+    compiled(weights, VARIANT, model_path.parent)
+    assert len(set(asked)) == 4
+    (model_path.parent / "untouched").unlink()
+
+
+def test_without_tensorflow_a_model_that_was_compiled_elsewhere_is_served(
+    weights: Weights, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: None)
+    assert compiled(weights, VARIANT, model_path.parent) == model_path
+    with pytest.raises(StartError, match=r"is not compiled in .* and TensorFlow is not installed"):
+        compiled(weights, VARIANT, tmp_path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_weights_compiles_to_the_answers_of_keras(saved: Saved, form: str, tmp_path: Path) -> None:
+    from tests.networks import images
+
+    model = tmp_path / "model.tflite"
+    model.write_bytes(compile_module.convert(saved.folder / form, VARIANT))
+    pixels = images(6, VARIANT.resolution, seed=3)
+    expected = saved.network.predict_on_batch(pixels)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    np.testing.assert_allclose(LiteRTEngine(model, 2).predict(list(pixels)), expected, atol=1e-4)
+
+
+def test_what_is_wrong_with_the_weights_is_said_before_anything_is_compiled(
+    weights: Weights, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StartError, match=r"has weights of α 0\.25"):
+        compiled(weights, Variant(0.5, 64), tmp_path)
+    assert capfd.readouterr().err == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_subprocess_that_fails_ends_in_its_last_line_and_leaves_no_file(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(StartError, match="exit code 1"):
+        compiled(weights, VARIANT, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_named(weights: Weights, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartError, match=r"MOBILENET_CACHE=.*file/cache: cannot write there: Not a directory"):
+        compiled(weights, VARIANT, tmp_path / "file" / "cache")
+
+
+def test_compiling_and_serving_keep_tensorflow_out_of_the_process(weights: Weights, model_path: Path) -> None:
+    labels = model_path.parent.parent / "labels.txt"
+    labels.write_text("\n".join(f"class {index}" for index in range(CLASSES)))
+    settings = {"weights": str(weights.path), "cache": str(model_path.parent), "labels": str(labels), "resolution": 64}
+    code = f"""
+import sys
+from app.config import Settings
+from app.main import load_model
+load_model(Settings(**{settings!r}))
+assert "tensorflow" not in sys.modules and "keras" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

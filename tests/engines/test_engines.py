@@ -1,0 +1,71 @@
+"""The two engines give the same answers, whatever an image was batched with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engines.engine import Engine
+from app.engines.litert import LiteRTEngine
+from app.engines.weights import Weights
+from app.errors import StartError
+from tests.engines.conftest import CLASSES, VARIANT
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(params=["litert", "tensorflow"])
+def engine(request: pytest.FixtureRequest, weights: Weights, model_path: Path) -> Engine:
+    if request.param == "litert":
+        return LiteRTEngine(model_path, 2)
+    from app.engines.tensorflow import TensorFlowEngine
+
+    return TensorFlowEngine(weights, VARIANT, 2)
+
+
+def test_the_engines_agree_within_1e_4(weights: Weights, model_path: Path) -> None:
+    from app.engines.tensorflow import TensorFlowEngine
+    from tests.networks import images
+
+    pixels = list(images(16, VARIANT.resolution, seed=5))
+    reference = TensorFlowEngine(weights, VARIANT, 2).predict(pixels)
+    assert np.ptp(reference, axis=0).max() > 0.1
+    np.testing.assert_allclose(LiteRTEngine(model_path, 2).predict(pixels), reference, atol=1e-4)
+
+
+def test_an_answer_does_not_depend_on_the_batch(engine: Engine) -> None:
+    from tests.networks import images
+
+    pixels = list(images(9, VARIANT.resolution, seed=7))
+    alone = np.concatenate([engine.predict([image]) for image in pixels])
+    for sizes in [(9,), (4, 5), (1, 8), (2, 3, 4)]:
+        rest, rows = list(pixels), []
+        for size in sizes:
+            rows.append(engine.predict(rest[:size]))
+            rest = rest[size:]
+        np.testing.assert_allclose(np.concatenate(rows), alone, atol=1e-5)
+
+
+def test_answers_are_probabilities_of_all_classes(engine: Engine) -> None:
+    from tests.networks import images
+
+    answer = engine.predict(list(images(3, VARIANT.resolution)))
+    assert (answer.shape, str(answer.dtype), engine.classes) == ((3, CLASSES), "float32", CLASSES)
+    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
+
+
+def test_answers_are_kept_when_the_next_batch_runs(engine: Engine) -> None:
+    from tests.networks import images
+
+    first, second = images(2, VARIANT.resolution, seed=9)
+    answer = engine.predict([first])
+    before = answer.copy()
+    engine.predict([second])
+    np.testing.assert_array_equal(answer, before)
+
+
+def test_a_file_that_is_no_compiled_model_says_so(tmp_path: Path) -> None:
+    for content in (b"", b"nonsense" * 100):
+        (tmp_path / "model.tflite").write_bytes(content)
+        with pytest.raises(StartError, match="is no compiled model"):
+            LiteRTEngine(tmp_path / "model.tflite", 1)

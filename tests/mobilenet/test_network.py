@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from app.mobilenet.architecture import layers
+from app.mobilenet.cost import cost
+from app.mobilenet.variants import ALPHAS, Variant
+
+keras = pytest.importorskip("keras", reason="TensorFlow is not installed")
+pytestmark = pytest.mark.tensorflow
+
+from app.mobilenet.network import build  # noqa: E402
+from tests.networks import images, lively  # noqa: E402
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_the_network_has_the_parameters_that_the_account_counts(alpha: float) -> None:
+    network = build(alpha, 128, 1000)
+    total = cost(Variant(alpha, 128))
+    assert network.count_params() == total.parameters
+    assert sum(weight.size for weight in map(np.asarray, network.trainable_weights)) == total.trainable
+
+
+def test_the_feature_maps_have_the_sizes_of_the_table() -> None:
+    network = build(0.25, 96, 5)
+    for layer in list(layers(0.25, 96, 5))[:-1]:
+        shape = network.get_layer(f"{layer.name}_relu").output.shape
+        assert shape == (None, layer.out_size, layer.out_size, layer.out_channels)
+
+
+@pytest.mark.parametrize("resolution", [128, 160, 224])
+def test_it_answers_as_the_network_of_keras_applications_with_the_same_weights(resolution: int) -> None:
+    theirs = keras.applications.MobileNet((resolution, resolution, 3), alpha=0.25, weights=None, classes=11)
+    ours = lively(0.25, resolution, 11)
+    named = {layer.name: layer for layer in theirs.layers if layer.weights}
+    assert [layer.name for layer in ours.layers if layer.weights] == list(named)
+    for layer in ours.layers:
+        if layer.weights:
+            named[layer.name].set_weights(layer.get_weights())
+    pixels = images(4, resolution, seed=1)
+    expected = theirs.predict_on_batch(pixels.astype(np.float32) / 127.5 - 1)
+    assert np.ptp(expected, axis=0).max() > 0.1, "the images must not look alike to the network"
+    np.testing.assert_allclose(ours.predict_on_batch(pixels), expected, atol=1e-5)
+
+
+def test_without_a_resolution_one_network_takes_images_of_any_size() -> None:
+    network = build(0.25, None, 4, input_dtype="float32")
+    for resolution in (96, 128):
+        pixels = np.zeros((1, resolution, resolution, 3), np.float32)
+        assert network.predict_on_batch(pixels).shape == (1, 4)

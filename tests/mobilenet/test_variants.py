@@ -1,0 +1,35 @@
+import pytest
+
+from app.mobilenet.variants import ALPHAS, PUBLISHED, RESOLUTIONS, Variant
+
+
+def test_the_sixteen_published_variants_are_listed_with_the_papers_accuracy() -> None:
+    assert set(PUBLISHED) == {Variant(alpha, resolution) for alpha in ALPHAS for resolution in RESOLUTIONS}
+    assert [PUBLISHED[Variant(alpha, 224)].paper_top1 for alpha in ALPHAS] == [70.6, 68.4, 63.7, 50.6]
+    assert [PUBLISHED[Variant(1.0, resolution)].paper_top1 for resolution in RESOLUTIONS] == [70.6, 69.1, 67.2, 64.4]
+
+
+def test_published_accuracy_grows_with_width_and_with_resolution() -> None:
+    for alphas, resolutions in [(ALPHAS, (128,)), (ALPHAS, (224,)), ((0.25,), RESOLUTIONS), ((1.0,), RESOLUTIONS)]:
+        scores = [PUBLISHED[Variant(a, r)].checkpoint_top1 for a in alphas for r in resolutions]
+        assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("resolution", [32, 96, 128, 1024])
+def test_any_multiple_of_32_is_a_resolution(resolution: int) -> None:
+    assert Variant(0.5, resolution).rho == resolution / 224
+
+
+@pytest.mark.parametrize(
+    ("alpha", "resolution", "allowed"),
+    [
+        (0.3, 224, "alpha 0.3 is not one of 1, 0.75, 0.5, 0.25"),
+        (float("nan"), 224, "alpha nan is not one of"),
+        (1.0, 100, "resolution 100 is not a multiple of 32"),
+        (1.0, 0, "resolution 0 is not a multiple of 32 from 32 up"),
+        (1.0, -32, "resolution -32 is not a multiple of 32 from 32 up"),
+    ],
+)
+def test_anything_else_is_refused_with_what_is_allowed(alpha: float, resolution: int, allowed: str) -> None:
+    with pytest.raises(ValueError, match=allowed):
+        Variant(alpha, resolution)

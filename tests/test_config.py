@@ -1,0 +1,69 @@
+import pytest
+
+from app.config import Settings, load
+from app.errors import StartError
+
+
+def test_the_defaults_are_valid_and_frozen() -> None:
+    settings = load()
+    assert settings.port == 8000
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 9000  # type: ignore[misc]
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_ALPHA", "0.75")
+    monkeypatch.setenv("MOBILENET_RESOLUTION", "192")
+    monkeypatch.setenv("MOBILENET_CORS_ORIGINS", "https://a.example, https://b.example")
+    monkeypatch.setenv("MOBILENET_LOG_LEVEL", "WARNING")
+    monkeypatch.setenv("MOBILENET_LABELS", "")
+    settings = load()
+    assert (settings.variant.alpha, settings.variant.resolution) == (0.75, 192)
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert (settings.log_level, settings.labels) == ("warning", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("ALPHA", "0.3", "is not one of 1, 0.75, 0.5, 0.25"),
+        ("ALPHA", "wide", "valid number"),
+        ("RESOLUTION", "100", "is not a multiple of 32 from 32 up"),
+        ("ENGINE", "onnx", "'litert' or 'tensorflow'"),
+        ("MAX_BATCH_SIZE", "0", "greater than 0"),
+        ("MAX_WAIT_MS", "-1", "greater than or equal to 0"),
+        ("MAX_WAIT_MS", "nan", "finite number"),
+        ("PORT", "70000", "less than or equal to 65535"),
+        ("LOG_FORMAT", "xml", "'text' or 'json'"),
+        ("THREADS", "two", "valid integer"),
+    ],
+)
+def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_allowed(
+    name: str, value: str, allowed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"MOBILENET_{name}", value)
+    with pytest.raises(StartError) as caught:
+        load()
+    message = str(caught.value)
+    assert message.startswith(f"MOBILENET_{name}={value}: ")
+    assert allowed in message
+    assert "\n" not in message
+
+
+def test_several_bad_values_are_all_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_ALPHA", "2")
+    monkeypatch.setenv("MOBILENET_PORT", "-1")
+    with pytest.raises(StartError, match=r"MOBILENET_ALPHA=2: .*; MOBILENET_PORT=-1: .*") as caught:
+        load()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_request_may_not_have_more_images_than_the_queue_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_MAX_IMAGES", "64")
+    monkeypatch.setenv("MOBILENET_MAX_QUEUE", "32")
+    with pytest.raises(StartError, match="MOBILENET_MAX_IMAGES=64 is over MOBILENET_MAX_QUEUE=32"):
+        load()
+
+
+def test_every_setting_says_what_it_does() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,90 @@
+"""The OpenAPI document is valid, complete, and true: its examples are sent and answered."""
+
+import base64
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from openapi_spec_validator import validate
+
+from app import errors
+from app.config import Settings
+from app.errors import MethodNotAllowed, NotFound, ServiceError, TooLarge, Unavailable
+from app.main import create_app
+from app.schemas import EXAMPLE_PNG, PredictResponse, Problem
+from tests.fakes import colour_model
+
+# Of `/predict`: these are answered elsewhere, or only by their leaves.
+NOT_OF_PREDICT = {MethodNotAllowed, NotFound, TooLarge}
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return create_app(Settings(), lambda _: colour_model()).openapi()
+
+
+def leaves() -> set[type[ServiceError]]:
+    return {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)} - {
+        ServiceError
+    }
+
+
+def examples(operation: Any) -> dict[str, dict[str, Any]]:
+    """Return the example problems of an operation by code."""
+    found = {}
+    for status, response in operation["responses"].items():
+        content = response.get("content", {}).get("application/problem+json", {})
+        for code, example in content.get("examples", {}).items():
+            assert example["value"]["status"] == int(status)
+            found[code] = example["value"]
+    return found
+
+
+def test_the_document_is_valid(document: Any) -> None:
+    validate(document)
+
+
+def test_every_route_is_in_it_with_its_errors(document: Any) -> None:
+    assert set(document["paths"]) == {"/predict", "/model-info", "/labels", "/healthz", "/readyz"}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert {"500", "503"} <= set(operation["responses"]), path
+            assert operation["summary"]
+            assert operation["description"]
+
+
+def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(document: Any) -> None:
+    found = examples(document["paths"]["/predict"]["post"])
+    assert set(found) == {kind.code for kind in leaves() - NOT_OF_PREDICT - {Unavailable}}
+    for code, example in found.items():
+        assert Problem.model_validate(example).code == code
+
+
+def test_codes_are_unique_and_titles_are_words() -> None:
+    kinds = leaves()
+    assert len({kind.code for kind in kinds}) == len({kind.title for kind in kinds}) == len(kinds)
+
+
+def test_the_only_422_is_a_problem(document: Any) -> None:
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert set(operation["responses"].get("422", {}).get("content", {})) <= {"application/problem+json"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_every_form_of_predict_is_in_it_and_its_json_examples_are_answered(document: Any) -> None:
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert {"image/jpeg", "image/png", "application/octet-stream", "multipart/form-data", "application/json"} <= set(
+        content
+    )
+    with TestClient(create_app(Settings(), lambda _: colour_model())) as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        for example in content["application/json"]["examples"].values():
+            answer = client.post("/predict", json=example["value"])
+            assert answer.status_code == 200
+            assert len(PredictResponse.model_validate(answer.json()).results) == len(example["value"]["images"])
+
+
+def test_the_example_image_is_a_png() -> None:
+    assert base64.b64decode(EXAMPLE_PNG, validate=True).startswith(b"\x89PNG")

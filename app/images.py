@@ -1,0 +1,158 @@
+"""Bytes of an image -> uint8 pixels `[r, r, 3]`: the only place that decodes; safe in many threads at once."""
+
+import ctypes
+import logging
+import math
+import warnings
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, WebPImagePlugin, _imaging  # noqa: F401 (registers)
+from PIL.Image import Transpose as Turn
+
+from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+_CENTRAL: Final = 0.875  # of the shorter side, as the published weights were evaluated
+_MARGIN: Final = 2  # a JPEG is scaled while it is decoded to no less than twice the pixels needed: 1x costs top-1
+_MAX_SCANS: Final = 100  # of a progressive JPEG; encoders write about ten, and 42 bytes a scan can cost 15 ms
+_MAX_LAYERS: Final = 8  # times that a file may paint its own area; separate TIFF planes need up to 6
+_LOOKS: Final = ((0, b"%PDF", "PDF"), (0, b"<", "SVG, HTML or XML"), (4, b"ftypavif", "AVIF"), (4, b"ftyp", "HEIC"))
+_TURNS: Final = {
+    2: Turn.FLIP_LEFT_RIGHT,
+    3: Turn.ROTATE_180,
+    4: Turn.FLIP_TOP_BOTTOM,
+    5: Turn.TRANSPOSE,
+    6: Turn.ROTATE_270,
+    7: Turn.TRANSVERSE,
+    8: Turn.ROTATE_90,
+}
+
+Image.preinit()  # BMP, GIF, JPEG and PNG; with the two imported above a request has nothing left to load
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would answer before `max_pixels` does
+warnings.filterwarnings("ignore", module=r"PIL\.")  # here and not in a call: `catch_warnings` is not thread-safe
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what is wrong with callers' files
+# libtiff prints it, to the standard error of the process; the one that Pillow brings is told not to.
+if silence_libtiff := getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None):
+    silence_libtiff(None)
+
+
+def decode(data: bytes | memoryview, *, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
+    """Return the central square of an image as RGB `[resolution, resolution, 3]`, upright, C-contiguous.
+
+    The square is 87.5 % of the shorter side, scaled by Pillow's antialiasing BILINEAR; transparency lies on white; of
+    several frames or pages the first counts. Raises `EmptyImage`, `UnsupportedImage` (none of `FORMATS`, or
+    floating-point), `TooManyPixels` (by the header, before memory is taken) or `UndecodableImage`.
+    """
+    if not data:
+        raise EmptyImage("the image is empty: it has 0 bytes")
+    raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
+    kind = _kind(raw[:16])
+    try:
+        return _pixels(_opened(raw, kind, max_pixels), resolution)
+    except ServiceError:
+        raise
+    except Exception as exc:  # OSError, SyntaxError, struct.error, MemoryError and many more
+        raise UndecodableImage(f"the {kind} image is truncated, damaged or of an unusual kind") from exc
+
+
+def _kind(head: bytes) -> str:
+    for kind in FORMATS:
+        if (accept := Image.OPEN[kind][1]) and accept(head):
+            return kind
+    looks = next((f"; it looks like {name}" for at, magic, name in _LOOKS if head.startswith(magic, at)), "")
+    raise UnsupportedImage(f"the bytes are no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image{looks}")
+
+
+def _opened(raw: bytes, kind: str, max_pixels: int) -> Image.Image:
+    if kind == "WEBP":
+        _check_pixels(*_webp_size(raw), max_pixels)
+    image = Image.open(BytesIO(raw), formats=(kind,))
+    _check_pixels(*image.size, max_pixels)
+    _check_work(image, raw, max_pixels)
+    return image
+
+
+def _webp_size(raw: bytes) -> tuple[int, int]:
+    """Width and height by RFC 9649: Pillow takes memory for the whole canvas as soon as it opens a WebP."""
+    if raw[12:16] == b"VP8X":
+        return 1 + int.from_bytes(raw[24:27], "little"), 1 + int.from_bytes(raw[27:30], "little")
+    if raw[12:16] == b"VP8L":
+        bits = int.from_bytes(raw[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(raw[26:28], "little") & 0x3FFF, int.from_bytes(raw[28:30], "little") & 0x3FFF
+
+
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooManyPixels(f"the image has {width:,} × {height:,} pixels, and {max_pixels:,} in all is the most")
+
+
+def _check_work(image: ImageFile.ImageFile, raw: bytes, max_pixels: int) -> None:
+    """Refuse what costs far more than its size says: vast TIFF tiles, strips on one another, endless JPEG scans."""
+    width, height = (_tiff_tag(image, tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+    _check_pixels(int(width), int(height), max_pixels)
+    boxes = (tile.extents or (0, 0, 0, 0) for tile in image.tile)
+    painted = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+    scans = raw.count(b"\xff\xda") if "progressive" in image.info else 1
+    if painted > _MAX_LAYERS * math.prod(image.size) or scans > _MAX_SCANS:
+        raise UndecodableImage("the image is built to take far more work than its size says")
+
+
+def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
+    return image.tag_v2.get(tag, default) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
+
+
+def _pixels(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
+    box = _central_square(image, resolution)
+    image.load()
+    small = _averageable(image).resize((resolution, resolution), Image.Resampling.BILINEAR, box)
+    turn = _turn(image)  # a central square may be turned after the scaling as well as before, and cheaper
+    return np.asarray(_converted(small if turn is None else small.transpose(turn), "RGB"))
+
+
+def _central_square(image: Image.Image, resolution: int) -> tuple[float, float, float, float]:
+    """Let a large JPEG scale itself in its DCT, and return the box of the square in the pixels it will have."""
+    needed = math.ceil(_MARGIN * resolution / _CENTRAL)
+    draft = image.draft(None, (needed, needed))
+    width, height = draft[1][2:] if draft else image.size
+    side = _CENTRAL * min(width, height)
+    return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
+
+
+def _averageable(image: Image.Image) -> Image.Image:
+    """Convert to L or RGB, whose pixels may be averaged: palette indices and inks may not."""
+    if image.mode == "F":
+        raise UnsupportedImage("floating-point pixels have no fixed range; save the image with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        image = _high_byte(image)
+    if image.has_transparency_data:  # on white before the scaling: cheaper than scaling alpha too, and rounded once
+        image = _converted(_converted(image, "LA") if image.mode == "La" else image, "RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        return white
+    return image if image.mode == "L" else _converted(image, "RGB")
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # to the same mode `convert` would copy
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey (12-bit too; 32-bit integers hold 16) to L or LA, which Pillow's `convert` would clip."""
+    values = np.asarray(image)
+    depth = min(_tiff_tag(image, TiffImagePlugin.BITSPERSAMPLE, (16,))[0], 16)
+    grey = Image.fromarray((np.clip(values, 0, 0xFFFF) >> (depth - 8)).astype(np.uint8))
+    if (key := image.info.get("transparency")) is not None:
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _turn(image: Image.Image) -> Turn | None:
+    try:  # TIFF has none left here: Pillow turned it while loading
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF is no reason to refuse good pixels
+        return None

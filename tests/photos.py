@@ -1,0 +1,119 @@
+"""Test photos: four colours that tell the corners and the channels apart, and files that no library would write."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+CORNERS = np.array([[(220, 40, 40), (40, 180, 60)], [(50, 60, 210), (230, 220, 70)]])  # red, green; blue, yellow
+
+BEST: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+
+
+def photo(width: int = 120, height: int = 90, mode: str = "RGB") -> Image.Image:
+    """Return red, green, blue and yellow quarters under a gradient, as no turn of it and no swap of channels is."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = CORNERS[rows * 2 // height, columns * 2 // width] - (rows + columns)[..., None] * 30 // (width + height)
+    return Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+
+
+def ramp(width: int = 120, height: int = 90) -> NDArray[np.uint8]:
+    """Return `[height, width]` values from 0 to 255, left to right."""
+    return np.broadcast_to(np.linspace(0, 255, width).astype(np.uint8), (height, width)).copy()
+
+
+def orientation(value: int) -> Image.Exif:
+    """Return EXIF data with nothing but an orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    """Return the file that Pillow writes; nearly lossless, where the format allows."""
+    buffer = io.BytesIO()
+    image.save(buffer, form, **BEST.get(form, {}) | options)
+    return buffer.getvalue()
+
+
+def png(width: int, height: int, *, depth: int = 8, colour: int = 2, rows: bytes = b"", key: bytes = b"") -> bytes:
+    """Return a PNG of raw rows, each behind its filter byte; `key` is its tRNS chunk."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = [(b"IHDR", header), *([(b"tRNS", key)] if key else []), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def tiff(data: bytes, *, order: str = "<", **tags: int | Iterable[int]) -> bytes:
+    """Return a TIFF of LONG tags, named `t256=…`, whose one strip (273) or tile (324) is `data`; -1 is its offset."""
+    values = {int(name[1:]): [value] if isinstance(value, int) else list(value) for name, value in tags.items()}
+    start = 8 + 2 + 12 * len(values) + 4
+    outside = start + sum(4 * len(value) for value in values.values() if len(value) > 1)
+    directory, extra = b"", b""
+    for tag, value in sorted(values.items()):
+        packed = struct.pack(f"{order}{len(value)}I", *(outside if item == -1 else item for item in value))
+        head = struct.pack(f"{order}HHI", tag, 4, len(value))
+        directory += head + (packed if len(value) == 1 else struct.pack(f"{order}I", start + len(extra)))
+        extra += packed if len(value) > 1 else b""
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    return magic + struct.pack(f"{order}IH", 8, len(values)) + directory + bytes(4) + extra + data
+
+
+def grey_tiff(
+    width: int, height: int, data: bytes, *, bits: int = 8, order: str = "<", **tags: int | Iterable[int]
+) -> bytes:
+    """Return an uncompressed grey TIFF of one strip, save where `tags` say other."""
+    common: dict[str, int | Iterable[int]] = {"t256": width, "t257": height, "t258": bits, "t259": 1, "t262": 1}
+    strip: dict[str, int | Iterable[int]] = {"t273": -1, "t277": 1, "t278": height, "t279": len(data)}
+    return tiff(data, order=order, **(common | strip | tags))
+
+
+def bombs() -> dict[str, bytes]:
+    """Return files of a few KB whose headers claim 256 megapixels and more."""
+    jpeg = encoded(photo(), "JPEG")
+    frame = jpeg.index(b"\xff\xc0") + 5
+    gif = bytearray(encoded(photo(mode="P"), "GIF"))
+    gif[6:10] = struct.pack("<HH", 60000, 60000)
+    bmp = bytearray(encoded(photo(), "BMP"))
+    bmp[18:26] = struct.pack("<ii", 20000, 20000)
+    lossy = bytearray(encoded(photo(), "WEBP", lossless=False))
+    lossy[26:30] = struct.pack("<HH", 16383, 16383)
+    lossless = bytearray(encoded(Image.new("RGB", (16, 16)), "WEBP"))
+    lossless[21:25] = struct.pack("<I", 0x3FFF << 14 | 0x3FFF)
+    animated = bytearray(encoded(photo(), "WEBP", save_all=True, append_images=[photo().rotate(180)]))
+    animated[24:30] = struct.pack("<I", 19999)[:3] * 2
+    return {
+        "JPEG": jpeg[:frame] + struct.pack(">HH", 20000, 20000) + jpeg[frame + 4 :],
+        "PNG": png(20000, 20000, depth=1, colour=0, rows=bytes(2_000_000)),
+        "GIF": bytes(gif),
+        "BMP": bytes(bmp),
+        "TIFF": grey_tiff(20000, 20000, b""),
+        "WEBP lossy": bytes(lossy),
+        "WEBP lossless": bytes(lossless),
+        "WEBP animated": bytes(animated),
+        "TIFF tile": vast_tile(16384),
+    }
+
+
+def vast_tile(side: int) -> bytes:
+    """Return a TIFF of 16 x 16 pixels, cut from one deflated tile of `side` x `side`."""
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(bytes(side)) for _ in range(side)) + packer.flush()
+    return tiff(data, t256=16, t257=16, t258=8, t259=8, t262=1, t277=1, t322=side, t323=side, t324=-1, t325=len(data))
+
+
+def endless_scans(count: int) -> bytes:
+    """Return a progressive JPEG whose last scan comes `count` times more."""
+    jpeg = encoded(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
+    return jpeg[:-2] + jpeg[jpeg.rindex(b"\xff\xda") : -2] * count + b"\xff\xd9"
+
+
+def overlapping_strips(count: int) -> bytes:
+    """Return a TIFF of 64 x 64 pixels that paints all its rows but the last `count` times."""
+    data = bytes(64 * 64)
+    return grey_tiff(64, 64, data, t278=63, t273=[-1] * (2 * count), t279=[len(data)] * (2 * count))

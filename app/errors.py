@@ -5,7 +5,9 @@ ServiceError                    an RFC 9457 problem, by status:
 ├── MalformedRequest      400   ── EmptyImage
 ├── NotFound              404
 ├── MethodNotAllowed      405
-├── TooLarge              413   ── BodyTooLarge, TooManyPixels, TooManyImages
+├── BodyTooLarge          413
+├── TooManyPixels         413
+├── TooManyImages         413
 ├── UnsupportedMedia      415   ── UnsupportedImage
 ├── InvalidParameter      422   ── UndecodableImage
 ├── QueueFull             429   with Retry-After
@@ -62,28 +64,22 @@ class MethodNotAllowed(ServiceError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
-class TooLarge(ServiceError):
-    """More than the service accepts, in one of three ways."""
-
-    status, code, title = 413, "too_large", "Too large"
-
-
-class BodyTooLarge(TooLarge):
+class BodyTooLarge(ServiceError):
     """More bytes than `MOBILENET_MAX_BODY_BYTES`."""
 
-    code, title = "body_too_large", "Body too large"
+    status, code, title = 413, "body_too_large", "Body too large"
 
 
-class TooManyPixels(TooLarge):
+class TooManyPixels(ServiceError):
     """More pixels than `MOBILENET_MAX_PIXELS`, read from the image's header before any decoding."""
 
-    code, title = "too_many_pixels", "Too many pixels"
+    status, code, title = 413, "too_many_pixels", "Too many pixels"
 
 
-class TooManyImages(TooLarge):
+class TooManyImages(ServiceError):
     """More images in one request than `MOBILENET_MAX_IMAGES`."""
 
-    code, title = "too_many_images", "Too many images"
+    status, code, title = 413, "too_many_images", "Too many images"
 
 
 class UnsupportedMedia(ServiceError):

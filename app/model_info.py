@@ -25,8 +25,8 @@ PACKAGES = ("ai-edge-litert", "fastapi", "pillow", "tensorflow", "uvicorn")
 PREPROCESSING = Preprocessing(
     orientation="turned upright as EXIF says",
     transparency="composited on white",
-    crop="central 87.5 % of each side",
-    resize="bilinear with antialiasing, to a square of the resolution, whatever the aspect ratio",
+    crop="central square, 87.5 % of the shorter side",
+    resize="bilinear with antialiasing, to the resolution",
     scale="pixels 0 to 255 to -1 to 1, in the network",
 )
 

@@ -9,13 +9,13 @@ from openapi_spec_validator import validate
 
 from app import errors
 from app.config import Settings
-from app.errors import MethodNotAllowed, NotFound, ServiceError, TooLarge, Unavailable
+from app.errors import MethodNotAllowed, NotFound, ServiceError, Unavailable
 from app.main import create_app
 from app.schemas import EXAMPLE_PNG, PredictResponse, Problem
 from tests.fakes import colour_model
 
-# Of `/predict`: these are answered elsewhere, or only by their leaves.
-NOT_OF_PREDICT = {MethodNotAllowed, NotFound, TooLarge}
+# Answered elsewhere.
+NOT_OF_PREDICT = {MethodNotAllowed, NotFound, Unavailable}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_every_route_is_in_it_with_its_errors(document: Any) -> None:
 
 def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(document: Any) -> None:
     found = examples(document["paths"]["/predict"]["post"])
-    assert set(found) == {kind.code for kind in leaves() - NOT_OF_PREDICT - {Unavailable}}
+    assert set(found) == {kind.code for kind in leaves() - NOT_OF_PREDICT}
     for code, example in found.items():
         assert Problem.model_validate(example).code == code
 

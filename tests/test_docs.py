@@ -1,0 +1,77 @@
+"""The documents say what the code does: settings, routes, error codes, dependencies, links."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from app import errors
+from app.config import MODEL_WEIGHTS, PREFIX, Settings
+from app.errors import ServiceError
+from app.main import create_app
+from tests.data import REPOSITORY
+from tests.fakes import colour_model
+
+README = (REPOSITORY / "README.md").read_text()
+API = (REPOSITORY / "docs" / "api.md").read_text()
+
+
+def rows(text: str, heading: str) -> list[tuple[str, ...]]:
+    """Return the cells of the first table under a heading."""
+    section = re.split(r"^#+ ", text.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.M)[0]
+    lines = [line.strip("| \n").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return [tuple(cell.strip() for cell in line) for line in lines[2:]]
+
+
+def default(name: str) -> str:
+    value = Settings.model_fields[name].default
+    if value is PydanticUndefined:
+        return "all CPUs"
+    if value in (None, ()):
+        return ""
+    if isinstance(value, Path):
+        return f"`{value.relative_to(MODEL_WEIGHTS.parent)}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def test_the_readme_has_every_setting_with_its_default_and_what_it_does() -> None:
+    expected = [
+        (f"`{PREFIX}{name.upper()}`", default(name), field.description) for name, field in Settings.model_fields.items()
+    ]
+    assert rows(README, "Settings") == expected
+
+
+def test_the_interface_has_every_route() -> None:
+    paths = create_app(Settings(), lambda _: colour_model()).openapi()["paths"]
+    expected = {f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods}
+    assert {row[0] for row in rows(API, "Routes")} == expected
+
+
+def test_the_interface_has_every_error_code_with_its_status() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)]
+    expected = {(str(kind.status), f"`{kind.code}`") for kind in kinds if kind is not ServiceError}
+    assert {row[:2] for row in rows(API, "Errors")} == expected
+
+
+def test_the_error_tree_in_the_docstring_has_every_error() -> None:
+    assert errors.__doc__
+    names = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", errors.__doc__)] == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    text = " ".join(row[0] for row in rows((REPOSITORY / "CONTRIBUTING.md").read_text(), "Dependencies"))
+    assert {re.split(r"[<>=; ]", name)[0] for name in wanted} == set(re.findall(r"`([a-z0-9-]+)`", text)) - {"test"}
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("*.md")) + sorted(REPOSITORY.glob("docs/**/*.md")), ids=str)
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target

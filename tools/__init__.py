@@ -1,0 +1,1 @@
+"""Programs for developers: they import `app` and are never imported by it."""

@@ -1,0 +1,121 @@
+"""The network in training: one step of learning, the moving average of the weights, and its accuracy."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from app.mobilenet import network
+from tools.views import CENTRAL_CROP, Indices, Photos, Pixels, crop
+
+REPORT = (128, 160, 192, 224)
+"""The resolutions that the weights are for."""
+BATCH = 64
+COLOUR_JITTER = 0.25
+LEARNING_RATE = 3e-3
+WEIGHT_DECAY = 0.02
+AVERAGE_DECAY = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Photos kept out of the training as the service sees them, `[n, r, r, 3]` by r, and their classes `[n]`."""
+
+    pixels: dict[int, Pixels]
+    labels: Indices
+
+    @classmethod
+    def of(cls, photos: Photos, indices: Indices) -> "HeldOut":
+        """Crop and resize these photos to every resolution of the report."""
+        pixels = {r: np.stack([crop(photos.pixels[i], CENTRAL_CROP, r) for i in indices]) for r in REPORT}
+        return cls(pixels, photos.labels[indices])
+
+
+class Trainer:
+    """The network, the moving average of its weights, and the optimiser: all that a checkpoint holds."""
+
+    def __init__(self, alpha: float, classes: int, temperature: float, seed: int) -> None:
+        self.model = network.build(alpha, None, classes, input_dtype="float32")
+        self.average = network.build(alpha, None, classes, input_dtype="float32")
+        self.average.set_weights(self.model.get_weights())
+        self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        self.optimizer.build(self.model.trainable_variables)
+        self.temperature = temperature
+        self.seed = seed
+        self.step = tf.function(self._step)
+        self.predict = tf.function(self._predict)
+
+    @property
+    def variables(self) -> list[Any]:
+        """Every variable, in a fixed order."""
+        return [*self.model.weights, *self.average.weights, *self.optimizer.variables]
+
+    def _step(self, pixels: tf.Tensor, targets: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Learn from batch `number` of all, counted from 0; return its loss and accuracy.
+
+        TensorFlow traces this once a resolution.
+        """
+        pixels = jitter_colours(tf.cast(pixels, tf.float32), seed=tf.stack([self.seed, number]))
+        with tf.GradientTape() as tape:
+            logits = training_logits(self.model, pixels)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits / self.temperature))
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        self._move_average(tf.cast(number, tf.float32))
+        right = tf.argmax(logits, -1) == tf.argmax(targets, -1)
+        return loss, tf.reduce_mean(tf.cast(right, tf.float32))
+
+    def _move_average(self, number: tf.Tensor) -> None:
+        # A young average forgets faster, or it would long remember the random weights.
+        decay = tf.minimum(AVERAGE_DECAY, (1 + number) / (10 + number))
+        for average, weight in zip(self.average.weights, self.model.weights, strict=True):
+            average.assign(average * decay + weight * (1 - decay))
+
+    def _predict(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Return the averaged network's probabilities, float32 `[n, classes]`."""
+        return self.average(tf.cast(pixels, tf.float32), training=False)
+
+    def evaluate(self, held_out: HeldOut, resolution: int) -> tuple[float, float]:
+        """Return the averaged network's cross-entropy in nats and its top-1 accuracy, 0 to 1."""
+        pixels, labels = held_out.pixels[resolution], held_out.labels
+        parts = [self.predict(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        probabilities = np.concatenate(parts)
+        loss = -np.log(probabilities[np.arange(len(labels)), labels] + 1e-9).mean()
+        return float(loss), float(np.mean(probabilities.argmax(-1) == labels))
+
+
+def jitter_colours(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Change brightness, contrast and saturation of each image, float32 0 to 255, by up to 25 %."""
+    factors = tf.random.stateless_uniform((3, tf.shape(pixels)[0], 1, 1, 1), seed, 1 - COLOUR_JITTER, 1 + COLOUR_JITTER)
+    brightness, contrast, saturation = tf.unstack(factors)
+    grey = tf.reduce_mean(pixels, axis=-1, keepdims=True)
+    mean = tf.reduce_mean(grey, axis=(1, 2), keepdims=True)
+    # The three blends multiplied out: one pass over the pixels, not three.
+    rest = brightness * (contrast * (1 - saturation) * grey + (1 - contrast) * mean)
+    return tf.clip_by_value(brightness * contrast * saturation * pixels + rest, 0.0, 255.0)
+
+
+def training_logits(model: keras.Model, outputs: tf.Tensor) -> tf.Tensor:
+    """Run the chain of layers up to the softmax in training mode.
+
+    Keras normalises in several operations; TensorFlow's fused one trains 1.6 times as fast on a CPU.
+    """
+    for layer in model.layers[1:-1]:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            outputs = normalise(layer, outputs)
+        else:
+            outputs = layer(outputs, training=True)
+    return outputs
+
+
+def normalise(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
+    """Normalise by the batch and update the layer's moving mean and variance, as the layer would."""
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs, scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon, is_training=True
+    )
+    for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+    return outputs

@@ -59,6 +59,18 @@ def test_a_network_without_its_classifier_says_so(tmp_path: Path) -> None:
         read(tmp_path / "headless.weights.h5", 0.25)
 
 
+def test_a_file_that_ends_before_the_network_does_is_refused(saved: Saved, tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "short.h5"
+    path.write_bytes((saved.folder / "network.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        attributes = file["model_weights"].attrs
+        attributes["layer_names"] = attributes["layer_names"][:10]
+    with pytest.raises(StartError, match=r"short\.h5 is not a MobileNetV1: it has \d+ arrays, expected 137"):
+        read(path, VARIANT.alpha)
+
+
 @needs_shared
 @pytest.mark.parametrize(("name", "alpha"), [("mobilenet_2_5_128_tf.h5", 0.25), ("mobilenet_5_0_160_tf.h5", 0.5)])
 def test_the_published_files_have_a_thousand_classes(name: str, alpha: float) -> None:

@@ -70,6 +70,7 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], aliv
 
     @router.post(
         "/predict",
+        summary="Classify images",
         tags=["classification"],
         response_model=PredictResponse,
         responses=openapi.responses(*openapi.PREDICT_ERRORS),
@@ -90,25 +91,36 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], aliv
         body = _answer(current, outcomes, k, trace(request.scope))
         return Response(body.model_dump_json(), media_type="application/json")
 
-    @router.get("/model-info", tags=["model"], responses=openapi.responses(*openapi.INFO_ERRORS))
+    @router.get(
+        "/model-info",
+        summary="Describe the served model or another variant",
+        tags=["model"],
+        responses=openapi.responses(*openapi.INFO_ERRORS),
+    )
     async def model_info_(alpha: Alpha = None, resolution: Resolution = None, layers: WithLayers = False) -> ModelInfo:
         """Describe the served model, or any other variant: cost, accuracy, preprocessing, limits."""
         model = classifier().model
         variant = _variant(alpha, resolution, model.variant)
         return model_info.describe(model, variant, settings, layers=layers)
 
-    @router.get("/labels", tags=["model"], responses=openapi.responses(*openapi.STATE_ERRORS))
+    @router.get(
+        "/labels", summary="List the classes", tags=["model"], responses=openapi.responses(*openapi.STATE_ERRORS)
+    )
     async def labels() -> list[LabelItem]:
         """List the classes that the served model knows."""
         return [LabelItem.model_validate(label, from_attributes=True) for label in classifier().model.labels]
 
-    @router.get("/healthz", tags=["probes"], responses=openapi.responses(*openapi.ALIVE_ERRORS))
+    @router.get(
+        "/healthz", summary="Is the process alive?", tags=["probes"], responses=openapi.responses(*openapi.ALIVE_ERRORS)
+    )
     async def healthz() -> Health:
         """Whether the process is alive; if not, restart it."""
         alive()
         return Health(status="alive")
 
-    @router.get("/readyz", tags=["probes"], responses=openapi.responses(*openapi.STATE_ERRORS))
+    @router.get(
+        "/readyz", summary="Is the service ready?", tags=["probes"], responses=openapi.responses(*openapi.STATE_ERRORS)
+    )
     async def readyz() -> Health:
         """Whether the service answers predictions: the model is loaded and its self-test passed."""
         alive()

@@ -1,6 +1,7 @@
 """Settings from the environment: one frozen object, made once and passed in. Nothing else reads the environment."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,9 @@ class Settings(BaseSettings):
         "litert",
         description="`litert` compiles the weights once and serves without TensorFlow; `tensorflow` is the reference",
     )
+    precision: Literal["float32"] = Field(
+        "float32", description="of weights and arithmetic; `float32` is the only one yet"
+    )
     max_batch_size: PositiveInt = Field(8, description="most images in one run of the model")
     max_wait_ms: float = Field(
         0.0,
@@ -92,7 +96,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on; `0.0.0.0` for all")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one and logs it")
 
-    @field_validator("log_format", "log_level", "engine", mode="before")
+    @field_validator("log_format", "log_level", "engine", "precision", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
@@ -119,8 +123,19 @@ class Settings(BaseSettings):
         return Variant(self.alpha, self.resolution)
 
 
+_NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+
+
 def load() -> Settings:
-    """Read the environment once. Raises `StartError` in one line: variable, value, what is allowed."""
+    """Read the environment once. Raises `StartError` in one line: variable, value, what is allowed.
+
+    A variable with our prefix that is no setting is refused too: a misspelt limit, or a key for a lock that is not
+    there, must not look as if it worked.
+    """
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in _NAMES:
+            (meant,) = get_close_matches(name.upper(), _NAMES, n=1, cutoff=0) or [PREFIX]
+            raise StartError(f"{name} is no setting; the nearest is {meant}, and the README lists all")
     try:
         return Settings()
     except ValidationError as exc:

@@ -29,6 +29,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("ALPHA", "0.3", "is not one of 1, 0.75, 0.5, 0.25"),
         ("ALPHA", "wide", "valid number"),
         ("RESOLUTION", "100", "is not a multiple of 32 from 32 up"),
+        ("PRECISION", "int8", "'float32'"),
         ("ENGINE", "onnx", "'litert' or 'tensorflow'"),
         ("MAX_BATCH_SIZE", "0", "greater than 0"),
         ("MAX_WAIT_MS", "-1", "greater than or equal to 0"),
@@ -48,6 +49,18 @@ def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_allowed
     assert message.startswith(f"MOBILENET_{name}={value}: ")
     assert allowed in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("ALHPA", "ALPHA"), ("MAX_PIXEL", "MAX_PIXELS"), ("api_keys", "")])
+def test_a_variable_that_is_no_setting_is_refused_and_the_nearest_is_named(
+    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"MOBILENET_{name}", "secret")
+    with pytest.raises(
+        StartError, match=rf"MOBILENET_{name} is no setting; the nearest is MOBILENET_{nearest}"
+    ) as caught:
+        load()
+    assert "secret" not in str(caught.value)
 
 
 def test_several_bad_values_are_all_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,12 +154,20 @@ class Batcher(Generic[T, R]):
                 return None
             # The wait counts from the arrival of the first item, so a batch is never late for want of company.
             self._filled.wait_for(self._full_or_stopped, self._queue[0].arrived + self._max_wait_s - time.monotonic())
-            batch: list[_Item[T, R]] = []
-            while self._queue and len(batch) < self._max_batch_size:
-                item = self._queue.popleft()
-                if _wanted(item):
-                    batch.append(item)
-            return batch
+            batch, late = self._pop()
+        # Not under the lock: failing an item runs the callbacks of its future, and those free slots.
+        for item in late:
+            item.future.set_exception(DeadlineExceeded("the deadline passed in the queue; the image was not run"))
+        return batch
+
+    def _pop(self) -> tuple[list[_Item[T, R]], list[_Item[T, R]]]:
+        batch: list[_Item[T, R]] = []
+        late: list[_Item[T, R]] = []
+        while self._queue and len(batch) < self._max_batch_size:
+            item = self._queue.popleft()
+            if item.future.set_running_or_notify_cancel():
+                (late if time.monotonic() > item.deadline else batch).append(item)
+        return batch, late
 
     def _full_or_stopped(self) -> bool:
         return self._stopped or len(self._queue) >= self._max_batch_size
@@ -199,15 +207,6 @@ class Batcher(Generic[T, R]):
 def _fail(items: Iterable[_Item[T, R]]) -> None:
     for item in items:
         item.future.set_exception(InternalError("the model stopped"))
-
-
-def _wanted(item: _Item[T, R]) -> bool:
-    if not item.future.set_running_or_notify_cancel():
-        return False
-    if time.monotonic() > item.deadline:
-        item.future.set_exception(DeadlineExceeded("the deadline passed in the queue; the image was not run"))
-        return False
-    return True
 
 
 class Slot(Generic[T, R]):

@@ -165,6 +165,21 @@ async def test_an_item_past_its_deadline_is_not_run(make: Make, model: Doubler) 
     assert model.batches == [[0], [2]]
 
 
+async def test_an_item_past_its_deadline_may_free_its_slot_while_it_is_failed(make: Make, model: Doubler) -> None:
+    # Its caller's own timeout may fire just as the item is taken; the slot is then freed by the item's future, on the
+    # thread of the batcher, which must not hold its lock meanwhile.
+    batcher = make()
+    first = await occupy(batcher, model)
+    (late,) = await queue(batcher, 1, deadline=time.monotonic() - 1)
+    batcher._queue[-1].future.add_done_callback(lambda _: batcher.admit().__exit__(None, None, None))
+    (patient,) = await queue(batcher, 2)
+    model.gate.set()
+    assert (await asyncio.wait_for(patient, 5)).result == 4
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert (await first).result == 0
+
+
 async def test_a_batch_that_raises_is_retried_singly_so_an_item_fails_alone(make: Make, model: Doubler) -> None:
     batcher = make()
     first = await occupy(batcher, model)

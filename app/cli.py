@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import config
-from app.config import MODEL_WEIGHTS, Settings
+from app.config import Settings
 from app.errors import ServiceError, StartError
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import Variant
@@ -169,5 +169,5 @@ def compile_() -> None:
     from app.engines.weights import locate
 
     settings = config.load()
-    weights = locate(settings.weights, settings.variant, MODEL_WEIGHTS)
+    weights = locate(settings)
     print(compiled(weights, settings.variant, settings.cache))

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, HttpUrl, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import StartError
@@ -47,8 +47,12 @@ class Settings(BaseSettings):
     weights: str = Field(
         "imagenette",
         min_length=1,
-        description="`imagenette` (bundled), `imagenet` (a published Keras file in `model_weights/`), or the path of "
-        "a `.h5`, `.keras` or `.weights.h5` file",
+        description="`imagenette` (bundled), `imagenet` (the published Keras file of the variant, fetched once), or "
+        "the path of a `.h5`, `.keras` or `.weights.h5` file",
+    )
+    weights_url: HttpUrl = Field(
+        HttpUrl("https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"),
+        description="folder on the web that `imagenet` is fetched from; name a mirror",
     )
     labels: Path | None = Field(
         None,
@@ -57,7 +61,7 @@ class Settings(BaseSettings):
     )
     cache: Path = Field(
         MODEL_WEIGHTS / "cache",
-        description="folder of compiled models; must be writable unless the model is in it already",
+        description="folder of fetched weights and compiled models; must be writable unless they are in it already",
     )
     engine: Literal["litert", "tensorflow"] = Field(
         "litert",

@@ -32,7 +32,7 @@ BAD_START = 2
 
 def load_model(settings: Settings) -> Model:
     """Find, compile where needed, and load what the settings name. Raises `StartError` in one line."""
-    weights = locate(settings.weights, settings.variant, MODEL_WEIGHTS)
+    weights = locate(settings)
     engine = _load_engine(weights, settings)
     return Model(
         engine=engine,

@@ -10,6 +10,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from app.engines.files import replacing
 from app.engines.weights import Weights, read
 from app.errors import StartError
 from app.mobilenet.variants import Variant
@@ -55,23 +56,9 @@ def _any_version(cache: Path, stem: str, weights: Weights) -> Path:
 
 def _compile_to(path: Path, weights: Weights, variant: Variant) -> None:
     read(weights.path, variant.alpha)  # what is wrong is said before anything that takes time
-    temporary = _temporary(path.parent)
-    print(f"mobilenet: compiling {weights.name} for {variant}, once, about 15 s …", file=sys.stderr, flush=True)
-    try:
+    with replacing(path) as temporary:
+        print(f"mobilenet: compiling {weights.name} for {variant}, once, about 15 s …", file=sys.stderr, flush=True)
         _run_subprocess(weights.path, variant, temporary)
-        temporary.replace(path)  # atomic: whoever reads the cache sees a whole model or none
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(cache: Path) -> Path:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(suffix=".part", dir=cache)
-    except OSError as exc:
-        raise StartError(f"MOBILENET_CACHE={cache}: cannot write there: {exc.strerror}") from exc
-    os.close(descriptor)
-    return Path(name)
 
 
 def _run_subprocess(source: Path, variant: Variant, target: Path) -> None:

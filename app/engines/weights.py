@@ -1,11 +1,11 @@
 """Weight files: which one a setting names, its identity, and whether it is a MobileNetV1 of the wanted α."""
 
-import hashlib
 import io
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from app.config import MODEL_WEIGHTS, Settings
+from app.engines.download import download
+from app.engines.files import replacing, sha256
 from app.errors import StartError
 from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS, STRIDE, layers
-from app.mobilenet.variants import ALPHAS, Variant
+from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant
+from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
 
 if TYPE_CHECKING:
     import h5py
@@ -42,22 +46,24 @@ class Weights:
         return self.name == PUBLISHED
 
 
-def locate(setting: str, variant: Variant, folder: Path) -> Weights:
-    """Find the file that `MOBILENET_WEIGHTS` names: bundled or published ones in `folder`, others by their path.
+def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
+    """Find the file that `MOBILENET_WEIGHTS` names: bundled in `folder`, published in the cache, or by its path.
 
-    Raises `StartError` if it is not there or not named like a weight file.
+    A published file that is not in the cache is fetched. Raises `StartError` if there is no such file, it cannot be
+    fetched, it is not named like a weight file, or it is not the file that it was.
     """
+    setting, variant = settings.weights, settings.variant
     if setting == BUNDLED:
-        return _read(setting, folder / bundled_name(variant.alpha), _bundled_hint(folder))
+        return _identify(setting, folder / bundled_name(variant.alpha), _bundled_hint(folder))
     if setting == PUBLISHED:
-        return _read(setting, folder / published_name(variant), "put the file of Keras Applications there")
+        return _published(variant, settings)
     path = Path(setting).expanduser()
     if path.suffix not in SUFFIXES:
         raise StartError(
             f"MOBILENET_WEIGHTS={setting}: allowed are {BUNDLED}, {PUBLISHED}, or a path that ends in .h5, .keras or "
             ".weights.h5"
         )
-    return _read(path.name, path, "no such file")
+    return _identify(path.name, path, "no such file")
 
 
 def bundled_name(alpha: float) -> str:
@@ -76,10 +82,52 @@ def _bundled_hint(folder: Path) -> str:
     return f"weights are bundled for α {', '.join(bundled)}" if bundled else "no weights are bundled"
 
 
-def _read(name: str, path: Path, hint: str) -> Weights:
+def _published(variant: Variant, settings: Settings) -> Weights:
+    if variant not in PUBLISHED_VARIANTS:
+        sides = ", ".join(map(str, RESOLUTIONS))
+        raise StartError(f"MOBILENET_RESOLUTION={variant.resolution}: {PUBLISHED} is published for {sides}")
+    path = settings.cache / published_name(variant)
+    if not path.is_file():
+        _fetch(f"{str(settings.weights_url).rstrip('/')}/{path.name}", path, variant.alpha)
+    weights = _identify(PUBLISHED, path, "no such file")
+    _compare_with_record(weights)
+    return weights
+
+
+def _fetch(url: str, path: Path, alpha: float) -> None:
     try:
-        with path.open("rb") as file:
-            return Weights(name, path, hashlib.file_digest(file, "sha256").hexdigest())
+        with replacing(path) as temporary:
+            download(url, temporary)
+            _check(temporary, alpha, url)
+    except StartError as exc:
+        raise StartError(f"{exc}; bring {path.name} from elsewhere and put it into {path.parent}") from exc
+
+
+def _check(path: Path, alpha: float, url: str) -> None:
+    try:
+        read(path, alpha)
+    except StartError as exc:
+        raise StartError(f"cannot use what {url} answers: {str(exc).removeprefix(path.name).lstrip()}") from exc
+
+
+def _compare_with_record(weights: Weights) -> None:
+    # Nobody publishes checksums of these files; what can be promised is that a file stays what it was.
+    record = weights.path.with_name(f"{weights.path.name}.sha256")
+    line = f"{weights.sha256}  {weights.path.name}\n"
+    if record.is_file():
+        if record.read_text(encoding="utf-8", errors="replace") != line:
+            raise StartError(
+                f"{weights.path} is not the file it was at its first use: its SHA-256 is {weights.sha256}, and not "
+                f"that in {record.name}; delete both to fetch it again"
+            )
+        return
+    with suppress(StartError), replacing(record) as temporary:  # a read-only folder of files is no error
+        temporary.write_text(line, encoding="utf-8")
+
+
+def _identify(name: str, path: Path, hint: str) -> Weights:
+    try:
+        return Weights(name, path, sha256(path))
     except OSError as exc:
         raise StartError(f"MOBILENET_WEIGHTS={name}: cannot read {path}: {exc.strerror}; {hint}") from exc
 

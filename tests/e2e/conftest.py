@@ -1,6 +1,7 @@
 """The real process, started as its user starts it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,9 +51,8 @@ def environment(**settings: object) -> Environment:
 def _address(log: Path, popen: subprocess.Popen[bytes]) -> str:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and popen.poll() is None:
-        for word in log.read_text().split():
-            if word.startswith("http://"):
-                return word.rstrip(",")
+        if found := re.search(r"serving on (http://[^,]+)", log.read_text()):
+            return found[1]
         time.sleep(0.05)
     pytest.fail(f"the service did not start:\n{log.read_text()}")
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from app.config import MODEL_WEIGHTS
+from app.config import Settings
 from app.engines.compile import compiled
 from app.engines.weights import Weights, locate
 from app.mobilenet.variants import Variant
@@ -13,6 +13,12 @@ from app.mobilenet.variants import Variant
 VARIANT = Variant(0.25, 64)
 CLASSES = 12
 FORMS = ("network.h5", "legacy.weights.h5", "network.keras", "network.weights.h5")
+
+
+def settings(variant: Variant = VARIANT, **values: object) -> Settings:
+    """Return settings for the small variant of these tests."""
+    given = {name: str(value) for name, value in values.items()}
+    return Settings(alpha=variant.alpha, resolution=variant.resolution, **given)  # type: ignore[arg-type]
 
 
 class Saved(NamedTuple):
@@ -44,7 +50,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
 @pytest.fixture(scope="session")
 def weights(saved: Saved) -> Weights:
-    return locate(str(saved.folder / "network.weights.h5"), VARIANT, MODEL_WEIGHTS)
+    return locate(settings(weights=saved.folder / "network.weights.h5"))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from app.engines.litert import LiteRTEngine
 from app.engines.weights import Weights, locate
 from app.errors import StartError
 from app.mobilenet.variants import Variant
-from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved
+from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved, settings
 
 pytestmark = pytest.mark.tensorflow
 
@@ -47,7 +47,7 @@ def test_the_key_has_the_weights_the_variant_the_precision_and_the_versions(
     (model_path.parent / "untouched").touch()
     asked: list[str] = []
     monkeypatch.setattr(compile_module, "_compile_to", lambda path, *_: asked.append(path.name))
-    other = locate(str(saved.folder / "network.keras"), VARIANT, saved.folder)
+    other = locate(settings(weights=saved.folder / "network.keras"))
     compiled(other, VARIANT, model_path.parent)
     compiled(weights, Variant(0.25, 96), model_path.parent)
     monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: "9.9.9")
@@ -106,12 +106,12 @@ def test_a_cache_that_cannot_be_written_is_named(weights: Weights, tmp_path: Pat
 def test_compiling_and_serving_keep_tensorflow_out_of_the_process(weights: Weights, model_path: Path) -> None:
     labels = model_path.parent.parent / "labels.txt"
     labels.write_text("\n".join(f"class {index}" for index in range(CLASSES)))
-    settings = {"weights": str(weights.path), "cache": str(model_path.parent), "labels": str(labels), "resolution": 64}
+    values = {"weights": str(weights.path), "cache": str(model_path.parent), "labels": str(labels), "resolution": 64}
     code = f"""
 import sys
 from app.config import Settings
 from app.main import load_model
-load_model(Settings(**{settings!r}))
+load_model(Settings(**{values!r}))
 assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

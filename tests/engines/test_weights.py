@@ -1,13 +1,17 @@
 import hashlib
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from app.engines.weights import locate, published_name, read
+from app.engines import download
+from app.engines.weights import Weights, locate, published_name, read
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED, Variant
 from tests.data import SHARED, needs_shared
-from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved
+from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved, settings
+from tests.webserver import Site, serving
 
 pytestmark = pytest.mark.tensorflow
 
@@ -86,28 +90,138 @@ def test_the_published_names_are_those_of_keras_applications() -> None:
 def test_a_path_is_known_by_its_name_and_by_the_sha256_of_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "own.weights.h5"
     path.write_bytes(b"bytes")
-    found = locate(str(path), VARIANT, tmp_path)
+    found = locate(settings(weights=path))
     assert (found.name, found.path, found.published) == ("own.weights.h5", path, False)
     assert found.sha256 == hashlib.sha256(b"bytes").hexdigest()
 
 
-def test_bundled_and_published_weights_are_found_by_their_variant(tmp_path: Path) -> None:
+def test_bundled_weights_are_found_by_their_width(tmp_path: Path) -> None:
     (tmp_path / "imagenette_0.75.weights.h5").write_bytes(b"bundled")
-    (tmp_path / "mobilenet_7_5_192_tf.h5").write_bytes(b"published")
-    variant = Variant(0.75, 192)
-    assert locate("imagenette", variant, tmp_path).path.read_bytes() == b"bundled"
-    published = locate("imagenet", variant, tmp_path)
-    assert published.path.read_bytes() == b"published"
-    assert published.published
+    assert locate(settings(Variant(0.75, 192)), tmp_path).path.read_bytes() == b"bundled"
 
 
 def test_weights_that_are_not_there_say_which_file_is_missing_and_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "imagenette_0.75.weights.h5").write_bytes(b"bundled")
     for setting, message in [
         ("imagenette", r"imagenette_0\.25\.weights\.h5: No such file.*bundled for α 0\.75$"),
-        ("imagenet", r"mobilenet_2_5_64_tf\.h5: No such file"),
         (str(tmp_path / "own.h5"), r"own\.h5: No such file"),
         ("photo.jpg", r"MOBILENET_WEIGHTS=photo\.jpg: allowed are imagenette, imagenet, or a path"),
     ]:
         with pytest.raises(StartError, match=message):
-            locate(setting, VARIANT, tmp_path)
+            locate(settings(weights=setting), tmp_path)
+
+
+NAME = "mobilenet_2_5_128_tf.h5"
+PUBLISHED_VARIANT = Variant(0.25, 128)
+
+
+@pytest.fixture(scope="module")
+def published_file() -> bytes:
+    """A file as Keras Applications publishes it: 1,000 classes in the legacy layout."""
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    from app.mobilenet.network import build
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, build(0.25, 128))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def site(published_file: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
+    with serving({f"/mobilenet/{NAME}": published_file}) as site:
+        yield site
+
+
+def fetch(site: Site, cache: Path) -> Weights:
+    return locate(settings(PUBLISHED_VARIANT, weights="imagenet", weights_url=f"{site.url}/mobilenet", cache=cache))
+
+
+def test_published_weights_are_fetched_once_and_recorded(site: Site, published_file: bytes, tmp_path: Path) -> None:
+    weights = fetch(site, tmp_path)
+    assert (weights.name, weights.path, weights.published) == ("imagenet", tmp_path / NAME, True)
+    assert weights.path.read_bytes() == published_file
+    assert len(read(weights.path, 0.25)[-1]) == 1000
+    assert (tmp_path / f"{NAME}.sha256").read_text() == f"{hashlib.sha256(published_file).hexdigest()}  {NAME}\n"
+    assert fetch(site, tmp_path) == weights
+    assert len(site.asked) == 1
+
+
+def test_a_cut_connection_does_not_show_in_the_weights(site: Site, published_file: bytes, tmp_path: Path) -> None:
+    site.cuts = [len(published_file) // 2]
+    assert fetch(site, tmp_path).path.read_bytes() == published_file
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "is no Keras weight file, or it is damaged: .*truncated file"),
+        (lambda whole: bytes(64) + whole[64:], "is no Keras weight file, or it is damaged"),
+        (lambda whole: b"<html>Sign in</html>", "is no Keras weight file"),
+    ],
+    ids=["truncated", "corrupted", "another file"],
+)
+def test_what_is_no_weight_file_is_refused_and_not_kept(
+    site: Site, tmp_path: Path, change: Callable[[bytes], bytes], message: str
+) -> None:
+    path = f"/mobilenet/{NAME}"
+    whole, site.files[path] = site.files[path], change(site.files[path])
+    with pytest.raises(StartError, match=rf"^cannot use what {site.url}/mobilenet/{NAME} answers: {message}"):
+        fetch(site, tmp_path)
+    assert not list(tmp_path.iterdir())
+    site.files[path] = whole
+    assert fetch(site, tmp_path).path.read_bytes() == whole
+
+
+def test_weights_that_cannot_be_fetched_say_where_to_put_the_file(site: Site, tmp_path: Path) -> None:
+    site.files.clear()
+    with pytest.raises(StartError, match=rf"/{NAME}: 404 .*; bring {NAME} from elsewhere and put it into {tmp_path}$"):
+        fetch(site, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_put_there_by_hand_is_used_and_recorded(site: Site, published_file: bytes, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(published_file)
+    assert fetch(site, tmp_path).sha256 in (tmp_path / f"{NAME}.sha256").read_text()
+    assert site.asked == []
+
+
+def test_a_file_that_changed_since_its_first_use_is_refused(site: Site, tmp_path: Path) -> None:
+    path = fetch(site, tmp_path).path
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(StartError, match=f"{NAME} is not the file it was at its first use"):
+        fetch(site, tmp_path)
+
+
+def test_weights_in_a_folder_that_cannot_be_written_are_used(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / NAME).write_bytes(site.files[f"/mobilenet/{NAME}"])
+    monkeypatch.setattr("tempfile.mkstemp", read_only)
+    assert fetch(site, tmp_path).published
+
+
+def read_only(**_: object) -> None:
+    raise OSError(30, "Read-only file system")
+
+
+def test_a_resolution_that_is_not_published_says_which_are(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"^MOBILENET_RESOLUTION=64: imagenet is published for 224, 192, 160, 128$"):
+        locate(settings(weights="imagenet", cache=tmp_path))
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "alpha", "resolution"), [(NAME, 0.25, 128), ("mobilenet_5_0_160_tf.h5", 0.5, 160)])
+def test_the_real_files_come_through(name: str, alpha: float, resolution: int, tmp_path: Path) -> None:
+    content = (SHARED / "imagenet" / name).read_bytes()
+    variant = Variant(alpha, resolution)
+    with serving({f"/{name}": content}) as site:
+        site.cuts = [len(content) // 3]
+        weights = locate(settings(variant, weights="imagenet", weights_url=site.url, cache=tmp_path))
+    assert weights.path.read_bytes() == content
+    assert (weights.path.name, weights.published) == (name, True)

@@ -1,0 +1,92 @@
+"""Downloads a file over HTTP, with progress, going on where a connection was cut."""
+
+import sys
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from app.errors import StartError
+
+ATTEMPTS = 4
+"""How many attempts in a row may bring nothing new."""
+PAUSE_S = 0.5
+"""Before the second attempt; twice as long before each further one."""
+TIMEOUT = httpx.Timeout(30, connect=10)
+"""Seconds without a byte, and to connect."""
+
+
+def download(url: str, path: Path) -> None:
+    """Write what `url` answers into the file `path`.
+
+    Raises `StartError`: what the server answered instead, or why it could not be reached.
+    """
+    print(f"mobilenet: fetching {url}", file=sys.stderr, flush=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with (
+        httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client,
+        path.open("wb") as file,
+        Progress(*columns, console=Console(stderr=True)) as progress,
+    ):
+        _Download(client, url, file, progress).run()
+
+
+class _Download:
+    """The state of one download: what has come, and what a server needs to know to go on from there."""
+
+    def __init__(self, client: httpx.Client, url: str, file: BinaryIO, progress: Progress) -> None:
+        self._client = client
+        self._url = url
+        self._file = file
+        self._progress = progress
+        self._task: TaskID = progress.add_task(url.rpartition("/")[2], total=None)
+        self._version: str | None = None  # the server's name for the content that has come so far
+
+    def run(self) -> None:
+        failures = most = 0
+        while failure := self._attempt():
+            failures = 1 if self._file.tell() > most else failures + 1
+            most = max(most, self._file.tell())
+            if failures == ATTEMPTS:
+                raise StartError(f"cannot fetch {self._url}: {failure}")
+            time.sleep(PAUSE_S * 2 ** (failures - 1))
+
+    def _attempt(self) -> str | None:
+        """Return why the attempt failed, None if it did not. Raises `StartError` for what no retry would mend."""
+        try:
+            with self._client.stream("GET", self._url, headers=self._headers()) as response:
+                return self._receive(response)
+        except httpx.UnsupportedProtocol as exc:
+            raise StartError(f"cannot fetch {self._url}: {exc}") from exc
+        except httpx.HTTPError as exc:
+            return str(exc) or type(exc).__name__
+
+    def _headers(self) -> dict[str, str]:
+        # As it is stored: the offsets of a compressed answer would be of other bytes.
+        headers = {"Accept-Encoding": "identity"}
+        if self._version and self._file.tell():
+            headers |= {"Range": f"bytes={self._file.tell()}-", "If-Range": self._version}
+        return headers
+
+    def _receive(self, response: httpx.Response) -> str | None:
+        status = response.status_code
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            return f"{status} {response.reason_phrase}"
+        if status == HTTPStatus.OK:
+            self._file.seek(0)
+            self._file.truncate()
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {self._file.tell()}-"):
+            raise StartError(f"cannot fetch {self._url}: {status} {response.reason_phrase}")
+        # Weak versions do not promise the same bytes.
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        self._version = None if version is None or version.startswith("W/") else version
+        left = response.headers.get("Content-Length")
+        self._progress.update(self._task, total=left and self._file.tell() + int(left))
+        for chunk in response.iter_raw():
+            self._file.write(chunk)
+            self._progress.update(self._task, completed=self._file.tell())
+        return None

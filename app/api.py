@@ -179,7 +179,7 @@ def _answer(
             alpha=model.variant.alpha,
             resolution=model.variant.resolution,
             weights=model.weights,
-            precision="float32",
+            precision=model.engine.precision,
         ),
         results=[_result(outcome, model, k, current) for outcome in outcomes],
         cost=CostRef(macs=cost.macs, flops=cost.flops, parameters=cost.parameters),

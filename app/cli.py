@@ -13,7 +13,7 @@ from app import config
 from app.config import Settings
 from app.errors import ServiceError, StartError
 from app.mobilenet.cost import Cost, cost
-from app.mobilenet.variants import Variant
+from app.mobilenet.variants import Precision, Variant
 
 if TYPE_CHECKING:
     import uvicorn
@@ -163,11 +163,41 @@ def _print_layers(total: Cost) -> None:
 
 
 @cli.command("compile")
-def compile_() -> None:
-    """Compile the configured weights into the cache, so that serving them needs no TensorFlow."""
+def compile_(
+    every: Annotated[bool, typer.Option("--all", help="every variant of the weights, not the configured one")] = False,
+    precision: Annotated[Precision | None, typer.Option(help="default MOBILENET_PRECISION")] = None,
+    calibrate: Annotated[Path | None, typer.Option(help="folder of photos; int8 needs it", exists=True)] = None,
+) -> None:
+    """Compile weights into the cache, so that serving them needs no TensorFlow; print how well that went."""
+    from app.engines.weights import variants
+
+    settings = config.load()
+    precision = precision or settings.precision
+    failed = False
+    print(f"{'variant':14}{'precision':11}{'size':>10}{'time':>9}{'same top-1 as Keras':>21}{'largest difference':>20}")
+    for variant in variants(settings) if every else [settings.variant]:
+        chosen = settings.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
+        try:
+            print(_compile_one(chosen, precision, calibrate), flush=True)
+        except StartError as exc:
+            failed = True
+            print(f"mobilenet: {exc}", file=sys.stderr)
+    raise typer.Exit(BAD_START if failed else 0)
+
+
+def _compile_one(settings: Settings, precision: Precision, folder: Path | None) -> str:
+    """Compile one variant; return its line of the table."""
+    from app import calibration
     from app.engines.compile import compiled
     from app.engines.weights import locate
 
-    settings = config.load()
     weights = locate(settings)
-    print(compiled(weights, settings.variant, settings.cache))
+    photos = None
+    if precision == "int8" and folder is not None:
+        photos = calibration.load(folder, settings.resolution, settings.max_pixels)
+    path, report = compiled(weights, settings.variant, settings.cache, precision, photos)
+    start = f"{settings.variant!s:14}{precision:11}{path.stat().st_size / 1e6:>7.2f} MB"
+    if report is None:
+        return f"{start}   there already: {path}"
+    agreement = f"{report.same_top1} of {report.images}"
+    return f"{start}{report.seconds:>7.1f} s{agreement:>21}{report.largest_difference:>20.2g}"

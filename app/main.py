@@ -17,6 +17,7 @@ from app.classifier import Classifier, Model
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.compile import compiled
 from app.engines.engine import Engine
+from app.engines.manifest import verified
 from app.engines.selftest import SelfTestFailed, self_test
 from app.engines.weights import BUNDLED, Weights, locate
 from app.errors import Draining, ServiceError, StartError, Starting, Unavailable
@@ -54,16 +55,17 @@ def _load_engine(weights: Weights, settings: Settings) -> Engine:
         return TensorFlowEngine(weights, settings.variant, settings.threads)
     from app.engines.litert import LiteRTEngine
 
-    return LiteRTEngine(compiled(weights, settings.variant, settings.cache), settings.threads)
+    model = compiled(weights, settings.variant, settings.cache, settings.precision)
+    return LiteRTEngine(model.path, settings.threads, settings.precision)
 
 
 def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:
     if settings.labels is not None:
         found = labels.load(settings.labels)
     elif weights.name == BUNDLED:
-        found = labels.load(MODEL_WEIGHTS / "imagenette.labels.txt")
+        found = labels.load(verified(MODEL_WEIGHTS / "imagenette.labels.txt"))
     elif classes == IMAGENET_CLASSES:
-        found = labels.load(MODEL_WEIGHTS / "imagenet.labels.txt")
+        found = labels.load(verified(MODEL_WEIGHTS / "imagenet.labels.txt"))
     else:
         raise StartError(f"{weights.name} has {classes} classes; set MOBILENET_LABELS to a file with their labels")
     if len(found) != classes:

@@ -49,7 +49,7 @@ def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool
         accuracy=_accuracy(model, variant),
         weights=model.weights if served else None,
         weights_sha256=model.weights_sha256 if served else None,
-        precision="float32" if served else None,
+        precision=model.engine.precision if served else None,
         engine=model.engine.name if served else None,
         preprocessing=PREPROCESSING,
         batching=Batching(

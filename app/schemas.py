@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.mobilenet.variants import Precision
+
 EXAMPLE_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAQklEQVR42mPUiLJhIAUwMZAISNbAgsbfZ3MDU5HTEQ3sNmBVjSbORFA1"
     "miztPT28NCDHDp64Y8IVo7jEWfDIUccPAALkERCzdffRAAAAAElFTkSuQmCC"
@@ -58,7 +60,7 @@ class ModelRef(BaseModel):
     alpha: float = Field(examples=[0.5], description="width multiplier α")
     resolution: int = Field(examples=[160], description="side of the network's input in pixels")
     weights: str = Field(examples=["imagenette"])
-    precision: Literal["float32"]
+    precision: Precision
 
 
 class CostRef(BaseModel):
@@ -174,7 +176,7 @@ class ModelInfo(BaseModel):
     )
     weights: str | None
     weights_sha256: str | None
-    precision: Literal["float32"] | None
+    precision: Precision | None
     engine: str | None
     preprocessing: Preprocessing
     batching: Batching

@@ -7,7 +7,7 @@ import numpy as np
 from app.classifier import Model
 from app.engines.engine import Pixels, Probabilities
 from app.labels import Label
-from app.mobilenet.variants import Variant
+from app.mobilenet.variants import Precision, Variant
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -23,6 +23,7 @@ class ColourEngine:
     """Classifies an image by its mean colour: softmax over the distances to the named colours."""
 
     name = "colour"
+    precision: Precision = "float32"
     classes = len(COLOURS)
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:

@@ -29,7 +29,8 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("ALPHA", "0.3", "is not one of 1, 0.75, 0.5, 0.25"),
         ("ALPHA", "wide", "valid number"),
         ("RESOLUTION", "100", "is not a multiple of 32 from 32 up"),
-        ("PRECISION", "int8", "'float32'"),
+        ("PRECISION", "int4", "'float32' or 'int8'"),
+        ("WEIGHTS_URL", "mirror", "URL"),
         ("ENGINE", "onnx", "'litert' or 'tensorflow'"),
         ("MAX_BATCH_SIZE", "0", "greater than 0"),
         ("MAX_WAIT_MS", "-1", "greater than or equal to 0"),
@@ -80,3 +81,11 @@ def test_a_request_may_not_have_more_images_than_the_queue_has_room(monkeypatch:
 
 def test_every_setting_says_what_it_does() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_int8_on_an_engine_that_cannot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_PRECISION", "INT8")
+    assert load().precision == "int8"
+    monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")
+    with pytest.raises(StartError, match="MOBILENET_PRECISION=int8 needs MOBILENET_ENGINE=litert"):
+        load()

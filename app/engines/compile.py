@@ -1,40 +1,62 @@
-"""Compiles weights to a `.tflite` model, once, in a subprocess, so that the server never holds TensorFlow.
+"""Compiles weights to a `.tflite` model, once, in a subprocess, so that the server never holds TensorFlow."""
 
-Run as a module this is the subprocess; `compiled` is what the server calls.
-"""
-
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from app.engines import convert
+from app.engines.convert import Photos, Report
 from app.engines.files import replacing
-from app.engines.weights import Weights, read
+from app.engines.manifest import verified
+from app.engines.weights import BUNDLED, Weights, bundled_int8_name, read
 from app.errors import StartError
-from app.mobilenet.variants import Variant
+from app.mobilenet.variants import Precision, Variant
 
 REVISION = 1
 """Part of every cache key: raise it when the network or the conversion changes what they answer."""
 
-TIMEOUT_S = 600
+TIMEOUT_S = 1800
 
 
-def compiled(weights: Weights, variant: Variant, cache: Path) -> Path:
-    """Return the `.tflite` of these weights and this variant, compiled now unless the cache has it.
+class Compiled(NamedTuple):
+    """A compiled model; without a report it was there already, compiled or bundled."""
 
-    The key is the SHA-256 of the weights, α, the resolution, the precision, TensorFlow's version and our revision.
-    Without TensorFlow any version's will do. Raises `StartError` in one line.
+    path: Path
+    report: Report | None
+
+
+def compiled(
+    weights: Weights, variant: Variant, cache: Path, precision: Precision = "float32", photos: Photos | None = None
+) -> Compiled:
+    """Return the `.tflite` of these weights, variant and precision, compiled now unless it is there.
+
+    In int8 the bundled weights have theirs beside them; other int8 is calibrated on `photos`, but for some that are
+    kept for the report. A model in the cache is known by the SHA-256 of the weights, α, the resolution, the
+    precision, TensorFlow's version and our revision; without TensorFlow any version's will do. Raises `StartError`
+    in one line.
     """
-    stem = f"{weights.sha256[:16]}-{variant.alpha:g}-{variant.resolution}-float32-r{REVISION}"
+    if precision == "int8" and weights.name == BUNDLED:
+        return Compiled(verified(weights.path.with_name(bundled_int8_name(variant.alpha))), None)
+    stem = f"{weights.sha256[:16]}-{variant.alpha:g}-{variant.resolution}-{precision}-r{REVISION}"
     tensorflow = _tensorflow_version()
     if tensorflow is None:
-        return _any_version(cache, stem, weights)
+        return Compiled(_any_version(cache, stem, weights), None)
     path = cache / f"{stem}-tf{tensorflow}.tflite"
-    if not path.is_file():
-        _compile_to(path, weights, variant)
-    return path
+    if path.is_file():
+        return Compiled(path, None)
+    if precision == "int8" and photos is None:
+        raise StartError(
+            f"{weights.name} is not compiled to int8 for {variant}; `mobilenet compile --precision int8 --calibrate "
+            "FOLDER` does it, with a folder of photos like those that will come"
+        )
+    return Compiled(path, _compile_to(path, weights, variant, precision, photos))
 
 
 def _tensorflow_version() -> str | None:
@@ -54,15 +76,18 @@ def _any_version(cache: Path, stem: str, weights: Weights) -> Path:
     return found[-1]
 
 
-def _compile_to(path: Path, weights: Weights, variant: Variant) -> None:
+def _compile_to(path: Path, weights: Weights, variant: Variant, precision: Precision, photos: Photos | None) -> Report:
     read(weights.path, variant.alpha)  # what is wrong is said before anything that takes time
-    with replacing(path) as temporary:
-        print(f"mobilenet: compiling {weights.name} for {variant}, once, about 15 s …", file=sys.stderr, flush=True)
-        _run_subprocess(weights.path, variant, temporary)
+    with replacing(path) as model, tempfile.TemporaryDirectory() as folder:
+        print(f"mobilenet: compiling {weights.name} for {variant}, {precision}, once …", file=sys.stderr, flush=True)
+        images = "" if photos is None else f"{folder}/photos.npy"
+        if photos is not None:
+            np.save(images, photos)
+        return _in_subprocess(weights.path, variant.alpha, variant.resolution, precision, model, images)
 
 
-def _run_subprocess(source: Path, variant: Variant, target: Path) -> None:
-    command = [sys.executable, "-m", __name__, str(source), f"{variant.alpha}", f"{variant.resolution}", str(target)]
+def _in_subprocess(source: Path, *arguments: object) -> Report:
+    command = [sys.executable, "-m", convert.__name__, str(source), *map(str, arguments)]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     try:
         done = subprocess.run(
@@ -73,34 +98,4 @@ def _run_subprocess(source: Path, variant: Variant, target: Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise StartError(lines[-1])
-
-
-def convert(source: Path, variant: Variant) -> bytes:
-    """Return the flat buffer of the network: uint8 `[n, r, r, 3]` in, float32 `[n, classes]` out, variables frozen.
-
-    Imports TensorFlow. Goes through `keras.Model.export`, which folds batch normalisation; a `tf.function` over the
-    model leaves its variables in, and runs 4.5 × slower. Raises `StartError` for a wrong weight file.
-    """
-    arrays = read(source, variant.alpha)
-    import tensorflow as tf
-
-    from app.mobilenet.network import build
-
-    network = build(variant.alpha, variant.resolution, classes=len(arrays[-1]))
-    network.set_weights(arrays)
-    with tempfile.TemporaryDirectory() as folder:
-        network.export(folder, verbose=False)
-        return bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
-
-
-def _main(source: str, alpha: str, resolution: str, target: str) -> None:
-    try:
-        Path(target).write_bytes(convert(Path(source), Variant(float(alpha), int(resolution))))
-    except StartError as exc:
-        sys.exit(str(exc))
-    except Exception as exc:
-        sys.exit(f"compiling {Path(source).name} failed: {type(exc).__name__}: {str(exc).splitlines()[0]}")
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    return Report(**json.loads(done.stdout.splitlines()[-1]))

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.mobilenet.variants import Precision
+
 Pixels = NDArray[np.uint8]
 """An RGB image `[resolution, resolution, 3]`, 0 to 255."""
 
@@ -17,6 +19,7 @@ class Engine(Protocol):
     """A loaded model. `predict` is called from one thread at a time."""
 
     name: str
+    precision: Precision
     classes: int
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:

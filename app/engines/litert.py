@@ -5,35 +5,49 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 from app.engines.engine import Pixels, Probabilities
 from app.errors import StartError
+from app.mobilenet.variants import Precision
 
 
 class LiteRTEngine:
-    """One interpreter over a compiled model. Resizes its input only when the batch size changes."""
+    """One interpreter over a compiled model. Resizes its input only when the shape of the batch changes.
+
+    A model in int8 gives logits, and the softmax is made here in float32: in int8 it would know probabilities to
+    1/256 only. It takes images of any resolution, as all its layers do.
+    """
 
     name = "litert"
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, precision: Precision = "float32") -> None:
         """Load the model. Raises `StartError` for a file that is none."""
+        self.precision = precision
         try:
             self._interpreter = Interpreter(str(model), num_threads=threads)
         except (ValueError, RuntimeError) as exc:
             raise StartError(f"{model} is no compiled model; delete it and start again") from exc
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
-        self._batch_size = 0  # nothing is allocated yet
+        self._shape: tuple[int, ...] = ()  # nothing is allocated yet
         self.classes = int(self._output["shape"][-1])
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
         """Return `[n, classes]` probabilities. Not to be called from two threads at once."""
         batch = np.stack(images)
-        if len(batch) != self._batch_size:
-            self._interpreter.resize_tensor_input(self._input["index"], batch.shape, strict=True)
+        if batch.shape != self._shape:
+            self._interpreter.resize_tensor_input(self._input["index"], batch.shape)
             self._interpreter.allocate_tensors()
-            self._batch_size = len(batch)
+            self._shape = batch.shape
         self._interpreter.set_tensor(self._input["index"], batch)
         self._interpreter.invoke()
-        probabilities: Probabilities = self._interpreter.get_tensor(self._output["index"])
-        return probabilities
+        answers: Probabilities = self._interpreter.get_tensor(self._output["index"])
+        return softmax(answers) if self.precision == "int8" else answers
+
+
+def softmax(logits: NDArray[np.float32]) -> Probabilities:
+    """Return the probabilities that logits `[n, classes]` stand for."""
+    shares: Probabilities = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return shares

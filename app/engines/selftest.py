@@ -3,6 +3,7 @@
 import numpy as np
 
 from app.engines.engine import Engine, Pixels
+from app.mobilenet.architecture import STRIDE
 
 TOLERANCE = 1e-4
 
@@ -16,7 +17,7 @@ def self_test(engine: Engine, resolution: int, batch_size: int) -> None:
 
     Raises `SelfTestFailed` unless the answers are probabilities, differ between images, and are the same in company.
     """
-    images = [_image(seed, resolution) for seed in range(batch_size)]
+    images = list(patterns(batch_size, resolution))
     alone = np.concatenate([engine.predict([image]) for image in images])
     _require(alone.shape == (batch_size, engine.classes), f"answers {alone.shape} for {batch_size} images")
     _require(bool(np.isfinite(alone).all()), "answers that are not numbers")
@@ -27,10 +28,11 @@ def self_test(engine: Engine, resolution: int, batch_size: int) -> None:
         _require(float(np.abs(together - alone[:size]).max()) < TOLERANCE, f"other answers in a batch of {size}")
 
 
-def _image(seed: int, resolution: int) -> Pixels:
-    # A coarse random pattern: like a photo and unlike noise, it reaches the last layers.
-    coarse = np.random.default_rng(seed).integers(0, 256, (resolution // 32, resolution // 32, 3), dtype=np.uint8)
-    return coarse.repeat(32, axis=0).repeat(32, axis=1)
+def patterns(count: int, resolution: int) -> Pixels:
+    """Return made-up images `[count, r, r, 3]`: coarse and random, which unlike noise reaches the last layers."""
+    side = resolution // STRIDE
+    coarse = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return coarse.repeat(STRIDE, axis=1).repeat(STRIDE, axis=2)
 
 
 def _require(condition: bool, otherwise: str) -> None:

@@ -9,13 +9,14 @@ import tensorflow as tf
 from app.engines.engine import Pixels, Probabilities
 from app.engines.weights import Weights, read
 from app.mobilenet.network import build
-from app.mobilenet.variants import Variant
+from app.mobilenet.variants import Precision, Variant
 
 
 class TensorFlowEngine:
     """The Keras network as one graph for every batch size."""
 
     name = "tensorflow"
+    precision: Precision = "float32"
 
     def __init__(self, weights: Weights, variant: Variant, threads: int) -> None:
         """Build the network and load the weights. Raises `StartError` for a wrong weight file."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.download import download
 from app.engines.files import replacing, sha256
+from app.engines.manifest import verified
 from app.errors import StartError
 from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS, STRIDE, layers
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant
@@ -54,7 +55,9 @@ def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
     """
     setting, variant = settings.weights, settings.variant
     if setting == BUNDLED:
-        return _identify(setting, folder / bundled_name(variant.alpha), _bundled_hint(folder))
+        weights = _identify(setting, folder / bundled_name(variant.alpha), _bundled_hint(folder))
+        verified(weights.path)
+        return weights
     if setting == PUBLISHED:
         return _published(variant, settings)
     path = Path(setting).expanduser()
@@ -66,9 +69,22 @@ def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
     return _identify(path.name, path, "no such file")
 
 
+def variants(settings: Settings, folder: Path = MODEL_WEIGHTS) -> list[Variant]:
+    """Return the variants that the named weights are for, at the four usual resolutions."""
+    if settings.weights == PUBLISHED:
+        return list(PUBLISHED_VARIANTS)
+    alphas = _bundled_alphas(folder) if settings.weights == BUNDLED else [settings.alpha]
+    return [Variant(alpha, resolution) for alpha in alphas for resolution in RESOLUTIONS]
+
+
 def bundled_name(alpha: float) -> str:
     """Return the file name of the bundled weights of this α; one file serves every resolution."""
-    return f"imagenette_{alpha:g}.weights.h5"
+    return f"{BUNDLED}_{alpha:g}.weights.h5"
+
+
+def bundled_int8_name(alpha: float) -> str:
+    """Return the file name of the bundled model in int8 of this α; one file serves every resolution."""
+    return f"{BUNDLED}_{alpha:g}.int8.tflite"
 
 
 def published_name(variant: Variant) -> str:
@@ -77,9 +93,13 @@ def published_name(variant: Variant) -> str:
     return f"mobilenet_{tenths}_{variant.resolution}_tf.h5"
 
 
+def _bundled_alphas(folder: Path) -> list[float]:
+    return [alpha for alpha in ALPHAS if (folder / bundled_name(alpha)).is_file()]
+
+
 def _bundled_hint(folder: Path) -> str:
-    bundled = [f"{alpha:g}" for alpha in ALPHAS if (folder / bundled_name(alpha)).is_file()]
-    return f"weights are bundled for α {', '.join(bundled)}" if bundled else "no weights are bundled"
+    bundled = ", ".join(f"{alpha:g}" for alpha in _bundled_alphas(folder))
+    return f"weights are bundled for α {bundled}" if bundled else "no weights are bundled"
 
 
 def _published(variant: Variant, settings: Settings) -> Weights:

@@ -35,6 +35,14 @@ def build(
     return keras.Model(inputs, outputs, name=f"mobilenet_{alpha:g}_{resolution or 'any'}")
 
 
+def trunk(network: keras.Model) -> keras.Model:
+    """Return what is between the scaling of the pixels and the softmax: -1 to 1 `[n, r, r, 3]` in, logits out."""
+    inputs = outputs = keras.Input(network.input_shape[1:], name="scaled_pixels")
+    for layer in network.layers[2:-1]:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs, name=network.name)
+
+
 def _convolution(layer: Layer) -> keras.Layer:
     shared = {"strides": layer.stride, "padding": "same", "use_bias": False, "name": layer.name}
     if layer.kind == "depthwise":

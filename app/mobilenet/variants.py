@@ -1,12 +1,16 @@
 """The two numbers that name a MobileNetV1, α and the resolution, and what the published ones score."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from app.mobilenet.architecture import STRIDE
 
 ALPHAS = (1.0, 0.75, 0.5, 0.25)
 RESOLUTIONS = (224, 192, 160, 128)
 BASE_RESOLUTION = 224
+
+Precision = Literal["float32", "int8"]
+"""Of weights and arithmetic. In int8 both are 8-bit integers, with a scale for each channel of the weights."""
 
 
 @dataclass(frozen=True, slots=True)

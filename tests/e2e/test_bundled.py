@@ -1,13 +1,18 @@
 """What a newcomer gets: the bundled weights, with no settings but the width."""
 
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
 import httpx
 import pytest
 
 from app.config import MODEL_WEIGHTS
 from app.engines.weights import bundled_name
-from app.mobilenet.variants import ALPHAS
+from app.mobilenet.variants import ALPHAS, RESOLUTIONS
 from tests.data import SHARED, needs_shared, solid
-from tests.e2e.conftest import Process, Serve
+from tests.e2e.conftest import Process, Serve, environment, mobilenet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
@@ -16,9 +21,50 @@ PHOTOS_A_CLASS = 20
 AT_LEAST = 0.8
 
 
-@pytest.fixture(scope="module", params=BUNDLED)
-def bundled(request: pytest.FixtureRequest, serve: Serve) -> Process:
-    return serve(ALPHA=request.param)
+CHOICES = [(alpha, precision) for alpha in BUNDLED for precision in ("float32", "int8")]
+
+
+@pytest.fixture(scope="module", params=CHOICES, ids=lambda choice: f"{choice[0]:g}-{choice[1]}")
+def bundled(request: pytest.FixtureRequest, serve: Serve) -> Iterator[Process]:
+    alpha, precision = request.param
+    process = serve(ALPHA=alpha, PRECISION=precision)
+    assert httpx.get(f"{process.url}/model-info").json()["precision"] == precision
+    yield process
+    assert process.stop() == 0
+
+
+def test_int8_starts_with_nothing_to_compile_and_no_cache(serve: Serve, tmp_path: Path) -> None:
+    process = serve(PRECISION="int8", CACHE=tmp_path / "none")
+    assert process.stop() == 0
+    assert not (tmp_path / "none").exists()
+
+
+def test_compiling_ahead_prints_size_time_and_agreement(tmp_path: Path) -> None:
+    def run(*arguments: str, **settings: object) -> list[str]:
+        done = subprocess.run(
+            mobilenet("compile", *arguments),
+            env=environment(CACHE=tmp_path, **settings),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=100,
+        )
+        return done.stdout.splitlines()
+
+    head, line = run(RESOLUTION=32)
+    assert re.split(r" {2,}", head) == [
+        "variant",
+        "precision",
+        "size",
+        "time",
+        "same top-1 as Keras",
+        "largest difference",
+    ]
+    assert re.fullmatch(r"α 0\.25 @ 32 +float32 +0\.8\d MB +\d+\.\d s +100 of 100 +\d(\.\d)?e-0[5-8]", line)
+    (model,) = tmp_path.iterdir()
+    assert run(RESOLUTION=32)[1].endswith(f"there already: {model}")
+    every = run("--all", "--precision", "int8")[1:]
+    assert [line.split()[1] for line in every] == [f"{alpha:g}" for alpha in BUNDLED for _ in RESOLUTIONS]
 
 
 def test_the_default_weights_are_bundled() -> None:

@@ -55,4 +55,4 @@ def weights(saved: Saved) -> Weights:
 
 @pytest.fixture(scope="session")
 def model_path(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(weights, VARIANT, tmp_path_factory.mktemp("cache"))
+    return compiled(weights, VARIANT, tmp_path_factory.mktemp("cache")).path

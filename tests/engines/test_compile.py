@@ -5,15 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.config import MODEL_WEIGHTS
 from app.engines import compile as compile_module
 from app.engines.compile import compiled
 from app.engines.litert import LiteRTEngine
+from app.engines.selftest import patterns
 from app.engines.weights import Weights, locate
 from app.errors import StartError
 from app.mobilenet.variants import Variant
-from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved, settings
+from tests.engines.conftest import CLASSES, VARIANT, Saved, settings
 
 pytestmark = pytest.mark.tensorflow
+
+PHOTOS = patterns(20, VARIANT.resolution)
 
 
 def test_the_compiled_model_has_no_variables_and_no_batch_normalisation_left(model_path: Path) -> None:
@@ -36,8 +40,8 @@ def test_a_compiled_model_is_reused_and_not_compiled_again(
     weights: Weights, model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
-    assert compiled(weights, VARIANT, model_path.parent) == model_path
-    assert [path.name for path in model_path.parent.iterdir()] == [model_path.name], "a temporary file is left"
+    assert compiled(weights, VARIANT, model_path.parent) == (model_path, None)
+    assert list(model_path.parent.glob("*.part")) == []
 
 
 def test_the_key_has_the_weights_the_variant_the_precision_and_the_versions(
@@ -54,7 +58,8 @@ def test_the_key_has_the_weights_the_variant_the_precision_and_the_versions(
     compiled(weights, VARIANT, model_path.parent)
     monkeypatch.setattr(compile_module, "REVISION", 999)
     compiled(weights, VARIANT, model_path.parent)
-    assert len(set(asked)) == 4
+    compiled(weights, VARIANT, model_path.parent, "int8", PHOTOS)
+    assert len(set(asked)) == 5
     (model_path.parent / "untouched").unlink()
 
 
@@ -62,21 +67,9 @@ def test_without_tensorflow_a_model_that_was_compiled_elsewhere_is_served(
     weights: Weights, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: None)
-    assert compiled(weights, VARIANT, model_path.parent) == model_path
+    assert compiled(weights, VARIANT, model_path.parent) == (model_path, None)
     with pytest.raises(StartError, match=r"is not compiled in .* and TensorFlow is not installed"):
         compiled(weights, VARIANT, tmp_path)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_the_weights_compiles_to_the_answers_of_keras(saved: Saved, form: str, tmp_path: Path) -> None:
-    from tests.networks import images
-
-    model = tmp_path / "model.tflite"
-    model.write_bytes(compile_module.convert(saved.folder / form, VARIANT))
-    pixels = images(6, VARIANT.resolution, seed=3)
-    expected = saved.network.predict_on_batch(pixels)
-    assert np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose(LiteRTEngine(model, 2).predict(list(pixels)), expected, atol=1e-4)
 
 
 def test_what_is_wrong_with_the_weights_is_said_before_anything_is_compiled(
@@ -115,3 +108,32 @@ load_model(Settings(**{values!r}))
 assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_compiling_reports_how_far_the_model_agrees_with_keras(weights: Weights, tmp_path: Path) -> None:
+    path, report = compiled(weights, VARIANT, tmp_path)
+    assert report is not None
+    assert (report.same_top1, report.images) == (100, 100)
+    assert 0 < report.largest_difference < 1e-4
+    assert report.seconds > 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_int8_is_calibrated_on_photos_and_compared_on_others(weights: Weights, tmp_path: Path) -> None:
+    path, report = compiled(weights, VARIANT, tmp_path, "int8", PHOTOS)
+    assert report is not None
+    assert report.images == len(PHOTOS) // 4
+    assert 1e-4 < report.largest_difference < 0.5
+    assert LiteRTEngine(path, 1, "int8").classes == CLASSES
+
+
+def test_int8_without_photos_says_how_to_make_it(weights: Weights, tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"not compiled to int8 for α 0\.25 @ 64; `mobilenet compile --precision int8"):
+        compiled(weights, VARIANT, tmp_path, "int8")
+
+
+@pytest.mark.parametrize("variant", [Variant(0.25, 224), Variant(0.5, 128)])
+def test_the_bundled_weights_have_their_int8_beside_them(variant: Variant, tmp_path: Path) -> None:
+    path, report = compiled(locate(settings(variant)), variant, tmp_path, "int8")
+    assert path == MODEL_WEIGHTS / f"imagenette_{variant.alpha:g}.int8.tflite"
+    assert report is None

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.engines import download
-from app.engines.weights import Weights, locate, published_name, read
+from app.engines.files import sha256
+from app.engines.weights import Weights, locate, published_name, read, variants
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED, Variant
 from tests.data import SHARED, needs_shared
@@ -96,8 +97,21 @@ def test_a_path_is_known_by_its_name_and_by_the_sha256_of_its_bytes(tmp_path: Pa
 
 
 def test_bundled_weights_are_found_by_their_width(tmp_path: Path) -> None:
-    (tmp_path / "imagenette_0.75.weights.h5").write_bytes(b"bundled")
-    assert locate(settings(Variant(0.75, 192)), tmp_path).path.read_bytes() == b"bundled"
+    path = tmp_path / "imagenette_0.75.weights.h5"
+    path.write_bytes(b"bundled")
+    (tmp_path / "MANIFEST.toml").write_text(f'["{path.name}"]\nsha256 = "{sha256(path)}"\n')
+    assert locate(settings(Variant(0.75, 192)), tmp_path) == Weights("imagenette", path, sha256(path))
+    path.write_bytes(b"damaged")
+    with pytest.raises(StartError, match="is damaged or was replaced"):
+        locate(settings(Variant(0.75, 192)), tmp_path)
+
+
+def test_the_variants_of_weights_are_those_they_are_published_or_bundled_or_made_for(tmp_path: Path) -> None:
+    assert set(variants(settings(weights="imagenet"))) == set(PUBLISHED)
+    (tmp_path / "imagenette_0.75.weights.h5").touch()
+    four = [Variant(0.75, resolution) for resolution in (224, 192, 160, 128)]
+    assert variants(settings(), tmp_path) == four
+    assert variants(settings(Variant(0.75, 32), weights="own.h5"), tmp_path) == four
 
 
 def test_weights_that_are_not_there_say_which_file_is_missing_and_what_is_there(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""Turns Keras weights into a `.tflite` model, and compares the two. Run as a module in a process of its own."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.engines.engine import Engine, Probabilities
+from app.engines.selftest import patterns
+from app.engines.weights import read
+from app.errors import StartError
+from app.mobilenet.variants import Precision, Variant
+
+COMPARED = 100
+"""Most images on which the answers of the compiled model are compared with those of Keras."""
+
+Photos = NDArray[np.uint8]
+"""Images `[n, r, r, 3]` as the service decodes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How long converting took, and how the model's answers agree with those of Keras on `images` images."""
+
+    seconds: float
+    images: int
+    same_top1: int
+    largest_difference: float
+
+
+def convert(source: Path, variant: Variant, precision: Precision = "float32", photos: Photos | None = None) -> bytes:
+    """Return the flat buffer of the network: uint8 `[n, r, r, 3]` in, variables frozen.
+
+    In float32 it gives probabilities, in int8, calibrated on `photos`, logits; both float32 `[n, classes]`.
+    Imports TensorFlow. Goes through `keras.Model.export`, which folds batch normalisation; a `tf.function` over the
+    model leaves its variables in, and runs 4.5 × slower. Raises `StartError` for a wrong weight file.
+    """
+    arrays = read(source, variant.alpha)
+    import tensorflow as tf
+
+    from app.mobilenet.network import build, trunk
+
+    network = build(variant.alpha, variant.resolution, classes=len(arrays[-1]))
+    network.set_weights(arrays)
+    with tempfile.TemporaryDirectory() as folder:
+        (network if precision == "float32" else trunk(network)).export(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if precision == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.representative_dataset = lambda: _scaled(photos)
+            # The 256 steps from -1 to 1 are those from 0 to 255: the pixels go in as they are.
+            converter.inference_input_type = tf.uint8
+        return bytes(converter.convert())
+
+
+def _scaled(photos: Photos | None) -> Iterator[list[NDArray[np.float32]]]:
+    if photos is None:
+        raise ValueError("int8 is calibrated on photos")
+    # Both ends of the range must have been seen, whatever the photos.
+    ends = np.stack([np.zeros_like(photos[0]), np.full_like(photos[0], 255)])
+    for photo in np.concatenate([ends, photos]):
+        yield [photo[None].astype(np.float32) / 127.5 - 1]
+
+
+def compare(source: Path, variant: Variant, engine: Engine, images: Photos) -> Report:
+    """Compare an engine's answers with those of Keras; the time in the report is 0."""
+    from app.mobilenet.network import build
+
+    arrays = read(source, variant.alpha)
+    network = build(variant.alpha, variant.resolution, classes=len(arrays[-1]))
+    network.set_weights(arrays)
+    expected: Probabilities = network.predict(images, batch_size=10, verbose=0)
+    found = np.concatenate([engine.predict([image]) for image in images])
+    same = int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
+    return Report(0.0, len(images), same, float(np.abs(found - expected).max()))
+
+
+def _run(source: Path, variant: Variant, precision: Precision, target: Path, photos: str) -> Report:
+    from app.engines.litert import LiteRTEngine
+
+    started = time.monotonic()
+    images = np.load(photos) if photos else patterns(COMPARED, variant.resolution)
+    kept = min(COMPARED, len(images) // 4) if precision == "int8" else COMPARED
+    target.write_bytes(convert(source, variant, precision, images[: len(images) - kept]))
+    seconds = time.monotonic() - started
+    return replace(compare(source, variant, LiteRTEngine(target, 1, precision), images[-kept:]), seconds=seconds)
+
+
+def _main(arguments: list[str]) -> None:
+    source, alpha, resolution, precision, target, photos = arguments
+    try:
+        variant = Variant(float(alpha), int(resolution))
+        report = _run(Path(source), variant, cast("Precision", precision), Path(target), photos)
+    except StartError as exc:
+        sys.exit(str(exc))
+    except Exception as exc:
+        sys.exit(f"compiling {Path(source).name} failed: {type(exc).__name__}: {str(exc).splitlines()[0]}")
+    print(json.dumps(asdict(report)))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -37,5 +37,5 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	touch $@
 
 $(VENV)/installed-for-tests: $(VENV)/installed
-	$(INSTALL) --editable '.[tensorflow,test]'
+	$(INSTALL) --editable '.[tensorflow,train,test]'
 	touch $@

@@ -42,8 +42,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
-    alpha: float = Field(0.25, description="width multiplier α: 1, 0.75, 0.5 or 0.25")
-    resolution: int = Field(128, description="side of the network's input in pixels: a multiple of 32 from 32 up")
+    alpha: float = Field(0.5, description="width multiplier α: 1, 0.75, 0.5 or 0.25")
+    resolution: int = Field(160, description="side of the network's input in pixels: a multiple of 32 from 32 up")
     weights: str = Field(
         "imagenette",
         min_length=1,

@@ -4,13 +4,14 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from app import __version__
+from app import __version__, accuracy
 from app.classifier import Model
 from app.config import Settings
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
 from app.mobilenet.variants import CHECKPOINTS, PAPER, PUBLISHED, Variant
 from app.schemas import (
+    Accuracy,
     Batching,
     LayerItem,
     ModelInfo,
@@ -46,7 +47,10 @@ def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool
         flops=total.flops,
         flops_in_words="FLOPs are 2 × MACs: one multiplication and one addition for each multiply-accumulate",
         activation_bytes=total.activation_bytes,
-        accuracy=_accuracy(model, variant),
+        accuracy=Accuracy(
+            measured=accuracy.find(model.weights, variant, model.engine.precision),
+            published=_published(model, variant),
+        ),
         weights=model.weights if served else None,
         weights_sha256=model.weights_sha256 if served else None,
         precision=model.engine.precision if served else None,
@@ -61,7 +65,7 @@ def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool
     )
 
 
-def _accuracy(model: Model, variant: Variant) -> PublishedAccuracy | None:
+def _published(model: Model, variant: Variant) -> PublishedAccuracy | None:
     published = PUBLISHED.get(variant)
     # Of the served variant we know whose weights it has; of the others only that ImageNet's have these figures.
     if published is None or model.engine.classes != IMAGENET_CLASSES:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.accuracy import Score
 from app.mobilenet.variants import Precision
 
 EXAMPLE_PNG = (
@@ -115,6 +116,13 @@ class PublishedAccuracy(BaseModel):
     sources: list[str]
 
 
+class Accuracy(BaseModel):
+    """How good a variant is, and on what that was measured."""
+
+    measured: Score | None = Field(description="of the bundled weights in this variant and the served precision")
+    published: PublishedAccuracy | None = Field(description="of the published ImageNet weights of this variant")
+
+
 class LayerItem(BaseModel):
     """One layer with weights, its batch normalisation included; sizes are sides in pixels."""
 
@@ -171,9 +179,7 @@ class ModelInfo(BaseModel):
     flops: int = Field(description="2 × MACs")
     flops_in_words: str
     activation_bytes: int = Field(description="sum of all layers' outputs in float32 for one image")
-    accuracy: PublishedAccuracy | None = Field(
-        description="of the published ImageNet weights of this variant; null for any other, where nothing was measured"
-    )
+    accuracy: Accuracy
     weights: str | None
     weights_sha256: str | None
     precision: Precision | None

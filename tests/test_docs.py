@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticUndefined
 
-from app import errors
+from app import accuracy, errors
 from app.config import MODEL_WEIGHTS, PREFIX, Settings
 from app.errors import ServiceError
 from app.main import create_app
@@ -15,6 +15,7 @@ from tests.data import REPOSITORY
 from tests.fakes import colour_model
 
 README = (REPOSITORY / "README.md").read_text()
+CARD = (MODEL_WEIGHTS / "README.md").read_text()
 API = (REPOSITORY / "docs" / "api.md").read_text()
 
 
@@ -74,7 +75,23 @@ def test_every_dependency_has_its_reason() -> None:
     }
 
 
-@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("*.md")) + sorted(REPOSITORY.glob("docs/**/*.md")), ids=str)
+def test_the_model_card_has_every_score_as_it_was_measured() -> None:
+    scores = accuracy.read()
+    digits = {"Top-1": "top1", "Top-5": "top5", "Calibration error": "calibration_error"}
+    for heading, name in digits.items():
+        table = rows(CARD, heading)
+        resolutions = [128, 160, 192, 224]
+        found = {
+            (float(alpha), resolution, precision): cell
+            for alpha, precision, *cells in table
+            for resolution, cell in zip(resolutions, cells, strict=True)
+        }
+        assert found == {score.key[1:]: f"{getattr(score, name) * 100:.2f}" for score in scores}
+
+
+@pytest.mark.parametrize(
+    "path", [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), MODEL_WEIGHTS / "README.md"], ids=str
+)
 def test_every_relative_link_leads_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
         assert target.startswith("https://") or (path.parent / target).exists(), target

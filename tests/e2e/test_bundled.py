@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.config import MODEL_WEIGHTS
+from app.config import MODEL_WEIGHTS, Settings
 from app.engines.weights import bundled_name
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS
 from tests.data import SHARED, needs_shared, solid
@@ -60,7 +60,7 @@ def test_compiling_ahead_prints_size_time_and_agreement(tmp_path: Path) -> None:
         "same top-1 as Keras",
         "largest difference",
     ]
-    assert re.fullmatch(r"α 0\.25 @ 32 +float32 +0\.8\d MB +\d+\.\d s +100 of 100 +\d(\.\d)?e-0[5-8]", line)
+    assert re.fullmatch(r"α 0\.5 @ 32 +float32 +3\.\d\d MB +\d+\.\d s +100 of 100 +\d(\.\d)?e-0[5-8]", line)
     (model,) = tmp_path.iterdir()
     assert run(RESOLUTION=32)[1].endswith(f"there already: {model}")
     every = run("--all", "--precision", "int8")[1:]
@@ -68,13 +68,16 @@ def test_compiling_ahead_prints_size_time_and_agreement(tmp_path: Path) -> None:
 
 
 def test_the_default_weights_are_bundled() -> None:
-    assert 0.25 in BUNDLED
+    assert Settings().alpha in BUNDLED
 
 
 def test_the_bundled_weights_answer_with_the_ten_classes_of_imagenette(bundled: Process) -> None:
     info = httpx.get(f"{bundled.url}/model-info").json()
-    assert (info["weights"], info["classes"], info["resolution"]) == ("imagenette", 10, 128)
+    assert (info["weights"], info["classes"], info["resolution"]) == ("imagenette", 10, Settings().resolution)
     assert "n03417042" in {label["wordnet_id"] for label in httpx.get(f"{bundled.url}/labels").json()}
+    measured = info["accuracy"]["measured"]
+    assert (measured["images"], measured["precision"], measured["alpha"]) == (2000, info["precision"], info["alpha"])
+    assert measured["weights_sha256"] == info["weights_sha256"]
     answer = httpx.post(
         f"{bundled.url}/predict?top_k=10", content=solid((90, 120, 60)), headers={"Content-Type": "image/png"}
     )

@@ -50,7 +50,7 @@ def test_without_a_network_the_start_ends_in_one_line_that_says_what_to_do(tmp_p
     )
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    name = "mobilenet_2_5_128_tf.h5"
+    name = "mobilenet_5_0_160_tf.h5"
     assert last.startswith(f"mobilenet: cannot fetch {url}/{name}: ")
     assert last.endswith(f"; bring {name} from elsewhere and put it into {tmp_path}")
     assert "Traceback" not in done.stderr

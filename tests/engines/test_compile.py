@@ -99,7 +99,8 @@ def test_a_cache_that_cannot_be_written_is_named(weights: Weights, tmp_path: Pat
 def test_compiling_and_serving_keep_tensorflow_out_of_the_process(weights: Weights, model_path: Path) -> None:
     labels = model_path.parent.parent / "labels.txt"
     labels.write_text("\n".join(f"class {index}" for index in range(CLASSES)))
-    values = {"weights": str(weights.path), "cache": str(model_path.parent), "labels": str(labels), "resolution": 64}
+    values: dict[str, object] = {"weights": str(weights.path), "cache": str(model_path.parent), "labels": str(labels)}
+    values |= {"alpha": VARIANT.alpha, "resolution": VARIANT.resolution}
     code = f"""
 import sys
 from app.config import Settings

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """Files by path and how they are served; `asked` has the `Range` header of each request, in order."""
+    """Files by path and how they are served; `asked` has the `Range` header of each request."""
 
     files: dict[str, bytes]
     url: str = ""
@@ -21,6 +21,7 @@ class Site:
     ranges: bool = True
     silent: bool = False
     asked: list[str | None] = field(default_factory=list)
+    encodings: set[str | None] = field(default_factory=set)
     released: threading.Event = field(default_factory=threading.Event)
 
 
@@ -36,6 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site, wanted = self.site, self.headers["Range"]
         site.asked.append(wanted)
+        site.encodings.add(self.headers["Accept-Encoding"])
         content = site.files.get(self.path)
         if content is None or site.statuses:
             self.send_error(site.statuses.pop(0) if content is not None else 404)

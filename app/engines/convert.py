@@ -54,7 +54,6 @@ def convert(source: Path, variant: Variant, precision: Precision = "float32", ph
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if precision == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.representative_dataset = lambda: _scaled(photos)
             # The 256 steps from -1 to 1 are those from 0 to 255: the pixels go in as they are.
             converter.inference_input_type = tf.uint8

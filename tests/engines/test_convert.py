@@ -63,6 +63,16 @@ def test_int8_takes_any_resolution_and_answers_an_image_alike_in_any_company(sav
         np.testing.assert_array_equal(together, np.concatenate([engine.predict([image]) for image in pixels]))
 
 
+def test_int8_keeps_every_step_of_the_pixels_even_if_the_photos_are_all_dull(saved: Saved, tmp_path: Path) -> None:
+    from tests.networks import images
+
+    dull = images(4, VARIANT.resolution) // 4 + 96
+    (tmp_path / "model").write_bytes(convert(saved.folder / "network.weights.h5", VARIANT, "int8", dull))
+    scale, zero = LiteRTEngine(tmp_path / "model", 1, "int8")._input["quantization"]
+    assert scale == pytest.approx(2 / 255)
+    assert zero in {127, 128}
+
+
 def test_int8_without_photos_is_refused(saved: Saved) -> None:
     with pytest.raises(ValueError, match="int8 is calibrated on photos"):
         convert(saved.folder / "network.weights.h5", VARIANT, "int8")

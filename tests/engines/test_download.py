@@ -37,6 +37,7 @@ def test_a_cut_connection_goes_on_where_it_was_cut(site: Site, tmp_path: Path) -
     site.cuts = [100_000, 50_000]
     assert fetched(site, tmp_path) == CONTENT
     assert site.asked == [None, "bytes=100000-", "bytes=150000-"]
+    assert site.encodings == {"identity"}, "offsets are of the bytes as they are stored"
 
 
 def test_a_server_that_cannot_go_on_is_asked_for_all_again(site: Site, tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_file_that_changed_meanwhile_is_not_patched_together(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.cuts = [100_000]
-    newer = CONTENT[::-1]
+    newer = CONTENT[:50_000:-1][:80_000]
 
     def change(_: float) -> None:
         site.files["/file"], site.etag = newer, '"two"'

@@ -20,6 +20,7 @@ SUBJECT = Subject("own", "0" * 64, 0.5, 160, "int8", CLASSES, lambda _: ANSWERS)
 def test_top_1_and_top_5_count_right_answers_and_no_answer_is_a_wrong_one() -> None:
     score = evaluate.score(SUBJECT, PHOTOS, ANSWERS, "four photos")
     assert (score.images, score.top1, score.top5) == (4, 0.25, 0.5)
+    assert score.calibration_error == pytest.approx((0.1 + 0.6 + 0.5) / 3), "of the photos that were answered"
     assert (score.key, score.data) == (("own", 0.5, 160, "int8"), "four photos")
 
 

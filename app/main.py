@@ -138,6 +138,8 @@ def create_app(settings: Settings | None = None, load: Callable[[Settings], Mode
         configure_logging(settings)
         # Not awaited: meanwhile the probes and everything else answer that the service is starting.
         starting = asyncio.create_task(service.start())
+        if multiprocessing.parent_process():
+            await starting  # one worker of several: until it is ready the connections are the others'
         yield
         starting.cancel()
         await service.stop()

@@ -3,15 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import fastapi_offline
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -27,6 +23,7 @@ from app.errors import (
     ServiceError,
 )
 from app.labels import top_k
+from app.metrics import CONTENT_TYPE, Metrics
 from app.mobilenet.variants import Variant
 from app.schemas import (
     CostRef,
@@ -40,12 +37,11 @@ from app.schemas import (
     PredictResponse,
     Timing,
 )
+from app.security import Guard
 from app.telemetry import Trace, trace
 
 DEFAULT_TOP_K = 5
 CLIENT_CLOSED_REQUEST = 499  # for the log alone: nobody is left to read it
-ASSETS = Path(fastapi_offline.__file__).parent / "static"
-ASSETS_URL = "/docs-assets"
 
 TopK = Annotated[
     int | None,
@@ -57,33 +53,47 @@ Resolution = Annotated[
 ]
 WithLayers = Annotated[bool, Query(description="add the table of layers")]
 
+TimeoutMs = Annotated[
+    int | None,
+    Header(
+        alias="X-Request-Timeout-Ms",
+        description="deadline of this request in milliseconds, at most MOBILENET_REQUEST_TIMEOUT_MS",
+        examples=[500],
+    ),
+]
+
 T = TypeVar("T")
 
 
-def create_router(settings: Settings, classifier: Callable[[], Classifier], alive: Callable[[], None]) -> APIRouter:
+def create_router(
+    settings: Settings, classifier: Callable[[], Classifier], alive: Callable[[], None], metrics: Metrics
+) -> APIRouter:
     """Make the routes.
 
     `classifier` returns the classifier once it is ready, or raises why it is not; `alive` raises if the process
     should be restarted.
     """
     router = APIRouter()
+    locked = [Security(Guard(settings.api_keys))] if settings.api_keys else []
 
     @router.post(
         "/predict",
         summary="Classify images",
         tags=["classification"],
         response_model=PredictResponse,
+        dependencies=locked,
         responses=openapi.responses(*openapi.PREDICT_ERRORS),
         openapi_extra=openapi.PREDICT_BODY,
     )
-    async def predict(request: Request, k: TopK = None) -> Response:
+    async def predict(request: Request, k: TopK = None, timeout_ms: TimeoutMs = None) -> Response:
         """Classify one image or several, each with its own result or its own error, in order.
 
         A request with a single image that fails answers the error itself.
         """
         current = classifier()
         k = _top_k(k, current.model)
-        deadline = time.monotonic() + settings.request_timeout_ms / 1000
+        deadline = time.monotonic() + _timeout_ms(timeout_ms, settings) / 1000
+        current.check_room()  # before the body is read, which may be long
         payloads = await payload.read(request, settings, deadline)
         outcomes = await _unless_departed(request, current.classify(payloads, deadline))
         if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
@@ -95,6 +105,7 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], aliv
         "/model-info",
         summary="Describe the served model or another variant",
         tags=["model"],
+        dependencies=locked,
         responses=openapi.responses(*openapi.INFO_ERRORS),
     )
     async def model_info_(alpha: Alpha = None, resolution: Resolution = None, layers: WithLayers = False) -> ModelInfo:
@@ -104,7 +115,11 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], aliv
         return model_info.describe(model, variant, settings, layers=layers)
 
     @router.get(
-        "/labels", summary="List the classes", tags=["model"], responses=openapi.responses(*openapi.STATE_ERRORS)
+        "/labels",
+        summary="List the classes",
+        tags=["model"],
+        dependencies=locked,
+        responses=openapi.responses(*openapi.LABELS_ERRORS),
     )
     async def labels() -> list[LabelItem]:
         """List the classes that the served model knows."""
@@ -127,7 +142,25 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], aliv
         classifier()
         return Health(status="ready")
 
+    @router.get(
+        "/metrics",
+        summary="Counters for Prometheus",
+        tags=["probes"],
+        dependencies=[] if settings.open_metrics else locked,
+        response_class=PlainTextResponse,
+        responses=openapi.responses(*openapi.METRICS_ERRORS),
+    )
+    async def metrics_() -> Response:
+        """Counters and the state of the queue, in the text format of Prometheus."""
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
     return router
+
+
+def _timeout_ms(wanted: int | None, settings: Settings) -> int:
+    if wanted is not None and not 1 <= wanted <= settings.request_timeout_ms:
+        raise InvalidParameter(f"X-Request-Timeout-Ms {wanted} is not between 1 and {settings.request_timeout_ms}")
+    return wanted or settings.request_timeout_ms
 
 
 def _top_k(k: int | None, model: Model) -> int:
@@ -205,33 +238,6 @@ def _result(outcome: Classified | ServiceError, model: Model, k: int, current: T
             for index, probability in top_k(outcome.probabilities, k)
         ]
     )
-
-
-def install_pages(app: FastAPI) -> None:
-    """Serve Swagger UI and ReDoc with their assets, so that both work without the internet."""
-    app.mount(ASSETS_URL, StaticFiles(directory=ASSETS))
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> HTMLResponse:
-        root = request.scope.get("root_path", "")
-        return get_swagger_ui_html(
-            openapi_url=f"{root}{app.openapi_url}",
-            title=app.title,
-            swagger_js_url=f"{root}{ASSETS_URL}/swagger-ui-bundle.js",
-            swagger_css_url=f"{root}{ASSETS_URL}/swagger-ui.css",
-            swagger_favicon_url=f"{root}{ASSETS_URL}/favicon.png",
-        )
-
-    @app.get("/redoc", include_in_schema=False)
-    async def redoc(request: Request) -> HTMLResponse:
-        root = request.scope.get("root_path", "")
-        return get_redoc_html(
-            openapi_url=f"{root}{app.openapi_url}",
-            title=app.title,
-            redoc_js_url=f"{root}{ASSETS_URL}/redoc.standalone.js",
-            redoc_favicon_url=f"{root}{ASSETS_URL}/favicon.png",
-            with_google_fonts=False,
-        )
 
 
 def install_handler(app: FastAPI) -> None:

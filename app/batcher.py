@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from types import TracebackType
 from typing import Generic, ParamSpec, TypeVar
 
@@ -22,8 +22,9 @@ R = TypeVar("R")
 P = ParamSpec("P")
 V = TypeVar("V")
 
-SMOOTHING = 0.2
-"""Weight of the newest batch in the moving average of seconds an item."""
+MEASURED = 64
+"""How many slots that were freed last tell how fast slots become free."""
+STOP_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Batcher(Generic[T, R]):
         max_batch_size: int,
         max_queue: int,
         max_wait_ms: float = 0.0,
+        stalled_after_s: float = inf,
     ) -> None:
         self._run = run
         self._max_batch_size = max_batch_size
@@ -65,7 +67,10 @@ class Batcher(Generic[T, R]):
         self._max_wait_s = max_wait_ms / 1000
         self._queue: deque[_Item[T, R]] = deque()
         self._admitted = 0
-        self._seconds_per_item = 0.0
+        self._stalled_after_s = stalled_after_s
+        self._running_since = inf
+        self._busy_since = 0.0
+        self._freed: deque[float] = deque(maxlen=MEASURED)
         self._draining = False
         self._stopped = False
         self._lock = threading.Lock()
@@ -80,6 +85,11 @@ class Batcher(Generic[T, R]):
         return self._thread.is_alive() and not self._stopped
 
     @property
+    def stalled(self) -> bool:
+        """Whether one run has gone on for more than `stalled_after_s`: it will hardly end."""
+        return time.monotonic() - self._running_since > self._stalled_after_s
+
+    @property
     def admitted(self) -> int:
         """How many slots are taken."""
         return self._admitted
@@ -90,20 +100,39 @@ class Batcher(Generic[T, R]):
         Raises `QueueFull` with the computed `Retry-After` where there is no room, `Draining` after `drain`.
         """
         with self._lock:
-            if self._draining:
-                raise Draining("the service is stopping", {"Retry-After": "1"})
-            if self._admitted + count > self._max_queue:
-                raise self._full(count)
+            self._check(count)
+            if not self._admitted:
+                self._busy_since = time.monotonic()
+                self._freed.clear()
             self._admitted += count
         return Admission([Slot(self) for _ in range(count)])
 
+    def check_room(self) -> None:
+        """Raise what `admit` would raise, and admit nothing."""
+        with self._lock:
+            self._check(1)
+
+    def _check(self, count: int) -> None:
+        if self._draining:
+            raise Draining("the service is stopping", {"Retry-After": "1"})
+        if self._admitted + count > self._max_queue:
+            raise self._full(count)
+
     def _full(self, count: int) -> QueueFull:
-        wait_s = self._admitted * self._seconds_per_item
+        wait_s = self._admitted * self._seconds_a_slot()
         detail = (
             f"{self._admitted} of {self._max_queue} places are taken and {count} more are asked for; "
             f"they clear in about {wait_s:.2g} s"
         )
-        return QueueFull(detail, {"Retry-After": str(max(1, ceil(wait_s)))})
+        facts = {"queue_depth": self._admitted, "estimated_wait_ms": round(wait_s * 1000)}
+        return QueueFull(detail, {"Retry-After": str(max(1, ceil(wait_s)))}, facts)
+
+    def _seconds_a_slot(self) -> float:
+        """Return how long a slot takes to become free, over the last ones of this busy time; 0 if none has yet."""
+        if not self._freed:
+            return 0.0
+        since = self._freed[0] if len(self._freed) == MEASURED else self._busy_since
+        return (time.monotonic() - since) / len(self._freed)
 
     async def drain(self) -> None:
         """Admit no more, finish all that was admitted, then end the thread."""
@@ -113,14 +142,18 @@ class Batcher(Generic[T, R]):
 
     def _stop(self) -> None:
         with self._lock:
-            self._emptied.wait_for(lambda: self._admitted == 0 or self._stopped)
+            while not self._emptied.wait_for(lambda: self._admitted == 0 or self._stopped, STOP_POLL_S):
+                if self.stalled:
+                    break
             self._stopped = True
             self._filled.notify()
-        self._thread.join()
+        if not self.stalled:
+            self._thread.join()
 
     def _free(self, _: object = None) -> None:
         with self._lock:
             self._admitted -= 1
+            self._freed.append(time.monotonic())
             if not self._admitted:
                 self._emptied.notify_all()
 
@@ -175,7 +208,7 @@ class Batcher(Generic[T, R]):
     def _execute(self, batch: list[_Item[T, R]]) -> None:
         if not batch:
             return
-        started = time.monotonic()
+        started = self._running_since = time.monotonic()
         try:
             results = list(self._run([item.value for item in batch]))
             if len(results) != len(batch):
@@ -186,8 +219,9 @@ class Batcher(Generic[T, R]):
         except BaseException:
             _fail(batch)
             raise
+        finally:
+            self._running_since = inf
         elapsed = time.monotonic() - started
-        self._measure(elapsed / len(batch))
         for item, result in zip(batch, results, strict=True):
             queue_ms = (started - item.arrived) * 1000
             item.future.set_result(Answer(result, queue_ms, elapsed * 1000, len(batch)))
@@ -198,10 +232,6 @@ class Batcher(Generic[T, R]):
             return
         for item in batch:
             self._execute([item])
-
-    def _measure(self, seconds: float) -> None:
-        weight = SMOOTHING if self._seconds_per_item else 1.0
-        self._seconds_per_item += weight * (seconds - self._seconds_per_item)
 
 
 def _fail(items: Iterable[_Item[T, R]]) -> None:
@@ -215,6 +245,7 @@ class Slot(Generic[T, R]):
     def __init__(self, batcher: Batcher[T, R]) -> None:
         self._batcher = batcher
         self._job: Future[object] | None = None
+        self._item: Future[Answer[R]] | None = None
 
     async def call(self, executor: Executor, function: Callable[P, V], *args: P.args, **kwargs: P.kwargs) -> V:
         """Run a function in the executor on behalf of this item, such as what prepares it."""
@@ -229,11 +260,16 @@ class Slot(Generic[T, R]):
         """
         item: _Item[T, R] = _Item(value, deadline, time.monotonic(), Future())
         self._batcher._enqueue(item)
+        self._item = item.future
         return await self._wait(item.future)
 
     async def _wait(self, job: Future[V]) -> V:
         self._job = job  # type: ignore[assignment]
         return await asyncio.wrap_future(job)
+
+    def withdraw(self) -> bool:
+        """Take the item back; return whether that spared its run."""
+        return self._item is None or self._item.cancel()
 
     def close(self) -> None:
         """Free the room: now, or when the work that cannot be stopped any more ends."""

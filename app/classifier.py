@@ -4,7 +4,7 @@ import asyncio
 import binascii
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +18,9 @@ from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import Variant
 
 logger = logging.getLogger(__name__)
+
+STALLED_AT_LEAST_S = 5
+"""A run of the model hangs after twice the deadline of requests, and not before this."""
 
 Payload = bytes | str
 """An image file as it came: its bytes, or those in base64."""
@@ -54,8 +57,9 @@ class Classified:
 class Classifier:
     """Takes image files, gives probabilities: every image has its own result or its own error."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
+    def __init__(self, model: Model, settings: Settings, on_drop: Callable[[str], None]) -> None:
         self.model = model
+        self._on_drop = on_drop
         self.cost = model.cost
         self._max_pixels = settings.max_pixels
         self._decoders = ThreadPoolExecutor(settings.threads, thread_name_prefix="decoder")
@@ -64,12 +68,24 @@ class Classifier:
             max_batch_size=settings.max_batch_size,
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
+            stalled_after_s=max(STALLED_AT_LEAST_S, 2 * settings.request_timeout_ms / 1000),
         )
 
     @property
-    def alive(self) -> bool:
-        """Whether the thread that runs the model lives."""
-        return self._batcher.alive
+    def fault(self) -> str | None:
+        """Why only a restart helps; None if all is well."""
+        if not self._batcher.alive:
+            return "the thread that runs the model died"
+        return "the model hangs" if self._batcher.stalled else None
+
+    @property
+    def admitted(self) -> int:
+        """How many images are under way."""
+        return self._batcher.admitted
+
+    def check_room(self) -> None:
+        """Raise `QueueFull` or `Draining` if no image would be admitted now."""
+        self._batcher.check_room()
 
     async def classify(self, payloads: Sequence[Payload], deadline: float) -> list[Classified | ServiceError]:
         """Classify the images of one request, in order; `deadline` is a time of `time.monotonic`.
@@ -89,12 +105,25 @@ class Classifier:
             async with asyncio.timeout(deadline - time.monotonic()):
                 return await self._classify(slot, data, deadline)
         except TimeoutError:
-            return DeadlineExceeded("the deadline passed before the image was run")
+            return self._late(slot)
+        except DeadlineExceeded as exc:
+            self._on_drop("deadline")
+            return exc
+        except asyncio.CancelledError:
+            if slot.withdraw():
+                self._on_drop("departed")
+            raise
         except ServiceError as exc:
             return exc
         except Exception:
             logger.exception("an image failed for a reason that is ours")
             return InternalError("the image could not be classified")
+
+    def _late(self, slot: Slot[Pixels, Probabilities]) -> DeadlineExceeded:
+        if slot.withdraw():
+            self._on_drop("deadline")
+            return DeadlineExceeded("the deadline passed before the image was run, and it was not run")
+        return DeadlineExceeded("the deadline passed while the image was run")
 
     async def _classify(self, slot: Slot[Pixels, Probabilities], data: Payload, deadline: float) -> Classified:
         started = time.monotonic()

@@ -1,27 +1,18 @@
 """The command line: `mobilenet serve | classify | info | compile`. Its settings are those of the service."""
 
-import signal
-import socket
 import sys
-from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from app import config
 from app.config import Settings
-from app.errors import ServiceError, StartError
+from app.errors import BAD_START, ServiceError, StartError
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import Precision, Variant
 
-if TYPE_CHECKING:
-    import uvicorn
-
 # What a command needs beyond this is imported by that command: `info` is arithmetic and answers at once.
-
-BAD_START = 2
-GRACE_S = 5
 
 cli = typer.Typer(
     help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_.",
@@ -44,62 +35,18 @@ def main() -> None:
 def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C; then finish what was accepted."""
     settings = config.load()
-    listener = _bind(settings.host, settings.port)
+    from app import server
     from app.main import create_app, load_model
+
+    listener = server.bind(settings.host, settings.port)
 
     model = load_model(settings)  # before any worker starts, so that what is wrong is said once
     host, port = listener.getsockname()[:2]
     print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
     if settings.workers > 1:
-        _serve_many(settings, listener)
+        server.serve_many(settings, listener)
     else:
-        _serve_one(create_app(settings, lambda _: model), settings, listener)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    # Bound and not yet listening: until the model is loaded a connection is refused rather than left waiting.
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as exc:
-        listener.close()
-        raise StartError(f"MOBILENET_HOST={host} MOBILENET_PORT={port}: cannot listen there: {exc.strerror}") from exc
-    listener.set_inheritable(True)
-    return listener
-
-
-def _server_config(app: object, settings: Settings) -> "uvicorn.Config":
-    import uvicorn
-
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        workers=settings.workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=ceil(settings.request_timeout_ms / 1000) + GRACE_S,
-    )
-
-
-def _serve_one(app: object, settings: Settings, listener: socket.socket) -> None:
-    import uvicorn
-
-    server = uvicorn.Server(_server_config(app, settings))
-    # The server raises the signal again when it is done: stopping when told to is success.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    server.run(sockets=[listener])
-
-
-def _serve_many(settings: Settings, listener: socket.socket) -> None:
-    from uvicorn.config import STARTUP_FAILURE
-    from uvicorn.supervisors import Multiprocess
-
-    supervisor = Multiprocess(_server_config("app.main:app", settings), sockets=[listener])
-    supervisor.run()
-    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
-        sys.exit(BAD_START)
+        server.serve_one(create_app(settings, lambda _: model), settings, listener)
 
 
 @cli.command()

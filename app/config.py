@@ -5,13 +5,23 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, HttpUrl, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
 PREFIX = "MOBILENET_"
+SECRETS = ("api_keys",)
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
 
 
@@ -32,6 +42,7 @@ def _split(value: Any) -> Any:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -96,6 +107,10 @@ class Settings(BaseSettings):
         description="threads of the model, and of the image decoder; default: the CPUs this process may use",
     )
     workers: PositiveInt = Field(1, description="processes that serve, each with its own model, queue and threads")
+    api_keys: Keys = Field(
+        (), description="keys that callers need, comma separated, as `Authorization: Bearer` or `X-API-Key`; none: open"
+    )
+    open_metrics: bool = Field(True, description="whether `/metrics` is open where keys are set, as the probes are")
     cors_origins: Words = Field((), description="origins that browsers may call from, comma separated; `*` for all")
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` one object a line")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
@@ -122,6 +137,15 @@ class Settings(BaseSettings):
         if self.max_images > self.max_queue:
             raise ValueError(f"{PREFIX}MAX_IMAGES={self.max_images} is over {PREFIX}MAX_QUEUE={self.max_queue}")
         return self
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            text = key.get_secret_value()
+            if not (text.isascii() and text.isprintable()) or " " in text:
+                raise ValueError("a key is printable ASCII without spaces")
+        return keys
 
     @model_validator(mode="after")
     def _quantised(self) -> "Settings":
@@ -158,4 +182,6 @@ def _line(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return str(message)
-    return f"{PREFIX}{str(error['loc'][0]).upper()}={error['input']}: {message}"
+    name = str(error["loc"][0])
+    shown = "" if name in SECRETS else f"={error['input']}"
+    return f"{PREFIX}{name.upper()}{shown}: {message}"

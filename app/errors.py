@@ -3,6 +3,7 @@
 StartError                      one readable line and exit code 2, before anything is served
 ServiceError                    an RFC 9457 problem, by status:
 ├── MalformedRequest      400   ── EmptyImage
+├── Unauthorized          401   with WWW-Authenticate
 ├── NotFound              404
 ├── MethodNotAllowed      405
 ├── BodyTooLarge          413
@@ -19,6 +20,9 @@ ServiceError                    an RFC 9457 problem, by status:
 from collections.abc import Mapping
 from typing import ClassVar
 
+BAD_START = 2
+"""Exit code for settings or files that are wrong."""
+
 
 class StartError(Exception):
     """The service cannot start; the message is one line that names what is wrong and what is allowed."""
@@ -27,17 +31,21 @@ class StartError(Exception):
 class ServiceError(Exception):
     """A request, or one image of it, failed. The message is the `detail` that the caller reads.
 
-    `status` is the HTTP status, `code` is stable and for programs, `title` is the kind in words.
+    `headers` go on the answer and `facts` into the problem. `status` is the HTTP status, `code` is stable and for
+    programs, `title` is the kind in words.
     """
 
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
 
-    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, detail: str, headers: Mapping[str, str] | None = None, facts: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.headers = dict(headers or {})
+        self.facts = dict(facts or {})
 
 
 class MalformedRequest(ServiceError):
@@ -50,6 +58,12 @@ class EmptyImage(MalformedRequest):
     """There are no bytes where an image belongs."""
 
     code, title = "empty_image", "Empty image"
+
+
+class Unauthorized(ServiceError):
+    """No key, or a wrong one, where keys are set."""
+
+    status, code, title = 401, "unauthorized", "Unauthorized"
 
 
 class NotFound(ServiceError):

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
-from app import __version__, api, config, labels, openapi
+from app import __version__, api, config, labels, openapi, pages
 from app.classifier import Classifier, Model
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.compile import compiled
@@ -20,15 +20,14 @@ from app.engines.engine import Engine
 from app.engines.manifest import verified
 from app.engines.selftest import SelfTestFailed, self_test
 from app.engines.weights import BUNDLED, Weights, locate
-from app.errors import Draining, ServiceError, StartError, Starting, Unavailable
+from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
 from app.labels import Labels
+from app.metrics import Metrics
 from app.mobilenet.architecture import IMAGENET_CLASSES
+from app.security import SecurityHeaders
 from app.telemetry import Tracing, configure_logging
 
 logger = logging.getLogger(__name__)
-
-BAD_START = 2
-"""Exit code for settings or files that are wrong."""
 
 
 def load_model(settings: Settings) -> Model:
@@ -76,9 +75,10 @@ def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:
 class Service:
     """The life of the process: starting, ready or failed, draining."""
 
-    def __init__(self, settings: Settings, load: Callable[[Settings], Model]) -> None:
+    def __init__(self, settings: Settings, load: Callable[[Settings], Model], metrics: Metrics) -> None:
         self._settings = settings
         self._load = load
+        self._metrics = metrics
         self._classifier: Classifier | None = None
         self._unavailable: ServiceError = Starting("the model is loading", {"Retry-After": "1"})
         self._broken: str | None = None
@@ -91,8 +91,8 @@ class Service:
 
     def alive(self) -> None:
         """Raise `Unavailable` if only a restart helps."""
-        if self._classifier is not None and not self._classifier.alive:
-            raise Unavailable("the thread that runs the model died")
+        if self._classifier is not None and self._classifier.fault is not None:
+            raise Unavailable(self._classifier.fault)
         if self._broken is not None:
             raise Unavailable(self._broken)
 
@@ -112,7 +112,8 @@ class Service:
             logger.exception("the model could not be loaded")
             self._broken = "the model could not be loaded"
             return
-        self._classifier = Classifier(model, self._settings)
+        self._classifier = classifier = Classifier(model, self._settings, self._metrics.dropped)
+        self._metrics.watch_queue(lambda: classifier.admitted)
         logger.info("ready: %s, %s, %s", model.weights, model.variant, model.engine.name)
 
     def _load_and_test(self) -> Model:
@@ -131,7 +132,8 @@ class Service:
 def create_app(settings: Settings | None = None, load: Callable[[Settings], Model] = load_model) -> FastAPI:
     """Compose the application. Without settings the environment is read; a bad value ends the process in one line."""
     settings = settings or _settings_or_exit()
-    service = Service(settings, load)
+    metrics = Metrics()
+    service = Service(settings, load, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -152,12 +154,13 @@ def create_app(settings: Settings | None = None, load: Callable[[Settings], Mode
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(api.create_router(settings, service.classifier, service.alive))
-    api.install_pages(app)
+    app.include_router(api.create_router(settings, service.classifier, service.alive, metrics))
+    pages.install(app)
     api.install_handler(app)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"])
-    app.add_middleware(Tracing)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Tracing, metrics=metrics)
     return app
 
 

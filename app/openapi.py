@@ -16,6 +16,7 @@ from app.errors import (
     Starting,
     TooManyImages,
     TooManyPixels,
+    Unauthorized,
     Unavailable,
     UndecodableImage,
     UnsupportedImage,
@@ -67,6 +68,7 @@ PREDICT_BODY = {
 
 _EXAMPLES: dict[type[ServiceError], str] = {
     MalformedRequest: "the body is no valid JSON: Invalid JSON: expected value at line 1 column 1",
+    Unauthorized: "a key is needed, as Authorization: Bearer or X-API-Key",
     EmptyImage: "the body is empty; send the bytes of an image",
     BodyTooLarge: "the body has more than 20,971,520 bytes, the most that is accepted",
     TooManyPixels: "the image has 20,000 × 20,000 pixels, and 50,000,000 in all is the most",
@@ -85,8 +87,10 @@ _EXAMPLES: dict[type[ServiceError], str] = {
 }
 
 PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error is not Unavailable)
-INFO_ERRORS = (InvalidParameter, InternalError, Starting, Draining)
-STATE_ERRORS = (InternalError, Starting, Draining)
+INFO_ERRORS = (Unauthorized, InvalidParameter, InternalError, Starting, Draining)
+LABELS_ERRORS = (Unauthorized, InternalError, Starting, Draining)
+METRICS_ERRORS = (Unauthorized, InternalError)
+STATE_ERRORS = (InternalError, Starting, Draining, Unavailable)
 ALIVE_ERRORS = (InternalError, Unavailable)
 
 Responses = dict[int | str, dict[str, Any]]
@@ -101,6 +105,7 @@ def problem(error: ServiceError, request_id: str) -> Problem:
         detail=error.detail,
         code=error.code,
         request_id=request_id,
+        **error.facts,
     )
 
 

@@ -15,6 +15,10 @@ EXAMPLE_PNG = (
 Base64Image = Annotated[str, Field(description="bytes of an image file in base64", examples=[EXAMPLE_PNG])]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class PredictBody(BaseModel):
     """The JSON form of `POST /predict`."""
 
@@ -41,6 +45,12 @@ class Problem(BaseModel):
     detail: str = Field(description="what was wrong and what is allowed, for people")
     code: str = Field(examples=["queue_full"], description="stable, for programs")
     request_id: str = Field(examples=["6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b"])
+    queue_depth: int | None = Field(
+        None, exclude_if=_is_none, description="of 429: images that were admitted and are not answered yet"
+    )
+    estimated_wait_ms: int | None = Field(
+        None, exclude_if=_is_none, description="of 429: until these are answered, at the rate measured now"
+    )
 
 
 class Predictions(BaseModel):

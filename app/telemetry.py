@@ -12,8 +12,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
+from app.metrics import Metrics
 
 logger = logging.getLogger("app.access")
+
+REFUSALS = (401, 413, 415, 429, 503)
+"""Statuses of requests that were refused and not tried."""
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -47,10 +51,11 @@ def trace(scope: Scope) -> Trace:
 
 
 class Tracing:
-    """ASGI middleware that makes the trace, puts its headers on the answer and logs it."""
+    """ASGI middleware that makes the trace, puts its headers on the answer, counts it and logs it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, traced."""
@@ -71,7 +76,14 @@ class Tracing:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
+            self._count(scope, current, status)
             _log(scope, current, status)
+
+    def _count(self, scope: Scope, current: Trace, status: int) -> None:
+        # The route's template and not the path: a million wrong paths are one series, not a million.
+        self._metrics.request(getattr(scope.get("route"), "path", "other"), status)
+        if status in REFUSALS:
+            self._metrics.rejected(str(current.facts.get("code", "other")))
 
 
 def _request_id(scope: Scope) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,31 +13,18 @@ from fastapi.testclient import TestClient
 from app.classifier import Model
 from app.config import Settings
 from app.main import create_app
+from tests.client import Launch, check_problem, launching, samples
 from tests.data import solid
 from tests.fakes import COLOURS, ColourEngine, colour_model
 
 RED = solid(COLOURS["red"])
 BROKEN = RED[: len(RED) // 2]
-Launch = Callable[..., TestClient]
 
 
 @pytest.fixture
 def launch() -> Iterator[Launch]:
-    """Return a function that starts the application with settings and waits until it is ready."""
-    clients: list[TestClient] = []
-
-    def start(model: Model | None = None, **settings: Any) -> TestClient:
-        app = create_app(Settings(**settings), lambda _: model or colour_model())
-        client = TestClient(app, raise_server_exceptions=False)
-        client.__enter__()
-        clients.append(client)
-        while client.get("/readyz").status_code != 200:
-            time.sleep(0.01)
-        return client
-
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
+    with launching() as launch:
+        yield launch
 
 
 @pytest.fixture
@@ -55,15 +42,6 @@ def encoded(*images: bytes) -> dict[str, list[str]]:
 
 def best(result: dict[str, Any]) -> str:
     return str(result["predictions"][0]["label"])
-
-
-def check_problem(response: Any, status: int, code: str) -> str:
-    body = response.json()
-    assert (response.status_code, body["status"], body["code"]) == (status, status, code), body
-    assert response.headers["content-type"] == "application/problem+json"
-    assert set(body) == {"type", "title", "status", "detail", "code", "request_id"}
-    assert body["request_id"] == response.headers["x-request-id"]
-    return str(body["detail"])
 
 
 @pytest.mark.parametrize(
@@ -215,9 +193,11 @@ class Gated(ColourEngine):
 
     def __init__(self, delay_s: float) -> None:
         self.delay_s = delay_s
+        self.ran = 0
 
     def predict(self, images: Any) -> Any:
         """Wait, then answer."""
+        self.ran += len(images)
         time.sleep(self.delay_s)
         return super().predict(images)
 
@@ -230,6 +210,39 @@ def slow_model(delay_s: float) -> Model:
 def test_a_request_past_its_deadline_answers_504(launch: Launch) -> None:
     client = launch(slow_model(0.3), request_timeout_ms=50, max_batch_size=1)
     check_problem(post(client, RED), 504, "deadline_exceeded")
+
+
+def test_a_request_may_ask_for_an_earlier_deadline_and_for_no_later_one(launch: Launch) -> None:
+    client = launch(slow_model(0.3), request_timeout_ms=5000, max_batch_size=1)
+
+    def ask(timeout: str) -> Any:
+        return client.post("/predict", content=RED, headers={"X-Request-Timeout-Ms": timeout})
+
+    check_problem(ask("50"), 504, "deadline_exceeded")
+    assert ask("5000").status_code == 200
+    for timeout in ("0", "5001", "soon"):
+        assert timeout in check_problem(ask(timeout), 422, "invalid_parameter") or timeout == "soon"
+
+
+def test_an_image_past_its_deadline_is_not_run_and_counted(launch: Launch) -> None:
+    model = slow_model(0.2)
+    client = launch(model, max_batch_size=1)
+
+    async def together() -> list[Any]:
+        first = asyncio.create_task(asyncio.to_thread(post, client, RED))
+        await asyncio.sleep(0.05)
+        headers = {"X-Request-Timeout-Ms": "60"}
+        late = [asyncio.to_thread(client.post, "/predict", content=RED, headers=headers) for _ in range(3)]
+        return [*await asyncio.gather(*late), await first]
+
+    before = model.engine.ran  # type: ignore[attr-defined]
+    *late, first = asyncio.run(together())
+    assert first.status_code == 200
+    for response in late:
+        assert "not run" in check_problem(response, 504, "deadline_exceeded")
+    time.sleep(0.3)
+    assert model.engine.ran - before == 1  # type: ignore[attr-defined]
+    assert samples(client)["mobilenet_dropped_total", "deadline"] == 3
 
 
 def test_a_full_queue_answers_429_with_a_time_to_come_back(launch: Launch) -> None:
@@ -421,6 +434,32 @@ def test_a_model_thread_that_died_fails_both_probes(launch: Launch) -> None:
     check_problem(post(client, solid(COLOURS["black"])), 500, "internal_error")
     for path in ("/healthz", "/readyz"):
         check_problem(client.get(path), 503, "unavailable")
+
+
+def test_a_model_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.classifier.STALLED_AT_LEAST_S", 0.1)
+    client = launch(slow_model(1.0), request_timeout_ms=50)
+    check_problem(post(client, RED), 504, "deadline_exceeded")
+    time.sleep(0.2)
+    for path in ("/healthz", "/readyz"):
+        assert check_problem(client.get(path), 503, "unavailable") == "the model hangs"
+
+
+def test_the_metrics_add_up_after_known_traffic(launch: Launch) -> None:
+    client = launch()
+    before = samples(client)
+    assert (before["mobilenet_queue_images",], before["mobilenet_dropped_total", "departed"]) == (0, 0)
+    for _ in range(3):
+        post(client, RED)
+    post(client, b"text")
+    client.get("/nowhere/1")
+    client.get("/nowhere/2")
+    after = samples(client)
+    assert after["mobilenet_requests_total", "/predict", "200"] == 3
+    assert after["mobilenet_requests_total", "/predict", "415"] == 1
+    assert after["mobilenet_requests_total", "other", "404"] == 2
+    assert after["mobilenet_rejected_total", "unsupported_image"] == 1
+    assert after["mobilenet_requests_total", "/metrics", "200"] == 1
 
 
 def test_browsers_may_call_only_from_the_origins_that_are_set(launch: Launch) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.batcher import Answer, Batcher
+from app.batcher import MEASURED, Answer, Batcher
 from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
 
 POISON = -1
@@ -200,20 +200,63 @@ async def test_a_model_that_returns_too_few_results_is_an_error_and_not_a_wrong_
 
 async def test_beyond_max_queue_nothing_is_admitted_and_the_wait_is_computed(make: Make, model: Doubler) -> None:
     batcher = make(max_queue=3)
-    model.gate.set()
-    await ask(batcher, 0)  # measures the rate
-    model.gate.clear()
-    model.running.clear()
-    batcher._seconds_per_item = 1.5
     tasks = [await occupy(batcher, model), *await queue(batcher, 1, 2)]
+    with pytest.raises(QueueFull) as caught:
+        batcher.check_room()
+    assert caught.value.headers["Retry-After"] == "1", "nothing is measured yet"
+    # As if the slots had become free every 1.5 s until now.
+    now = time.monotonic()
+    batcher._busy_since = now - 6
+    batcher._freed.extend(now - ago for ago in (4.5, 3, 1.5, 0))
     with pytest.raises(QueueFull) as caught:
         batcher.admit()
     assert caught.value.headers["Retry-After"] == "5", "3 items at 1.5 s each, rounded up"
+    assert caught.value.facts["queue_depth"] == 3
+    assert caught.value.facts["estimated_wait_ms"] == pytest.approx(4500, rel=0.05)
     assert "3 of 3 places" in caught.value.detail
     model.gate.set()
     await results(tasks)
     assert batcher.admitted == 0
-    assert 0 < batcher._seconds_per_item < 1.5, "the rate is measured"
+    with batcher.admit(3), pytest.raises(QueueFull) as caught:
+        batcher.check_room()
+    assert caught.value.facts["estimated_wait_ms"] == 0, "idle between, the old rate says nothing"
+
+
+async def test_the_rate_is_that_of_the_last_slots_that_became_free(make: Make) -> None:
+    batcher = make(max_queue=1)
+    with batcher.admit():
+        now = time.monotonic()
+        batcher._busy_since = now - 1000
+        batcher._freed.extend(now - ago / 10 for ago in range(MEASURED, 0, -1))
+        with pytest.raises(QueueFull) as caught:
+            batcher.check_room()
+    assert caught.value.facts["estimated_wait_ms"] == pytest.approx(100, rel=0.05)
+
+
+async def test_a_run_that_does_not_end_is_a_stall_and_stopping_does_not_wait_for_it(model: Doubler, make: Make) -> None:
+    batcher = make(stalled_after_s=0.05)
+    task = await occupy(batcher, model)
+    while not batcher.stalled:
+        await asyncio.sleep(0.01)
+    await asyncio.wait_for(batcher.drain(), 5)
+    model.gate.set()
+    assert (await task).result == 0
+    assert not batcher.stalled
+
+
+async def test_an_item_is_withdrawn_until_its_run_begins(make: Make, model: Doubler) -> None:
+    batcher = make(max_batch_size=1)
+    with batcher.admit(3) as (running, queued, unsent):
+        tasks = [asyncio.create_task(running.submit(1))]
+        await asyncio.to_thread(model.running.wait, 10)
+        tasks.append(asyncio.create_task(queued.submit(2)))
+        await asyncio.sleep(0)
+        assert [slot.withdraw() for slot in (running, queued, unsent)] == [False, True, True]
+        model.gate.set()
+        done, cancelled = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(done, Answer)
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert model.batches == [[1]]
 
 
 async def test_a_request_of_several_is_admitted_whole_or_not_at_all(make: Make) -> None:

@@ -65,17 +65,20 @@ class Client:
         return int(self.sent[0]["status"])
 
 
+async def get(app: Any, path: str) -> bytes:
+    body = b""
+
+    async def keep(message: Any) -> None:
+        nonlocal body
+        body += message.get("body", b"")
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "state": {}}
+    await app(scope, None, keep)
+    return body
+
+
 async def ready(app: Any) -> None:
-    while True:
-        sent: list[Any] = []
-
-        async def keep(message: Any, sent: list[Any] = sent) -> None:
-            sent.append(message)
-
-        scope = {"type": "http", "method": "GET", "path": "/readyz", "headers": [], "query_string": b"", "state": {}}
-        await app(scope, None, keep)
-        if sent[0]["status"] == 200:
-            return
+    while b"ready" not in await get(app, "/readyz"):
         await asyncio.sleep(0.01)
 
 
@@ -96,6 +99,7 @@ async def test_an_image_whose_client_left_is_never_run_and_the_others_are() -> N
         engine.gate.set()
         await asyncio.wait_for(asyncio.gather(first.task, stayer.task), 5)
     assert (first.status, stayer.status, leaver.status) == (200, 200, 499)
+    assert b'mobilenet_dropped_total{reason="departed"} 1.0' in await get(app, "/metrics")
     assert engine.ran == 2
 
 

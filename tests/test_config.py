@@ -52,7 +52,9 @@ def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_allowed
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("ALHPA", "ALPHA"), ("MAX_PIXEL", "MAX_PIXELS"), ("api_keys", "")])
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("ALHPA", "ALPHA"), ("MAX_PIXEL", "MAX_PIXELS"), ("api_key", "API_KEYS")]
+)
 def test_a_variable_that_is_no_setting_is_refused_and_the_nearest_is_named(
     name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,93 @@
+"""Who may call, and what a browser may do with the answers."""
+
+import base64
+import hashlib
+import re
+from hmac import compare_digest
+from typing import Annotated
+
+from fastapi import Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import SecretStr
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Unauthorized
+
+Bearer = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Security(HTTPBearer(auto_error=False, description="one of MOBILENET_API_KEYS")),
+]
+KeyHeader = Annotated[
+    str | None, Security(APIKeyHeader(name="X-API-Key", auto_error=False, description="one of MOBILENET_API_KEYS"))
+]
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer; a page has a policy of its own."""
+
+
+class Guard:
+    """A dependency of the routes that need a key."""
+
+    def __init__(self, keys: tuple[SecretStr, ...]) -> None:
+        self._digests = [_digest(key.get_secret_value()) for key in keys]
+
+    async def __call__(self, bearer: Bearer = None, key: KeyHeader = None) -> None:
+        """Raise `Unauthorized` unless the request has one of the keys."""
+        given = [credentials for credentials in (bearer and bearer.credentials, key) if credentials]
+        # Every pair is compared, and digests are of one length: the time tells nothing of a key.
+        matches = [compare_digest(_digest(one), digest) for one in given for digest in self._digests]
+        if not any(matches):
+            detail = "the key is wrong" if given else "a key is needed, as Authorization: Bearer or X-API-Key"
+            raise Unauthorized(detail, {"WWW-Authenticate": 'Bearer realm="mobilenet"'})
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+class SecurityHeaders:
+    """ASGI middleware that puts `HEADERS` on every answer that has none of them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, its answer with the headers."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def page_policy(html: str) -> dict[str, str]:
+    """Return the content security policy of a page: its own scripts, styles, images and requests, and nothing else.
+
+    A script within the page is allowed by its hash. Styles may be inline: both documentation pages set them by script.
+    """
+    scripts = (
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        for script in re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    )
+    policy = {
+        "default-src": "'none'",
+        "script-src": " ".join(["'self'", *(f"'sha256-{digest}'" for digest in scripts)]),
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data: blob:",
+        "font-src": "'self' data:",
+        "connect-src": "'self'",
+        "worker-src": "'self' blob:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return {"Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items())}

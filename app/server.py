@@ -1,0 +1,144 @@
+"""The sockets: binding, uvicorn with one worker or several, and a protocol that outlasts slow and wrong clients."""
+
+import asyncio
+import signal
+import socket
+import sys
+import uuid
+from math import ceil
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from app import openapi
+from app.config import Settings
+from app.errors import BAD_START, MalformedRequest, StartError
+
+GRACE_S = 5
+HEADERS_S = 5.0
+"""How long the headers of a request may take."""
+HEADERS_BYTES = 64 * 1024
+LINGER_S = 2.0
+"""How long the rest of a body that was answered already is read and thrown away, so that its client sees the answer."""
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, but headers end in time and size, and so does a body that nobody wants any more."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_head = True
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first headers."""
+        super().connection_made(transport)
+        self._close_in(HEADERS_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._keep_open()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and count what is still no whole head."""
+        before = self._in_head
+        super().data_received(data)
+        if before and self._in_head and not self.transport.is_closing():
+            self._close_in(HEADERS_S)  # blank lines before a request are no reason to wait longer
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADERS_BYTES:
+                self.send_400_response(f"The headers have more than {HEADERS_BYTES:,} bytes.")
+
+    def on_message_begin(self) -> None:
+        """Wait for the end of the headers."""
+        super().on_message_begin()
+        self._close_in(HEADERS_S)
+
+    def on_headers_complete(self) -> None:
+        """Let the request take the time that it has."""
+        self._keep_open()
+        self._in_head, self._head_bytes = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect the next request."""
+        self._keep_open()
+        self._in_head = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Leave a client that still sends the time to read its answer, and no more."""
+        unread = not self.pipeline and self.cycle.more_body
+        super().on_response_complete()
+        if unread:
+            self._close_in(LINGER_S)
+
+    def _close_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(seconds, self.transport.close)
+
+    def _keep_open(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP in the shape of every other error, and close."""
+        request_id = uuid.uuid4().hex
+        body = openapi.problem(MalformedRequest(msg), request_id).model_dump_json().encode()
+        lines = (
+            "HTTP/1.1 400 Bad Request",
+            f"content-type: {openapi.PROBLEM_TYPE}",
+            f"content-length: {len(body)}",
+            f"x-request-id: {request_id}",
+            "connection: close",
+        )
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound and does not listen: until the model is loaded a connection is refused.
+
+    Raises `StartError` if the address cannot be had.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise StartError(f"MOBILENET_HOST={host} MOBILENET_PORT={port}: cannot listen there: {exc.strerror}") from exc
+    listener.set_inheritable(True)
+    return listener
+
+
+def _config(app: object, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http=Protocol,
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=ceil(settings.request_timeout_ms / 1000) + GRACE_S,
+    )
+
+
+def serve_one(app: object, settings: Settings, listener: socket.socket) -> None:
+    """Serve in this process until SIGTERM or SIGINT."""
+    server = uvicorn.Server(_config(app, settings))
+    # The server raises the signal again when it is done: stopping when told to is success.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
+
+
+def serve_many(settings: Settings, listener: socket.socket) -> None:
+    """Serve in several processes, and replace those that die."""
+    supervisor = Multiprocess(_config("app.main:app", settings), sockets=[listener])
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        sys.exit(BAD_START)

@@ -1,0 +1,52 @@
+"""The application in this process, started with settings, and what its answers are checked with."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.classifier import Model
+from app.config import Settings
+from app.main import create_app
+from tests.fakes import colour_model
+
+Launch = Callable[..., TestClient]
+
+
+@contextmanager
+def launching() -> Iterator[Launch]:
+    """Give a function that starts the application and waits until it is ready; all end with the context."""
+    with ExitStack() as stack:
+
+        def start(model: Model | None = None, **settings: Any) -> TestClient:
+            app = create_app(Settings(**settings), lambda _: model or colour_model())
+            client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
+            while client.get("/readyz").status_code != 200:
+                time.sleep(0.01)
+            return client
+
+        yield start
+
+
+def check_problem(response: Any, status: int, code: str) -> str:
+    """Check that an answer is this problem, whole and of one shape; return its detail."""
+    body = response.json()
+    assert (response.status_code, body["status"], body["code"]) == (status, status, code), body
+    assert response.headers["content-type"] == "application/problem+json"
+    facts = {"queue_depth", "estimated_wait_ms"} if status == 429 else set()
+    assert set(body) == {"type", "title", "status", "detail", "code", "request_id"} | facts
+    assert body["request_id"] == response.headers["x-request-id"]
+    return str(body["detail"])
+
+
+def samples(client: TestClient) -> dict[tuple[str, ...], float]:
+    """Return every sample of `/metrics` by its name and the values of its labels, as Prometheus reads them."""
+    text = client.get("/metrics").text
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }

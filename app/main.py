@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
-from app import __version__, api, config, labels, openapi, pages
+from app import __version__, api, config, golden, labels, openapi, pages
 from app.classifier import Classifier, Model
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.compile import compiled
@@ -119,6 +119,7 @@ class Service:
     def _load_and_test(self) -> Model:
         model = self._load(self._settings)
         self_test(model.engine, model.variant.resolution, self._settings.max_batch_size)
+        golden.check(model)
         return model
 
     async def stop(self) -> None:

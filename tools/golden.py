@@ -35,7 +35,7 @@ def golf_ball() -> bytes:
 
 def parachute() -> bytes:
     """Draw a canopy, as a PNG whose sky is half transparent."""
-    image = Image.new("RGBA", (150, 200), (0, 30, 60, 45))
+    image = Image.new("RGBA", (150, 200), (0, 60, 40, 64))
     draw = ImageDraw.Draw(image)
     for start, colour in enumerate([(220, 40, 40), (240, 200, 40), (220, 40, 40), (240, 200, 40)]):
         draw.pieslice((25, 20, 125, 120), 180 + start * 45, 225 + start * 45, fill=colour)

@@ -19,7 +19,7 @@ from app.mobilenet.variants import Variant
 
 logger = logging.getLogger(__name__)
 
-STALLED_AT_LEAST_S = 5
+STALLED_AT_LEAST_S = 5.0
 """A run of the model hangs after twice the deadline of requests, and not before this."""
 
 Payload = bytes | str

@@ -1,0 +1,32 @@
+"""An application whose model hangs on black images: run by uvicorn in a test."""
+
+import time
+from collections.abc import Sequence
+
+from app import classifier
+from app.classifier import Model
+from app.config import Settings
+from app.engines.engine import Pixels, Probabilities
+from app.main import create_app
+from tests.fakes import ColourEngine, colour_model
+
+classifier.STALLED_AT_LEAST_S = 0.5
+
+
+class Hanging(ColourEngine):
+    """Never answers for a black image."""
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Answer, or hang."""
+        while any(image.max() == 0 for image in images):
+            time.sleep(1)
+        return super().predict(images)
+
+
+def load(_: Settings) -> Model:
+    """Return the model."""
+    model = colour_model()
+    return Model(Hanging(), model.variant, model.labels, "hanging", "0" * 64, published=False)
+
+
+app = create_app(Settings(request_timeout_ms=200), load)

@@ -1,0 +1,207 @@
+"""The process under fire: hanging models, killed workers, stops under load, and chaos."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.data import REPOSITORY, solid
+from tests.e2e.conftest import Process, Serve, environment
+
+pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+
+RED = solid((220, 30, 30))
+PNG = {"Content-Type": "image/png"}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_for(condition: object, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.05)
+
+
+def status(url: str) -> int:
+    try:
+        return httpx.get(url).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def test_a_model_that_hangs_fails_the_probes_and_does_not_keep_the_process_from_stopping() -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "tests.e2e.hanging:app", "--port", str(port), "--log-level", "error"]
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment()) as popen:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for(lambda: status(f"{url}/readyz") == 200)
+            answer = httpx.post(f"{url}/predict", content=solid((0, 0, 0)), headers=PNG)
+            assert answer.json()["code"] == "deadline_exceeded"
+            wait_for(lambda: status(f"{url}/healthz") == 503)
+            assert httpx.get(f"{url}/readyz").json()["detail"] == "the model hangs"
+            popen.send_signal(signal.SIGTERM)
+            popen.wait(20)
+        finally:
+            popen.kill()
+
+
+def children(process: Process) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+            command = (path.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == process.popen.pid and "spawn_main" in command:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_a_killed_worker_of_several_is_survived_and_replaced(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, WORKERS=2)
+    before = children(process)
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    for _ in range(20):  # those on the dead worker's connections fail at once, new ones are answered
+        wait_for(lambda: status(f"{process.url}/readyz") == 200)
+    wait_for(lambda: len(children(process)) == 2 and before[0] not in children(process), 40)
+    assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
+    assert process.stop() == 0
+
+
+def test_told_to_stop_under_load_it_answers_every_request_that_it_accepted(
+    serve: Serve, own: dict[str, object]
+) -> None:
+    process = serve(**own)
+    outcomes: Counter[object] = Counter()
+    stopped = threading.Event()
+
+    def client() -> None:
+        with httpx.Client(base_url=process.url) as session:
+            while not stopped.is_set():
+                try:
+                    outcomes[session.post("/predict", content=RED, headers=PNG).status_code] += 1
+                except httpx.ConnectError:
+                    return  # no longer listening: nothing was accepted
+                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as exc:
+                    # An idle connection may be closed just when it is used again; a request of a new one may not.
+                    outcomes[type(exc)] += 1
+                    return
+
+    with ThreadPoolExecutor(16) as threads:
+        futures = [threads.submit(client) for _ in range(16)]
+        wait_for(lambda: outcomes[200] > 100)
+        code = process.stop()
+        stopped.set()
+        for future in futures:
+            future.result()
+    assert code == 0
+    assert outcomes[200] > 100
+    lines = process.log.read_text().splitlines()
+    answered = [line for line in lines if "POST '/predict'" in line]
+    assert {line.split("status=")[1].split()[0] for line in answered} <= {"200", "503"}
+    assert sum("status=200" in line for line in answered) == outcomes[200], "each accepted request reached its client"
+
+
+REQUESTS = 10_000
+CLIENTS = 16
+GARBAGE = (b"", b"text", b"<html>", RED[: len(RED) // 2], b"\x89PNG\r\n\x1a\n" + bytes(64), b"GIF89a" + bytes(20))
+
+
+class Chaos:
+    """A client that sends good and bad requests, waits too short for some answers and leaves others unread."""
+
+    def __init__(self, process: Process, seed: int, outcomes: "Counter[str]") -> None:
+        host, port = process.url.removeprefix("http://").split(":")
+        self.address = (host, int(port))
+        self.choice = random.Random(seed)
+        self.outcomes = outcomes
+
+    async def run(self, requests: int) -> None:
+        for _ in range(requests):
+            kind = self.choice.choices(("good", "garbage", "impatient", "leaver"), (60, 33, 4, 3))[0]
+            await getattr(self, kind)()
+
+    async def ask(self, body: bytes, extra: str = "", wait: float = 30) -> int:
+        reader, writer = await asyncio.open_connection(*self.address)
+        try:
+            head = (
+                f"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+            )
+            writer.write(head.encode() + body)
+            answer = await asyncio.wait_for(reader.read(), wait)
+            return int(answer.split(b" ", 2)[1])
+        finally:
+            writer.close()
+
+    async def good(self) -> None:
+        self.outcomes[f"good {await self.ask(RED)}"] += 1
+
+    async def garbage(self) -> None:
+        self.outcomes[f"garbage {await self.ask(self.choice.choice(GARBAGE))}"] += 1
+
+    async def impatient(self) -> None:
+        extra = f"X-Request-Timeout-Ms: {self.choice.randint(1, 20)}\r\n"
+        self.outcomes[f"impatient {await self.ask(RED, extra)}"] += 1
+
+    async def leaver(self) -> None:
+        try:
+            await self.ask(RED, wait=self.choice.random() / 50)
+        except TimeoutError:
+            self.outcomes["left"] += 1
+
+
+def descriptors(process: Process) -> int:
+    return len(list(Path(f"/proc/{process.popen.pid}/fd").iterdir()))
+
+
+def test_chaos_leaves_nothing_behind(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, LOG_LEVEL="warning")
+    outcomes: Counter[str] = Counter()
+
+    async def storm(requests: int, seed: int) -> None:
+        clients = [Chaos(process, seed + number, outcomes) for number in range(CLIENTS)]
+        await asyncio.gather(*(client.run(requests // CLIENTS) for client in clients))
+
+    def still() -> bool:
+        return "mobilenet_queue_images 0.0" in httpx.get(f"{process.url}/metrics").text
+
+    asyncio.run(storm(1000, seed=0))  # what starts and grows with use has done so
+    wait_for(still)
+    before = process.status("VmRSS"), process.status("Threads"), descriptors(process)
+    outcomes.clear()
+    asyncio.run(storm(REQUESTS, seed=1000))
+    wait_for(still)
+    wait_for(lambda: descriptors(process) <= before[2])
+    assert process.status("Threads") <= before[1]
+    assert process.status("VmRSS") <= 1.1 * before[0]
+    assert set(outcomes) <= {
+        "good 200",
+        *(f"garbage {code}" for code in (400, 415, 422)),
+        "impatient 200",
+        "impatient 504",
+        "left",
+    }
+    assert outcomes["good 200"] > REQUESTS / 2
+    assert outcomes["left"] > 0
+    assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
+    assert process.stop() == 0
+    assert "Traceback" not in process.log.read_text()
+    assert "never awaited" not in process.log.read_text()

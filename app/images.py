@@ -3,7 +3,9 @@
 import ctypes
 import logging
 import math
+import threading
 import warnings
+from contextlib import AbstractContextManager, closing, nullcontext
 from io import BytesIO
 from typing import Any, Final
 
@@ -19,8 +21,12 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _CENTRAL: Final = 0.875  # of the shorter side, as the published weights were evaluated
 _MARGIN: Final = 2  # a JPEG is scaled while it is decoded to no less than twice the pixels needed: 1x costs top-1
 _MAX_SCANS: Final = 100  # of a progressive JPEG; encoders write about ten, and 42 bytes a scan can cost 15 ms
+_M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
+_MAX_STEPS: Final = 1_000  # of reading a JPEG's segments, and the bytes between them; photos have some dozens
+_LARGE: Final = 12_000_000  # pixels in memory; a kind of file with four copies of them takes 190 MB for a moment
 _MAX_LAYERS: Final = 8  # times that a file may paint its own area; separate TIFF planes need up to 6
 _LOOKS: Final = ((0, b"%PDF", "PDF"), (0, b"<", "SVG, HTML or XML"), (4, b"ftypavif", "AVIF"), (4, b"ftyp", "HEIC"))
+_BARE_MARKERS: Final = (b"", b"\x00", b"\x01", b"\xff", *(bytes([code]) for code in range(0xD0, 0xDA)))
 _TURNS: Final = {
     2: Turn.FLIP_LEFT_RIGHT,
     3: Turn.ROTATE_180,
@@ -30,6 +36,11 @@ _TURNS: Final = {
     7: Turn.TRANSVERSE,
     8: Turn.ROTATE_90,
 }
+
+_one_at_a_time = threading.RLock()
+# glibc would keep what a large image had for the next one; from this size on memory goes back at once.
+if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+    mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
 
 Image.preinit()  # BMP, GIF, JPEG and PNG; with the two imported above a request has nothing left to load
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would answer before `max_pixels` does
@@ -52,7 +63,9 @@ def decode(data: bytes | memoryview, *, resolution: int, max_pixels: int) -> NDA
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
     kind = _kind(raw[:16])
     try:
-        return _pixels(_opened(raw, kind, max_pixels), resolution)
+        # A WebP takes its memory as soon as it is opened, the others when they are loaded.
+        with _turn_for(_webp_size(raw) if kind == "WEBP" else (0, 0)):
+            return _pixels(_opened(raw, kind, max_pixels), resolution)
     except ServiceError:
         raise
     except Exception as exc:  # OSError, SyntaxError, struct.error, MemoryError and many more
@@ -70,10 +83,25 @@ def _kind(head: bytes) -> str:
 def _opened(raw: bytes, kind: str, max_pixels: int) -> Image.Image:
     if kind == "WEBP":
         _check_pixels(*_webp_size(raw), max_pixels)
+    if kind == "JPEG":
+        _check_segments(raw)
     image = Image.open(BytesIO(raw), formats=(kind,))
     _check_pixels(*image.size, max_pixels)
     _check_work(image, raw, max_pixels)
     return image
+
+
+def _check_segments(raw: bytes) -> None:
+    """Refuse a JPEG of endless segments or padding before its image: Pillow reads them one by one, padding bytewise."""
+    at = steps = 2
+    while steps <= _MAX_STEPS:
+        start = raw.find(b"\xff", at)
+        if start < 0 or raw[start + 1 : start + 2] == b"\xda":
+            return
+        steps += 1 + start - at
+        has_length = raw[start + 1 : start + 2] not in _BARE_MARKERS
+        at = start + 2 + int.from_bytes(raw[start + 2 : start + 4]) if has_length else start + 1
+    raise UndecodableImage("the image is built to take far more work than its size says")
 
 
 def _webp_size(raw: bytes) -> tuple[int, int]:
@@ -108,6 +136,16 @@ def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
 
 def _pixels(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
     box = _central_square(image, resolution)
+    with _turn_for(image.size), closing(image):  # its memory is free before the next one's turn
+        return _scaled(image, box, resolution)
+
+
+def _turn_for(size: tuple[int, int]) -> AbstractContextManager[object]:
+    """Let large images in one at a time: what they take for a moment must not be multiplied by the decoders."""
+    return _one_at_a_time if math.prod(size) > _LARGE else nullcontext()
+
+
+def _scaled(image: Image.Image, box: tuple[float, float, float, float], resolution: int) -> NDArray[np.uint8]:
     image.load()
     small = _averageable(image).resize((resolution, resolution), Image.Resampling.BILINEAR, box)
     turn = _turn(image)  # a central square may be turned after the scaling as well as before, and cheaper

@@ -29,6 +29,7 @@ class Protocol(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
+    _head_ended = False  # in the data that came last, or before
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -43,9 +44,9 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and count what is still no whole head."""
-        before = self._in_head
+        self._head_ended = not self._in_head
         super().data_received(data)
-        if before and self._in_head and not self.transport.is_closing():
+        if not self._head_ended and not self.transport.is_closing():
             self._close_in(HEADERS_S)  # blank lines before a request are no reason to wait longer
             self._head_bytes += len(data)
             if self._head_bytes > HEADERS_BYTES:
@@ -59,7 +60,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Let the request take the time that it has."""
         self._keep_open()
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_ended, self._head_bytes = False, True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -1,6 +1,7 @@
 """What a caller may rely on when sending an image, and what hostile bytes cannot do."""
 
 import io
+import os
 import re
 import struct
 import subprocess
@@ -566,13 +567,13 @@ def pixels_or_error(data: bytes) -> None:
 MAGIC = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\0\0\0WEBPVP8X", b"GIF89a", b"BM", b"II*\0", b"MM\0*"]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")))
 @given(magic=st.sampled_from(MAGIC), rest=st.binary(max_size=200))
 def test_arbitrary_bytes_give_pixels_or_our_error(magic: bytes, rest: bytes) -> None:
     pixels_or_error(magic + rest)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "500")))
 @given(
     data=st.sampled_from([*VALID.values(), *ODD.values()]),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), max_size=8),

@@ -61,7 +61,8 @@ def _compare(model: Model, name: str, found: list[float], expected: list[float])
     wanted, answer = (model.labels[int(np.argmax(shares))].label for shares in (expected, found))
     # Of logarithms, because a network that is sure hides a change: its best class stays near 1 whatever the others do.
     distance = float(np.abs(np.log(np.maximum(found, SMALLEST)) - np.log(np.maximum(expected, SMALLEST))).max())
-    if wanted != answer or distance > TOLERANCES[model.engine.precision]:
+    # Within the tolerance only classes that are all but equal can change places.
+    if distance > TOLERANCES[model.engine.precision]:
         raise SelfTestFailed(
             f"the self-test failed: the golden image {name} is {answer!r}, expected {wanted!r}, and a probability is "
             f"{np.exp(distance):.3g} times what it should be: wrong weights or wrong preprocessing"

@@ -113,3 +113,20 @@ async def test_a_client_that_leaves_while_it_uploads_is_no_error_of_ours(caplog:
         await asyncio.wait_for(client.task, 5)
     assert client.status == 499
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
+async def test_a_full_queue_refuses_a_request_without_waiting_for_its_body() -> None:
+    engine, model = Held(), colour_model()
+    held = Model(engine, model.variant, model.labels, "held", "0" * 64, published=False)
+    app = create_app(Settings(max_batch_size=1, max_queue=1, max_images=1), lambda _: held)
+    async with app.router.lifespan_context(app):
+        await ready(app)
+        engine.armed = True
+        first = Client(app, solid(COLOURS["red"]))
+        await asyncio.to_thread(engine.running.wait, 10)
+        refused = Client(app, b"")
+        refused._body = None  # nothing ever comes
+        await asyncio.wait_for(refused.task, 5)
+        engine.gate.set()
+        await asyncio.wait_for(first.task, 5)
+    assert (first.status, refused.status) == (200, 429)

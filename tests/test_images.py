@@ -458,6 +458,18 @@ def test_a_small_file_cannot_ask_for_endless_work(data: bytes) -> None:
         decode(data)
 
 
+@pytest.mark.parametrize("padding", [b"\xff", b"\x00", b"\xff\xe1\x00\x02"])
+def test_a_jpeg_whose_image_lies_behind_endless_padding_is_refused_unread(
+    padding: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpeg = encoded(photo(), "JPEG")
+    end = 4 + int.from_bytes(jpeg[4:6])  # of the first segment
+    assert images.decode(jpeg[:end] + padding * 20 + jpeg[end:], resolution=32, max_pixels=10**6).shape == (32, 32, 3)
+    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(UndecodableImage, match="far more work"):
+        images.decode(jpeg[:end] + padding * 20_000 + jpeg[end:], resolution=32, max_pixels=10**6)
+
+
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("form", images.FORMATS)
 def test_a_truncated_image_is_undecodable(form: str, kept: float) -> None:

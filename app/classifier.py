@@ -63,6 +63,8 @@ class Classifier:
         self.cost = model.cost
         self._max_pixels = settings.max_pixels
         self._decoders = ThreadPoolExecutor(settings.threads, thread_name_prefix="decoder")
+        # What a large image takes for a moment must not be multiplied, and nobody small waits for its turn.
+        self._large_decoder = ThreadPoolExecutor(1, thread_name_prefix="large-decoder")
         self._batcher: Batcher[Pixels, Probabilities] = Batcher(
             model.engine.predict,
             max_batch_size=settings.max_batch_size,
@@ -127,20 +129,28 @@ class Classifier:
 
     async def _classify(self, slot: Slot[Pixels, Probabilities], data: Payload, deadline: float) -> Classified:
         started = time.monotonic()
-        pixels = await slot.call(self._decoders, self._decode, data)
+        pixels = await self._decoded(slot, data)
         decoded = time.monotonic()
         answer = await slot.submit(pixels, deadline=deadline)
         decode_ms = (decoded - started) * 1000
         return Classified(answer.result, decode_ms, answer.queue_ms, answer.run_ms, answer.batch_size)
 
-    def _decode(self, data: Payload) -> Pixels:
+    async def _decoded(self, slot: Slot[Pixels, Probabilities], data: Payload) -> Pixels:
+        try:
+            return await slot.call(self._decoders, self._decode, data, large=False)
+        except images.LargeImage:
+            return await slot.call(self._large_decoder, self._decode, data, large=True)
+
+    def _decode(self, data: Payload, large: bool) -> Pixels:
         content = _from_base64(data) if isinstance(data, str) else data
-        return images.decode(content, resolution=self.model.variant.resolution, max_pixels=self._max_pixels)
+        resolution = self.model.variant.resolution
+        return images.decode(content, resolution=resolution, max_pixels=self._max_pixels, large=large)
 
     async def drain(self) -> None:
         """Finish what was admitted, admit no more, end the threads."""
         await self._batcher.drain()
         self._decoders.shutdown()
+        self._large_decoder.shutdown()
 
 
 def _from_base64(text: str) -> bytes:

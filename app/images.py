@@ -3,9 +3,9 @@
 import ctypes
 import logging
 import math
-import threading
+import struct
 import warnings
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from io import BytesIO
 from typing import Any, Final
 
@@ -22,11 +22,13 @@ _CENTRAL: Final = 0.875  # of the shorter side, as the published weights were ev
 _MARGIN: Final = 2  # a JPEG is scaled while it is decoded to no less than twice the pixels needed: 1x costs top-1
 _MAX_SCANS: Final = 100  # of a progressive JPEG; encoders write about ten, and 42 bytes a scan can cost 15 ms
 _M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
-_MAX_STEPS: Final = 1_000  # of reading a JPEG's segments, and the bytes between them; photos have some dozens
+_MAX_HEADER_READS: Final = 2_000  # a segment of a JPEG takes four, and photos have some dozens
+_MAX_REPEATS: Final = {b"Exif\0\0": 64, b"8BIM": 1_000}  # in a JPEG: Pillow joins the one, and parses the other
+_MAX_READS: Final = 500_000  # a byte each for run-length BMP, which Pillow decodes in Python
+_MAX_STRIPS: Final = 65_536  # of a TIFF; one a row for any file that is decoded
 _LARGE: Final = 12_000_000  # pixels in memory; a kind of file with four copies of them takes 190 MB for a moment
 _MAX_LAYERS: Final = 8  # times that a file may paint its own area; separate TIFF planes need up to 6
 _LOOKS: Final = ((0, b"%PDF", "PDF"), (0, b"<", "SVG, HTML or XML"), (4, b"ftypavif", "AVIF"), (4, b"ftyp", "HEIC"))
-_BARE_MARKERS: Final = (b"", b"\x00", b"\x01", b"\xff", *(bytes([code]) for code in range(0xD0, 0xDA)))
 _TURNS: Final = {
     2: Turn.FLIP_LEFT_RIGHT,
     3: Turn.ROTATE_180,
@@ -37,7 +39,6 @@ _TURNS: Final = {
     8: Turn.ROTATE_90,
 }
 
-_one_at_a_time = threading.RLock()
 # glibc would keep what a large image had for the next one; from this size on memory goes back at once.
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
     mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
@@ -51,22 +52,41 @@ if silence_libtiff := getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandl
     silence_libtiff(None)
 
 
-def decode(data: bytes | memoryview, *, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
+class LargeImage(Exception):
+    """The image has more than 12 million pixels, and takes the memory that the caller has for one such image."""
+
+
+class _Metered(BytesIO):
+    """A file of which only so many reads may be made: what Pillow does in Python, it does between reads."""
+
+    left = _MAX_HEADER_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise _too_much_work()
+        return super().read(size)
+
+
+def decode(data: bytes | memoryview, *, resolution: int, max_pixels: int, large: bool = True) -> NDArray[np.uint8]:
     """Return the central square of an image as RGB `[resolution, resolution, 3]`, upright, C-contiguous.
 
     The square is 87.5 % of the shorter side, scaled by Pillow's antialiasing BILINEAR; transparency lies on white; of
     several frames or pages the first counts. Raises `EmptyImage`, `UnsupportedImage` (none of `FORMATS`, or
-    floating-point), `TooManyPixels` (by the header, before memory is taken) or `UndecodableImage`.
+    floating-point), `TooManyPixels` (by the header, before memory is taken) or `UndecodableImage`; without `large` also
+    `LargeImage`, before memory is taken.
     """
     if not data:
         raise EmptyImage("the image is empty: it has 0 bytes")
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
     kind = _kind(raw[:16])
     try:
-        # A WebP takes its memory as soon as it is opened, the others when they are loaded.
-        with _turn_for(_webp_size(raw) if kind == "WEBP" else (0, 0)):
-            return _pixels(_opened(raw, kind, max_pixels), resolution)
-    except ServiceError:
+        image = _opened(raw, kind, max_pixels, large)
+        box = _central_square(image, resolution)
+        _check_large(*image.size, large)  # a JPEG may be scaled to less by now
+        with closing(image):  # its memory is free before the next one's turn
+            return _scaled(image, box, resolution)
+    except (ServiceError, LargeImage):
         raise
     except Exception as exc:  # OSError, SyntaxError, struct.error, MemoryError and many more
         raise UndecodableImage(f"the {kind} image is truncated, damaged or of an unusual kind") from exc
@@ -80,28 +100,34 @@ def _kind(head: bytes) -> str:
     raise UnsupportedImage(f"the bytes are no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image{looks}")
 
 
-def _opened(raw: bytes, kind: str, max_pixels: int) -> Image.Image:
-    if kind == "WEBP":
+def _opened(raw: bytes, kind: str, max_pixels: int, large: bool) -> Image.Image:
+    if kind == "WEBP":  # takes its memory as soon as it is opened, the others when they are loaded
         _check_pixels(*_webp_size(raw), max_pixels)
-    if kind == "JPEG":
-        _check_segments(raw)
-    image = Image.open(BytesIO(raw), formats=(kind,))
+        _check_large(*_webp_size(raw), large)
+    if kind == "JPEG" and any(raw.count(name) > most for name, most in _MAX_REPEATS.items()):
+        raise _too_much_work()
+    if kind == "TIFF" and _strips(raw) > _MAX_STRIPS:
+        raise _too_much_work()
+    file = _Metered(raw)
+    image = Image.open(file, formats=(kind,))
+    file.left = _MAX_READS
     _check_pixels(*image.size, max_pixels)
     _check_work(image, raw, max_pixels)
     return image
 
 
-def _check_segments(raw: bytes) -> None:
-    """Refuse a JPEG of endless segments or padding before its image: Pillow reads them one by one, padding bytewise."""
-    at = steps = 2
-    while steps <= _MAX_STEPS:
-        start = raw.find(b"\xff", at)
-        if start < 0 or raw[start + 1 : start + 2] == b"\xda":
-            return
-        steps += 1 + start - at
-        has_length = raw[start + 1 : start + 2] not in _BARE_MARKERS
-        at = start + 2 + int.from_bytes(raw[start + 2 : start + 4]) if has_length else start + 1
-    raise UndecodableImage("the image is built to take far more work than its size says")
+def _strips(raw: bytes) -> int:
+    """How many strips or tiles the first page of a TIFF (or BigTIFF) has: Pillow makes an object of each at once."""
+    order = "<" if raw[:2] == b"II" else ">"
+    big = 43 in raw[2:4]
+    start, number, entry, length = ("8xQ", "Q", "HHQ", 20) if big else ("4xL", "H", "HHL", 12)
+    (at,) = struct.unpack_from(order + start, raw)
+    (count,) = struct.unpack_from(order + number, raw, at)
+    first = at + struct.calcsize(order + number)
+    places = range(first, first + length * min(count, _MAX_HEADER_READS), length)
+    entries = (struct.unpack_from(order + entry, raw, place) for place in places)
+    offsets = (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS)
+    return max((values for tag, _, values in entries if tag in offsets), default=0)
 
 
 def _webp_size(raw: bytes) -> tuple[int, int]:
@@ -127,22 +153,20 @@ def _check_work(image: ImageFile.ImageFile, raw: bytes, max_pixels: int) -> None
     painted = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
     scans = raw.count(b"\xff\xda") if "progressive" in image.info else 1
     if painted > _MAX_LAYERS * math.prod(image.size) or scans > _MAX_SCANS:
-        raise UndecodableImage("the image is built to take far more work than its size says")
+        raise _too_much_work()
+
+
+def _too_much_work() -> UndecodableImage:
+    return UndecodableImage("the image is built to take far more work than its size says")
+
+
+def _check_large(width: int, height: int, large: bool) -> None:
+    if not large and width * height > _LARGE:
+        raise LargeImage
 
 
 def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
     return image.tag_v2.get(tag, default) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
-
-
-def _pixels(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
-    box = _central_square(image, resolution)
-    with _turn_for(image.size), closing(image):  # its memory is free before the next one's turn
-        return _scaled(image, box, resolution)
-
-
-def _turn_for(size: tuple[int, int]) -> AbstractContextManager[object]:
-    """Let large images in one at a time: what they take for a moment must not be multiplied by the decoders."""
-    return _one_at_a_time if math.prod(size) > _LARGE else nullcontext()
 
 
 def _scaled(image: Image.Image, box: tuple[float, float, float, float], resolution: int) -> NDArray[np.uint8]:

@@ -68,7 +68,7 @@ def frames() -> list[Image.Image]:
 def corpus() -> list[Case]:
     """Return every case."""
     parts = (cut(), flipped(), announced(), sizes(), kinds(), jpegs(), pngs(), gifs(), webps(), bmps(), tiffs())
-    return [*chain(*parts), *bombs(), *polyglots(), *foreign(), *headers(500_000)]
+    return [*chain(*parts), *bombs(), *polyglots(), *foreign(), *headers(600_000)]
 
 
 # Damage of a good file.
@@ -247,7 +247,7 @@ def pngs() -> Iterator[Case]:
     yield case("PNG without its palette", png(8, 8, colour=3, rows=bytes(9 * 8)), *DAMAGED)
     yield case("PNG of a colour type and a depth that are none", png(8, 8, depth=3, colour=9), UNDECODABLE)
     yield case("PNG whose filter is none", png(8, 8, rows=b"\x09" * 25 * 8), UNDECODABLE)
-    yield case("PNG with too few rows", png(80, 80, rows=bytes(241)), *DAMAGED)  # Pillow leaves the rest black
+    yield case("PNG with too few rows", png(80, 80, rows=bytes(241)), ANSWERED)  # the rest black, as viewers show it
     yield case("PNG whose chunk is longer than the file", good[:33] + b"\x7f\xff\xff\xfftEXt" + good[33:], UNDECODABLE)
     yield case("PNG whose profile is a bomb", with_chunks(chunk(b"iCCP", b"a\0\0" + bomb)), *DAMAGED)
     yield case("PNG whose text is a bomb", with_chunks(chunk(b"zTXt", b"a\0\0" + bomb)), *DAMAGED)
@@ -406,20 +406,68 @@ def tiff_of_zeros() -> bytes:
     return grey_tiff(NEAR_SIDE, NEAR_SIDE, data, bits=32, t259=8, t339=2)
 
 
+EXIF: Final = b"\xff\xe1\0\x0aExif\0\0\0\0"
+HIDDEN: Final = (b"\xff\xc8\xff\xff" + EXIF * 5461).ljust(65_537, b"\xff")
+"""A segment for whoever gives its marker a length; Pillow does not, and reads what is within."""
+
+
+def segment(code: int, data: bytes) -> bytes:
+    """Return a segment of a JPEG."""
+    return struct.pack(">BBH", 0xFF, code, len(data) + 2) + data
+
+
 def headers(size: int) -> Iterator[Case]:
-    """Good photos behind `size` bytes of headers that mean nothing."""
+    """Good photos behind or before `size` bytes that mean nothing and cost Pillow a step every few bytes."""
     jpeg, gif = encoded(photo(), "JPEG"), encoded(photo(mode="P"), "GIF")
-    palette = 13 + 3 * (2 << (gif[10] & 7))
     for name, junk in {
         "fill bytes": b"\xff",
         "empty segments": b"\xff\xe5\0\2",
-        "EXIF segments": b"\xff\xe1\0\x0aExif\0\0\0\0",
+        "EXIF segments": EXIF,
+        "hidden EXIF segments": HIDDEN,
+        "long EXIF segments": segment(0xE1, b"Exif\0\0" + bytes(7_000)),
+        "Photoshop blocks": segment(0xED, b"Photoshop 3.0\0" + (b"8BIM\4\4" + bytes(6)) * 5_000),
     }.items():
-        yield case(f"JPEG behind {size:,} bytes of {name}", jpeg[:2] + junk * (size // len(junk)) + jpeg[2:], *DAMAGED)
+        yield costly(f"JPEG behind {size:,} bytes of {name}", jpeg[:2] + junk * (size // len(junk)) + jpeg[2:])
+    palette = 13 + 3 * (2 << (gif[10] & 7))
     for name, junk in {"comments": b"!\xfe\1a\0", "nothing": b"\0"}.items():
         long = gif[:palette] + junk * (size // len(junk)) + gif[palette:]
-        yield case(f"GIF behind {size:,} bytes of {name}", long, *DAMAGED)
-    yield case(f"PNG behind {size:,} bytes of empty chunks", with_chunks(chunk(b"abCd", b"") * (size // 12)), *DAMAGED)
+        yield costly(f"GIF behind {size:,} bytes of {name}", long)
+    chunks = chunk(b"abCd", b"") * (size // 12)
+    yield costly(f"PNG behind {size:,} bytes of empty chunks", with_chunks(chunks))
+    strips = size // 8
+    place: dict[str, Any] = {"t273": [8] * strips, "t279": [1] * strips}
+    yield costly(f"TIFF of {strips:,} strips", grey_tiff(1, strips, b"\0", t278=1, **place))
+
+
+def endless(size: int) -> Iterator[Case]:
+    """Files of `size` bytes, each of which is a step for Pillow after the header."""
+    good = encoded(photo(), "PNG")
+    for name, at in {"data": good.index(b"IDAT") - 4, "end": len(good) - 12}.items():
+        empty = chunk(b"IDAT" if name == "data" else b"abCd", b"") * (size // 12)
+        yield costly(f"PNG with {size:,} bytes of empty chunks before its {name}", good[:at] + empty + good[at:])
+    yield costly(f"BMP of {size // 2:,} runs", run_length_bmp(5_000, size // 10_000))
+
+
+def in_pieces(data: bytes, size: int) -> bytes:
+    """Return a PNG whose one chunk of data is in pieces of so many bytes."""
+    start = data.index(b"IDAT") - 4
+    (length,) = struct.unpack_from(">I", data, start)
+    packed = data[start + 8 : start + 8 + length]
+    pieces = b"".join(chunk(b"IDAT", packed[at : at + size]) for at in range(0, length, size))
+    return data[:start] + pieces + data[start + 12 + length :]
+
+
+def run_length_bmp(width: int, height: int) -> bytes:
+    """Return a BMP of 256 colours in which every pixel is a run of its own."""
+    runs = (b"\1\1" * width + b"\0\0") * height + b"\0\1"
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    start = 14 + len(header) + 1024
+    return b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + header + bytes(1024) + runs
+
+
+def costly(name: str, data: bytes) -> Case:
+    """Return a case that must be refused."""
+    return case(name, data, UNDECODABLE)
 
 
 # What is no image, or more than one thing.

@@ -22,7 +22,7 @@ from PIL.Image import Transpose
 
 from app import images
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
-from tests import photos
+from tests import corpus, photos
 from tests.data import REPOSITORY, needs_shared, samples
 from tests.photos import encoded, grey_tiff, photo, png, ramp
 
@@ -458,16 +458,45 @@ def test_a_small_file_cannot_ask_for_endless_work(data: bytes) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize("padding", [b"\xff", b"\x00", b"\xff\xe1\x00\x02"])
-def test_a_jpeg_whose_image_lies_behind_endless_padding_is_refused_unread(
-    padding: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("padding", [b"\xff", b"\x00", b"\xff\xe1\x00\x02", corpus.EXIF])
+def test_a_jpeg_whose_image_lies_behind_endless_padding_is_refused(padding: bytes) -> None:
     jpeg = encoded(photo(), "JPEG")
     end = 4 + int.from_bytes(jpeg[4:6])  # of the first segment
-    assert images.decode(jpeg[:end] + padding * 20 + jpeg[end:], resolution=32, max_pixels=10**6).shape == (32, 32, 3)
-    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: pytest.fail("opened"))
+    assert decode(jpeg[:end] + padding * 20 + jpeg[end:]).shape == (R, R, 3)
     with pytest.raises(UndecodableImage, match="far more work"):
-        images.decode(jpeg[:end] + padding * 20_000 + jpeg[end:], resolution=32, max_pixels=10**6)
+        decode(jpeg[:end] + padding * 20_000 + jpeg[end:])
+
+
+@pytest.mark.parametrize("item", list(corpus.headers(600_000)), ids=lambda item: item.name)
+def test_a_header_that_costs_a_step_every_few_bytes_is_refused(item: corpus.Case) -> None:
+    with pytest.raises(UndecodableImage, match="far more work"):
+        decode(item.data)
+
+
+def many_parts() -> dict[str, bytes]:
+    """Return honest files of as many parts as their writers make of what is large."""
+    grey = np.random.default_rng(0).integers(0, 256, (1500, 1500), np.uint8)
+    profile = b"".join(corpus.segment(0xE2, b"ICC_PROFILE\0" + bytes((n, 60)) + bytes(65_000)) for n in range(1, 61))
+    jpeg = encoded(photo(), "JPEG")
+    places: dict[str, Any] = {"t273": range(8, 8 + 10_000), "t279": [1] * 10_000}
+    return {
+        "JPEG with a profile of 3.9 MB": jpeg[:2] + profile + jpeg[2:],
+        "PNG of 2 MB in pieces of 8 KB": corpus.in_pieces(encoded(Image.fromarray(grey), "PNG"), 8_192),
+        "TIFF of 10,000 strips": photos.grey_tiff(1, 10_000, b"\0", t278=1, **places),
+        "run-length BMP of noise": corpus.run_length_bmp(400, 400),
+    }
+
+
+@pytest.mark.parametrize("data", list(many_parts().values()), ids=list(many_parts()))
+def test_an_honest_file_of_many_parts_is_decoded(data: bytes) -> None:
+    assert decode(data).shape == (R, R, 3)
+
+
+def test_a_large_image_is_left_to_who_has_the_memory_for_it() -> None:
+    large = encoded(Image.new("L", (4000, 4000)), "PNG")
+    with pytest.raises(images.LargeImage):
+        images.decode(large, resolution=32, max_pixels=10**8, large=False)
+    assert images.decode(large, resolution=32, max_pixels=10**8).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])

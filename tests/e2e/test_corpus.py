@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests import corpus
 from tests.corpus import ANSWERED, EMPTY, TOO_MANY_PIXELS, UNDECODABLE, UNSUPPORTED, Case, Outcome
@@ -175,15 +176,37 @@ def test_in_traffic_of_which_a_third_is_garbage_every_good_image_gets_the_answer
         assert [failure for failure in threads.map(fails, traffic) if failure] == []
 
 
-def test_headers_as_long_as_a_body_may_be_hold_no_decoder_past_the_deadline(
-    serve: Serve, own: dict[str, object]
-) -> None:
-    long = [item for item in corpus.headers(BODY_BYTES) if item.name.startswith("JPEG")]
+@pytest.fixture
+def two_decoders(serve: Serve, own: dict[str, object]) -> Iterator[httpx.Client]:
     service = serve(**own, THREADS=DECODERS)
-    with httpx.Client(base_url=service.url, timeout=TIMEOUT_S) as client, ThreadPoolExecutor(len(long)) as threads:
-        outcomes = list(threads.map(lambda item: outcome(sent(client, item)), long))
-        assert {item.name: got for item, got in zip(long, outcomes, strict=True) if got not in item.allowed} == {}
-        assert ask(client, GOOD)
+    with httpx.Client(base_url=service.url, timeout=TIMEOUT_S) as client:
+        yield client
+
+
+def test_files_as_long_as_a_body_that_cost_a_step_every_few_bytes_hold_no_decoder_past_the_deadline(
+    two_decoders: httpx.Client,
+) -> None:
+    long = [*corpus.headers(BODY_BYTES), *corpus.endless(BODY_BYTES)]
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = list(threads.map(lambda item: outcome(sent(two_decoders, item)), long))
+    assert {item.name: got for item, got in zip(long, outcomes, strict=True) if got not in item.allowed} == {}
+    assert ask(two_decoders, GOOD)
+
+
+def test_while_large_images_wait_for_their_turn_small_ones_are_answered(two_decoders: httpx.Client) -> None:
+    large = encoded(Image.new("RGB", (corpus.NEAR_SIDE, corpus.NEAR_SIDE)), "WEBP")
+    images = {"images": [base64.b64encode(large).decode()] * MOST_IMAGES}
+    with ThreadPoolExecutor(1) as thread:
+        crowd = thread.submit(two_decoders.post, "/predict", json=images, timeout=2 * TIMEOUT_S)
+        while two_decoders.get("/metrics").text.find(f"mobilenet_queue_images {MOST_IMAGES}.0") < 0:
+            assert not crowd.done()
+        for _ in range(5):
+            assert ask(two_decoders, GOOD)
+        assert not crowd.done(), "all were decoded before the small one could wait for them"
+        results = crowd.result().json()["results"]
+    # Those whose turn does not come before the deadline have their own error.
+    assert {of_problem(item["error"], 504).code for item in results if "error" in item} <= {"deadline_exceeded"}
+    assert any("predictions" in item for item in results)
 
 
 def test_a_photo_that_arrives_whole_with_its_headers_is_as_good_as_one_in_pieces(

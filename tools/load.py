@@ -6,6 +6,7 @@ omission"). The client is a lean one of its own, since what it takes of the CPU 
 """
 
 import asyncio
+import io
 import re
 import sys
 import time
@@ -14,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from math import nan
+from math import ceil, nan
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ import numpy as np
 import typer
 import uvloop
 from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -31,6 +33,7 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 MAX_CONNECTIONS = 512
+MOST_PHOTOS = 256
 TIMEOUT_S = 30.0
 """Longer than the service's own deadline, so that its 504 is seen."""
 IDLE_S = 3.0
@@ -61,13 +64,39 @@ def post(url: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
+def read_photos(folder: Path) -> list[bytes]:
+    """Return the files below a folder: all, or up to `MOST_PHOTOS` taken evenly."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [path.read_bytes() for path in paths[:: ceil(len(paths) / MOST_PHOTOS) or 1]]
+
+
+def make_photos(count: int = 16) -> list[bytes]:
+    """Return JPEG files of 224 × 224 pixels and about 13 KB each, as a small photo has: soft colours and some noise."""
+    rng = np.random.default_rng(0)
+    return [_photo(rng) for _ in range(count)]
+
+
+def _photo(rng: np.random.Generator) -> bytes:
+    colours = Image.fromarray(rng.integers(0, 256, (14, 14, 3), np.uint8))
+    pixels = np.asarray(colours.resize((224, 224), Image.Resampling.BICUBIC)) + rng.normal(0, 9, (224, 224, 1))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()
+
+
+def percentile(values: Floats, percent: float) -> float:
+    """Return a percentile of the values that are no nan; nan if there are none."""
+    found = values[~np.isnan(values)]
+    return float(np.percentile(found, percent)) if len(found) else nan
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """What became of a load. The arrays have an entry for each request, in the order in which they ended.
 
     `started` is of `time.perf_counter`, and `seconds` is how long requests were sent. An outcome is an HTTP status,
-    `ERROR`, `TIMEOUT` or `LEFT`; due times are seconds after the start; the lag is how long after it was due a request
-    was sent (nan: never), and the latency how long after it was due it ended.
+    `ERROR`, `TIMEOUT` or `LEFT`. Due times are seconds after the start; all else counts from them: the lag until the
+    client got round to a request, the wait until it had a connection for it (nan: never), the latency until it ended.
     """
 
     started: float
@@ -75,6 +104,7 @@ class Result:
     outcomes: NDArray[np.int16]
     due_s: Floats
     lag_ms: Floats
+    wait_ms: Floats
     latency_ms: Floats
 
     @property
@@ -89,9 +119,15 @@ class Result:
         return len(self.outcomes) / self.seconds
 
     @property
+    def ended_per_s(self) -> dict[str, float]:
+        """How many ended a second with each, while requests were sent."""
+        counts = self.window(0, self.seconds).counts
+        return {name: count / self.seconds for name, count in counts.items()}
+
+    @property
     def goodput_per_s(self) -> float:
         """Answers 200 a second, while requests were sent."""
-        return self.window(0, self.seconds).counts.get(str(OK), 0) / self.seconds
+        return self.ended_per_s.get(str(OK), 0.0)
 
     def latencies_ms(self, outcome: int) -> Floats:
         """Return the latencies of the requests that ended so."""
@@ -100,27 +136,27 @@ class Result:
 
     def percentile_ms(self, percent: float, outcome: int = OK) -> float:
         """Return a percentile of the latencies of the requests that ended so; nan if none did."""
-        found = self.latencies_ms(outcome)
-        return float(np.percentile(found, percent)) if len(found) else nan
+        return percentile(self.latencies_ms(outcome), percent)
 
     @property
     def lag_p99_ms(self) -> float:
         """How late the client itself was; where this is no small part of a latency, the client is the bottleneck."""
-        sent = self.lag_ms[~np.isnan(self.lag_ms)]
-        return float(np.percentile(sent, 99)) if len(sent) else nan
+        return percentile(self.lag_ms, 99)
 
     def window(self, start_s: float, end_s: float) -> "Result":
         """Return the requests that ended between these seconds after the start."""
         ended_s = self.due_s + self.latency_ms / 1000
         inside = (start_s <= ended_s) & (ended_s < end_s)
-        columns = self.outcomes[inside], self.due_s[inside] - start_s, self.lag_ms[inside], self.latency_ms[inside]
-        return Result(self.started + start_s, end_s - start_s, *columns)
+        times = (self.lag_ms[inside], self.wait_ms[inside], self.latency_ms[inside])
+        due_s = self.due_s[inside] - start_s
+        return Result(self.started + start_s, end_s - start_s, self.outcomes[inside], due_s, *times)
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
     message: Message
     due: float
+    begun: float
     timer: asyncio.TimerHandle | None = None
     sent: float = nan
     connection: "_Connection | None" = None
@@ -192,12 +228,12 @@ class Client:
 
     def send(self, message: Message, due: float) -> None:
         """Send a message on a connection that is free, or the next one to be; `due` is of `time.perf_counter`."""
-        left_s = due + self._timeout_s - time.perf_counter()
-        request = _Request(message, due)
-        request.timer = self._loop.call_later(left_s, self._give_up, request, TIMEOUT)
+        now = time.perf_counter()
+        request = _Request(message, due, now)
+        request.timer = self._loop.call_later(due + self._timeout_s - now, self._give_up, request, TIMEOUT)
         self._under_way.add(request)
         self._waiting.append(request)
-        if self._idle and time.perf_counter() - self._idle[-1].idle_since > IDLE_S:
+        if self._idle and now - self._idle[-1].idle_since > IDLE_S:
             self._close_idle()  # the last is the one that was used last
         while self._idle and self._waiting:
             self.ready(self._idle.pop())
@@ -262,7 +298,7 @@ class Client:
         if request.timer is not None:
             request.timer.cancel()
         self._outcomes.append(outcome)
-        self._times.extend((request.due, request.sent, now))
+        self._times.extend((request.due, request.begun, request.sent, now))
         self.on_end()
         self._under_way.discard(request)
         self._changed.set()
@@ -294,9 +330,9 @@ class Client:
 
     def result(self, started: float, seconds: float) -> Result:
         """Return what became of the requests that ended."""
-        due, sent, ended = np.array(self._times).reshape(-1, 3).T
+        due, *times = np.array(self._times).reshape(-1, 4).T
         outcomes = np.array(self._outcomes, np.int16)
-        return Result(started, seconds, outcomes, due - started, (sent - due) * 1000, (ended - due) * 1000)
+        return Result(started, seconds, outcomes, due - started, *((time_ - due) * 1000 for time_ in times))
 
 
 async def open_loop(
@@ -382,21 +418,24 @@ def _outcomes(result: Result) -> Iterator[Sequence[str]]:
     for name, count in result.counts.items():
         code = codes[name] if name in codes else int(name)
         percentiles = (format_number(result.percentile_ms(percent, code)) for percent in (50, 95, 99))
-        yield name, f"{count:,}", *percentiles
+        wait_ms = percentile(result.wait_ms[result.outcomes == code], 50)
+        yield name, f"{count:,}", *percentiles, format_number(wait_ms)
 
 
 def table(result: Result) -> Table:
-    """Return the table of outcomes, latencies in milliseconds from when a request was due."""
-    title = (
-        f"{format_number(result.offered_per_s)} requests/s, {format_number(result.goodput_per_s)} answers 200/s, "
-        f"client late by {format_number(result.lag_p99_ms)} ms (p99)"
-    )
-    shown_table = Table(title=title)
-    for name in ("outcome", "requests", "p50 ms", "p95 ms", "p99 ms"):
+    """Return the table of outcomes and of milliseconds since a request was due; `connected`: it had a connection."""
+    shown_table = Table()
+    for name in ("outcome", "requests", "p50 ms", "p95 ms", "p99 ms", "connected p50 ms"):
         shown_table.add_column(name, justify="right")
     for row in _outcomes(result):
         shown_table.add_row(*row)
     return shown_table
+
+
+def summary(result: Result) -> str:
+    """Return the rates, and how late the client was, in a line."""
+    offered, goodput, lag = map(format_number, (result.offered_per_s, result.goodput_per_s, result.lag_p99_ms))
+    return f"{offered} requests/s, {goodput} answers 200/s; the client itself was up to {lag} ms late (p99)"
 
 
 def main(
@@ -416,7 +455,8 @@ def main(
     else:
         raise typer.BadParameter("say --rate for an open loop, or --connections for a closed one")
     result = uvloop.run(shown(work, "load", seconds))
-    Console(width=None if sys.stdout.isatty() else 100).print(table(result))
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console.print(table(result), summary(result))
 
 
 if __name__ == "__main__":

@@ -1,117 +1,226 @@
-"""Measure what the service does at five times its capacity: how many are answered, how late, and with how much memory.
+"""What the service does at five times its capacity: how many it answers, how late, and with how much memory.
 
-Starts `mobilenet serve` with the settings of the environment and loads it from this process, on the same processors:
-what the client takes, the service does not have.
+Starts `mobilenet serve` with the settings of the environment and loads it from this process. On one machine the client
+shares the processors: what it takes, the service lacks, the more of it the more is offered. Ratios of a run compare;
+figures of different machines, or of a machine that does something else too, do not.
 """
 
-import asyncio
 import os
-import re
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from math import nan
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import httpx
 import typer
+import uvloop
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from tools.load import OK, Message, Result, closed_loop, meanwhile, open_loop, post
+from tools.load import (
+    OK,
+    TOO_MANY_REQUESTS,
+    Message,
+    Result,
+    closed_loop,
+    format_number,
+    make_photos,
+    meanwhile,
+    open_loop,
+    percentile,
+    post,
+    read_photos,
+    shown,
+)
+from tools.process import Process, Sample, ServiceFailed, serving
 
 CONNECTIONS = 32
 WARM_UP_S = 3.0
 CAPACITY_S = 10.0
-FULL, EXCESS = 0.95, 5.0
-TOO_MANY = 429
-START_S = 60
+FULL_LOAD, OVERLOAD = 0.95, 5.0
+"""Parts of the capacity that are offered."""
+SAMPLE_S = 1.0
 
 
-@contextmanager
-def service() -> Iterator[tuple[str, int]]:
-    """Start the service on a free port; give its address and process once it is ready."""
-    program = Path(sys.executable).with_name("mobilenet")
-    environment = os.environ | {"MOBILENET_PORT": "0", "MOBILENET_LOG_LEVEL": "warning"}
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen([program, "serve"], env=environment, stderr=log) as popen,
-    ):
-        try:
-            yield _address(log.fileno(), popen), popen.pid
-        finally:
-            popen.terminate()
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One load and what became of it; percentiles are of the answers 200 unless they say otherwise, nan without any.
+
+    Rates are of what ended while requests were sent, `counts` of all that ended. `connected` is how long a request
+    waited until one of the client's connections was free: they are limited in number. Memory is resident, in MB.
+    """
+
+    name: str
+    seconds: float
+    offered_per_s: float
+    ended_per_s: dict[str, float]
+    counts: dict[str, int]
+    goodput_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    refused_p50_ms: float
+    connected_p50_ms: float
+    client_lag_p99_ms: float
+    rss_start_mb: float
+    rss_most_mb: float
+    rss_end_mb: float
 
 
-def _address(log: int, popen: "subprocess.Popen[bytes]") -> str:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and popen.poll() is None:
-        if found := re.search(rb"serving on (http://[^,]+)", os.pread(log, 65536, 0)):
-            url = found[1].decode()
-            if _ready(url):
-                return url
-        time.sleep(0.1)
-    raise RuntimeError("the service did not start")
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """How overload compares: goodput with the capacity, p99 with that at full load, memory with that before it."""
+
+    goodput: float
+    p99: float
+    rss: float
 
 
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").is_success
-    except httpx.TransportError:
-        return False
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured, on how many processors."""
+
+    model: str
+    cpus: int
+    photos: int
+    mean_photo_bytes: float
+    steps: list[Step]
+    ratios: Ratios
 
 
-def memory_mb(pid: int) -> float:
-    """Return the resident memory of a process in MB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-async def measure(url: str, pid: int, photos: list[bytes], seconds: float, table: Table) -> None:
-    """Find the capacity, then offer 95 % and 500 % of it, and write each step into the table."""
-    messages = [Message(post(url, photo)) for photo in photos]
-    await closed_loop(url, messages, connections=CONNECTIONS, seconds=WARM_UP_S)
-    result = await closed_loop(url, messages, connections=CONNECTIONS, seconds=CAPACITY_S)
-    capacity = result.goodput_per_s
-    _row(table, f"capacity, {CONNECTIONS} connections", result, [memory_mb(pid)], capacity)
-    for name, part in (("95 % of it", FULL), ("5 × it", EXCESS)):
-        memory: list[float] = []
-        work = open_loop(url, messages, rate_per_s=part * capacity, seconds=seconds)
-        result = await meanwhile(work, 1.0, lambda memory=memory: memory.append(memory_mb(pid)))  # type: ignore[misc]
-        _row(table, name, result, memory, capacity)
-
-
-def _row(table: Table, name: str, result: Result, memory: list[float], capacity: float) -> None:
-    others = {outcome: count for outcome, count in result.counts.items() if outcome not in {str(OK), str(TOO_MANY)}}
-    accepted = [f"{result.percentile_ms(percent):.0f}" for percent in (50, 95, 99)]
-    table.add_row(
-        name,
-        f"{result.offered_per_s:.0f}",
-        f"{result.goodput_per_s:.0f}",
-        f"{result.goodput_per_s / capacity:.0%}",
-        str(result.counts.get(str(TOO_MANY), 0)),
-        str(others or ""),
-        *accepted,
-        f"{result.percentile_ms(50, TOO_MANY):.0f}",
-        f"{memory[0]:.0f} to {memory[-1]:.0f}",
+def step(name: str, result: Result, samples: list[Sample]) -> Step:
+    """Summarise a load and the samples of the service from its start to its end."""
+    memory = [sample.rss_mb for sample in samples]
+    return Step(
+        name=name,
+        seconds=result.seconds,
+        offered_per_s=result.offered_per_s,
+        ended_per_s=result.ended_per_s,
+        counts=result.counts,
+        goodput_per_s=result.goodput_per_s,
+        p50_ms=result.percentile_ms(50),
+        p95_ms=result.percentile_ms(95),
+        p99_ms=result.percentile_ms(99),
+        refused_p50_ms=result.percentile_ms(50, TOO_MANY_REQUESTS),
+        connected_p50_ms=percentile(result.wait_ms, 50),
+        client_lag_p99_ms=result.lag_p99_ms,
+        rss_start_mb=memory[0],
+        rss_most_mb=max(memory),
+        rss_end_mb=memory[-1],
     )
 
 
+def ratios(capacity: Step, full: Step, over: Step) -> Ratios:
+    """Compare the steps; nan where there is nothing to compare with."""
+    return Ratios(
+        goodput=_ratio(over.goodput_per_s, capacity.goodput_per_s),
+        p99=_ratio(over.p99_ms, full.p99_ms),
+        rss=_ratio(over.rss_end_mb, over.rss_start_mb),
+    )
+
+
+def _ratio(value: float, base: float) -> float:
+    return value / base if base else nan
+
+
+async def measured(
+    process: Process, work: Coroutine[Any, Any, Result], title: str, seconds: float, every_s: float = SAMPLE_S
+) -> tuple[Result, list[Sample]]:
+    """Await a load under a progress bar, measuring the service before it, every so many seconds, and after it."""
+    samples = [process.sample()]
+    load = meanwhile(work, every_s, lambda: samples.append(process.sample()))
+    result = await shown(load, title, seconds)
+    return result, [*samples, process.sample()]
+
+
+async def find_capacity(process: Process, messages: list[Message], seconds: float) -> Step:
+    """Measure what a closed loop gets, after a warm-up. Raises `ServiceFailed` if nothing is answered 200."""
+    await closed_loop(process.url, messages, connections=CONNECTIONS, seconds=min(WARM_UP_S, seconds))
+    work = closed_loop(process.url, messages, connections=CONNECTIONS, seconds=seconds)
+    name = f"capacity, {CONNECTIONS} connections"
+    found = step(name, *await measured(process, work, name, seconds))
+    if not found.goodput_per_s:
+        raise ServiceFailed(f"nothing was answered 200: {found.counts}")
+    return found
+
+
+async def measure(process: Process, messages: list[Message], seconds: float, capacity_s: float) -> list[Step]:
+    """Find the capacity, then offer 95 % and five times of it; return the three steps."""
+    steps = [await find_capacity(process, messages, capacity_s)]
+    for name, part in ((f"{FULL_LOAD * 100:g} % of it", FULL_LOAD), (f"{OVERLOAD:g} × it", OVERLOAD)):
+        rate_per_s = part * steps[0].goodput_per_s
+        work = open_loop(process.url, messages, rate_per_s=rate_per_s, seconds=seconds)
+        steps.append(step(name, *await measured(process, work, name, seconds)))
+    return steps
+
+
+ROWS: dict[str, Callable[[Step], float]] = {
+    "offered/s": lambda step: step.offered_per_s,
+    "200/s": lambda step: step.goodput_per_s,
+    "429/s": lambda step: step.ended_per_s.get(str(TOO_MANY_REQUESTS), 0.0),
+    "p50 of 200, ms": lambda step: step.p50_ms,
+    "p95 of 200, ms": lambda step: step.p95_ms,
+    "p99 of 200, ms": lambda step: step.p99_ms,
+    "p50 of 429, ms": lambda step: step.refused_p50_ms,
+    "p50 until connected, ms": lambda step: step.connected_p50_ms,
+    "client's own lag p99, ms": lambda step: step.client_lag_p99_ms,
+    "RSS at start, MB": lambda step: step.rss_start_mb,
+    "RSS at most, MB": lambda step: step.rss_most_mb,
+    "RSS at end, MB": lambda step: step.rss_end_mb,
+}
+
+
+def table(report: Report) -> Table:
+    """Return the table with a column for each step."""
+    shown_table = Table(
+        "", title=f"{report.model}, {report.cpus} CPUs, {report.mean_photo_bytes / 1000:.1f} KB a photo"
+    )
+    for step_ in report.steps:
+        shown_table.add_column(step_.name, justify="right")
+    for name, value in ROWS.items():
+        shown_table.add_row(name, *(format_number(value(step_)) for step_ in report.steps))
+    shown_table.add_row("others", *(_others(step_.counts) for step_ in report.steps))
+    return shown_table
+
+
+def _others(counts: dict[str, int]) -> str:
+    known = {str(OK), str(TOO_MANY_REQUESTS)}
+    return ", ".join(f"{count:,} × {name}" for name, count in counts.items() if name not in known) or "none"
+
+
+def lines(found: Ratios) -> Iterator[str]:
+    """Yield the ratios in words."""
+    yield f"goodput at overload / capacity: {format_number(found.goodput, 2)}"
+    yield f"p99 at overload / p99 at full load: {format_number(found.p99, 2)}"
+    yield f"RSS at the end of overload / at its start: {format_number(found.rss, 2)}"
+
+
 def main(
-    photos: Annotated[Path, typer.Argument(help="Folder of photos to post.", exists=True)],
-    seconds: Annotated[float, typer.Option(help="Of each step.")] = 60,
-    count: Annotated[int, typer.Option(help="How many of the photos.")] = 100,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photos to post; default: made here.", exists=True)
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Of full load, and of overload.")] = 60,
+    capacity_seconds: Annotated[float, typer.Option(help="Of finding the capacity.")] = CAPACITY_S,
+    save: Annotated[Path | None, typer.Option(help="Put the report into this JSON file.")] = None,
 ) -> None:
-    """Print what is offered and answered at capacity, just below it, and at five times it."""
-    files = sorted(path for path in photos.rglob("*") if path.is_file())
-    bodies = [path.read_bytes() for path in files[:: max(1, len(files) // count)]]
-    table = Table("load", "offered/s", "200/s", "goodput", "429", "others", "p50 ms", "p95", "p99", "429 p50", "MB")
-    with service() as (url, pid):
-        asyncio.run(measure(url, pid, bodies, seconds, table))
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
+    """Print what is answered at capacity, just below it, and at five times it."""
+    bodies = read_photos(photos) if photos else make_photos()
+    with serving() as process:
+        messages = [Message(post(process.url, body)) for body in bodies]
+        steps = uvloop.run(measure(process, messages, seconds, capacity_seconds))
+        model = process.model()
+    mean_bytes = sum(map(len, bodies)) / len(bodies)
+    report = Report(model, os.cpu_count() or 1, len(bodies), mean_bytes, steps, ratios(*steps))
+    if save is not None:
+        save.write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console.print(table(report), *lines(report.ratios), sep="\n")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except ServiceFailed as exc:
+        sys.exit(f"overload: {exc}")

@@ -1,0 +1,136 @@
+"""The service as a process of its own: started on a free port, measured through `/proc`, stopped at the end."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+START_S = 120
+"""Long enough to compile weights that were never served before."""
+STOP_S = 30
+POLL_S = 0.05
+
+
+class ServiceFailed(Exception):
+    """The service did not start, gave no good answer, or ended while it was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the service takes: at which `time.perf_counter`, resident memory in MB (10⁶ bytes), open files, threads."""
+
+    at_s: float
+    rss_mb: float
+    fds: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running service, where it answers and what it printed."""
+
+    popen: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def sample(self) -> Sample:
+        """Measure the process and its workers, added up. Raises `ServiceFailed` if it ended."""
+        if self.popen.poll() is not None:
+            raise ServiceFailed(f"the service ended with code {self.popen.returncode}:\n{_tail(self.log)}")
+        return sample(self.popen.pid)
+
+    def model(self) -> str:
+        """Return what is served, in words."""
+        info = httpx.get(f"{self.url}/model-info").raise_for_status().json()
+        return f"{info['weights']}, α {info['alpha']:g} @ {info['resolution']}, {info['precision']}"
+
+
+def sample(pid: int) -> Sample:
+    """Measure a process and its descendants, added up; memory that they share counts for each."""
+    pids = list(_tree(pid))
+    status = [Path(f"/proc/{each}/status").read_text() for each in pids]
+    return Sample(
+        at_s=time.perf_counter(),
+        rss_mb=sum(_field(text, "VmRSS") for text in status) * 1024 / 1e6,
+        fds=sum(len(os.listdir(f"/proc/{each}/fd")) for each in pids),
+        threads=sum(_field(text, "Threads") for text in status),
+    )
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _tree(int(child))
+
+
+def _field(status: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+)", status, re.M)
+    return int(found[1]) if found else 0
+
+
+@contextmanager
+def serving(command: Sequence[str] = ()) -> Iterator[Process]:
+    """Run `mobilenet serve` until the block ends, on a free port, with the settings of the environment but no keys.
+
+    It logs warnings and errors only, unless the environment says otherwise. Raises `ServiceFailed` if it does not get
+    ready.
+    """
+    command = command or [str(Path(sys.executable).with_name("mobilenet")), "serve"]
+    ours = {"MOBILENET_HOST": "127.0.0.1", "MOBILENET_PORT": "0", "MOBILENET_API_KEYS": ""}
+    environment = {"MOBILENET_LOG_LEVEL": "warning"} | os.environ | ours
+    with tempfile.TemporaryDirectory() as folder:
+        # A file and not a pipe: nobody would read the pipe while the load runs.
+        log = Path(folder) / "log"
+        with log.open("wb") as stderr:
+            popen = subprocess.Popen(command, env=environment, stderr=stderr)
+        try:
+            yield _ready(popen, log)
+        finally:
+            _stop(popen)
+
+
+def _ready(popen: subprocess.Popen[bytes], log: Path) -> Process:
+    deadline = time.monotonic() + START_S
+
+    def until(attempt: Callable[[], T | None]) -> T:
+        while popen.poll() is None and time.monotonic() < deadline:
+            if (found := attempt()) is not None:
+                return found
+            time.sleep(POLL_S)
+        raise ServiceFailed(f"the service did not get ready:\n{_tail(log)}")
+
+    address = until(lambda: re.search(r"serving on (http://[^,\s]+)", log.read_text()))
+    until(lambda: _answers(f"{address[1]}/readyz"))
+    return Process(popen, address[1], log)
+
+
+def _answers(url: str) -> bool | None:
+    try:
+        return httpx.get(url).status_code == httpx.codes.OK or None
+    except httpx.TransportError:
+        return None
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text().splitlines()[-5:])
+
+
+def _stop(popen: subprocess.Popen[bytes]) -> None:
+    popen.terminate()
+    try:
+        popen.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.wait()

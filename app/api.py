@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app import model_info, openapi, payload
-from app.classifier import Classified, Classifier, Model
+from app.classifier import Classified, Classifier
 from app.config import Settings
 from app.errors import (
     InternalError,
@@ -25,6 +25,7 @@ from app.errors import (
 from app.labels import top_k
 from app.metrics import CONTENT_TYPE, Metrics
 from app.mobilenet.variants import Variant
+from app.model import Model
 from app.schemas import (
     CostRef,
     Failure,

@@ -1,7 +1,7 @@
-"""Dynamic batching on one thread: admit, batch, fan out, drain. Knows neither images nor TensorFlow.
+"""Dynamic batching on a few threads: admit, batch, fan out, drain. Knows neither images nor TensorFlow.
 
-Idle, it runs at once; busy, it takes all that queued up meanwhile, up to `max_batch_size`. Whatever is queued ends:
-with its result, its error, or dropped unrun because its caller left or its deadline passed.
+Idle, it runs at once; busy, it takes its share of what queued up meanwhile, up to `max_batch_size`. Whatever is queued
+ends: with its result, its error, or dropped unrun because its caller left or its deadline passed.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class _Item(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Runs `run` on batches of items, on a thread of its own.
+    """Runs `run` on batches of items, on `threads` threads of its own.
 
     `run` takes a sequence of 1 to `max_batch_size` items and returns as many results, in order. If it raises, the
     items of its batch are run again one by one, so that only those at fault get the error.
@@ -59,6 +59,7 @@ class Batcher(Generic[T, R]):
         max_batch_size: int,
         max_queue: int,
         max_wait_ms: float = 0.0,
+        threads: int = 1,
         stalled_after_s: float = inf,
     ) -> None:
         self._run = run
@@ -68,7 +69,7 @@ class Batcher(Generic[T, R]):
         self._queue: deque[_Item[T, R]] = deque()
         self._admitted = 0
         self._stalled_after_s = stalled_after_s
-        self._running_since = inf
+        self._running: dict[int, float] = {}
         self._busy_since = 0.0
         self._freed: deque[float] = deque(maxlen=MEASURED)
         self._draining = False
@@ -76,18 +77,21 @@ class Batcher(Generic[T, R]):
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._emptied = threading.Condition(self._lock)
-        self._thread = threading.Thread(target=self._loop, name="batcher", daemon=True)
-        self._thread.start()
+        names = (f"batcher-{number}" for number in range(threads))
+        self._threads = [threading.Thread(target=self._loop, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread that runs the batches lives."""
-        return self._thread.is_alive() and not self._stopped
+        """Whether the threads that run the batches live."""
+        return not self._stopped and all(thread.is_alive() for thread in self._threads)
 
     @property
     def stalled(self) -> bool:
         """Whether one run has gone on for more than `stalled_after_s`: it will hardly end."""
-        return time.monotonic() - self._running_since > self._stalled_after_s
+        since = min(tuple(self._running.values()), default=inf)
+        return time.monotonic() - since > self._stalled_after_s
 
     @property
     def admitted(self) -> int:
@@ -146,9 +150,10 @@ class Batcher(Generic[T, R]):
                 if self.stalled:
                     break
             self._stopped = True
-            self._filled.notify()
+            self._filled.notify_all()
         if not self.stalled:
-            self._thread.join()
+            for thread in self._threads:
+                thread.join()
 
     def _free(self, _: object = None) -> None:
         with self._lock:
@@ -172,9 +177,10 @@ class Batcher(Generic[T, R]):
             self._abandon()
 
     def _abandon(self) -> None:
-        # Items are left only if the thread dies: even then nobody waits for ever.
+        # Items are left only if a thread dies: even then nobody waits for ever.
         with self._lock:
             self._stopped = True
+            self._filled.notify_all()
             self._emptied.notify_all()
             left, self._queue = self._queue, deque()
         _fail([item for item in left if item.future.set_running_or_notify_cancel()])
@@ -182,33 +188,39 @@ class Batcher(Generic[T, R]):
     def _take(self) -> list[_Item[T, R]] | None:
         """Wait for items and return those of the next batch that are still wanted; None when stopped."""
         with self._lock:
-            self._filled.wait_for(lambda: self._queue or self._stopped)
-            if not self._queue:
-                return None
-            # The wait counts from the arrival of the first item, so a batch is never late for want of company.
-            self._filled.wait_for(self._full_or_stopped, self._queue[0].arrived + self._max_wait_s - time.monotonic())
+            while not self._due():
+                if self._stopped and not self._queue:
+                    return None
+                self._filled.wait(self._wait_s())
             batch, late = self._pop()
         # Not under the lock: failing an item runs the callbacks of its future, and those free slots.
         for item in late:
             item.future.set_exception(DeadlineExceeded("the deadline passed in the queue; the image was not run"))
         return batch
 
+    def _due(self) -> bool:
+        full = self._stopped or len(self._queue) >= self._max_batch_size
+        return bool(self._queue) and (full or self._wait_s() == 0)
+
+    def _wait_s(self) -> float | None:
+        # The wait counts from the arrival of the first item, so a batch is never late for want of company.
+        return max(0.0, self._queue[0].arrived + self._max_wait_s - time.monotonic()) if self._queue else None
+
     def _pop(self) -> tuple[list[_Item[T, R]], list[_Item[T, R]]]:
         batch: list[_Item[T, R]] = []
         late: list[_Item[T, R]] = []
-        while self._queue and len(batch) < self._max_batch_size:
+        # A share, because the other threads take theirs: a batch of all would leave them idle.
+        share = min(self._max_batch_size, ceil(len(self._queue) / len(self._threads)))
+        while self._queue and len(batch) < share:
             item = self._queue.popleft()
             if item.future.set_running_or_notify_cancel():
                 (late if time.monotonic() > item.deadline else batch).append(item)
         return batch, late
 
-    def _full_or_stopped(self) -> bool:
-        return self._stopped or len(self._queue) >= self._max_batch_size
-
     def _execute(self, batch: list[_Item[T, R]]) -> None:
         if not batch:
             return
-        started = self._running_since = time.monotonic()
+        started = self._running[threading.get_ident()] = time.monotonic()
         try:
             results = list(self._run([item.value for item in batch]))
             if len(results) != len(batch):
@@ -220,7 +232,7 @@ class Batcher(Generic[T, R]):
             _fail(batch)
             raise
         finally:
-            self._running_since = inf
+            self._running.pop(threading.get_ident(), None)
         elapsed = time.monotonic() - started
         for item, result in zip(batch, results, strict=True):
             queue_ms = (started - item.arrived) * 1000

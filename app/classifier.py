@@ -1,46 +1,26 @@
 """Classifies images with one model: decode in a bounded pool, batch, run. The path of an image, and its state."""
 
 import asyncio
-import binascii
 import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from app import images
 from app.batcher import Batcher, Slot
 from app.config import Settings
-from app.engines.engine import Engine, Pixels, Probabilities
-from app.errors import DeadlineExceeded, InternalError, ServiceError, UndecodableImage
-from app.labels import Labels
-from app.mobilenet.cost import Cost, cost
-from app.mobilenet.variants import Variant
+from app.engines.engine import Probabilities
+from app.errors import DeadlineExceeded, InternalError, ServiceError
+from app.images import LargeImage
+from app.pipeline import Outcome, Payload, Pipeline
 
 logger = logging.getLogger(__name__)
 
 STALLED_AT_LEAST_S = 5.0
 """A run of the model hangs after twice the deadline of requests, and not before this."""
 
-Payload = bytes | str
-"""An image file as it came: its bytes, or those in base64."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A loaded model and what there is to say of it."""
-
-    engine: Engine
-    variant: Variant
-    labels: Labels
-    weights: str
-    weights_sha256: str
-    published: bool
-
-    @property
-    def cost(self) -> Cost:
-        """What one image costs."""
-        return cost(self.variant, self.engine.classes)
+Image = Slot[Payload, Outcome | ServiceError | LargeImage]
+"""The place of one image in the batcher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +37,19 @@ class Classified:
 class Classifier:
     """Takes image files, gives probabilities: every image has its own result or its own error."""
 
-    def __init__(self, model: Model, settings: Settings, on_drop: Callable[[str], None]) -> None:
-        self.model = model
+    def __init__(self, pipeline: Pipeline, settings: Settings, on_drop: Callable[[str], None]) -> None:
+        self.model = pipeline.model
+        self.cost = self.model.cost
+        self._pipeline = pipeline
         self._on_drop = on_drop
-        self.cost = model.cost
-        self._max_pixels = settings.max_pixels
-        self._decoders = ThreadPoolExecutor(settings.threads, thread_name_prefix="decoder")
         # What a large image takes for a moment must not be multiplied, and nobody small waits for its turn.
-        self._large_decoder = ThreadPoolExecutor(1, thread_name_prefix="large-decoder")
-        self._batcher: Batcher[Pixels, Probabilities] = Batcher(
-            model.engine.predict,
+        self._one_at_a_time = ThreadPoolExecutor(1, thread_name_prefix="large")
+        self._batcher: Batcher[Payload, Outcome | ServiceError | LargeImage] = Batcher(
+            pipeline.run,
             max_batch_size=settings.max_batch_size,
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
+            threads=pipeline.runs,
             stalled_after_s=max(STALLED_AT_LEAST_S, 2 * settings.request_timeout_ms / 1000),
         )
 
@@ -78,7 +58,7 @@ class Classifier:
         """Why only a restart helps; None if all is well."""
         if not self._batcher.alive:
             return "the thread that runs the model died"
-        return "the model hangs" if self._batcher.stalled else None
+        return "the model hangs" if self._batcher.stalled else self._pipeline.fault
 
     @property
     def admitted(self) -> int:
@@ -100,9 +80,7 @@ class Classifier:
             pairs = zip(slots, payloads, strict=True)
             return await asyncio.gather(*(self._settle(slot, data, deadline) for slot, data in pairs))
 
-    async def _settle(
-        self, slot: Slot[Pixels, Probabilities], data: Payload, deadline: float
-    ) -> Classified | ServiceError:
+    async def _settle(self, slot: Image, data: Payload, deadline: float) -> Classified | ServiceError:
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 return await self._classify(slot, data, deadline)
@@ -121,42 +99,27 @@ class Classifier:
             logger.exception("an image failed for a reason that is ours")
             return InternalError("the image could not be classified")
 
-    def _late(self, slot: Slot[Pixels, Probabilities]) -> DeadlineExceeded:
+    def _late(self, slot: Image) -> DeadlineExceeded:
         if slot.withdraw():
             self._on_drop("deadline")
             return DeadlineExceeded("the deadline passed before the image was run, and it was not run")
         return DeadlineExceeded("the deadline passed while the image was run")
 
-    async def _classify(self, slot: Slot[Pixels, Probabilities], data: Payload, deadline: float) -> Classified:
+    async def _classify(self, slot: Image, data: Payload, deadline: float) -> Classified | ServiceError:
         started = time.monotonic()
-        pixels = await self._decoded(slot, data)
-        decoded = time.monotonic()
-        answer = await slot.submit(pixels, deadline=deadline)
-        decode_ms = (decoded - started) * 1000
-        return Classified(answer.result, decode_ms, answer.queue_ms, answer.run_ms, answer.batch_size)
-
-    async def _decoded(self, slot: Slot[Pixels, Probabilities], data: Payload) -> Pixels:
-        try:
-            return await slot.call(self._decoders, self._decode, data, large=False)
-        except images.LargeImage:
-            return await slot.call(self._large_decoder, self._decode, data, large=True)
-
-    def _decode(self, data: Payload, large: bool) -> Pixels:
-        content = _from_base64(data) if isinstance(data, str) else data
-        resolution = self.model.variant.resolution
-        return images.decode(content, resolution=resolution, max_pixels=self._max_pixels, large=large)
+        answer = await slot.submit(data, deadline=deadline)
+        outcome = answer.result
+        if isinstance(outcome, LargeImage):
+            (outcome,) = await slot.call(self._one_at_a_time, self._pipeline.run, [data], large=True)
+        if not isinstance(outcome, Outcome):
+            return InternalError("the image is too large") if isinstance(outcome, LargeImage) else outcome
+        queue_ms = (time.monotonic() - started) * 1000 - outcome.decode_ms - outcome.inference_ms
+        return Classified(
+            outcome.probabilities, outcome.decode_ms, max(0.0, queue_ms), outcome.inference_ms, answer.batch_size
+        )
 
     async def drain(self) -> None:
-        """Finish what was admitted, admit no more, end the threads."""
+        """Finish what was admitted, admit no more, end the threads and the pipeline."""
         await self._batcher.drain()
-        self._decoders.shutdown()
-        self._large_decoder.shutdown()
-
-
-def _from_base64(text: str) -> bytes:
-    # Browsers make data URLs of files; what is before the comma says nothing that we would trust.
-    encoded = text.partition(",")[2] if text.startswith("data:") else text
-    try:
-        return binascii.a2b_base64(encoded, strict_mode=True)
-    except ValueError as exc:
-        raise UndecodableImage("the image is no valid base64") from exc
+        self._one_at_a_time.shutdown()
+        await asyncio.to_thread(self._pipeline.close)

@@ -36,17 +36,18 @@ def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C; then finish what was accepted."""
     settings = config.load()
     from app import server
-    from app.main import create_app, load_model
+    from app.main import create_app, open_pipeline
 
     listener = server.bind(settings.host, settings.port)
 
-    model = load_model(settings)  # before any worker starts, so that what is wrong is said once
+    pipeline = open_pipeline(settings)  # before any worker starts, so that what is wrong is said once
     host, port = listener.getsockname()[:2]
     print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
     if settings.workers > 1:
+        pipeline.close()
         server.serve_many(settings, listener)
     else:
-        server.serve_one(create_app(settings, lambda _: model), settings, listener)
+        server.serve_one(create_app(settings, lambda _: pipeline), settings, listener)
 
 
 @cli.command()
@@ -56,10 +57,10 @@ def classify(
 ) -> None:
     """Classify image files in this process, and print the most probable classes of each."""
     from app import images, labels
-    from app.main import load_model
+    from app import model as models
 
     settings = config.load()
-    model = load_model(settings)
+    model = models.load(settings)
     failed = False
     for photo in photos:
         try:

@@ -6,10 +6,10 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
 from app import images
-from app.classifier import Model
 from app.config import MODEL_WEIGHTS
 from app.engines.selftest import SelfTestFailed
 from app.mobilenet.variants import Precision
+from app.model import Model
 
 FOLDER = MODEL_WEIGHTS / "golden"
 MAX_PIXELS = 10**6

@@ -12,72 +12,37 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
-from app import __version__, api, config, golden, labels, openapi, pages
-from app.classifier import Classifier, Model
-from app.config import MODEL_WEIGHTS, Settings
-from app.engines.compile import compiled
-from app.engines.engine import Engine
-from app.engines.manifest import verified
-from app.engines.selftest import SelfTestFailed, self_test
-from app.engines.weights import BUNDLED, Weights, locate
+from app import __version__, api, config, openapi, pages
+from app.classifier import Classifier
+from app.config import Settings
+from app.engines.selftest import SelfTestFailed
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
-from app.labels import Labels
+from app.logs import configure_logging
 from app.metrics import Metrics
-from app.mobilenet.architecture import IMAGENET_CLASSES
+from app.pipeline import Pipeline, in_process
+from app.processes import Processes
 from app.security import SecurityHeaders
-from app.telemetry import Tracing, configure_logging
+from app.telemetry import Tracing
 
 logger = logging.getLogger(__name__)
 
 
-def load_model(settings: Settings) -> Model:
-    """Find, compile where needed, and load what the settings name. Raises `StartError` in one line."""
-    weights = locate(settings)
-    engine = _load_engine(weights, settings)
-    return Model(
-        engine=engine,
-        variant=settings.variant,
-        labels=_load_labels(weights, settings, engine.classes),
-        weights=weights.name,
-        weights_sha256=weights.sha256,
-        published=weights.published,
-    )
+def open_pipeline(settings: Settings) -> Pipeline:
+    """Load and test what the settings name: LiteRT in processes of its own, TensorFlow, which cannot fork, in this one.
 
-
-def _load_engine(weights: Weights, settings: Settings) -> Engine:
-    # Imported here: each engine brings its own runtime, and a process holds one of them.
+    Raises `StartError` in one line, or `SelfTestFailed`.
+    """
     if settings.engine == "tensorflow":
-        try:
-            from app.engines.tensorflow import TensorFlowEngine
-        except ImportError as exc:
-            raise StartError("MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra") from exc
-        return TensorFlowEngine(weights, settings.variant, settings.threads)
-    from app.engines.litert import LiteRTEngine
-
-    model = compiled(weights, settings.variant, settings.cache, settings.precision)
-    return LiteRTEngine(model.path, settings.threads, settings.precision)
-
-
-def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:
-    if settings.labels is not None:
-        found = labels.load(settings.labels)
-    elif weights.name == BUNDLED:
-        found = labels.load(verified(MODEL_WEIGHTS / "imagenette.labels.txt"))
-    elif classes == IMAGENET_CLASSES:
-        found = labels.load(verified(MODEL_WEIGHTS / "imagenet.labels.txt"))
-    else:
-        raise StartError(f"{weights.name} has {classes} classes; set MOBILENET_LABELS to a file with their labels")
-    if len(found) != classes:
-        raise StartError(f"there are {len(found)} labels, and {weights.name} has {classes} classes")
-    return found
+        return in_process(settings)
+    return Processes(settings)
 
 
 class Service:
     """The life of the process: starting, ready or failed, draining."""
 
-    def __init__(self, settings: Settings, load: Callable[[Settings], Model], metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, open_: Callable[[Settings], Pipeline], metrics: Metrics) -> None:
         self._settings = settings
-        self._load = load
+        self._open = open_
         self._metrics = metrics
         self._classifier: Classifier | None = None
         self._unavailable: ServiceError = Starting("the model is loading", {"Retry-After": "1"})
@@ -99,7 +64,7 @@ class Service:
     async def start(self) -> None:
         """Load the model and test it. Ends the process where the settings or files are wrong."""
         try:
-            model = await asyncio.to_thread(self._load_and_test)
+            pipeline = await asyncio.to_thread(self._open, self._settings)
         except StartError as exc:
             logger.error("%s", exc)
             # The server would turn an exception into a traceback and a code of its own. Nothing is under way yet.
@@ -112,15 +77,10 @@ class Service:
             logger.exception("the model could not be loaded")
             self._broken = "the model could not be loaded"
             return
-        self._classifier = classifier = Classifier(model, self._settings, self._metrics.dropped)
+        model = pipeline.model
+        self._classifier = classifier = Classifier(pipeline, self._settings, self._metrics.dropped)
         self._metrics.watch_queue(lambda: classifier.admitted)
         logger.info("ready: %s, %s, %s", model.weights, model.variant, model.engine.name)
-
-    def _load_and_test(self) -> Model:
-        model = self._load(self._settings)
-        self_test(model.engine, model.variant.resolution, self._settings.max_batch_size)
-        golden.check(model)
-        return model
 
     async def stop(self) -> None:
         """Finish what was accepted."""
@@ -130,11 +90,11 @@ class Service:
             await stopping.drain()
 
 
-def create_app(settings: Settings | None = None, load: Callable[[Settings], Model] = load_model) -> FastAPI:
+def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pipeline] = open_pipeline) -> FastAPI:
     """Compose the application. Without settings the environment is read; a bad value ends the process in one line."""
     settings = settings or _settings_or_exit()
     metrics = Metrics()
-    service = Service(settings, load, metrics)
+    service = Service(settings, open_, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -5,11 +5,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from app import __version__, accuracy
-from app.classifier import Model
 from app.config import Settings
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
 from app.mobilenet.variants import CHECKPOINTS, PAPER, PUBLISHED, Variant
+from app.model import Model
 from app.schemas import (
     Accuracy,
     Batching,

@@ -10,7 +10,6 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from app.classifier import Payload
 from app.config import Settings
 from app.errors import (
     BodyTooLarge,
@@ -22,6 +21,7 @@ from app.errors import (
     TooManyImages,
     UnsupportedMedia,
 )
+from app.pipeline import Payload
 from app.schemas import PredictBody
 
 FIELD = "image"

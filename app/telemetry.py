@@ -1,9 +1,7 @@
 """What is known of each request: its id, its times, its line in the log; headers on every answer."""
 
-import json
 import logging
 import re
-import sys
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -11,7 +9,6 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.config import Settings
 from app.metrics import Metrics
 
 logger = logging.getLogger("app.access")
@@ -99,33 +96,3 @@ def _log(scope: Scope, current: Trace, status: int) -> None:
         logger.info(
             "%s %r", scope["method"], scope["path"], extra={"facts": facts | {"request_id": current.request_id}}
         )
-
-
-class TextFormatter(logging.Formatter):
-    """A line for people: time, level, message, facts."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        facts = " ".join(f"{name}={value}" for name, value in getattr(record, "facts", {}).items())
-        return f"{super().format(record)} {facts}".rstrip()
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, facts, and the traceback if there is one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "logger": record.name}
-        line |= {"message": record.getMessage()} | getattr(record, "facts", {})
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-def configure_logging(settings: Settings) -> None:
-    """Send the log of the whole process to standard error, unless whoever embeds the application did that already."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter() if settings.log_format == "json" else TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
-    )
-    logging.basicConfig(handlers=[handler], level=settings.log_level.upper())

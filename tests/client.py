@@ -8,10 +8,10 @@ from typing import Any
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.classifier import Model
 from app.config import Settings
 from app.main import create_app
-from tests.fakes import colour_model
+from app.model import Model
+from tests.fakes import colour_model, serving
 
 Launch = Callable[..., TestClient]
 
@@ -22,7 +22,7 @@ def launching() -> Iterator[Launch]:
     with ExitStack() as stack:
 
         def start(model: Model | None = None, **settings: Any) -> TestClient:
-            app = create_app(Settings(**settings), lambda _: model or colour_model())
+            app = create_app(Settings(**settings), serving(model or colour_model()))
             client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
             while client.get("/readyz").status_code != 200:
                 time.sleep(0.01)

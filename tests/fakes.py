@@ -1,13 +1,15 @@
 """Small real things that stand in for large ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from app.classifier import Model
+from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
 from app.labels import Label
 from app.mobilenet.variants import Precision, Variant
+from app.model import Model
+from app.pipeline import Pipeline, in_process
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -39,3 +41,8 @@ def colour_model() -> Model:
     """Return a model of colours that claims to be α 0.25 at 64."""
     labels = tuple(Label(index, f"n{index:08d}", name) for index, name in enumerate(COLOURS))
     return Model(ColourEngine(), Variant(0.25, 64), labels, "colours", "0" * 64, published=False)
+
+
+def serving(model: Model) -> Callable[[Settings], Pipeline]:
+    """Return what `create_app` opens to serve this model in its own process."""
+    return lambda settings: in_process(settings, lambda _: model)

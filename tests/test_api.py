@@ -5,17 +5,19 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from app.classifier import Model
 from app.config import Settings
 from app.main import create_app
+from app.model import Model
+from app.pipeline import in_process
 from tests.client import Launch, check_problem, launching, samples
 from tests.data import solid
-from tests.fakes import COLOURS, ColourEngine, colour_model
+from tests.fakes import COLOURS, ColourEngine, colour_model, serving
 
 RED = solid(COLOURS["red"])
 BROKEN = RED[: len(RED) // 2]
@@ -383,7 +385,7 @@ def test_before_the_model_is_loaded_only_the_process_is_alive() -> None:
         loading.wait(10)
         return colour_model()
 
-    with TestClient(create_app(Settings(), load)) as client:
+    with TestClient(create_app(Settings(), partial(in_process, load=load))) as client:
         assert client.get("/healthz").json() == {"status": "alive"}
         for response in (client.get("/readyz"), post(client, RED), client.get("/labels"), client.get("/model-info")):
             check_problem(response, 503, "starting")
@@ -401,7 +403,7 @@ def test_a_model_that_fails_its_self_test_is_never_ready_and_says_why() -> None:
 
     model = colour_model()
     broken = Model(Constant(), model.variant, model.labels, "constant", "0" * 64, published=False)
-    with TestClient(create_app(Settings(), lambda _: broken)) as client:
+    with TestClient(create_app(Settings(), serving(broken))) as client:
         while "loading" in client.get("/readyz").json()["detail"]:
             time.sleep(0.01)
         assert "the same answer whatever the image" in check_problem(client.get("/readyz"), 503, "starting")
@@ -412,7 +414,7 @@ def test_a_load_that_fails_for_a_bug_of_ours_fails_the_health_check() -> None:
     def load(_: Settings) -> Model:
         raise ZeroDivisionError
 
-    with TestClient(create_app(Settings(), load)) as client:
+    with TestClient(create_app(Settings(), partial(in_process, load=load))) as client:
         while client.get("/healthz").status_code == 200:
             time.sleep(0.01)
         check_problem(client.get("/healthz"), 503, "unavailable")
@@ -495,7 +497,7 @@ def test_a_log_line_a_request_says_what_happened(client: TestClient, caplog: pyt
 def test_log_lines_are_readable_or_json() -> None:
     import logging
 
-    from app.telemetry import JsonFormatter, TextFormatter
+    from app.logs import JsonFormatter, TextFormatter
 
     record = logging.LogRecord("app", logging.INFO, "", 0, "POST %r", ("/predict",), None)
     record.facts = {"status": 200, "total_ms": 1.5}

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.classifier import Model
 from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
 from app.main import create_app
+from app.model import Model
 from tests.data import solid
-from tests.fakes import COLOURS, ColourEngine, colour_model
+from tests.fakes import COLOURS, ColourEngine, colour_model, serving
 
 
 class Held(ColourEngine):
@@ -85,7 +85,7 @@ async def ready(app: Any) -> None:
 async def test_an_image_whose_client_left_is_never_run_and_the_others_are() -> None:
     engine, model = Held(), colour_model()
     held = Model(engine, model.variant, model.labels, "held", "0" * 64, published=False)
-    app = create_app(Settings(max_batch_size=1), lambda _: held)
+    app = create_app(Settings(max_batch_size=1), serving(held))
     image = solid(COLOURS["red"])
     async with app.router.lifespan_context(app):
         await ready(app)
@@ -104,7 +104,7 @@ async def test_an_image_whose_client_left_is_never_run_and_the_others_are() -> N
 
 
 async def test_a_client_that_leaves_while_it_uploads_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
-    app = create_app(Settings(), lambda _: colour_model())
+    app = create_app(Settings(), serving(colour_model()))
     async with app.router.lifespan_context(app):
         await ready(app)
         client = Client(app, b"")
@@ -118,7 +118,7 @@ async def test_a_client_that_leaves_while_it_uploads_is_no_error_of_ours(caplog:
 async def test_a_full_queue_refuses_a_request_without_waiting_for_its_body() -> None:
     engine, model = Held(), colour_model()
     held = Model(engine, model.variant, model.labels, "held", "0" * 64, published=False)
-    app = create_app(Settings(max_batch_size=1, max_queue=1, max_images=1), lambda _: held)
+    app = create_app(Settings(max_batch_size=1, max_queue=1, max_images=1), serving(held))
     async with app.router.lifespan_context(app):
         await ready(app)
         engine.armed = True

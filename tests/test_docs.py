@@ -12,7 +12,7 @@ from app.config import MODEL_WEIGHTS, PREFIX, Settings
 from app.errors import ServiceError
 from app.main import create_app
 from tests.data import REPOSITORY
-from tests.fakes import colour_model
+from tests.fakes import colour_model, serving
 
 README = (REPOSITORY / "README.md").read_text()
 CARD = (MODEL_WEIGHTS / "README.md").read_text()
@@ -45,7 +45,7 @@ def test_the_readme_has_every_setting_with_its_default_and_what_it_does() -> Non
 
 
 def test_the_interface_has_every_route() -> None:
-    paths = create_app(Settings(), lambda _: colour_model()).openapi()["paths"]
+    paths = create_app(Settings(), serving(colour_model())).openapi()["paths"]
     expected = {f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods}
     assert {row[0] for row in rows(API, "Routes")} == expected
 

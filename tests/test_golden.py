@@ -22,7 +22,7 @@ from app.labels import load
 from app.main import create_app
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant
 from tests.client import check_problem
-from tests.fakes import colour_model
+from tests.fakes import colour_model, serving
 
 LABELS = load(MODEL_WEIGHTS / "imagenette.labels.txt")
 WIDTHS = [alpha for alpha in ALPHAS if (MODEL_WEIGHTS / bundled_name(alpha)).is_file()]
@@ -111,7 +111,7 @@ def test_weights_of_another_training_are_noticed_and_the_reason_is_in_readyz(tmp
     with pytest.raises(SelfTestFailed, match=r"the golden image \S+ is '.*', expected '.*'"):
         golden.check(model, tmp_path / "golden")
     wrong = replace(model, labels=LABELS, engine=int8(WIDTHS[-1], 128).engine)
-    with TestClient(create_app(Settings(max_batch_size=1), lambda _: wrong)) as client:
+    with TestClient(create_app(Settings(max_batch_size=1), serving(wrong))) as client:
         while "is loading" in (answer := client.get("/readyz")).text:
             pass
         assert "golden image" in check_problem(answer, 503, "starting")

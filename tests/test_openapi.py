@@ -12,7 +12,7 @@ from app.config import Settings
 from app.errors import MethodNotAllowed, NotFound, ServiceError, Unavailable
 from app.main import create_app
 from app.schemas import EXAMPLE_PNG, PredictResponse, Problem
-from tests.fakes import colour_model
+from tests.fakes import colour_model, serving
 
 # Answered elsewhere.
 NOT_OF_PREDICT = {MethodNotAllowed, NotFound, Unavailable}
@@ -20,7 +20,7 @@ NOT_OF_PREDICT = {MethodNotAllowed, NotFound, Unavailable}
 
 @pytest.fixture(scope="module")
 def document() -> Any:
-    return create_app(Settings(), lambda _: colour_model()).openapi()
+    return create_app(Settings(), serving(colour_model())).openapi()
 
 
 def leaves() -> set[type[ServiceError]]:
@@ -77,7 +77,7 @@ def test_every_form_of_predict_is_in_it_and_its_json_examples_are_answered(docum
     assert {"image/jpeg", "image/png", "application/octet-stream", "multipart/form-data", "application/json"} <= set(
         content
     )
-    with TestClient(create_app(Settings(), lambda _: colour_model())) as client:
+    with TestClient(create_app(Settings(), serving(colour_model()))) as client:
         while client.get("/readyz").status_code != 200:
             pass
         for example in content["application/json"]["examples"].values():

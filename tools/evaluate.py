@@ -21,12 +21,12 @@ from rich.progress import track
 from rich.table import Table
 
 from app import accuracy, config, images, labels
+from app import model as models
 from app.accuracy import SCORES, Score
 from app.config import Settings
 from app.engines.engine import Pixels
 from app.engines.weights import variants
 from app.errors import ServiceError, StartError
-from app.main import load_model
 from app.mobilenet.variants import Precision
 
 BATCH = 32
@@ -81,7 +81,7 @@ def find_photos(folder: Path, classes: list[Class]) -> list[Photo]:
 
 def in_process(settings: Settings) -> Subject:
     """Return the model that the settings name, decoding and answering as the service does."""
-    model = load_model(settings)
+    model = models.load(settings)
 
     def decode(photo: Photo) -> Pixels | None:
         try:

@@ -9,10 +9,10 @@ import typer
 from PIL import Image, ImageDraw
 from rich.progress import track
 
+from app import model as models
 from app.config import Settings
 from app.engines.weights import variants
 from app.golden import ANSWERS, FOLDER, Answers, classify
-from app.main import load_model
 from tools.evaluate import PRECISIONS
 
 EXIF_ORIENTATION = 0x0112
@@ -80,7 +80,7 @@ def main() -> None:
     pairs = [(variant, precision) for variant in variants(Settings()) for precision in PRECISIONS]
     pinned = []
     for variant, precision in track(pairs, "pinning"):
-        model = load_model(Settings(alpha=variant.alpha, resolution=variant.resolution, precision=precision))
+        model = models.load(Settings(alpha=variant.alpha, resolution=variant.resolution, precision=precision))
         shares = {name: [float(f"{share:.4g}") for share in classify(model, FOLDER / name)] for name in files}
         pinned.append(
             Answers(

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app import classifier
-from app.classifier import Model
 from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
 from app.main import create_app
-from tests.fakes import ColourEngine, colour_model
+from tests.fakes import ColourEngine, colour_model, serving
 
 classifier.STALLED_AT_LEAST_S = 0.5
 
@@ -23,10 +23,5 @@ class Hanging(ColourEngine):
         return super().predict(images)
 
 
-def load(_: Settings) -> Model:
-    """Return the model."""
-    model = colour_model()
-    return Model(Hanging(), model.variant, model.labels, "hanging", "0" * 64, published=False)
-
-
-app = create_app(Settings(request_timeout_ms=200), load)
+model = colour_model()
+app = create_app(Settings(request_timeout_ms=200), serving(replace(model, engine=Hanging())))

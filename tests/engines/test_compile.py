@@ -104,8 +104,8 @@ def test_compiling_and_serving_keep_tensorflow_out_of_the_process(weights: Weigh
     code = f"""
 import sys
 from app.config import Settings
-from app.main import load_model
-load_model(Settings(**{values!r}))
+from app import model as models
+models.load(Settings(**{values!r}))
 assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,165 @@
+"""The pipeline in processes of their own, forked from one that loaded it: `docs/decisions/0009` says why.
+
+The *template* loads the model, tests it, and then only forks a worker for each socket that it is sent. A worker answers
+batches on its socket until the other end closes it. So HTTP never waits for the interpreter lock of a decoder, the
+workers share the memory of what the template loaded, and one that dies of what it decodes is replaced in milliseconds.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from app.config import Settings
+from app.engines.engine import Pixels, Probabilities
+from app.mobilenet.variants import Precision
+from app.model import Model
+from app.pipeline import Outcomes, Payload
+
+logger = logging.getLogger(__name__)
+
+STOP_S = 5.0
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""Threads of numpy's linear algebra would not survive a fork, and nothing here needs them."""
+
+
+class WorkerDied(Exception):
+    """A worker ended in the middle of its work."""
+
+
+class Worker:
+    """The end of a worker's socket that asks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Have a method called, of those that `app.worker` knows. Raises `WorkerDied`, or what the method raised."""
+        try:
+            self._connection.send((method, arguments))
+            raised, answer = self._connection.recv()
+        except (EOFError, OSError) as exc:
+            raise WorkerDied("a worker ended in the middle of its work") from exc
+        if raised:
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Let the worker end."""
+        self._connection.close()
+
+
+class Workers:
+    """Workers that were forked from one template, idle or busy."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start the template."""
+        self._control, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "app.worker", str(theirs.fileno())]
+        with theirs:
+            self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | ENVIRONMENT)
+        self._forking = threading.Lock()
+        self._idle: list[Worker] = []
+        with suppress(OSError), Connection(os.dup(self._control.fileno())) as connection:
+            connection.send(settings)
+
+    def model(self) -> Model:
+        """Return the model once it is loaded and tested. Raises what went wrong with that."""
+        try:
+            with Connection(os.dup(self._control.fileno())) as connection:
+                raised, answer = connection.recv()
+        except (EOFError, OSError) as exc:
+            raise WorkerDied("the process that loads the model ended") from exc
+        if raised:
+            raise answer
+        model: Model
+        model, (name, precision, classes) = answer
+        return replace(model, engine=RemoteEngine(name, precision, classes, self))
+
+    @property
+    def fault(self) -> str | None:
+        """Why no worker can be had any more; None if all is well."""
+        return None if self._template.poll() is None else "the process that forks the workers ended"
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Have a worker that is idle, or a new one, call a method."""
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = self._fork()
+        try:
+            answer = worker.ask(method, *arguments)
+        except WorkerDied:
+            logger.error("a worker ended in the middle of its work")
+            worker.close()
+            raise
+        except BaseException:
+            self._idle.append(worker)
+            raise
+        self._idle.append(worker)
+        return answer
+
+    def _fork(self) -> Worker:
+        ours, theirs = socket.socketpair()
+        with theirs, self._forking, suppress(OSError):  # without a template the worker's end is closed at once
+            socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+        return Worker(Connection(ours.detach()))
+
+    def close(self) -> None:
+        """End the template, and with it the workers."""
+        self._control.close()
+        try:
+            self._template.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._template.kill()
+            self._template.wait()
+        for worker in self._idle:
+            worker.close()
+
+
+class RemoteEngine:
+    """An engine that workers have."""
+
+    def __init__(self, name: str, precision: Precision, classes: int, workers: Workers) -> None:
+        self.name, self.precision, self.classes = name, precision, classes
+        self._workers = workers
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Return `[n, classes]` probabilities, as every engine does."""
+        probabilities: Probabilities = self._workers.ask("predict", list(images))
+        return probabilities
+
+
+class Processes:
+    """A pipeline in as many workers as run at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the model and test it, elsewhere. Raises `StartError` in one line, or `SelfTestFailed`."""
+        self.runs = settings.threads
+        self._workers = Workers(settings)
+        try:
+            self.model = self._workers.model()
+        except BaseException:
+            self._workers.close()
+            raise
+
+    @property
+    def fault(self) -> str | None:
+        """Why it will never run again; None if all is well."""
+        return self._workers.fault
+
+    def run(self, payloads: Sequence[Payload], large: bool = False) -> Outcomes:
+        """Classify in a worker, as `Pipeline` says. Raises `WorkerDied` too."""
+        outcomes: Outcomes = self._workers.ask("run", list(payloads), large)
+        return outcomes
+
+    def close(self) -> None:
+        """End the workers."""
+        self._workers.close()

@@ -1,0 +1,70 @@
+"""What runs in the template and in the workers of `processes`: `python -m app.worker DESCRIPTOR`."""
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from app.config import Settings
+from app.logs import configure_logging
+from app.pipeline import Local, in_process
+
+PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
+
+
+def _template(control: socket.socket) -> None:
+    """Load the model, say how that went, and fork a worker for each socket that comes."""
+    with Connection(os.dup(control.fileno())) as connection:
+        settings: Settings = connection.recv()
+        configure_logging(settings)
+        try:
+            pipeline = in_process(settings)
+        except Exception as exc:
+            connection.send((True, exc))
+            return
+        model, engine = pipeline.model, pipeline.model.engine
+        unloaded: Any = None  # an engine stays where it is
+        connection.send((False, (replace(model, engine=unloaded), (engine.name, engine.precision, engine.classes))))
+    gc.freeze()  # what was loaded lies on pages that no collection touches, so that they remain shared
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker
+    while descriptors := socket.recv_fds(control, 1, 1)[1]:
+        if os.fork() == 0:
+            control.close()
+            _answer(Connection(descriptors[0]), pipeline)
+            os._exit(0)
+        os.close(descriptors[0])
+
+
+def _answer(connection: Connection, pipeline: Local) -> None:
+    """Call what is asked for until nobody asks any more."""
+    _end_with_template()
+    methods: dict[str, Callable[..., Any]] = {"run": pipeline.run, "predict": pipeline.model.engine.predict}
+    with suppress(EOFError, OSError):
+        while True:
+            method, arguments = connection.recv()
+            try:
+                answer: tuple[bool, Any] = False, methods[method](*arguments)
+            except Exception as exc:
+                answer = True, exc
+            connection.send(answer)
+
+
+def _end_with_template() -> None:
+    # A worker that hangs would not see that its socket was closed.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    # The process in front decides when to stop, and says so by closing its sockets.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        _template(control)

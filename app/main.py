@@ -21,7 +21,8 @@ from app.logs import configure_logging
 from app.metrics import Metrics
 from app.pipeline import Pipeline, in_process
 from app.processes import Processes
-from app.security import SecurityHeaders
+from app.refusal import REFUSAL, Refusal
+from app.security import Guard, SecurityHeaders
 from app.telemetry import Tracing
 
 logger = logging.getLogger(__name__)
@@ -97,13 +98,13 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     service = Service(settings, open_, metrics)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Refusal]]:
         configure_logging(settings)
         # Not awaited: meanwhile the probes and everything else answer that the service is starting.
         starting = asyncio.create_task(service.start())
         if multiprocessing.parent_process():
             await starting  # one worker of several: until it is ready the connections are the others'
-        yield
+        yield {REFUSAL: Refusal(lambda: service.classifier().check_room(), Guard(settings.api_keys), metrics)}
         starting.cancel()
         await service.stop()
 

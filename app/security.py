@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from typing import Annotated
 
@@ -39,11 +40,20 @@ class Guard:
     async def __call__(self, bearer: Bearer = None, key: KeyHeader = None) -> None:
         """Raise `Unauthorized` unless the request has one of the keys."""
         given = [credentials for credentials in (bearer and bearer.credentials, key) if credentials]
-        # Every pair is compared, and digests are of one length: the time tells nothing of a key.
-        matches = [compare_digest(_digest(one), digest) for one in given for digest in self._digests]
-        if not any(matches):
+        if not self._known(given):
             detail = "the key is wrong" if given else "a key is needed, as Authorization: Bearer or X-API-Key"
             raise Unauthorized(detail, {"WWW-Authenticate": 'Bearer realm="mobilenet"'})
+
+    def admits(self, fields: Mapping[bytes, bytes]) -> bool:
+        """Whether a request with these header fields, names in lower case, has one of the keys or needs none."""
+        scheme, _, credentials = fields.get(b"authorization", b"").decode("latin-1").partition(" ")
+        given = [credentials] if scheme.lower() == "bearer" else []
+        return not self._digests or self._known([*given, fields.get(b"x-api-key", b"").decode("latin-1")])
+
+    def _known(self, given: Sequence[str]) -> bool:
+        # Every pair is compared, and digests are of one length: the time tells nothing of a key.
+        matches = [compare_digest(_digest(one), digest) for one in given for digest in self._digests]
+        return any(matches)
 
 
 def _digest(key: str) -> bytes:

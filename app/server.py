@@ -6,15 +6,17 @@ import socket
 import sys
 import uuid
 from math import ceil
+from typing import cast
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
 from app import openapi
 from app.config import Settings
 from app.errors import BAD_START, MalformedRequest, StartError
+from app.refusal import REFUSAL
 
 GRACE_S = 5
 HEADERS_S = 5.0
@@ -22,6 +24,17 @@ HEADERS_S = 5.0
 HEADERS_BYTES = 64 * 1024
 LINGER_S = 2.0
 """How long the rest of a body that was answered already is read and thrown away, so that its client sees the answer."""
+
+
+class _Answered:
+    """What uvicorn knows of a request that was answered before its body came."""
+
+    response_complete = more_body = keep_alive = True
+    disconnected = False
+    message_event = asyncio.Event()  # nobody waits for it
+
+
+ANSWERED = _Answered()
 
 
 class Protocol(HttpToolsProtocol):
@@ -61,7 +74,22 @@ class Protocol(HttpToolsProtocol):
         """Let the request take the time that it has."""
         self._keep_open()
         self._in_head, self._head_ended, self._head_bytes = False, True, 0
-        super().on_headers_complete()
+        if not self._refused():
+            super().on_headers_complete()
+
+    def _refused(self) -> bool:
+        """Answer at once what `app.refusal` refuses, on a connection that then goes on as after any answer."""
+        refuse = self.app_state.get(REFUSAL)
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if refuse is None or busy or self.expect_100_continue or not self.parser.should_keep_alive():
+            return False
+        answer = refuse(self.parser.get_method(), self.url, self.headers)
+        if answer is None:
+            return False
+        self.cycle = cast("RequestResponseCycle", ANSWERED)
+        self.transport.write(answer)
+        self.on_response_complete()
+        return True
 
     def on_message_complete(self) -> None:
         """Expect the next request."""

@@ -59,7 +59,7 @@ class Tracing:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        current = Trace(_request_id(scope))
+        current = Trace(request_id(Headers(scope=scope).get("x-request-id", "")))
         scope.setdefault("state", {})["trace"] = current
         status = 500
 
@@ -74,7 +74,7 @@ class Tracing:
             await self._app(scope, receive, send_with_headers)
         finally:
             self._count(scope, current, status)
-            _log(scope, current, status)
+            log(scope["method"], scope["path"], current, status)
 
     def _count(self, scope: Scope, current: Trace, status: int) -> None:
         # The route's template and not the path: a million wrong paths are one series, not a million.
@@ -83,16 +83,15 @@ class Tracing:
             self._metrics.rejected(str(current.facts.get("code", "other")))
 
 
-def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
+def request_id(given: str) -> str:
+    """Return the id that a caller gave if it is sane, else a new one."""
     return given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _log(scope: Scope, current: Trace, status: int) -> None:
+def log(method: str, path: str, current: Trace, status: int) -> None:
+    """Write the line of a request that was answered."""
     if logger.isEnabledFor(logging.INFO):
         stages = {f"{name}_ms": round(duration, 3) for name, duration in current.stages.items()}
         facts = {"status": status, "total_ms": round(current.total_ms, 3)} | stages | current.facts
         # repr: a path may hold line breaks, and a log line is one line.
-        logger.info(
-            "%s %r", scope["method"], scope["path"], extra={"facts": facts | {"request_id": current.request_id}}
-        )
+        logger.info("%s %r", method, path, extra={"facts": facts | {"request_id": current.request_id}})

@@ -41,15 +41,15 @@ class Worker:
         self._connection = connection
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Have a method called, of those that `app.worker` knows. Raises `WorkerDied`, or what the method raised."""
+        """Have a method called, of those that `app.worker` knows; return whether it raised, and what.
+
+        Raises `WorkerDied`.
+        """
         try:
             self._connection.send((method, arguments))
-            raised, answer = self._connection.recv()
+            return self._connection.recv()
         except (EOFError, OSError) as exc:
             raise WorkerDied("a worker ended in the middle of its work") from exc
-        if raised:
-            raise answer
-        return answer
 
     def close(self) -> None:
         """Let the worker end."""
@@ -89,21 +89,29 @@ class Workers:
         return None if self._template.poll() is None else "the process that forks the workers ended"
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Have a worker that is idle, or a new one, call a method."""
+        """Have a worker call a method; if it dies, a new one, since it may not have been the fault of this work.
+
+        Raises `WorkerDied` if the new one dies too, or what the method raised.
+        """
         try:
             worker = self._idle.pop()
         except IndexError:
             worker = self._fork()
         try:
-            answer = worker.ask(method, *arguments)
+            return self._ask(worker, method, *arguments)
+        except WorkerDied:
+            return self._ask(self._fork(), method, *arguments)
+
+    def _ask(self, worker: Worker, method: str, *arguments: Any) -> Any:
+        try:
+            raised, answer = worker.ask(method, *arguments)
         except WorkerDied:
             logger.error("a worker ended in the middle of its work")
             worker.close()
             raise
-        except BaseException:
-            self._idle.append(worker)
-            raise
         self._idle.append(worker)
+        if raised:
+            raise answer
         return answer
 
     def _fork(self) -> Worker:

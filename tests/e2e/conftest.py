@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +34,36 @@ class Process:
         self.popen.send_signal(number)
         return self.popen.wait(30)
 
+    def tree(self) -> dict[int, str]:
+        """Return the command line of the process and of each that came from it, by number."""
+        found = {self.popen.pid: ""}
+        stats = sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda path: int(path.parent.name))
+        for path in stats:  # parents come before their children
+            with suppress(OSError):
+                command = (path.parent / "cmdline").read_text().replace("\0", " ")
+                parent = int(path.read_text().rpartition(")")[2].split()[1])
+                if int(path.parent.name) == self.popen.pid or parent in found:
+                    found[int(path.parent.name)] = command
+        return found
+
+    def workers(self) -> list[int]:
+        """Return the processes that decode and run the model, the template that they were forked from first."""
+        return [number for number, command in self.tree().items() if "app.worker" in command]
+
     def status(self, field: str) -> int:
-        """Read a number of kB from the process's status, such as `VmHWM`, the most memory it ever had."""
-        text = Path(f"/proc/{self.popen.pid}/status").read_text()
-        return int(next(line for line in text.splitlines() if line.startswith(f"{field}:")).split()[1])
+        """Add up a number of the status of the process and its workers, such as `VmHWM`, the most memory, in kB.
+
+        What forked workers share with their template counts once.
+        """
+        template, *forked = self.workers()
+        memory = _status(template, "VmRSS") if field.startswith("Vm") else 0
+        own = sum(max(0, _status(number, field) - memory) for number in forked)
+        return _status(self.popen.pid, field) + _status(template, field) + own
+
+
+def _status(number: int, field: str) -> int:
+    text = Path(f"/proc/{number}/status").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith(f"{field}:")).split()[1])
 
 
 def mobilenet(*arguments: str) -> list[str]:

@@ -30,7 +30,7 @@ def process(serve: Serve, own: dict[str, object]) -> Iterator[Process]:
     with httpx.Client(base_url=process.url) as client:
         assert client.post("/predict", content=RED).status_code == 200
         assert "mobilenet_queue_images 0.0" in client.get("/metrics").text
-    assert process.status("Threads") <= threads + DECODERS, "decoders start when they are needed"
+    assert process.status("Threads") <= threads + DECODERS + 1, "workers start when they are needed"
     assert process.stop() == 0
 
 

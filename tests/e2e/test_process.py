@@ -91,9 +91,10 @@ def test_an_image_of_20000_by_20000_is_refused_without_the_memory_for_it(server:
 
 
 def test_the_server_never_loads_tensorflow(server: Process) -> None:
-    loaded = Path(f"/proc/{server.popen.pid}/maps").read_text()
-    assert "litert" in loaded
-    assert "tensorflow" not in loaded
+    front, *workers = (Path(f"/proc/{number}/maps").read_text() for number in server.tree())
+    assert "litert" not in front
+    assert all("litert" in loaded for loaded in workers)
+    assert all("tensorflow" not in loaded for loaded in (front, *workers))
 
 
 def test_the_tensorflow_engine_gives_the_same_answers(serve: Serve, server: Process, own: dict[str, object]) -> None:

@@ -11,13 +11,17 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
+from tests.client import check_problem
 from tests.data import REPOSITORY, solid
 from tests.e2e.conftest import Process, Serve, environment
+from tests.photos import encoded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
@@ -62,16 +66,7 @@ def test_a_model_that_hangs_fails_the_probes_and_does_not_keep_the_process_from_
 
 
 def children(process: Process) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-            command = (path.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        if int(fields[1]) == process.popen.pid and "spawn_main" in command:
-            found.append(int(path.parent.name))
-    return found
+    return [number for number, command in process.tree().items() if "spawn_main" in command]
 
 
 def test_a_killed_worker_of_several_is_survived_and_replaced(serve: Serve, own: dict[str, object]) -> None:
@@ -84,6 +79,61 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(serve: Serve, own: 
     wait_for(lambda: len(children(process)) == 2 and before[0] not in children(process), 40)
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
     assert process.stop() == 0
+
+
+def test_workers_that_are_killed_under_load_lose_no_request(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, THREADS=2)
+    with httpx.Client(base_url=process.url) as client, ThreadPoolExecutor(8) as threads:
+
+        def ask(_: int) -> int:
+            return client.post("/predict", content=RED, headers=PNG).status_code
+
+        answers = [threads.submit(ask, number) for number in range(400)]
+        killed = 0
+        while not all(answer.done() for answer in answers):
+            for worker in process.workers()[1:]:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                    killed += 1
+            time.sleep(0.2)
+        assert killed
+        assert {answer.result() for answer in answers} == {200}
+    assert process.stop() == 0
+
+
+def test_an_image_that_kills_whatever_decodes_it_fails_alone(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own)
+    large = encoded(Image.new("RGB", (7000, 7000)), "WEBP")  # takes long enough to be caught
+    with httpx.Client(base_url=process.url) as client, ThreadPoolExecutor(1) as threads:
+        assert client.post("/predict", content=RED, headers=PNG).status_code == 200
+        answer = threads.submit(client.post, "/predict", content=large)
+        while not answer.done():
+            for worker in process.workers():
+                if worker not in innocent:
+                    with suppress(ProcessLookupError):
+                        os.kill(worker, signal.SIGKILL)
+        check_problem(answer.result(), 500, "internal_error")
+        assert client.post("/predict", content=RED, headers=PNG).status_code == 200
+        assert client.get("/healthz").status_code == 200
+    assert process.stop() == 0
+
+
+def test_without_the_process_that_forks_workers_it_wants_to_be_restarted(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own)
+    os.kill(process.workers()[0], signal.SIGKILL)
+    wait_for(lambda: status(f"{process.url}/healthz") == 503)
+    assert status(f"{process.url}/readyz") == 503
+    assert process.stop() == 0
+
+
+def test_no_worker_outlives_a_service_that_was_killed(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own)
+    assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
+    workers = process.workers()
+    assert len(workers) == 2
+    process.popen.kill()
+    process.popen.wait()
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
 
 
 def test_told_to_stop_under_load_it_answers_every_request_that_it_accepted(

@@ -1,8 +1,8 @@
 """What the service does at five times its capacity: how many it answers, how late, and with how much memory.
 
-Starts `mobilenet serve` with the settings of the environment and loads it from this process. On one machine the client
-shares the processors: what it takes, the service lacks, the more of it the more is offered. Ratios of a run compare;
-figures of different machines, or of a machine that does something else too, do not.
+Starts `mobilenet serve` with the settings of the environment and loads it from this process. What the client takes of
+a processor the service lacks, the more of it the more is offered; so each has its own, unless `--shared`. Ratios of a
+run compare; figures of different machines, or of a machine that does something else too, do not.
 """
 
 import os
@@ -80,7 +80,7 @@ class Ratios:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured, on how many processors."""
+    """What was measured, on how many processors of the service."""
 
     model: str
     cpus: int
@@ -203,16 +203,22 @@ def main(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Of full load, and of overload.")] = 60,
     capacity_seconds: Annotated[float, typer.Option(help="Of finding the capacity.")] = CAPACITY_S,
+    shared: Annotated[bool, typer.Option(help="Let the client run on the processors of the service.")] = False,
     save: Annotated[Path | None, typer.Option(help="Put the report into this JSON file.")] = None,
 ) -> None:
     """Print what is answered at capacity, just below it, and at five times it."""
     bodies = read_photos(photos) if photos else make_photos()
-    with serving() as process:
+    *cpus, last = sorted(os.sched_getaffinity(0))
+    if cpus and not shared:
+        os.sched_setaffinity(0, {last})
+    else:
+        cpus = [*cpus, last]
+    with serving(cpus=cpus) as process:
         messages = [Message(post(process.url, body)) for body in bodies]
         steps = uvloop.run(measure(process, messages, seconds, capacity_seconds))
         model = process.model()
     mean_bytes = sum(map(len, bodies)) / len(bodies)
-    report = Report(model, os.cpu_count() or 1, len(bodies), mean_bytes, steps, ratios(*steps))
+    report = Report(model, len(cpus), len(bodies), mean_bytes, steps, ratios(*steps))
     if save is not None:
         save.write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +81,10 @@ def _field(status: str, name: str) -> int:
 
 
 @contextmanager
-def serving(command: Sequence[str] = ()) -> Iterator[Process]:
+def serving(command: Sequence[str] = (), cpus: Collection[int] = ()) -> Iterator[Process]:
     """Run `mobilenet serve` until the block ends, on a free port, with the settings of the environment but no keys.
+
+    Where `cpus` are given it runs on those alone, and counts them as all that there are.
 
     It logs warnings and errors only, unless the environment says otherwise. Raises `ServiceFailed` if it does not get
     ready.
@@ -94,7 +96,8 @@ def serving(command: Sequence[str] = ()) -> Iterator[Process]:
         # A file and not a pipe: nobody would read the pipe while the load runs.
         log = Path(folder) / "log"
         with log.open("wb") as stderr:
-            popen = subprocess.Popen(command, env=environment, stderr=stderr)
+            pinned = ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
+            popen = subprocess.Popen([*pinned, *command], env=environment, stderr=stderr)
         try:
             yield _ready(popen, log)
         finally:

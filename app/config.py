@@ -22,6 +22,8 @@ from app.mobilenet.variants import Precision, Variant
 
 PREFIX = "MOBILENET_"
 SECRETS = ("api_keys",)
+QUEUE_A_THREAD = 64
+"""So that what is admitted waits for no more than about twice as long at overload as at full load."""
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
 
 
@@ -91,9 +93,6 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="how long the first image of a batch waits for more; 0 runs at once when idle",
     )
-    max_queue: PositiveInt = Field(
-        256, description="most images admitted at once, decoding and running ones included; beyond it the answer is 429"
-    )
     request_timeout_ms: PositiveInt = Field(
         10_000, description="deadline of a request from its first byte; past it the answer is 504"
     )
@@ -104,9 +103,18 @@ class Settings(BaseSettings):
     max_images: PositiveInt = Field(32, description="most images in one request; else 413")
     threads: PositiveInt = Field(
         default_factory=available_cpus,
-        description="threads of the model, and of the image decoder; default: the CPUs this process may use",
+        description="processes that decode images and run the model (with TensorFlow: threads of the model); default: "
+        "the CPUs this process may use",
     )
-    workers: PositiveInt = Field(1, description="processes that serve, each with its own model, queue and threads")
+    max_queue: PositiveInt = Field(
+        default_factory=lambda data: QUEUE_A_THREAD * data.get("threads", 1),
+        description="most images admitted at once, running ones included; beyond it the answer is 429; default: 64 for "
+        "each of `MOBILENET_THREADS`",
+    )
+    workers: PositiveInt = Field(
+        1,
+        description="processes that take requests, each with a queue and THREADS of its own; one does for several CPUs",
+    )
     api_keys: Keys = Field(
         (), description="keys that callers need, comma separated, as `Authorization: Bearer` or `X-API-Key`; none: open"
     )

@@ -116,7 +116,8 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(api.create_router(settings, service.classifier, service.alive, metrics))
+    # Not `include_router`, which looks through the routes of the router whenever a request comes.
+    app.router.routes += api.create_router(settings, service.classifier, service.alive, metrics).routes
     pages.install(app)
     api.install_handler(app)
     if settings.cors_origins:

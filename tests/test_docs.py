@@ -26,10 +26,13 @@ def rows(text: str, heading: str) -> list[tuple[str, ...]]:
     return [tuple(cell.strip() for cell in line) for line in lines[2:]]
 
 
+COMPUTED = {"threads": "all CPUs", "max_queue": "64 a thread"}
+
+
 def default(name: str) -> str:
     value = Settings.model_fields[name].default
     if value is PydanticUndefined:
-        return "all CPUs"
+        return COMPUTED[name]
     if value in (None, ()):
         return ""
     if isinstance(value, Path):

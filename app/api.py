@@ -52,7 +52,7 @@ Alpha = Annotated[float | None, Query(description="1, 0.75, 0.5 or 0.25; default
 Resolution = Annotated[
     int | None, Query(description="a multiple of 32 from 32 up; default: the served one", examples=[160])
 ]
-WithLayers = Annotated[bool, Query(description="add the table of layers")]
+WithLayers = Annotated[bool, Query(description="add the tables of layers, of separable convolutions and of ablations")]
 
 TimeoutMs = Annotated[
     int | None,

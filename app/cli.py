@@ -5,14 +5,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from app import config
 from app.config import Settings
 from app.errors import BAD_START, ServiceError, StartError
+from app.mobilenet.ablations import ABLATIONS
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import Precision, Variant
 
 # What a command needs beyond this is imported by that command: `info` is arithmetic and answers at once.
+
+WIDE = 160
 
 cli = typer.Typer(
     help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_.",
@@ -79,7 +85,7 @@ def info(
     alpha: Annotated[float | None, typer.Option(help="width multiplier; default MOBILENET_ALPHA")] = None,
     resolution: Annotated[int | None, typer.Option(help="pixels; default MOBILENET_RESOLUTION")] = None,
     classes: Annotated[int, typer.Option(min=1, help="classes of the classifier")] = 1000,
-    layers: Annotated[bool, typer.Option("--layers", help="add the table of layers")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="add the tables of layers and of ablations")] = False,
 ) -> None:
     """Print what a variant costs: MACs, FLOPs, parameters, activations."""
     settings = config.load()
@@ -97,17 +103,51 @@ def info(
     print(f"  activations {total.activation_bytes:>13,}  bytes in float32, all layers")
     if layers:
         _print_layers(total)
+        _print_ablations(total, variant, classes)
 
 
 def _print_layers(total: Cost) -> None:
-    print(f"\n{'layer':12}{'kind':13}{'input':>12}{'output':>12}{'MACs':>13}{'share':>7}{'parameters':>12}")
+    table = Table("layer", "type", "stride", box=box.SIMPLE_HEAD)
+    for heading in ("input", "output", "MACs", "share", "parameters", "activations", "as standard", "ratio"):
+        table.add_column(heading, justify="right")
     for item in total.layers:
         layer = item.layer
-        before, after = f"{layer.in_size}² × {layer.in_channels}", f"{layer.out_size}² × {layer.out_channels}"
-        print(
-            f"{layer.name:12}{layer.kind:13}{before:>12}{after:>12}"
-            f"{item.macs:>13,}{item.macs / total.macs:>7.1%}{item.parameters:>12,}"
+        table.add_row(
+            layer.name,
+            layer.kind,
+            str(layer.stride),
+            f"{layer.in_size}² × {layer.in_channels}",
+            f"{layer.out_size}² × {layer.out_channels}",
+            f"{item.macs:,}",
+            f"{item.macs / total.macs:.1%}",
+            f"{item.parameters:,}",
+            f"{item.activation_bytes:,}",
+            f"{item.standard_macs:,}",
+            f"{item.ratio:.4f}",
         )
+    _print_table(table)
+    print(
+        "activations: bytes of the output in float32; as standard: MACs of the standard convolution in its place, which"
+    )
+    print("a depthwise and its pointwise layer replace together; ratio: MACs over those")
+
+
+def _print_ablations(total: Cost, variant: Variant, classes: int) -> None:
+    table = Table("compared with", box=box.SIMPLE_HEAD)
+    for heading in ("MACs", "ratio", "parameters", "activations"):
+        table.add_column(heading, justify="right")
+    networks = [("this network", total)]
+    networks += [(item.name, Cost.of(item.layers(variant.alpha, variant.resolution, classes))) for item in ABLATIONS]
+    for name, other in networks:
+        ratio = f"{other.macs / total.macs:.3f}"
+        table.add_row(name, f"{other.macs:,}", ratio, f"{other.parameters:,}", f"{other.activation_bytes:,}")
+    _print_table(table)
+
+
+def _print_table(table: Table) -> None:
+    console = Console()
+    # A file or a pipe has no width of its own, and nothing may be cut off there.
+    console.print(table) if console.is_terminal else Console(width=WIDE).print(table)
 
 
 @cli.command("compile")

@@ -6,11 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from app import __version__, accuracy
 from app.config import Settings
+from app.mobilenet.ablations import ABLATIONS, Ablation
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
-from app.mobilenet.variants import CHECKPOINTS, PAPER, PUBLISHED, Variant
+from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Variant
 from app.model import Model
 from app.schemas import (
+    AblationItem,
     Accuracy,
     Batching,
     LayerItem,
@@ -62,6 +64,7 @@ def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool
         versions=_versions(),
         layers=[_layer(item, total) for item in total.layers] if layers else None,
         separable=[_separable(item) for item in total.separable] if layers else None,
+        ablations=[_ablation(item, variant, total, model.engine.classes) for item in ABLATIONS] if layers else None,
     )
 
 
@@ -94,11 +97,26 @@ def _layer(item: LayerCost, total: Cost) -> LayerItem:
         parameters=Parameters(total=item.parameters, trainable=item.trainable),
         activation_bytes=item.activation_bytes,
         share=item.macs / total.macs,
+        standard_macs=item.standard_macs,
+        ratio=item.ratio,
     )
 
 
 def _separable(item: SeparableCost) -> SeparableItem:
-    return SeparableItem(name=item.name, macs=item.macs, standard_macs=item.standard_macs, ratio=item.ratio)
+    return SeparableItem.model_validate(item, from_attributes=True)
+
+
+def _ablation(item: Ablation, variant: Variant, total: Cost, classes: int) -> AblationItem:
+    other = Cost.of(item.layers(variant.alpha, variant.resolution, classes))
+    return AblationItem(
+        name=item.name,
+        description=item.description,
+        macs=other.macs,
+        parameters=Parameters(total=other.parameters, trainable=other.trainable),
+        activation_bytes=other.activation_bytes,
+        macs_ratio=other.macs / total.macs,
+        paper_top1=item.paper_top1 if variant == BASE else None,
+    )
 
 
 @cache

@@ -147,6 +147,10 @@ class LayerItem(BaseModel):
     parameters: Parameters
     activation_bytes: int = Field(description="the layer's output in float32")
     share: float = Field(description="of the network's MACs, 0 to 1")
+    standard_macs: int = Field(
+        description="of the standard convolution in its place; a depthwise and its pointwise layer replace one together"
+    )
+    ratio: float = Field(description="macs / standard_macs: 1/N of a depthwise and 1/K² of a pointwise layer")
 
 
 class SeparableItem(BaseModel):
@@ -155,7 +159,21 @@ class SeparableItem(BaseModel):
     name: str = Field(examples=["conv_dw_1+conv_pw_1"])
     macs: int
     standard_macs: int
-    ratio: float = Field(description="1/N + 1/K² for N output channels and a K × K kernel")
+    ratio: float = Field(description="of the MACs: 1/N + 1/K² for N output channels and a K × K kernel")
+    parameters: int
+    standard_parameters: int
+
+
+class AblationItem(BaseModel):
+    """Another network of the same α and resolution to compare the variant with."""
+
+    name: str = Field(examples=["full convolution"])
+    description: str
+    macs: int
+    parameters: Parameters
+    activation_bytes: int
+    macs_ratio: float = Field(description="its MACs over those of the variant")
+    paper_top1: float | None = Field(description="ImageNet top-1 in per cent of the paper, for α 1 @ 224 only")
 
 
 class Preprocessing(BaseModel):
@@ -199,6 +217,7 @@ class ModelInfo(BaseModel):
     versions: dict[str, str]
     layers: list[LayerItem] | None = Field(None, description="with `layers=true`")
     separable: list[SeparableItem] | None = Field(None, description="with `layers=true`")
+    ablations: list[AblationItem] | None = Field(None, description="with `layers=true`")
 
 
 class Health(BaseModel):

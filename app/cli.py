@@ -1,4 +1,4 @@
-"""The command line: `mobilenet serve | classify | info | compile`. Its settings are those of the service."""
+"""The command line: `mobilenet serve | classify | info | compile | bench`. Its settings are those of the service."""
 
 import sys
 from pathlib import Path
@@ -189,3 +189,36 @@ def _compile_one(settings: Settings, precision: Precision, folder: Path | None) 
         return f"{start}   there already: {path}"
     agreement = f"{report.same_top1} of {report.images}"
     return f"{start}{report.seconds:>7.1f} s{agreement:>21}{report.largest_difference:>20.2g}"
+
+
+@cli.command()
+def bench(
+    seconds: Annotated[float, typer.Option(min=0, max=60, help="to run each variant for")] = 1.0,
+) -> None:
+    """Measure how long one image takes in every variant of the weights on this machine; `/variants` shows it."""
+    from app import latency
+    from app.engines.weights import variants
+
+    settings = config.load()
+    print(f"{latency.machine()}; {settings.engine}, {settings.precision}, {settings.threads} threads")
+    print(f"{'variant':14}{'MACs':>13}{'median':>11}{'95 %':>11}")
+    failed = False
+    for variant in variants(settings):
+        chosen = settings.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
+        try:
+            print(_bench_one(chosen, seconds), flush=True)
+        except StartError as exc:
+            failed = True
+            print(f"mobilenet: {exc}", file=sys.stderr)
+    raise typer.Exit(BAD_START if failed else 0)
+
+
+def _bench_one(settings: Settings, seconds: float) -> str:
+    """Measure one variant and keep that in the cache; return its line of the table."""
+    from app import latency
+    from app import model as models
+
+    model = models.load(settings)
+    found = latency.measure(model.engine, settings.variant, settings.threads, seconds)
+    latency.save(settings.cache, [found])
+    return f"{settings.variant!s:14}{model.cost.macs:>13,}{found.median_ms:>8.2f} ms{found.p95_ms:>8.2f} ms"

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
-from app import __version__, api, config, openapi, pages
+from app import __version__, api, config, laboratory, openapi, pages
 from app.classifier import Classifier
 from app.config import Settings
 from app.engines.selftest import SelfTestFailed
@@ -20,6 +20,7 @@ from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, 
 from app.logs import configure_logging
 from app.metrics import Metrics
 from app.pipeline import Pipeline, in_process
+from app.preview import Previewer
 from app.processes import Processes
 from app.refusal import REFUSAL, Refusal
 from app.security import Guard, SecurityHeaders
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     settings = settings or _settings_or_exit()
     metrics = Metrics()
     service = Service(settings, open_, metrics)
+    previewer = Previewer(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Refusal]]:
@@ -107,6 +109,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
         yield {REFUSAL: Refusal(lambda: service.classifier().check_room(), Guard(settings.api_keys), metrics)}
         starting.cancel()
         await service.stop()
+        await previewer.drain()
 
     app = FastAPI(
         title="MobileNet service",
@@ -117,6 +120,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
         redoc_url=None,
     )
     app.include_router(api.create_router(settings, service.classifier, service.alive, metrics))
+    app.include_router(laboratory.create_router(settings, service.classifier, previewer))
     pages.install(app)
     api.install_handler(app)
     if settings.cors_origins:

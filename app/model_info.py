@@ -51,7 +51,7 @@ def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool
         activation_bytes=total.activation_bytes,
         accuracy=Accuracy(
             measured=accuracy.find(model.weights, variant, model.engine.precision),
-            published=_published(model, variant),
+            published=published(model, variant),
         ),
         weights=model.weights if served else None,
         weights_sha256=model.weights_sha256 if served else None,
@@ -68,17 +68,18 @@ def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool
     )
 
 
-def _published(model: Model, variant: Variant) -> PublishedAccuracy | None:
-    published = PUBLISHED.get(variant)
+def published(model: Model, variant: Variant) -> PublishedAccuracy | None:
+    """Return what the published ImageNet weights of this variant score; None for other weights."""
+    found = PUBLISHED.get(variant)
     # Of the served variant we know whose weights it has; of the others only that ImageNet's have these figures.
-    if published is None or model.engine.classes != IMAGENET_CLASSES:
+    if found is None or model.engine.classes != IMAGENET_CLASSES:
         return None
     if variant == model.variant and not model.published:
         return None
     return PublishedAccuracy(
-        paper_top1=published.paper_top1,
-        checkpoint_top1=published.checkpoint_top1,
-        checkpoint_top5=published.checkpoint_top5,
+        paper_top1=found.paper_top1,
+        checkpoint_top1=found.checkpoint_top1,
+        checkpoint_top5=found.checkpoint_top5,
         sources=[PAPER, CHECKPOINTS],
     )
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accuracy import Score
+from app.latency import Latency
 from app.mobilenet.variants import Precision
 
 EXAMPLE_PNG = (
@@ -218,6 +219,37 @@ class ModelInfo(BaseModel):
     layers: list[LayerItem] | None = Field(None, description="with `layers=true`")
     separable: list[SeparableItem] | None = Field(None, description="with `layers=true`")
     ablations: list[AblationItem] | None = Field(None, description="with `layers=true`")
+
+
+class VariantItem(BaseModel):
+    """One variant: what it costs, scores and takes; unknown is null."""
+
+    alpha: float = Field(examples=[0.5], description="width multiplier α")
+    rho: float = Field(examples=[0.714286], description="resolution multiplier ρ: resolution / 224")
+    resolution: int = Field(examples=[160])
+    served: bool = Field(description="whether `/predict` answers with this variant")
+    macs: int
+    flops: int = Field(description="2 × MACs")
+    parameters: Parameters
+    size_bytes: int = Field(description="of the parameters in the served precision")
+    top1: float | None = Field(
+        description="share, 0 to 1: as measured with the served weights, else as published for them"
+    )
+    accuracy: Accuracy
+    latency: Latency | None = Field(description="of one image on this machine, if `mobilenet bench` measured it")
+    macs_frontier: bool | None = Field(None, description="whether no other variant is as right for no more MACs")
+    latency_frontier: bool | None = Field(None, description="whether no other variant is as right in no more time")
+
+
+class Catalogue(BaseModel):
+    """The sixteen variants, for the classes, precision and engine of the served model."""
+
+    weights: str = Field(examples=["imagenette"])
+    classes: int = Field(examples=[10])
+    precision: Precision
+    engine: str = Field(examples=["litert"])
+    machine: str = Field(description="that answers, and that the latencies were measured on")
+    variants: list[VariantItem]
 
 
 class Health(BaseModel):

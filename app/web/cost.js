@@ -69,7 +69,7 @@ function totals() {
     entry("MACs", short(info.macs), integer(info.macs)),
     entry("Parameters", short(info.parameters.total), integer(info.parameters.total)),
     entry("Activations", `${short(info.activation_bytes)}B`, "in float32"),
-    entry("Variant", `α ${info.alpha} @ ${info.resolution}`, info.served ? "served now" : "not served"),
+    entry("α @ pixels", `${info.alpha} @ ${info.resolution}`, info.served ? "served now" : "not served"),
   );
 }
 

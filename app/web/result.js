@@ -119,7 +119,8 @@ function outcome({ predictions, error }) {
 function receipt({ model, cost, timing, batch_size: batchSize, request_id: id }, photos) {
   const known = STAGES.reduce((sum, [stage]) => sum + timing[stage], 0);
   const rest = Math.max(0, timing.total_ms - known);
-  const rows = [...STAGES.map(([stage, name, kind]) => [name, timing[stage], kind]), ["HTTP and the rest", rest, "rest"]];
+  const stages = STAGES.map(([stage, name, kind]) => [name, timing[stage], kind]);
+  const rows = photos > 1 ? stages : [...stages, ["HTTP and the rest", rest, "rest"]];
   const total = known + rest;
   const strip = html("div", { class: "strip", "aria-hidden": "true" }, rows.map(([, ms, kind]) => segment(ms / total, kind)));
   const line = (name, value, kind = "") =>

@@ -3,7 +3,7 @@
 import { byId, choices, drawn, html, integer, milliseconds, percent, short, svg, table, walkable } from "./dom.js";
 
 const HEIGHT = 320;
-const MARGIN = { left: 46, right: 58, top: 14, bottom: 40 };
+const MARGIN = { left: 46, right: 24, top: 14, bottom: 40 };
 const PRICES = {
   macs: ["MACs", (item) => item.macs, (item) => item.macs_frontier, short],
   latency: ["Latency", (item) => item.latency?.median_ms ?? null, (item) => item.latency_frontier, (ms) => `${ms} ms`],
@@ -87,7 +87,7 @@ function chart(known, width, choose) {
     const [endX, endY] = at(own.at(-1));
     return [
       svg("polyline", { points: own.map((item) => at(item).join()).join(" "), class: `line ${series(alpha)}` }),
-      svg("text", { x: endX + 12, y: endY + 4, class: `series ${series(alpha)}` }, `α ${alpha}`),
+      svg("text", { x: endX, y: endY + 22, "text-anchor": "middle", class: `series ${series(alpha)}` }, `α ${alpha}`),
     ];
   });
   const marks = points.map((item) => {

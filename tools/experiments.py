@@ -10,21 +10,26 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
+import matplotlib.figure
 import numpy as np
 import typer
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from app import accuracy
 from app.mobilenet import network
-from app.mobilenet.ablations import Architecture, full_convolution, shallow
-from app.mobilenet.architecture import layers
-from app.mobilenet.cost import Cost
+from app.mobilenet.ablations import ABLATIONS, Architecture, full_convolution, shallow
+from app.mobilenet.architecture import IMAGENET_CLASSES, layers
+from app.mobilenet.cost import Cost, cost
+from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, Variant
 from tools.train import Plan, Run, fit, split
 from tools.trainer import BATCH, HeldOut, Trainer
 from tools.views import Photos, Views
 
 RESOLUTION = 128
+COLOURS = {"separable": "tab:blue", "shallow": "tab:green", "narrow": "tab:orange", "full convolution": "tab:purple"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,16 @@ class Result:
     train_accuracy: float
     minutes: float
 
+    @property
+    def key(self) -> tuple[str, float, int, int]:
+        """Which training it is of."""
+        return self.network, self.alpha, self.seed, self.epochs
+
+    @property
+    def standard_error(self) -> float:
+        """Of the top-1, by the number of photos; other weights and another order of batches add to it."""
+        return math.sqrt(self.top1 * (1 - self.top1) / self.images)
+
 
 def read(path: Path) -> list[Result]:
     """Read a file of results; there are none without the file."""
@@ -83,9 +98,9 @@ def write(path: Path, results: Sequence[Result]) -> None:
 
 def measure(candidate: Candidate, photos: Photos, validation: HeldOut, plan: Plan, folder: Path) -> Result:
     """Train a network, or what is left of it, in a folder of its own; return what it scores on validation photos."""
-    run = Run(folder / f"{candidate.name.replace(' ', '-')}-{candidate.alpha:g}-{plan.seed}")
+    run = Run(folder / f"{candidate.name.replace(' ', '-')}-{candidate.alpha:g}-{plan.epochs}-epochs-{plan.seed}")
     run.folder.mkdir(parents=True, exist_ok=True)
-    typer.echo(f"{run.folder.name}: {plan.epochs} epochs @ {RESOLUTION}")
+    typer.echo(f"{run.folder.name} @ {RESOLUTION}")
     keras.utils.set_random_seed(plan.seed)
     indices, held_out = split(len(photos.labels), plan.seed)
     views = Views.draw(photos, indices, None, plan.seed, folder)
@@ -119,7 +134,7 @@ def train(
     epochs: Annotated[int, typer.Option(help="Length of each training.")] = 16,
     seeds: Annotated[int, typer.Option(help="Trainings of each network, each with another seed.")] = 1,
 ) -> None:
-    """Train every network with every seed on equal terms; skip what results.json has."""
+    """Train every network with every seed on equal terms, or what is left of that."""
     run.mkdir(parents=True, exist_ok=True)
     cache = run if photos == Path() else photos
     training = Photos.load(data / "train", cache)
@@ -130,12 +145,84 @@ def train(
     for seed in range(seeds):
         plan = Plan(epochs, steps, seed, phases=((1.0, {RESOLUTION: 1.0}),))
         for candidate in candidates(alpha):
-            if not any((candidate.name, candidate.alpha, seed) == (r.network, r.alpha, r.seed) for r in results):
+            if (candidate.name, candidate.alpha, seed, epochs) not in [result.key for result in results]:
                 results.append(measure(candidate, training, validation, plan, run))
                 write(run / "results.json", results)
-    for result in results:
-        error = math.sqrt(result.top1 * (1 - result.top1) / result.images)
-        typer.echo(f"{result.network:18}{result.macs:>13,}{result.parameters:>11,}{result.top1:>8.2%} ± {error:.2%}")
+    for one in results:
+        typer.echo(f"{one.network:18}{one.macs:>13,}{one.parameters:>11,}{one.top1:>8.2%} ± {one.standard_error:.2%}")
+
+
+@cli.command()
+def report(
+    results: Annotated[Path, typer.Option(help="The results.json of the trainings.", exists=True)],
+    docs: Annotated[Path, typer.Option(help="Folder of the results that are shown, and of their pictures.")] = Path(
+        "docs"
+    ),
+) -> None:
+    """Copy the results into the documentation, and draw them beside the published ones."""
+    found = read(results)
+    write(docs / "experiments.json", found)
+    figure = matplotlib.figure.Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _points(left, [(name, macs, top1) for name, (macs, top1) in paper().items()])
+    left.set(title="The paper: ImageNet, α 1 @ 224", ylabel="top-1, %")
+    _points(right, [(one.network, one.macs, one.top1 * 100) for one in found])
+    right.set(title=f"Here: Imagenette, α {found[0].alpha:g} @ {RESOLUTION}, {found[0].epochs} epochs")
+    figure.savefig(docs / "experiments.png", dpi=110)
+    figure = matplotlib.figure.Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    published = [(variant, score.checkpoint_top1) for variant, score in PUBLISHED.items()]
+    measured = [
+        (Variant(score.alpha, score.resolution), score.top1 * 100)
+        for score in accuracy.read()
+        if score.precision == "float32"
+    ]
+    _lines(left, published, IMAGENET_CLASSES)
+    left.set(title="Published checkpoints: ImageNet, 1,000 classes", ylabel="top-1, %")
+    _lines(right, measured, 10)
+    right.set(title="Bundled weights: Imagenette, 10 classes")
+    figure.savefig(docs / "multipliers.png", dpi=110)
+
+
+def paper() -> dict[str, tuple[int, float]]:
+    """Return the MACs and the ImageNet top-1 in per cent of the networks of tables 4 and 5 of the paper."""
+    networks = {item.name: (item.layers, item.paper_top1) for item in ABLATIONS}
+    found = {
+        name: (Cost.of(architecture(1.0, 224, IMAGENET_CLASSES)).macs, top1)
+        for name, (architecture, top1) in networks.items()
+        if top1 is not None
+    }
+    for name, variant in (("separable", BASE), ("narrow", Variant(0.75, BASE.resolution))):
+        top1 = PUBLISHED[variant].paper_top1
+        assert top1 is not None
+        found[name] = cost(variant).macs, top1
+    return found
+
+
+def _points(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
+    for name, macs, top1 in points:
+        axes.scatter(macs, top1, color=COLOURS[name], s=60, zorder=3)
+        axes.annotate(name, (macs, top1), (0, 9), textcoords="offset points", ha="center")
+    axes.margins(0.25)
+    _price(axes)
+
+
+def _lines(axes: Any, scores: Sequence[tuple[Variant, float]], classes: int) -> None:
+    for alpha in ALPHAS:
+        own = sorted((cost(variant, classes).macs, top1) for variant, top1 in scores if variant.alpha == alpha)
+        if own:
+            colour = f"C{ALPHAS.index(alpha)}"
+            axes.plot(*zip(*own, strict=True), marker="o", color=colour, label=f"α {alpha:g}, 128 to 224 pixels")
+    axes.legend(loc="lower right")
+    _price(axes)
+
+
+def _price(axes: Any) -> None:
+    axes.set(xscale="log", xlabel="MACs for one image")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
 
 
 if __name__ == "__main__":

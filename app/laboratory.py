@@ -45,11 +45,11 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], prev
     )
     async def preview(request: Request) -> Png:
         """Answer the network's input for an image: upright, its central square, at the served resolution."""
-        resolution = classifier().model.variant.resolution
+        current = classifier()
         deadline = time.monotonic() + settings.request_timeout_ms / 1000
         previewer.check_room()  # before the body is read, which may be long
         content = await payload.read_raw(request, settings, deadline)
-        answer = await unless_departed(request, previewer.preview(content, resolution, deadline))
+        answer = await unless_departed(request, previewer.preview(current.preview, content, deadline))
         trace(request.scope).stages["decode"] = answer.run_ms
         return Png(answer.result)
 

@@ -97,7 +97,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     settings = settings or _settings_or_exit()
     metrics = Metrics()
     service = Service(settings, open_, metrics)
-    previewer = Previewer(settings)
+    previewer = Previewer()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Refusal]]:
@@ -108,8 +108,8 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
             await starting  # one worker of several: until it is ready the connections are the others'
         yield {REFUSAL: Refusal(lambda: service.classifier().check_room(), Guard(settings.api_keys), metrics)}
         starting.cancel()
-        await service.stop()
         await previewer.drain()
+        await service.stop()
 
     app = FastAPI(
         title="MobileNet service",

@@ -141,27 +141,24 @@ def test_keys_lock_the_laboratory_too(launch: Launch) -> None:
     assert client.post("/preview", content=solid((1, 2, 3)), headers={"X-API-Key": "a-key"}).status_code == 200
 
 
-async def test_previews_are_bounded_and_late_ones_are_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, rendered = threading.Event(), []
-    decode = images.decode
+async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
+    held, drawn = threading.Event(), []
 
-    def slow(content: bytes, **options: Any) -> Any:
+    def draw(content: bytes) -> bytes:
         held.wait(10)
-        rendered.append(content)
-        return decode(content, **options)
+        drawn.append(content)
+        return b"png of " + content
 
-    monkeypatch.setattr(images, "decode", slow)
-    previewer = Previewer(Settings())
-    content = solid((1, 2, 3))
+    previewer = Previewer()
     soon, later = time.monotonic() + 0.01, time.monotonic() + 60
-    waiting = [asyncio.create_task(previewer.preview(content, 32, deadline)) for deadline in [later] * (MAX_QUEUE - 1)]
-    late = asyncio.create_task(previewer.preview(b"late", 32, soon))
+    waiting = [asyncio.create_task(previewer.preview(draw, b"one", later)) for _ in range(MAX_QUEUE - 1)]
+    late = asyncio.create_task(previewer.preview(draw, b"late", soon))
     await asyncio.sleep(0.05)
     with pytest.raises(QueueFull):
         previewer.check_room()
     held.set()
-    await asyncio.gather(*waiting)
+    assert [answer.result for answer in await asyncio.gather(*waiting)] == [b"png of one"] * (MAX_QUEUE - 1)
     with pytest.raises(DeadlineExceeded):
         await late
-    assert rendered == [content] * (MAX_QUEUE - 1)
+    assert drawn == [b"one"] * (MAX_QUEUE - 1)
     await previewer.drain()

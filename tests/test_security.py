@@ -15,7 +15,7 @@ from tests.data import solid
 
 KEYS = ("first-key", "second-key")
 LOCKED = ("/model-info", "/labels", "/variants")
-OPEN = (
+OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json", "/", "/web/page.js")
     "/healthz",
     "/readyz",
     "/metrics",

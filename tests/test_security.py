@@ -16,16 +16,6 @@ from tests.data import solid
 KEYS = ("first-key", "second-key")
 LOCKED = ("/model-info", "/labels", "/variants")
 OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json", "/", "/web/page.js")
-    "/healthz",
-    "/readyz",
-    "/metrics",
-    "/docs",
-    "/redoc",
-    "/openapi.json",
-    "/",
-    "/web/page.js",
-    "/samples/street.jpg",
-)
 
 
 @pytest.fixture

@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, FilePayload, FloatRect, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FilePayload,
+    FloatRect,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 from app import images
 from app.config import MODEL_WEIGHTS
@@ -380,6 +390,25 @@ def test_a_locked_service_asks_for_its_key(visit: Visit, serve: Serve) -> None:
     command = page.locator(".command code").inner_text()
     assert '-H "X-API-Key: $KEY"' in command
     assert "right-key" not in page.content()
+
+
+def test_a_service_that_is_starting_is_waited_for(visit: Visit) -> None:
+    visit.expected.append(REFUSED)
+    page = complete(visit())
+    answers = [{"status": 503, "code": "starting", "detail": "the model is loading"}]
+
+    def starting(route: Route) -> None:
+        if answers:
+            problem = answers.pop()
+            route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(problem))
+        else:
+            route.continue_()
+
+    page.route("**/model-info?*", starting)
+    page.reload()
+    expect(page.get_by_role("alert")).to_have_text("The model is loading.")
+    complete(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_swagger_ui_renders_and_posts_an_image(visit: Visit) -> None:

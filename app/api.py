@@ -53,7 +53,7 @@ Alpha = Annotated[float | None, Query(description="1, 0.75, 0.5 or 0.25; default
 Resolution = Annotated[
     int | None, Query(description="a multiple of 32 from 32 up; default: the served one", examples=[160])
 ]
-WithLayers = Annotated[bool, Query(description="add the table of layers")]
+WithLayers = Annotated[bool, Query(description="add the tables of layers, of separable convolutions and of ablations")]
 
 TimeoutMs = Annotated[
     int | None,
@@ -109,7 +109,7 @@ def create_router(
         deadline = time.monotonic() + _timeout_ms(timeout_ms, settings) / 1000
         current.check_room()  # before the body is read, which may be long
         payloads = await payload.read(request, settings, deadline)
-        outcomes = await _unless_departed(request, current.classify(payloads, deadline))
+        outcomes = await unless_departed(request, current.classify(payloads, deadline))
         if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
             raise outcomes[0]
         body = _answer(current, outcomes, k, trace(request.scope))
@@ -206,7 +206,7 @@ def _variant(alpha: float | None, resolution: int | None, served: Variant) -> Va
         raise InvalidParameter(str(exc)) from exc
 
 
-async def _unless_departed(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def unless_departed(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Await the work, and cancel it when the client disconnects: nobody would read its result."""
     task = asyncio.ensure_future(work)
     departure = asyncio.ensure_future(_departure(request))

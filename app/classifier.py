@@ -118,6 +118,10 @@ class Classifier:
             outcome.probabilities, outcome.decode_ms, max(0.0, queue_ms), outcome.inference_ms, answer.batch_size
         )
 
+    def preview(self, payload: Payload) -> bytes:
+        """Return the network's input for an image file, as a PNG; takes its time. Raises what `images.decode` does."""
+        return self._pipeline.preview(payload)
+
     async def drain(self) -> None:
         """Finish what was admitted, admit no more, end the threads and the pipeline."""
         await self._batcher.drain()

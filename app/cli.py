@@ -1,18 +1,24 @@
-"""The command line: `mobilenet serve | classify | info | compile`. Its settings are those of the service."""
+"""The command line: `mobilenet serve | classify | info | compile | bench`. Its settings are those of the service."""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from app import config
 from app.config import Settings
 from app.errors import BAD_START, ServiceError, StartError
+from app.mobilenet.ablations import ABLATIONS
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import Precision, Variant
 
 # What a command needs beyond this is imported by that command: `info` is arithmetic and answers at once.
+
+WIDE = 160
 
 cli = typer.Typer(
     help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_.",
@@ -79,7 +85,7 @@ def info(
     alpha: Annotated[float | None, typer.Option(help="width multiplier; default MOBILENET_ALPHA")] = None,
     resolution: Annotated[int | None, typer.Option(help="pixels; default MOBILENET_RESOLUTION")] = None,
     classes: Annotated[int, typer.Option(min=1, help="classes of the classifier")] = 1000,
-    layers: Annotated[bool, typer.Option("--layers", help="add the table of layers")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="add the tables of layers and of ablations")] = False,
 ) -> None:
     """Print what a variant costs: MACs, FLOPs, parameters, activations."""
     settings = config.load()
@@ -97,17 +103,51 @@ def info(
     print(f"  activations {total.activation_bytes:>13,}  bytes in float32, all layers")
     if layers:
         _print_layers(total)
+        _print_ablations(total, variant, classes)
 
 
 def _print_layers(total: Cost) -> None:
-    print(f"\n{'layer':12}{'kind':13}{'input':>12}{'output':>12}{'MACs':>13}{'share':>7}{'parameters':>12}")
+    table = Table("layer", "type", "stride", box=box.SIMPLE_HEAD)
+    for heading in ("input", "output", "MACs", "share", "parameters", "activations", "as standard", "ratio"):
+        table.add_column(heading, justify="right")
     for item in total.layers:
         layer = item.layer
-        before, after = f"{layer.in_size}² × {layer.in_channels}", f"{layer.out_size}² × {layer.out_channels}"
-        print(
-            f"{layer.name:12}{layer.kind:13}{before:>12}{after:>12}"
-            f"{item.macs:>13,}{item.macs / total.macs:>7.1%}{item.parameters:>12,}"
+        table.add_row(
+            layer.name,
+            layer.kind,
+            str(layer.stride),
+            f"{layer.in_size}² × {layer.in_channels}",
+            f"{layer.out_size}² × {layer.out_channels}",
+            f"{item.macs:,}",
+            f"{item.macs / total.macs:.1%}",
+            f"{item.parameters:,}",
+            f"{item.activation_bytes:,}",
+            f"{item.standard_macs:,}",
+            f"{item.ratio:.4f}",
         )
+    _print_table(table)
+    print(
+        "activations: bytes of the output in float32; as standard: MACs of the standard convolution in its place, which"
+    )
+    print("a depthwise and its pointwise layer replace together; ratio: MACs over those")
+
+
+def _print_ablations(total: Cost, variant: Variant, classes: int) -> None:
+    table = Table("compared with", box=box.SIMPLE_HEAD)
+    for heading in ("MACs", "ratio", "parameters", "activations"):
+        table.add_column(heading, justify="right")
+    networks = [("this network", total)]
+    networks += [(item.name, Cost.of(item.layers(variant.alpha, variant.resolution, classes))) for item in ABLATIONS]
+    for name, other in networks:
+        ratio = f"{other.macs / total.macs:.3f}"
+        table.add_row(name, f"{other.macs:,}", ratio, f"{other.parameters:,}", f"{other.activation_bytes:,}")
+    _print_table(table)
+
+
+def _print_table(table: Table) -> None:
+    console = Console()
+    # A file or a pipe has no width of its own, and nothing may be cut off there.
+    console.print(table) if console.is_terminal else Console(width=WIDE).print(table)
 
 
 @cli.command("compile")
@@ -149,3 +189,36 @@ def _compile_one(settings: Settings, precision: Precision, folder: Path | None) 
         return f"{start}   there already: {path}"
     agreement = f"{report.same_top1} of {report.images}"
     return f"{start}{report.seconds:>7.1f} s{agreement:>21}{report.largest_difference:>20.2g}"
+
+
+@cli.command()
+def bench(
+    seconds: Annotated[float, typer.Option(min=0, max=60, help="to run each variant for")] = 1.0,
+) -> None:
+    """Measure how long one image takes in every variant of the weights on this machine; `/variants` shows it."""
+    from app import latency
+    from app.engines.weights import variants
+
+    settings = config.load()
+    print(f"{latency.machine()}; {settings.engine}, {settings.precision}, {settings.threads} threads")
+    print(f"{'variant':14}{'MACs':>13}{'median':>11}{'95 %':>11}")
+    failed = False
+    for variant in variants(settings):
+        chosen = settings.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
+        try:
+            print(_bench_one(chosen, seconds), flush=True)
+        except StartError as exc:
+            failed = True
+            print(f"mobilenet: {exc}", file=sys.stderr)
+    raise typer.Exit(BAD_START if failed else 0)
+
+
+def _bench_one(settings: Settings, seconds: float) -> str:
+    """Measure one variant and keep that in the cache; return its line of the table."""
+    from app import latency
+    from app import model as models
+
+    model = models.load(settings)
+    found = latency.measure(model.engine, settings.variant, settings.threads, seconds)
+    latency.save(settings.cache, [found])
+    return f"{settings.variant!s:14}{model.cost.macs:>13,}{found.median_ms:>8.2f} ms{found.p95_ms:>8.2f} ms"

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
-from app import __version__, api, config, openapi, pages
+from app import __version__, api, config, laboratory, openapi, pages
 from app.classifier import Classifier
 from app.config import Settings
 from app.engines.selftest import SelfTestFailed
@@ -20,6 +20,7 @@ from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, 
 from app.logs import configure_logging
 from app.metrics import Metrics
 from app.pipeline import Pipeline, in_process
+from app.preview import Previewer
 from app.processes import Processes
 from app.refusal import REFUSAL, Refusal
 from app.security import Guard, SecurityHeaders
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     settings = settings or _settings_or_exit()
     metrics = Metrics()
     service = Service(settings, open_, metrics)
+    previewer = Previewer()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Refusal]]:
@@ -106,6 +108,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
             await starting  # one worker of several: until it is ready the connections are the others'
         yield {REFUSAL: Refusal(lambda: service.classifier().check_room(), Guard(settings.api_keys), metrics)}
         starting.cancel()
+        await previewer.drain()
         await service.stop()
 
     app = FastAPI(
@@ -118,6 +121,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     )
     # Not `include_router`, which looks through the routes of the router whenever a request comes.
     app.router.routes += api.create_router(settings, service.classifier, service.alive, metrics).routes
+    app.router.routes += laboratory.create_router(settings, service.classifier, previewer).routes
     pages.install(app)
     api.install_handler(app)
     if settings.cors_origins:

@@ -6,11 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from app import __version__, accuracy
 from app.config import Settings
+from app.mobilenet.ablations import ABLATIONS, Ablation
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
-from app.mobilenet.variants import CHECKPOINTS, PAPER, PUBLISHED, Variant
+from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Variant
 from app.model import Model
 from app.schemas import (
+    AblationItem,
     Accuracy,
     Batching,
     LayerItem,
@@ -49,7 +51,7 @@ def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool
         activation_bytes=total.activation_bytes,
         accuracy=Accuracy(
             measured=accuracy.find(model.weights, variant, model.engine.precision),
-            published=_published(model, variant),
+            published=published(model, variant),
         ),
         weights=model.weights if served else None,
         weights_sha256=model.weights_sha256 if served else None,
@@ -62,20 +64,22 @@ def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool
         versions=_versions(),
         layers=[_layer(item, total) for item in total.layers] if layers else None,
         separable=[_separable(item) for item in total.separable] if layers else None,
+        ablations=[_ablation(item, variant, total, model.engine.classes) for item in ABLATIONS] if layers else None,
     )
 
 
-def _published(model: Model, variant: Variant) -> PublishedAccuracy | None:
-    published = PUBLISHED.get(variant)
+def published(model: Model, variant: Variant) -> PublishedAccuracy | None:
+    """Return what the published ImageNet weights of this variant score; None for other weights."""
+    found = PUBLISHED.get(variant)
     # Of the served variant we know whose weights it has; of the others only that ImageNet's have these figures.
-    if published is None or model.engine.classes != IMAGENET_CLASSES:
+    if found is None or model.engine.classes != IMAGENET_CLASSES:
         return None
     if variant == model.variant and not model.published:
         return None
     return PublishedAccuracy(
-        paper_top1=published.paper_top1,
-        checkpoint_top1=published.checkpoint_top1,
-        checkpoint_top5=published.checkpoint_top5,
+        paper_top1=found.paper_top1,
+        checkpoint_top1=found.checkpoint_top1,
+        checkpoint_top5=found.checkpoint_top5,
         sources=[PAPER, CHECKPOINTS],
     )
 
@@ -94,11 +98,26 @@ def _layer(item: LayerCost, total: Cost) -> LayerItem:
         parameters=Parameters(total=item.parameters, trainable=item.trainable),
         activation_bytes=item.activation_bytes,
         share=item.macs / total.macs,
+        standard_macs=item.standard_macs,
+        ratio=item.ratio,
     )
 
 
 def _separable(item: SeparableCost) -> SeparableItem:
-    return SeparableItem(name=item.name, macs=item.macs, standard_macs=item.standard_macs, ratio=item.ratio)
+    return SeparableItem.model_validate(item, from_attributes=True)
+
+
+def _ablation(item: Ablation, variant: Variant, total: Cost, classes: int) -> AblationItem:
+    other = Cost.of(item.layers(variant.alpha, variant.resolution, classes))
+    return AblationItem(
+        name=item.name,
+        description=item.description,
+        macs=other.macs,
+        parameters=Parameters(total=other.parameters, trainable=other.trainable),
+        activation_bytes=other.activation_bytes,
+        macs_ratio=other.macs / total.macs,
+        paper_top1=item.paper_top1 if variant == BASE else None,
+    )
 
 
 @cache

@@ -66,6 +66,20 @@ PREDICT_BODY = {
     }
 }
 
+PREVIEW_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One image as the raw body.",
+        "content": dict.fromkeys(RAW_TYPES, _BINARY),
+    }
+}
+PREVIEW_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the network's input as a PNG",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
 _EXAMPLES: dict[type[ServiceError], str] = {
     MalformedRequest: "the body is no valid JSON: Invalid JSON: expected value at line 1 column 1",
     Unauthorized: "a key is needed, as Authorization: Bearer or X-API-Key",
@@ -87,6 +101,20 @@ _EXAMPLES: dict[type[ServiceError], str] = {
 }
 
 PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error is not Unavailable)
+PREVIEW_ERRORS = (
+    Unauthorized,
+    EmptyImage,
+    BodyTooLarge,
+    TooManyPixels,
+    UnsupportedMedia,
+    UnsupportedImage,
+    UndecodableImage,
+    QueueFull,
+    InternalError,
+    Starting,
+    Draining,
+    DeadlineExceeded,
+)
 INFO_ERRORS = (Unauthorized, InvalidParameter, InternalError, Starting, Draining)
 LABELS_ERRORS = (Unauthorized, InternalError, Starting, Draining)
 METRICS_ERRORS = (Unauthorized, InternalError)

@@ -1,4 +1,4 @@
-"""Swagger UI and ReDoc with their assets, so that both work without the internet."""
+"""The page at `/`, Swagger UI and ReDoc, with all their assets, so that they work without the internet."""
 
 from pathlib import Path
 
@@ -8,15 +8,24 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
+from app.config import MODEL_WEIGHTS
 from app.security import page_policy
 
 ASSETS = Path(fastapi_offline.__file__).parent / "static"
 ASSETS_URL = "/docs-assets"
+WEB = Path(__file__).parent / "web"
 
 
 def install(app: FastAPI) -> None:
-    """Serve both pages, each with the policy that it needs."""
+    """Serve the pages, each with the policy that it needs."""
     app.mount(ASSETS_URL, StaticFiles(directory=ASSETS))
+    app.mount("/web", StaticFiles(directory=WEB))
+    app.mount("/samples", StaticFiles(directory=MODEL_WEIGHTS / "golden"))
+    index = (WEB / "index.html").read_text(encoding="utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(index, headers=page_policy(index, inline_styles=False))
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
@@ -44,5 +53,5 @@ def install(app: FastAPI) -> None:
 
 
 def _with_policy(page: HTMLResponse) -> HTMLResponse:
-    page.headers.update(page_policy(bytes(page.body).decode()))
+    page.headers.update(page_policy(bytes(page.body).decode(), inline_styles=True))
     return page

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -28,6 +29,8 @@ FIELD = "image"
 MAX_TEXT_FIELDS = 16
 RAW_TYPES = ("", "application/octet-stream")
 
+T = TypeVar("T")
+
 
 class InMemoryParser(MultiPartParser):
     """Starlette's parser, with uploads kept in memory: the body is bounded, and the file system may be read-only."""
@@ -41,28 +44,48 @@ async def read(request: Request, settings: Settings, deadline: float) -> list[Pa
     Raises `BodyTooLarge` as soon as the limit is passed, `UnsupportedMedia` for another content type,
     `MalformedRequest`, `InvalidParameter`, `TooManyImages`, or `DeadlineExceeded` for a body that comes too slowly.
     """
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            payloads = await _read(request, settings)
-    except TimeoutError:
-        raise DeadlineExceeded(f"the body did not arrive within {settings.request_timeout_ms:,} ms") from None
+    payloads = await _in_time(_read(request, settings), settings, deadline)
     if len(payloads) > settings.max_images:
         raise _too_many(len(payloads), settings)
     return payloads
 
 
+async def read_raw(request: Request, settings: Settings, deadline: float) -> bytes:
+    """Read the one image that is the whole body; raises as `read` does, and `UnsupportedMedia` for the other forms."""
+    content_type = _content_type(request)
+    if not _is_raw(content_type):
+        raise UnsupportedMedia(f"content type {content_type} is none of image/* and application/octet-stream")
+    return await _in_time(_body(request, settings), settings, deadline)
+
+
+async def _in_time(reading: Awaitable[T], settings: Settings, deadline: float) -> T:
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await reading
+    except TimeoutError:
+        raise DeadlineExceeded(f"the body did not arrive within {settings.request_timeout_ms:,} ms") from None
+
+
 async def _read(request: Request, settings: Settings) -> list[Payload]:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = _content_type(request)
     if content_type == "multipart/form-data":
         return await _multipart(request, settings)
     if content_type == "application/json":
         return list(_json(await _body(request, settings)))
-    if content_type in RAW_TYPES or content_type.startswith("image/"):
+    if _is_raw(content_type):
         return [await _body(request, settings)]
     raise UnsupportedMedia(
         f"content type {content_type} is none of image/*, application/octet-stream, multipart/form-data and "
         "application/json"
     )
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_raw(content_type: str) -> bool:
+    return content_type in RAW_TYPES or content_type.startswith("image/")
 
 
 async def _stream(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:

@@ -4,7 +4,10 @@ import binascii
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Protocol
+
+from PIL import Image
 
 from app import golden, images, model
 from app.config import Settings
@@ -49,6 +52,10 @@ class Pipeline(Protocol):
         """
         ...
 
+    def preview(self, payload: Payload) -> bytes:
+        """Return the network's input for an image file, as a PNG. Raises what `images.decode` raises."""
+        ...
+
     def close(self) -> None:
         """Let go of what it holds."""
         ...
@@ -76,12 +83,21 @@ class Local:
     def _decode(self, payload: Payload, large: bool) -> tuple[Pixels, float] | ServiceError | LargeImage:
         started = time.perf_counter()
         try:
-            content = _from_base64(payload) if isinstance(payload, str) else payload
-            resolution = self.model.variant.resolution
-            pixels = images.decode(content, resolution=resolution, max_pixels=self._max_pixels, large=large)
+            pixels = self._pixels(payload, large)
         except (ServiceError, LargeImage) as exc:
             return exc
         return pixels, (time.perf_counter() - started) * 1000
+
+    def _pixels(self, payload: Payload, large: bool) -> Pixels:
+        content = _from_base64(payload) if isinstance(payload, str) else payload
+        resolution = self.model.variant.resolution
+        return images.decode(content, resolution=resolution, max_pixels=self._max_pixels, large=large)
+
+    def preview(self, payload: Payload) -> bytes:
+        """Return the network's input, as `Pipeline` says."""
+        buffer = BytesIO()
+        Image.fromarray(self._pixels(payload, large=True)).save(buffer, "PNG")
+        return buffer.getvalue()
 
     def close(self) -> None:
         """Nothing is held."""

@@ -168,6 +168,11 @@ class Processes:
         outcomes: Outcomes = self._workers.ask("run", list(payloads), large)
         return outcomes
 
+    def preview(self, payload: Payload) -> bytes:
+        """Have a worker draw it, as `Pipeline` says. Raises `WorkerDied` too."""
+        png: bytes = self._workers.ask("preview", payload)
+        return png
+
     def close(self) -> None:
         """End the workers."""
         self._workers.close()

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accuracy import Score
+from app.latency import Latency
 from app.mobilenet.variants import Precision
 
 EXAMPLE_PNG = (
@@ -147,6 +148,10 @@ class LayerItem(BaseModel):
     parameters: Parameters
     activation_bytes: int = Field(description="the layer's output in float32")
     share: float = Field(description="of the network's MACs, 0 to 1")
+    standard_macs: int = Field(
+        description="of the standard convolution in its place; a depthwise and its pointwise layer replace one together"
+    )
+    ratio: float = Field(description="macs / standard_macs: 1/N of a depthwise and 1/K² of a pointwise layer")
 
 
 class SeparableItem(BaseModel):
@@ -155,7 +160,21 @@ class SeparableItem(BaseModel):
     name: str = Field(examples=["conv_dw_1+conv_pw_1"])
     macs: int
     standard_macs: int
-    ratio: float = Field(description="1/N + 1/K² for N output channels and a K × K kernel")
+    ratio: float = Field(description="of the MACs: 1/N + 1/K² for N output channels and a K × K kernel")
+    parameters: int
+    standard_parameters: int
+
+
+class AblationItem(BaseModel):
+    """Another network of the same α and resolution to compare the variant with."""
+
+    name: str = Field(examples=["full convolution"])
+    description: str
+    macs: int
+    parameters: Parameters
+    activation_bytes: int
+    macs_ratio: float = Field(description="its MACs over those of the variant")
+    paper_top1: float | None = Field(description="ImageNet top-1 in per cent of the paper, for α 1 @ 224 only")
 
 
 class Preprocessing(BaseModel):
@@ -199,6 +218,38 @@ class ModelInfo(BaseModel):
     versions: dict[str, str]
     layers: list[LayerItem] | None = Field(None, description="with `layers=true`")
     separable: list[SeparableItem] | None = Field(None, description="with `layers=true`")
+    ablations: list[AblationItem] | None = Field(None, description="with `layers=true`")
+
+
+class VariantItem(BaseModel):
+    """One variant: what it costs, scores and takes; unknown is null."""
+
+    alpha: float = Field(examples=[0.5], description="width multiplier α")
+    rho: float = Field(examples=[0.714286], description="resolution multiplier ρ: resolution / 224")
+    resolution: int = Field(examples=[160])
+    served: bool = Field(description="whether `/predict` answers with this variant")
+    macs: int
+    flops: int = Field(description="2 × MACs")
+    parameters: Parameters
+    size_bytes: int = Field(description="of the parameters in the served precision")
+    top1: float | None = Field(
+        description="share, 0 to 1: as measured with the served weights, else as published for them"
+    )
+    accuracy: Accuracy
+    latency: Latency | None = Field(description="of one image on this machine, if `mobilenet bench` measured it")
+    macs_frontier: bool | None = Field(None, description="whether no other variant is as right for no more MACs")
+    latency_frontier: bool | None = Field(None, description="whether no other variant is as right in no more time")
+
+
+class Catalogue(BaseModel):
+    """The sixteen variants, for the classes, precision and engine of the served model."""
+
+    weights: str = Field(examples=["imagenette"])
+    classes: int = Field(examples=[10])
+    precision: Precision
+    engine: str = Field(examples=["litert"])
+    machine: str = Field(description="that answers, and that the latencies were measured on")
+    variants: list[VariantItem]
 
 
 class Health(BaseModel):

@@ -79,10 +79,10 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-def page_policy(html: str) -> dict[str, str]:
+def page_policy(html: str, *, inline_styles: bool) -> dict[str, str]:
     """Return the content security policy of a page: its own scripts, styles, images and requests, and nothing else.
 
-    A script within the page is allowed by its hash. Styles may be inline: both documentation pages set them by script.
+    A script within the page is allowed by its hash. Inline styles are for the documentation pages, which make them.
     """
     scripts = (
         base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -91,7 +91,7 @@ def page_policy(html: str) -> dict[str, str]:
     policy = {
         "default-src": "'none'",
         "script-src": " ".join(["'self'", *(f"'sha256-{digest}'" for digest in scripts)]),
-        "style-src": "'self' 'unsafe-inline'",
+        "style-src": "'self' 'unsafe-inline'" if inline_styles else "'self'",
         "img-src": "'self' data: blob:",
         "font-src": "'self' data:",
         "connect-src": "'self'",

@@ -45,7 +45,11 @@ def _template(control: socket.socket) -> None:
 def _answer(connection: Connection, pipeline: Local) -> None:
     """Call what is asked for until nobody asks any more."""
     _end_with_template()
-    methods: dict[str, Callable[..., Any]] = {"run": pipeline.run, "predict": pipeline.model.engine.predict}
+    methods: dict[str, Callable[..., Any]] = {
+        "run": pipeline.run,
+        "preview": pipeline.preview,
+        "predict": pipeline.model.engine.predict,
+    }
     with suppress(EOFError, OSError):
         while True:
             method, arguments = connection.recv()

@@ -327,7 +327,7 @@ def test_model_info_describes_the_served_variant(client: TestClient) -> None:
     assert (info["weights"], info["weights_sha256"], info["engine"]) == ("colours", "0" * 64, "colour")
     assert info["batching"] == {"max_batch_size": 8, "max_wait_ms": 0.0, "max_queue": 256}
     assert "2 × MACs" in info["flops_in_words"]
-    assert (info["layers"], info["separable"]) == (None, None)
+    assert (info["layers"], info["separable"], info["ablations"]) == (None, None, None)
     assert info["accuracy"] == {"measured": None, "published": None}
     assert {"python", "fastapi", "mobilenet-service"} <= set(info["versions"])
 
@@ -343,6 +343,21 @@ def test_model_info_answers_for_any_variant_with_its_layers(client: TestClient) 
     assert info["layers"][1]["input_shape"] == [80, 80, 16]
     assert len(info["separable"]) == 13
     assert info["separable"][0]["ratio"] == pytest.approx(1 / 32 + 1 / 9)
+    assert (info["layers"][1]["ratio"], info["layers"][2]["ratio"]) == (1 / 32, pytest.approx(1 / 9))
+    assert info["layers"][1]["standard_macs"] == info["separable"][0]["standard_macs"] == 9 * 16 * 32 * 80 * 80
+
+
+def test_model_info_compares_the_variant_with_its_ablations(client: TestClient) -> None:
+    def ablations(**variant: float) -> dict[str, Any]:
+        info = client.get("/model-info", params={"layers": True, **variant}).json()
+        return {item["name"]: item | {"variant_macs": info["macs"]} for item in info["ablations"]}
+
+    base = ablations(alpha=1, resolution=224)
+    assert [item["paper_top1"] for item in base.values()] == [71.7, 65.3, None]
+    assert base["full convolution"]["macs"] == 4_867_293_184 - 994 * 1024
+    for item in base.values():
+        assert item["macs_ratio"] == pytest.approx(item["macs"] / item["variant_macs"])
+    assert {item["paper_top1"] for item in ablations(alpha=0.5, resolution=224).values()} == {None}
 
 
 def test_model_info_refuses_what_is_no_variant_with_what_is(client: TestClient) -> None:

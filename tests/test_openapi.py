@@ -45,7 +45,8 @@ def test_the_document_is_valid(document: Any) -> None:
 
 
 def test_every_route_is_in_it_with_its_errors(document: Any) -> None:
-    assert set(document["paths"]) == {"/predict", "/model-info", "/labels", "/healthz", "/readyz", "/metrics"}
+    probes = {"/healthz", "/readyz", "/metrics"}
+    assert set(document["paths"]) == {"/predict", "/preview", "/model-info", "/variants", "/labels"} | probes
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert ({"500"} if path == "/metrics" else {"500", "503"}) <= set(operation["responses"]), path

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from app import security
+from app import pages, security
 from app.config import load
 from app.errors import StartError
 from tests.client import Launch, check_problem, launching
 from tests.data import solid
 
 KEYS = ("first-key", "second-key")
-LOCKED = ("/model-info", "/labels")
-OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
+LOCKED = ("/model-info", "/labels", "/variants")
+OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json", "/", "/web/page.js")
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_every_answer_has_the_headers_that_keep_a_browser_from_guessing(launch: 
     assert "server" not in headers
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
 def test_a_page_runs_its_own_scripts_and_no_others(launch: Launch, path: str) -> None:
     page = launch().get(path)
     policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
@@ -111,3 +111,30 @@ def test_a_page_runs_its_own_scripts_and_no_others(launch: Launch, path: str) ->
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy["script-src"]
     assert policy["connect-src"] == "'self'"
+
+
+def test_the_page_has_no_style_and_no_script_but_its_files(launch: Launch) -> None:
+    page = launch().get("/")
+    policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]* src=)", page.text)
+
+
+def test_whatever_the_page_names_is_served_and_nothing_lies_about(launch: Launch) -> None:
+    client = launch()
+    found: set[str] = set()
+    waiting = [""]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        answer = client.get(f"/{path}")
+        assert answer.status_code == 200, path
+        if path == "":
+            waiting += re.findall(r'(?:src|href)="([^"#]+)"', answer.text)
+        if path.endswith(".js"):
+            waiting += [f"web/{name}" for name in re.findall(r'from "\./([^"]+)"', answer.text)]
+    files = {f"web/{path.name}" for path in pages.WEB.iterdir()}
+    assert files - {"web/index.html"} == {path for path in found if path.startswith("web/")}

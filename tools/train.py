@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,13 +23,16 @@ import tensorflow as tf
 import typer
 from tqdm import tqdm
 
+from app.mobilenet import network
 from tools.trainer import BATCH, LEARNING_RATE, REPORT, HeldOut, Trainer
 from tools.views import VIEWS, Floats, Indices, Photos, Pixels, Teacher, Views, write_whole
 
 Shares = dict[int, float]
 Row = dict[str, float]
 
-PHASES: tuple[tuple[float, Shares], ...] = (
+Phases = tuple[tuple[float, Shares], ...]
+
+PHASES: Phases = (
     (0.35, {96: 1.0}),
     (0.70, {128: 1.0}),
     (1.00, {96: 0.15, 128: 0.45, 160: 0.25, 192: 0.10, 224: 0.05}),
@@ -53,10 +57,11 @@ class Plan:
     epochs: int
     steps: int
     seed: int
+    phases: Phases = PHASES
 
     def shares(self, epoch: int) -> Shares:
         """Return the resolutions of this epoch's batches, and the share of each."""
-        return next(shares for end, shares in PHASES if epoch < round(end * self.epochs))
+        return next(shares for end, shares in self.phases if epoch < round(end * self.epochs))
 
     def cost(self, epoch: int) -> float:
         """Return what an epoch costs beside others: the mean number of pixels of an image."""
@@ -106,8 +111,10 @@ def train_epoch(trainer: Trainer, views: Views, plan: Plan, epoch: int) -> Row:
 
 
 def evaluate_epoch(trainer: Trainer, held_out: HeldOut) -> Row:
-    """Return the mean held-out loss and the accuracy of each watched resolution."""
-    scores = {resolution: trainer.evaluate(held_out, resolution) for resolution in WATCHED}
+    """Return the mean held-out loss and the accuracy of each watched resolution that there are photos of."""
+    scores = {
+        resolution: trainer.evaluate(held_out, resolution) for resolution in WATCHED if resolution in held_out.pixels
+    }
     accuracies = {f"held_out_accuracy_{resolution}": accuracy for resolution, (_, accuracy) in scores.items()}
     return {"held_out_loss": sum(loss for loss, _ in scores.values()) / len(scores), **accuracies}
 
@@ -206,7 +213,8 @@ def main(
     guide = Teacher(teacher, teacher_alpha, teacher_resolution) if teacher else None
     views = Views.draw(photos, indices, guide, seed, run.parent)
     held_out = HeldOut.of(photos, held_out_indices)
-    trainer = Trainer(alpha, len(photos.wnids), views.temperature, seed)
+    build = partial(network.build, alpha, None, len(photos.wnids), input_dtype="float32")
+    trainer = Trainer(build, views.temperature, seed)
     files = Run(run)
     files.plot(fit(trainer, views, held_out, Plan(epochs, len(indices) // BATCH, seed), files))
     for resolution in REPORT:

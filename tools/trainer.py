@@ -1,5 +1,6 @@
 """The network in training: one step of learning, the moving average of the weights, and its accuracy."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app.mobilenet import network
 from tools.views import CENTRAL_CROP, Indices, Photos, Pixels, crop
 
 REPORT = (128, 160, 192, 224)
@@ -27,18 +27,19 @@ class HeldOut:
     labels: Indices
 
     @classmethod
-    def of(cls, photos: Photos, indices: Indices) -> "HeldOut":
-        """Crop and resize these photos to every resolution of the report."""
-        pixels = {r: np.stack([crop(photos.pixels[i], CENTRAL_CROP, r) for i in indices]) for r in REPORT}
+    def of(cls, photos: Photos, indices: Indices, resolutions: Sequence[int] = REPORT) -> "HeldOut":
+        """Crop and resize these photos to every one of the resolutions."""
+        pixels = {r: np.stack([crop(photos.pixels[i], CENTRAL_CROP, r) for i in indices]) for r in resolutions}
         return cls(pixels, photos.labels[indices])
 
 
 class Trainer:
     """The network, the moving average of its weights, and the optimiser: all that a checkpoint holds."""
 
-    def __init__(self, alpha: float, classes: int, temperature: float, seed: int) -> None:
-        self.model = network.build(alpha, None, classes, input_dtype="float32")
-        self.average = network.build(alpha, None, classes, input_dtype="float32")
+    def __init__(self, build: Callable[[], keras.Model], temperature: float, seed: int) -> None:
+        """Make the network, which takes float32 pixels; seed Keras before, as `build` draws the weights."""
+        self.model = build()
+        self.average = build()
         self.average.set_weights(self.model.get_weights())
         self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])

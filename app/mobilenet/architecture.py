@@ -4,7 +4,7 @@ The table drives everything: the Keras network, the cost account, the check of w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -64,6 +64,10 @@ class Layer:
         kernel = (self.kernel, self.kernel, self.in_channels, self.out_channels)
         return (kernel, (self.out_channels,)) if self.kind == "classifier" else (kernel,)
 
+    def with_stride(self, stride: int, in_size: int) -> "Layer":
+        """Return this layer with another stride on an input of this size, "same" padded."""
+        return replace(self, stride=stride, in_size=in_size, out_size=in_size // stride)
+
 
 def layers(alpha: float, resolution: int, classes: int = IMAGENET_CLASSES) -> Iterator[Layer]:
     """Yield the layers with weights of MobileNetV1, first to last.
@@ -79,3 +83,15 @@ def layers(alpha: float, resolution: int, classes: int = IMAGENET_CLASSES) -> It
         yield Layer(f"conv_pw_{number}", "pointwise", 1, 1, out_size, out_size, channels, out_channels)
         channels, size = out_channels, out_size
     yield Layer(CLASSIFIER, "classifier", 1, 1, 1, 1, channels, classes)
+
+
+def standard(depthwise: Layer, pointwise: Layer) -> Layer:
+    """Return the standard convolution that a depthwise layer and the pointwise one behind it stand in for."""
+    return replace(
+        depthwise,
+        name=depthwise.name.replace("_dw_", "_"),
+        kind="convolution",
+        stride=depthwise.stride * pointwise.stride,
+        out_size=pointwise.out_size,
+        out_channels=pointwise.out_channels,
+    )

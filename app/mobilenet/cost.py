@@ -8,8 +8,9 @@ one addition each.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
-from app.mobilenet.architecture import IMAGENET_CLASSES, Layer, layers
+from app.mobilenet.architecture import IMAGENET_CLASSES, Layer, layers, standard
 from app.mobilenet.variants import Variant
 
 FLOAT32_BYTES = 4
@@ -17,33 +18,47 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class LayerCost:
-    """One layer's MACs for one image, its parameters with those of its batch normalisation, and its output size."""
+    """One layer's MACs for one image, its parameters with those of its batch normalisation, and its output size.
+
+    `standard_macs` are those of the standard convolution in its place: for a depthwise and for a pointwise layer the
+    one that both together replace, for the others the layer itself.
+    """
 
     layer: Layer
     macs: int
     parameters: int
     trainable: int
     activation_bytes: int
+    standard_macs: int
 
     @property
     def flops(self) -> int:
         """2 × MACs."""
         return 2 * self.macs
 
+    @property
+    def ratio(self) -> float:
+        """MACs over those of the standard convolution: 1/N of a depthwise layer and 1/K² of a pointwise one.
+
+        N is the number of channels that the pointwise layer puts out and K the kernel of the depthwise one (paper,
+        section 3.1).
+        """
+        return self.macs / self.standard_macs
+
     @classmethod
-    def of(cls, layer: Layer) -> "LayerCost":
+    def of(cls, layer: Layer, replaced: Layer | None = None) -> "LayerCost":
         """Count one layer (paper, equations 2 and 5, with the output's size where the layer is strided)."""
-        inputs = 1 if layer.kind == "depthwise" else layer.in_channels
-        weights = layer.kernel**2 * inputs * layer.out_channels
+        weights = _weights(layer)
         # Batch normalisation has γ and β, which train, and a moving mean and variance, which do not.
         trained, fixed = (1, 0) if layer.kind == "classifier" else (2, 2)
         activations = layer.out_size**2 * layer.out_channels
         return cls(
             layer=layer,
-            macs=weights * layer.out_size**2,
+            macs=_macs(layer),
             parameters=weights + (trained + fixed) * layer.out_channels,
             trainable=weights + trained * layer.out_channels,
             activation_bytes=activations * FLOAT32_BYTES,
+            standard_macs=_macs(replaced or layer),
         )
 
 
@@ -57,6 +72,8 @@ class SeparableCost:
     name: str
     macs: int
     standard_macs: int
+    parameters: int
+    standard_parameters: int
 
     @property
     def ratio(self) -> float:
@@ -66,9 +83,14 @@ class SeparableCost:
     @classmethod
     def of(cls, depthwise: LayerCost, pointwise: LayerCost) -> "SeparableCost":
         """Pair a depthwise layer with the pointwise layer that follows it."""
-        first, last = depthwise.layer, pointwise.layer
-        standard = first.kernel**2 * first.in_channels * last.out_channels * last.out_size**2
-        return cls(f"{first.name}+{last.name}", depthwise.macs + pointwise.macs, standard)
+        replaced = LayerCost.of(standard(depthwise.layer, pointwise.layer))
+        return cls(
+            name=f"{depthwise.layer.name}+{pointwise.layer.name}",
+            macs=depthwise.macs + pointwise.macs,
+            standard_macs=replaced.macs,
+            parameters=depthwise.parameters + pointwise.parameters,
+            standard_parameters=replaced.parameters,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +112,10 @@ class Cost:
     @classmethod
     def of(cls, network: Iterable[Layer]) -> "Cost":
         """Count any sequence of layers; activations are the sum of all layers' outputs in float32."""
-        costs = tuple(LayerCost.of(layer) for layer in network)
+        sequence = tuple(network)
+        pairs = [(first, second) for first, second in pairwise(sequence) if first.kind == "depthwise"]
+        replaced = {layer.name: standard(*pair) for pair in pairs for layer in pair}
+        costs = tuple(LayerCost.of(layer, replaced.get(layer.name)) for layer in sequence)
         return cls(
             macs=sum(cost.macs for cost in costs),
             parameters=sum(cost.parameters for cost in costs),
@@ -104,3 +129,11 @@ class Cost:
 def cost(variant: Variant, classes: int = IMAGENET_CLASSES) -> Cost:
     """Count the MobileNetV1 of this variant with this many classes."""
     return Cost.of(layers(variant.alpha, variant.resolution, classes))
+
+
+def _weights(layer: Layer) -> int:
+    return sum(prod(shape) for shape in layer.weight_shapes if len(shape) > 1)
+
+
+def _macs(layer: Layer) -> int:
+    return _weights(layer) * layer.out_size**2

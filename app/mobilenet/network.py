@@ -1,5 +1,7 @@
 """The network in Keras, built from the table of layers. Importing this module imports TensorFlow."""
 
+from collections.abc import Iterable
+
 import keras
 
 from app.mobilenet.architecture import IMAGENET_CLASSES, Layer, layers
@@ -20,19 +22,33 @@ def build(
     network takes any image; `resolution` is a multiple of 32 otherwise. Layers, names and shapes are those of
     `keras.applications.MobileNet`, whose padding layers fall away: on even sizes "same" pads the same pixels.
     """
+    table = layers(alpha, resolution or BASE_RESOLUTION, classes)
+    name = f"mobilenet_{alpha:g}_{resolution or 'any'}"
+    return assemble(table, resolution, name=name, input_dtype=input_dtype, dropout=dropout)
+
+
+def assemble(
+    table: Iterable[Layer],
+    resolution: int | None,
+    *,
+    name: str | None = None,
+    input_dtype: str = "uint8",
+    dropout: float = 1e-3,
+) -> keras.Model:
+    """Return the network of any table of layers that ends in a classifier, as `build` does of MobileNetV1's."""
+    *features, classifier = table
     inputs = keras.Input((resolution, resolution, 3), dtype=input_dtype, name="pixels")
     outputs = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
-    *features, classifier = layers(alpha, resolution or BASE_RESOLUTION, classes)
     for layer in features:
         outputs = _convolution(layer)(outputs)
         outputs = keras.layers.BatchNormalization(name=f"{layer.name}_bn")(outputs)
         outputs = keras.layers.ReLU(6.0, name=f"{layer.name}_relu")(outputs)
     outputs = keras.layers.GlobalAveragePooling2D(keepdims=True, name="global_average_pooling")(outputs)
     outputs = keras.layers.Dropout(dropout, name="dropout")(outputs)
-    outputs = keras.layers.Conv2D(classes, 1, padding="same", name=classifier.name)(outputs)
-    outputs = keras.layers.Reshape((classes,), name="reshape")(outputs)
+    outputs = keras.layers.Conv2D(classifier.out_channels, 1, padding="same", name=classifier.name)(outputs)
+    outputs = keras.layers.Reshape((classifier.out_channels,), name="reshape")(outputs)
     outputs = keras.layers.Softmax(dtype="float32", name="predictions")(outputs)
-    return keras.Model(inputs, outputs, name=f"mobilenet_{alpha:g}_{resolution or 'any'}")
+    return keras.Model(inputs, outputs, name=name)
 
 
 def trunk(network: keras.Model) -> keras.Model:

@@ -38,6 +38,10 @@ class Variant:
         return f"α {self.alpha:g} @ {self.resolution}"
 
 
+BASE = Variant(1.0, BASE_RESOLUTION)
+"""The MobileNetV1 that the multipliers thin and shrink."""
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """ImageNet accuracy in per cent: of the paper (its text gives 7 of the 16), and of the released checkpoints."""

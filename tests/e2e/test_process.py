@@ -3,6 +3,7 @@
 import base64
 import os
 import random
+import re
 import signal
 import socket
 import struct
@@ -244,6 +245,17 @@ def test_info_prints_what_a_variant_costs_layer_by_layer() -> None:
     assert done.returncode == 0
     for number in ("76,524,800", "153,049,600", "1,342,536", "1,331,592", "conv_pw_13"):
         assert number in done.stdout
+    # A pipe cuts no line: strides, both shapes, share, activations, and the standard convolution with its ratio.
+    line = next(line for line in done.stdout.splitlines() if "conv_dw_2" in line)
+    cells = re.split(r"  +", line.strip())
+    assert cells[:5] == ["conv_dw_2", "depthwise", "2", "80² × 32", "40² × 32"]
+    assert cells[5:] == ["460,800", "0.6%", "416", "204,800", "29,491,200", "0.0156"]
+    for ablation in (
+        "full convolution +622,592,000 +8.136",
+        "shallow +42,604,800",
+        "stride on the pointwise +79,116,800",
+    ):
+        assert re.search(ablation, done.stdout)
     wrong = run("info", "--alpha", "0.3")
     assert (wrong.returncode, wrong.stderr) == (2, "mobilenet: alpha 0.3 is not one of 1, 0.75, 0.5, 0.25\n")
 

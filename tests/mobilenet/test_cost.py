@@ -3,7 +3,7 @@ import math
 import pytest
 
 from app.mobilenet.architecture import layers
-from app.mobilenet.cost import Cost, cost
+from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
 
 # Independent check values, counted with other programs.
@@ -48,6 +48,9 @@ def test_a_separable_layer_costs_1_over_n_plus_1_over_9_of_a_standard_one() -> N
     # Block 12 by hand: 3 · 3 · 512 · 1024 · 7 · 7 as a standard convolution.
     assert separable[11].standard_macs == 231_211_008
     assert separable[11].name == "conv_dw_12+conv_pw_12"
+    # Parameters by hand, with batch normalisation's four a channel.
+    assert separable[11].parameters == 9 * 512 + 512 * 1024 + 4 * (512 + 1024)
+    assert separable[11].standard_parameters == 9 * 512 * 1024 + 4 * 1024
 
 
 def test_activations_are_float32_outputs() -> None:
@@ -56,8 +59,9 @@ def test_activations_are_float32_outputs() -> None:
     assert classifier.activation_bytes == 1000 * 4
 
 
-def test_any_sequence_of_layers_can_be_counted() -> None:
-    # The paper's shallow MobileNet (table 5) leaves out the five layers 14 × 14 × 512.
-    shallow = [layer for layer in layers(1.0, 224) if layer.name.split("_")[-1] not in {"7", "8", "9", "10", "11"}]
-    total = Cost.of(shallow)
-    assert (total.macs, total.parameters) == (307_323_392, 2_899_624)
+def test_each_half_of_a_separable_layer_has_its_share_of_the_standard_one() -> None:
+    stem, *features, classifier = cost(Variant(0.5, 160)).layers
+    assert stem.ratio == classifier.ratio == 1
+    for depthwise, pointwise in zip(features[::2], features[1::2], strict=True):
+        assert math.isclose(depthwise.ratio, 1 / pointwise.layer.out_channels)
+        assert math.isclose(pointwise.ratio, 1 / 9)

@@ -1,14 +1,17 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
+from app.mobilenet.ablations import ABLATIONS, Architecture
 from app.mobilenet.architecture import layers
-from app.mobilenet.cost import cost
+from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import ALPHAS, Variant
 
 keras = pytest.importorskip("keras", reason="TensorFlow is not installed")
 pytestmark = pytest.mark.tensorflow
 
-from app.mobilenet.network import build  # noqa: E402
+from app.mobilenet.network import assemble, build  # noqa: E402
 from tests.networks import images, lively  # noqa: E402
 
 
@@ -18,6 +21,27 @@ def test_the_network_has_the_parameters_that_the_account_counts(alpha: float) ->
     total = cost(Variant(alpha, 128))
     assert network.count_params() == total.parameters
     assert sum(weight.size for weight in map(np.asarray, network.trainable_weights)) == total.trainable
+
+
+def count(network: Any) -> dict[str, int]:
+    """Return the MACs of each layer with weights, by its kernel and what it puts out, as Keras built it."""
+    found = {}
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            _, height, width, _ = layer.output.shape
+            found[layer.name] = int(np.prod(layer.kernel.shape)) * height * width
+    return found
+
+
+@pytest.mark.parametrize(("alpha", "resolution"), [(1.0, 224), (0.75, 96), (0.25, 160)])
+@pytest.mark.parametrize("table", [layers, *(item.layers for item in ABLATIONS)])
+def test_the_account_is_what_counting_over_the_network_gives(
+    table: Architecture, alpha: float, resolution: int
+) -> None:
+    network = assemble(table(alpha, resolution, 10), resolution)
+    total = Cost.of(table(alpha, resolution, 10))
+    assert count(network) == {item.layer.name: item.macs for item in total.layers}
+    assert network.count_params() == total.parameters
 
 
 def test_the_feature_maps_have_the_sizes_of_the_table() -> None:

@@ -1,0 +1,88 @@
+// The service's routes, and its problems as sentences.
+
+let key = "";
+
+/** What went wrong, for people; `code` is for programs. */
+export class Problem extends Error {
+  constructor(detail, code = "", retryAfterS = 0) {
+    super(sentence(detail));
+    this.code = code;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+export function sentence(text) {
+  const trimmed = text.trim();
+  const start = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(start) ? start : `${start}.`;
+}
+
+export const setKey = (value) => {
+  key = value;
+};
+export const hasKey = () => key !== "";
+
+export const address = (path) => new URL(path, document.baseURI).href;
+
+async function call(path, options = {}) {
+  const headers = new Headers(options.headers);
+  if (key) headers.set("X-API-Key", key);
+  let answer;
+  try {
+    answer = await fetch(address(path), { ...options, headers });
+  } catch {
+    throw new Problem("the service does not answer; is it still running?", "unreachable");
+  }
+  if (answer.ok) return answer;
+  const body = await answer.json().catch(() => ({}));
+  throw new Problem(
+    body.detail ?? `the service answered ${answer.status}`,
+    body.code,
+    Number(answer.headers.get("Retry-After") ?? 0),
+  );
+}
+
+const json = async (path, options) => (await call(path, options)).json();
+
+export const modelInfo = (variant) =>
+  json(`model-info?${new URLSearchParams({ layers: true, ...variant })}`);
+export const variants = () => json("variants");
+
+/** The type that a file is sent as: what it says, or bytes of unknown kind. */
+export const typeOf = (file) => (file.type.startsWith("image/") ? file.type : "application/octet-stream");
+
+const raw = (file) => ({ method: "POST", body: file, headers: { "Content-Type": typeOf(file) } });
+
+/** What the network sees of a photo, as a PNG. */
+export const preview = async (file) => (await call("preview", raw(file))).blob();
+
+/** Classify one photo as the raw body, several in one multipart request. */
+export function predict(files) {
+  if (files.length === 1) return json("predict", raw(files[0]));
+  const body = new FormData();
+  for (const file of files) body.append("image", file, file.name);
+  return json("predict", { method: "POST", body });
+}
+
+/** Classify photos that are too many, or too large, for one request: one after the other, their answers made one. */
+export async function predictSingly(files) {
+  const results = [];
+  let answer = null;
+  for (const file of files) {
+    try {
+      const one = await predict([file]);
+      results.push(...one.results);
+      answer = answer ? { ...one, timing: slowest(answer.timing, one.timing) } : one;
+    } catch (problem) {
+      if (problem.code === "unreachable" || problem.code === "unauthorized") throw problem;
+      results.push({ error: { detail: problem.message } });
+    }
+  }
+  if (!answer) throw new Problem(results[0].error.detail);
+  return { ...answer, results };
+}
+
+function slowest(one, other) {
+  const entries = Object.entries(one).map(([stage, ms]) => [stage, Math.max(ms, other[stage])]);
+  return { ...Object.fromEntries(entries), total_ms: one.total_ms + other.total_ms };
+}

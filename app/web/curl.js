@@ -1,0 +1,23 @@
+// The command that does what the page just did.
+
+import { address, hasKey, typeOf } from "./api.js";
+
+const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+/** A file's name within curl's -F, where ; and , would end it. */
+const field = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name);
+
+export function curl(files, singly) {
+  const key = hasKey() ? ['-H "X-API-Key: $KEY"'] : [];
+  const url = quote(address("predict"));
+  if (singly) {
+    const names = files.map((file) => quote(file.name)).join(" ");
+    return [`for photo in ${names}; do`, ["  curl", ...key, '--data-binary @"$photo"', url].join(" "), "done"].join("\n");
+  }
+  const [file] = files;
+  const parts =
+    files.length === 1
+      ? [`--data-binary ${quote(`@${file.name}`)}`, `-H ${quote(`Content-Type: ${typeOf(file)}`)}`]
+      : files.map((one) => `-F ${quote(`image=@${field(one.name)}`)}`);
+  return ["curl", ...key, ...parts, url].join(" \\\n  ").replace("curl \\\n  ", "curl ");
+}

@@ -1,0 +1,80 @@
+// The page: asks what is served, takes photos, shows what came of them.
+
+import { modelInfo, predict, predictSingly, setKey, variants as listVariants } from "./api.js";
+import { costs } from "./cost.js";
+import { byId } from "./dom.js";
+import { intake } from "./intake.js";
+import { clear, show, summary } from "./result.js";
+import { variants } from "./variants.js";
+
+const TOO_MUCH = ["body_too_large", "too_many_images"];
+const ENGINES = { litert: "LiteRT", tensorflow: "TensorFlow" };
+const LATER = ["starting", "draining", "unreachable"];
+
+let latest = 0;
+
+function alert(problem) {
+  byId("alert").textContent = problem?.message ?? "";
+  byId("alert").hidden = !problem;
+  if (problem?.code === "unauthorized") {
+    byId("key").hidden = false;
+    byId("key-field").focus();
+  }
+}
+
+async function classify(files) {
+  const turn = ++latest; // of two that are under way the later one counts
+  alert(null);
+  byId("drop").setAttribute("aria-busy", "true");
+  byId("status").textContent = files.length === 1 ? "Classifying …" : `Classifying ${files.length} photos …`;
+  try {
+    const [answer, singly] = await answered(files);
+    if (turn !== latest) return;
+    show(files, answer, singly);
+    byId("drop").classList.add("small");
+    byId("status").textContent = answer.results.map(summary).join("; ");
+  } catch (problem) {
+    if (turn !== latest) return;
+    clear();
+    byId("status").textContent = "";
+    alert(problem);
+  } finally {
+    if (turn === latest) byId("drop").removeAttribute("aria-busy");
+  }
+}
+
+async function answered(files) {
+  try {
+    return [await predict(files), false];
+  } catch (problem) {
+    if (files.length === 1 || !TOO_MUCH.includes(problem.code)) throw problem;
+    return [await predictSingly(files), true];
+  }
+}
+
+async function start() {
+  try {
+    const info = await modelInfo();
+    alert(null);
+    byId("key").hidden = true;
+    const classes = `${info.classes.toLocaleString("en")} classes`;
+    byId("served").textContent = `Served now: MobileNetV1 α ${info.alpha} @ ${info.resolution} with the weights ${info.weights}, ${classes}, ${info.precision} on ${ENGINES[info.engine] ?? info.engine}.`;
+    const choose = costs(info, alert);
+    variants(await listVariants(), (alpha, resolution) => {
+      choose(alpha, resolution);
+      byId("cost").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    });
+  } catch (problem) {
+    byId("served").textContent = "";
+    alert(problem);
+    if (LATER.includes(problem.code)) setTimeout(start, 1000 * Math.max(1, problem.retryAfterS));
+  }
+}
+
+byId("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setKey(byId("key-field").value);
+  start();
+});
+intake(classify);
+start();

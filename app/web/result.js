@@ -1,0 +1,175 @@
+// What came of the photos: a grid where there are several, and one of them in full.
+
+import { preview, sentence } from "./api.js";
+import { curl } from "./curl.js";
+import { bar, byId, html, integer, milliseconds, percent, short } from "./dom.js";
+
+const STAGES = [
+  ["decode_ms", "Decode", "decode"],
+  ["queue_ms", "Queue", "queue"],
+  ["inference_ms", "Inference", "inference"],
+];
+
+let urls = [];
+
+/** Show an answer of `/predict` to these files. */
+export function show(files, answer, singly = false) {
+  urls.forEach(URL.revokeObjectURL);
+  urls = files.map((file) => URL.createObjectURL(file));
+  const photos = files.map((file, index) => ({ file, url: urls[index], outcome: answer.results[index] }));
+  const grid = byId("grid");
+  grid.hidden = photos.length < 2;
+  const cards = photos.length < 2 ? [] : photos.map((photo) => card(photo, () => select(photo)));
+  grid.replaceChildren(...cards.map((button) => html("li", {}, button)));
+  const select = (photo) => {
+    cards.forEach((button, index) => button.setAttribute("aria-pressed", photos[index] === photo));
+    const parts = [sight(photo), outcome(photo.outcome), receipt(answer, photos.length), command(files, singly)];
+    byId("result").replaceChildren(...parts);
+    byId("result").hidden = false;
+  };
+  select(photos[0]);
+}
+
+/** Show nothing. */
+export function clear() {
+  byId("grid").hidden = byId("result").hidden = true;
+}
+
+/** What a photo is, in a few words. */
+export function summary({ predictions, error }) {
+  return predictions ? `${predictions[0].label}, ${percent(predictions[0].probability)}` : sentence(error.detail);
+}
+
+function card(photo, choose) {
+  const [best] = photo.outcome.predictions ?? [];
+  return html(
+    "button",
+    { type: "button", class: "card", onclick: choose, "aria-pressed": false },
+    picture(photo, ""),
+    html("span", { class: "card-name" }, photo.file.name),
+    best
+      ? html("span", { class: "card-best" }, html("span", {}, best.label), html("b", {}, percent(best.probability, 0)))
+      : html("span", { class: "card-error" }, "Not classified"),
+    best && bar(best.probability, "best"),
+  );
+}
+
+/** A photo, or what the service makes of it where the browser cannot show its format. */
+function picture({ file, url }, alt) {
+  const image = html("img", { src: url, alt });
+  const fallBack = () =>
+    preview(file).then(
+      (blob) => {
+        image.src = URL.createObjectURL(blob);
+        image.onload = () => URL.revokeObjectURL(image.src);
+      },
+      () => image.replaceWith(html("span", { class: "no-picture" }, "No picture")),
+    );
+  image.addEventListener("error", fallBack, { once: true });
+  return image;
+}
+
+function sight(photo) {
+  const seen = html("figure", { class: "seen" }, html("div", { class: "frame" }), html("figcaption", {}, "What the network saw"));
+  if (photo.outcome.error) seen.hidden = true;
+  else {
+    preview(photo.file).then(
+      (blob) => {
+        const image = html("img", { alt: "The central square of the photo, as small as the network takes it" });
+        image.onload = () => {
+          URL.revokeObjectURL(image.src);
+          const { naturalWidth: side } = image;
+          seen.lastChild.textContent = `What the network saw: ${side} × ${side} pixels`;
+        };
+        image.src = URL.createObjectURL(blob);
+        seen.firstChild.append(image);
+      },
+      (problem) => {
+        seen.lastChild.textContent = problem.message;
+      },
+    );
+  }
+  const frame = html("div", { class: "frame" }, picture(photo, `Your photo ${photo.file.name}`));
+  return html("div", { class: "sight" }, html("figure", {}, frame, html("figcaption", {}, photo.file.name)), seen);
+}
+
+function outcome({ predictions, error }) {
+  if (error) return html("div", { class: "answer" }, html("p", { class: "alert" }, sentence(error.detail)));
+  const [best] = predictions;
+  return html(
+    "div",
+    { class: "answer" },
+    html("h3", {}, best.label),
+    html(
+      "ol",
+      { class: "bars" },
+      predictions.map(({ label, probability }, index) =>
+        html(
+          "li",
+          {},
+          html("span", { class: "bar-label" }, label),
+          bar(probability, index === 0 ? "best" : ""),
+          html("span", { class: "bar-value" }, percent(probability)),
+        ),
+      ),
+    ),
+  );
+}
+
+function receipt({ model, cost, timing, batch_size: batchSize, request_id: id }, photos) {
+  const known = STAGES.reduce((sum, [stage]) => sum + timing[stage], 0);
+  const rest = Math.max(0, timing.total_ms - known);
+  const stages = STAGES.map(([stage, name, kind]) => [name, timing[stage], kind]);
+  const rows = photos > 1 ? stages : [...stages, ["HTTP and the rest", rest, "rest"]];
+  const total = known + rest;
+  const strip = html("div", { class: "strip", "aria-hidden": "true" }, rows.map(([, ms, kind]) => segment(ms / total, kind)));
+  const line = (name, value, kind = "") =>
+    html("div", { class: kind }, html("dt", {}, name), html("dd", {}, value));
+  const many = photos > 1 ? `, ${photos} photos` : "";
+  return html(
+    "section",
+    { class: "receipt", "aria-label": "Receipt" },
+    html("h4", {}, "Receipt"),
+    html("p", {}, `α ${model.alpha} @ ${model.resolution} · ${model.weights} · ${model.precision}${many}`),
+    strip,
+    html(
+      "dl",
+      {},
+      rows.map(([name, ms, kind]) => line(name, milliseconds(ms), kind)),
+      line("Total", milliseconds(timing.total_ms), "total"),
+      line("MACs a photo", integer(cost.macs)),
+      line("FLOPs (2 × MACs)", integer(cost.flops)),
+      line("Parameters", integer(cost.parameters)),
+      batchSize > 1 && line("Largest batch", `${batchSize} photos`),
+      photos > 1 && line("MACs in all", short(cost.macs * photos)),
+    ),
+    photos > 1 && html("p", { class: "note" }, "Times are those of the slowest photo at each stage."),
+    html("p", { class: "note" }, "Request ", html("code", {}, id)),
+  );
+}
+
+function segment(share, kind) {
+  const part = html("span", { class: `fill ${kind}` });
+  part.style.flexGrow = share;
+  return part;
+}
+
+function command(files, singly) {
+  const text = curl(files, singly);
+  const copied = html("span", { role: "status" });
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      copied.textContent = "Copied";
+    } catch {
+      copied.textContent = "Select it and copy it by hand";
+    }
+  };
+  return html(
+    "section",
+    { class: "command", "aria-label": "The same with curl" },
+    html("h4", {}, "The same with curl"),
+    html("pre", { tabindex: "0" }, html("code", {}, text)),
+    html("p", {}, html("button", { type: "button", class: "button small", onclick: copy }, "Copy"), copied),
+  );
+}

@@ -1,0 +1,459 @@
+"""The page, and the documentation, in a real browser: Chromium without a window, on the real process."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FilePayload,
+    FloatRect,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
+
+from app import images
+from app.config import MODEL_WEIGHTS
+from tests.e2e.conftest import Process, Serve, environment, mobilenet
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; on Debian `apt-get install chromium`"),
+]
+
+DRAWINGS = MODEL_WEIGHTS / "golden"
+GOLF_BALL, PARACHUTE, STREET = (DRAWINGS / name for name in ("golf-ball.webp", "parachute.png", "street.jpg"))
+REFUSED = "Failed to load resource: the server responded with a status of"
+"""What Chromium logs of every answer that is an error, whatever the page makes of it."""
+
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+"""Folder that the pictures of the documentation are written to: `SCREENSHOTS=docs pytest tests/e2e/test_browser.py`."""
+
+RECORD = """
+    window.answers = [];
+    const ask = window.fetch;
+    window.fetch = async (...wanted) => {
+        const answer = await ask(...wanted);
+        if (String(wanted[0]).endsWith("/predict")) window.answers.push(await answer.clone().json());
+        return answer;
+    };
+"""
+"""Run in every page before its own scripts."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # As root, as in many containers, Chromium has no sandbox.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def service(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Process:
+    """The bundled weights in int8, which need no compiling, measured on this machine."""
+    settings = {"PRECISION": "int8", "CACHE": tmp_path_factory.mktemp("measured")}
+    subprocess.run(mobilenet("bench", "--seconds", "0"), env=environment(**settings), check=True, timeout=100)
+    return serve(**settings)
+
+
+class Visit:
+    """Opens pages, and keeps what they log and ask for; `expected` are parts of lines that may be logged."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self._browser = browser
+        self._url = url
+        self._contexts: list[BrowserContext] = []
+        self._logged: list[str] = []
+        self._left: list[str] = []
+        self.expected: list[str] = []
+
+    def __call__(
+        self, path: str = "/", url: str | None = None, width: int = 1280, height: int = 900, **options: Any
+    ) -> Page:
+        """Open a page of the service; `options` are Playwright's of a context."""
+        own = url or self._url
+        context = self._browser.new_context(viewport={"width": width, "height": height}, **options)
+        self._contexts.append(context)
+        context.add_init_script(RECORD)
+        page = context.new_page()
+        page.on("console", lambda message: self._logged.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self._logged.append(f"uncaught: {error}"))
+        page.on("request", lambda request: self._note(own, request))
+        page.on("requestfailed", self._blocked)
+        page.goto(f"{own}{path}")
+        return page
+
+    def _note(self, own: str, request: Request) -> None:
+        if not request.url.startswith((f"{own}/", f"blob:{own}/", "data:")):
+            self._left.append(request.url)
+
+    def _blocked(self, request: Request) -> None:
+        # By the policy of the page: asked for, but never sent.
+        if request.failure == "csp":
+            self._left.remove(request.url)
+
+    def close(self) -> None:
+        """Check that nothing unexpected was logged and that no request left the host."""
+        for context in self._contexts:
+            context.close()
+        assert self._contexts
+        assert self._left == []
+        assert [line for line in self._logged if not any(part in line for part in self.expected)] == []
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Process) -> Iterator[Visit]:
+    visit = Visit(browser, service.url)
+    yield visit
+    visit.close()
+
+
+@pytest.fixture
+def page(visit: Visit) -> Page:
+    """The page with everything shown."""
+    return complete(visit())
+
+
+def complete(page: Page) -> Page:
+    expect(page.locator("#variants")).to_be_visible()
+    return page
+
+
+def choose(page: Page, *photos: Path | FilePayload) -> None:
+    page.set_input_files("#choose", [payload(photo) if isinstance(photo, Path) else photo for photo in photos])
+
+
+def payload(path: Path) -> FilePayload:
+    return {
+        "name": path.name,
+        "mimeType": f"image/{path.suffix[1:].replace('jpg', 'jpeg')}",
+        "buffer": path.read_bytes(),
+    }
+
+
+def predicted(page: Page) -> Any:
+    """Return the last answer of `/predict` that the page was given."""
+    return page.evaluate("window.answers.at(-1)")
+
+
+def answer(page: Page) -> Any:
+    """Wait for the result of one photo; return its heading."""
+    expect(page.locator("#result .seen img")).to_be_visible()
+    return page.locator("#result h3")
+
+
+def receipt(page: Page) -> dict[str, str]:
+    names, values = (page.locator(f".receipt {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    return dict(zip(names, values, strict=True))
+
+
+def test_a_chosen_photo_is_answered_with_bars_and_a_receipt(page: Page) -> None:
+    choose(page, GOLF_BALL)
+    expect(answer(page)).to_have_text("golf ball")
+    body = predicted(page)
+    predictions = body["results"][0]["predictions"]
+    assert page.locator(".bar-label").all_inner_texts() == [item["label"] for item in predictions]
+    assert page.locator("#result .bar-value").first.inner_text() == f"{predictions[0]['probability']:.1%}".replace(
+        "%", "\u00a0%"
+    )
+    widths = page.locator("#result .bars .fill").evaluate_all("bars => bars.map(bar => parseFloat(bar.style.width))")
+    assert widths == pytest.approx([item["probability"] * 100 for item in predictions], abs=0.01)
+    shown = receipt(page)
+    assert shown["MACs a photo"] == f"{body['cost']['macs']:,}"
+    assert shown["Parameters"] == f"{body['cost']['parameters']:,}"
+    for name, stage in (("Decode", "decode_ms"), ("Queue", "queue_ms"), ("Inference", "inference_ms")):
+        assert float(shown[name].split()[0]) == pytest.approx(body["timing"][stage], abs=0.06)
+    expect(page.locator("#status")).to_contain_text("golf ball")
+
+
+def test_what_the_network_saw_is_shown_to_the_pixel(page: Page) -> None:
+    choose(page, STREET)
+    answer(page)
+    pixels = page.locator(".seen img").evaluate(
+        """image => {
+            const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext("2d");
+            canvas.drawImage(image, 0, 0);
+            return [...canvas.getImageData(0, 0, image.naturalWidth, image.naturalHeight).data];
+        }"""
+    )
+    shown = np.array(pixels, np.uint8).reshape(160, 160, 4)[..., :3]
+    np.testing.assert_array_equal(shown, images.decode(STREET.read_bytes(), resolution=160, max_pixels=10**7))
+    expect(page.locator(".seen figcaption")).to_have_text("What the network saw: 160 × 160 pixels")
+
+
+def test_a_pasted_photo_is_answered(visit: Visit) -> None:
+    page = complete(visit(permissions=["clipboard-read", "clipboard-write"]))
+    page.evaluate(
+        """async bytes => {
+            const blob = new Blob([new Uint8Array(bytes)], { type: "image/png" });
+            await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+        }""",
+        list(PARACHUTE.read_bytes()),
+    )
+    page.keyboard.press("Control+v")
+    expect(answer(page)).to_have_text("parachute")
+
+
+def test_a_dropped_photo_is_answered(page: Page) -> None:
+    files = page.evaluate_handle(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", { type: "image/jpeg" }));
+            return transfer;
+        }""",
+        list(STREET.read_bytes()),
+    )
+    page.dispatch_event("#drop", "dragenter", {"dataTransfer": files})
+    expect(page.locator("#drop")).to_have_class(re.compile("over"))
+    page.dispatch_event("#drop", "drop", {"dataTransfer": files})
+    expect(answer(page)).to_have_text("gas pump")
+    expect(page.locator("#drop")).not_to_have_class(re.compile("over"))
+
+
+def test_a_drawing_of_ours_is_one_press_away(page: Page) -> None:
+    page.get_by_role("button", name="a parachute").press("Enter")
+    expect(answer(page)).to_have_text("parachute")
+
+
+def test_several_photos_are_a_grid_and_a_bad_one_spoils_only_itself(page: Page) -> None:
+    broken: FilePayload = {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": STREET.read_bytes()[:900]}
+    choose(page, GOLF_BALL, broken, PARACHUTE)
+    cards = page.locator(".card")
+    expect(cards).to_have_count(3)
+    assert [re.split(r"\n", text)[1] for text in cards.all_inner_texts()] == [
+        "golf ball",
+        "Not classified",
+        "parachute",
+    ]
+    expect(answer(page)).to_have_text("golf ball")
+    cards.nth(2).press("Enter")
+    expect(page.locator("#result h3")).to_have_text("parachute")
+    expect(cards.nth(2)).to_have_attribute("aria-pressed", "true")
+    expect(cards.nth(0)).to_have_attribute("aria-pressed", "false")
+    cards.nth(1).click()
+    expect(page.locator("#result .alert")).to_have_text("The JPEG image is truncated, damaged or of an unusual kind.")
+    assert receipt(page)["MACs in all"]
+
+
+def test_more_photos_than_a_request_takes_are_sent_one_by_one(visit: Visit, serve: Serve) -> None:
+    visit.expected.append(REFUSED)
+    small = serve(PRECISION="int8", MAX_IMAGES=2)
+    page = complete(visit(url=small.url))
+    choose(page, GOLF_BALL, PARACHUTE, STREET)
+    expect(page.locator(".card-best span")).to_have_text(["golf ball", "parachute", "gas pump"])
+    assert page.locator(".command code").inner_text().startswith("for photo in golf-ball.webp parachute.png street.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "detail"),
+    [
+        (b"no image at all", "The bytes are no JPEG, PNG, WEBP, GIF, BMP or TIFF image."),
+        (STREET.read_bytes()[:900], "The JPEG image is truncated, damaged or of an unusual kind."),
+        (b"", "The body is empty; send the bytes of an image."),
+    ],
+)
+def test_what_is_wrong_with_a_photo_is_a_sentence(visit: Visit, content: bytes, detail: str) -> None:
+    visit.expected.append(REFUSED)
+    page = complete(visit())
+    choose(page, GOLF_BALL)
+    answer(page)
+    choose(page, {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": content})
+    expect(page.get_by_role("alert")).to_have_text(detail)
+    expect(page.locator("#result")).to_be_hidden()
+    choose(page, GOLF_BALL)
+    answer(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_format_that_no_browser_shows_is_shown_as_the_service_decodes_it(page: Page) -> None:
+    buffer = io.BytesIO()
+    Image.open(GOLF_BALL).convert("RGB").save(buffer, "TIFF")
+    choose(page, {"name": "ball.tiff", "mimeType": "image/tiff", "buffer": buffer.getvalue()})
+    expect(answer(page)).to_have_text("golf ball")
+    image = page.locator(".sight img").first
+    page.wait_for_function("image => image.complete && image.naturalWidth === 160", arg=image.element_handle())
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.parametrize("names", [["golf ball's.webp"], ["one; two.webp", "plain.webp"]])
+def test_the_curl_that_is_shown_does_what_the_page_did(page: Page, tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(GOLF_BALL.read_bytes())
+    choose(page, *(tmp_path / name for name in names))
+    answer(page)
+    command = page.locator(".command code").inner_text()
+    done = subprocess.run(["bash", "-c", f"{command} --silent"], cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(done.stdout)["results"] == predicted(page)["results"]
+
+
+def test_the_layer_chart_shows_any_variant_and_is_read_with_the_keyboard(page: Page) -> None:
+    columns = page.locator("#cost-chart .mark")
+    expect(columns).to_have_count(15)
+    page.get_by_role("radio", name="0.75").check(force=True)
+    info = page.request.get(f"{page.url}model-info?alpha=0.75&layers=true").json()
+    expect(page.locator("#totals")).to_contain_text(f"{info['macs']:,}")
+    page.wait_for_function("() => !document.querySelector('#totals').textContent.includes('served now')")
+    heights = page.locator("#cost-chart .pointwise").evaluate_all("all => all.map(one => +one.getAttribute('height'))")
+    macs = [layer["macs"] for layer in info["layers"] if layer["kind"] == "pointwise"]
+    assert np.array(heights) / max(heights) == pytest.approx(np.array(macs) / max(macs), rel=1e-6)
+    columns.first.focus()
+    page.keyboard.press("ArrowRight")
+    readout = page.locator("#cost-readout")
+    expect(readout).to_contain_text("Separable convolution 1, stride 1: 80 × 80 × 24 to 80 × 80 × 48")
+    page.get_by_label("beside standard convolutions").check()
+    expect(page.locator(".ghost")).to_have_count(15)
+    page.get_by_text("Every layer as a table").click()
+    expect(page.locator("#cost-table tbody tr")).to_have_count(28)
+    expect(page.locator(".ablations li")).to_have_count(4)
+
+
+def test_the_scatter_has_every_measured_variant_marks_the_served_one_and_opens_its_layers(page: Page) -> None:
+    catalogue = page.request.get(page.url + "variants").json()
+    known = [item for item in catalogue["variants"] if item["top1"] is not None]
+    assert known
+    points = page.locator("#variants-chart .point")
+    expect(points).to_have_count(len(known))
+    expect(page.locator(".served-ring")).to_have_count(1)
+    expect(page.locator("#variants-chart [aria-label*='served now']")).to_have_count(1)
+    expect(page.locator("#variants-chart .dot.on")).to_have_count(sum(item["macs_frontier"] for item in known))
+    expect(page.locator("#variants-lead")).to_contain_text(catalogue["machine"])
+    page.get_by_role("radio", name="Latency").check(force=True)
+    expect(page.locator("#variants-chart .dot.on")).to_have_count(sum(item["latency_frontier"] for item in known))
+    page.locator("#variants-chart [aria-label^='α 0.25 at 128']").press("Enter")
+    expect(page.locator("#totals")).to_contain_text("0.25 @ 128")
+    expect(page.get_by_role("radio", name="0.25")).to_be_checked()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_is_wider_than_the_screen(visit: Visit, width: int) -> None:
+    page = complete(visit(width=width))
+    choose(page, GOLF_BALL, PARACHUTE)
+    answer(page)
+    page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+    assert page.evaluate("document.scrollingElement.scrollWidth") == width
+
+
+def test_dark_and_light_follow_the_reader(visit: Visit) -> None:
+    def brightness(scheme: str) -> float:
+        page = complete(visit(color_scheme=scheme))
+        with Image.open(io.BytesIO(page.screenshot())) as picture:
+            return float(np.asarray(picture.convert("L")).mean())
+
+    assert brightness("dark") < 60
+    assert brightness("light") > 200
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
+def test_axe_finds_nothing_that_keeps_anyone_out(visit: Visit, scheme: str, width: int) -> None:
+    page = complete(visit(color_scheme=scheme, width=width))
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    for photos in ([], [GOLF_BALL], [GOLF_BALL, PARACHUTE]):
+        if photos:
+            choose(page, *photos)
+            answer(page)
+        page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+        found = Axe().run(page, options=options)
+        assert found.violations_count == 0, found.generate_report()
+        assert len(found.response["passes"]) > 20
+
+
+def test_a_locked_service_asks_for_its_key(visit: Visit, serve: Serve) -> None:
+    visit.expected.append(REFUSED)
+    locked = serve(PRECISION="int8", API_KEYS="right-key")
+    page = visit(url=locked.url)
+    field = page.get_by_label("This service wants a key")
+    field.fill("wrong")
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("The key is wrong.")
+    field.fill("right-key")
+    field.press("Enter")
+    complete(page)
+    choose(page, GOLF_BALL)
+    answer(page)
+    command = page.locator(".command code").inner_text()
+    assert '-H "X-API-Key: $KEY"' in command
+    assert "right-key" not in page.content()
+
+
+def test_a_service_that_is_starting_is_waited_for(visit: Visit) -> None:
+    visit.expected.append(REFUSED)
+    page = complete(visit())
+    answers = [{"status": 503, "code": "starting", "detail": "the model is loading"}]
+
+    def starting(route: Route) -> None:
+        if answers:
+            problem = answers.pop()
+            route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(problem))
+        else:
+            route.continue_()
+
+    page.route("**/model-info?*", starting)
+    page.reload()
+    expect(page.get_by_role("alert")).to_have_text("The model is loading.")
+    complete(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_swagger_ui_renders_and_posts_an_image(visit: Visit) -> None:
+    page = visit("/docs")
+    page.locator("#operations-classification-predict_predict_post .opblock-summary-control").click()
+    block = page.locator("#operations-classification-predict_predict_post")
+    block.get_by_role("button", name="Try it out").click()
+    block.locator(".content-type").first.select_option("image/webp")
+    block.locator("input[type=file]").set_input_files(GOLF_BALL)
+    block.get_by_role("button", name="Execute").click()
+    expect(block.locator(".live-responses-table .response-col_status").nth(1)).to_contain_text("200")
+    expect(block.locator(".live-responses-table")).to_contain_text("golf ball")
+
+
+def test_redoc_renders(visit: Visit) -> None:
+    visit.expected.append("cdn.redoc.ly")  # its makers' logo, which the policy of the page keeps from being fetched
+    page = visit("/redoc")
+    expect(page.get_by_role("heading", name="Classify images")).to_be_visible()
+    expect(page.get_by_role("heading", name="Compare the variants")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme", "parts"),
+    [
+        ("page", 1280, "light", ("header", "#classify")),
+        ("page-dark", 1280, "dark", ("#cost", "#variants")),
+        ("page-phone", 390, "light", ("header", "#classify")),
+    ],
+)
+def test_the_pictures_of_the_documentation(
+    visit: Visit, tmp_path: Path, *, name: str, width: int, scheme: str, parts: tuple[str, str]
+) -> None:
+    page = complete(visit(width=width, color_scheme=scheme))
+    page.get_by_label("beside standard convolutions").check()
+    for _ in range(2):  # the first ones wait for workers to start
+        choose(page, GOLF_BALL, PARACHUTE, STREET)
+        answer(page)
+    page.evaluate("scrollTo(0, 0)")
+    boxes = [page.locator(selector).bounding_box() for selector in parts]
+    assert boxes[0]
+    assert boxes[1]
+    top, bottom = boxes[0]["y"], boxes[1]["y"] + boxes[1]["height"]
+    path = Path(SCREENSHOTS or tmp_path) / f"{name}.png"
+    clip: FloatRect = {"x": 0, "y": max(0, top - 24), "width": width, "height": bottom - top + 48}
+    page.screenshot(path=path, full_page=True, clip=clip)
+    with Image.open(path) as picture:
+        assert picture.width == width
+        assert len(picture.convert("RGB").getcolors(10**7) or []) > 100

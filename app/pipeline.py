@@ -71,6 +71,10 @@ class Local:
         self.model = model
         self._max_pixels = max_pixels
 
+    def with_model(self, model: Model) -> "Local":
+        """Return another pipeline for images of the same sort."""
+        return Local(model, self._max_pixels)
+
     def run(self, payloads: Sequence[Payload], large: bool = False) -> Outcomes:
         """Classify, as `Pipeline` says."""
         decoded = [self._decode(payload, large) for payload in payloads]

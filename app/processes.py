@@ -151,6 +151,8 @@ class Processes:
     def __init__(self, settings: Settings) -> None:
         """Load the model and test it, elsewhere. Raises `StartError` in one line, or `SelfTestFailed`."""
         self.runs = settings.threads
+        self._counting = threading.Lock()
+        self._under_way = 0  # one alone has the threads of all, and is answered the sooner
         self._workers = Workers(settings)
         try:
             self.model = self._workers.model()
@@ -165,8 +167,15 @@ class Processes:
 
     def run(self, payloads: Sequence[Payload], large: bool = False) -> Outcomes:
         """Classify in a worker, as `Pipeline` says. Raises `WorkerDied` too."""
-        outcomes: Outcomes = self._workers.ask("run", list(payloads), large)
-        return outcomes
+        with self._counting:
+            self._under_way += 1
+            alone = self._under_way == 1
+        try:
+            outcomes: Outcomes = self._workers.ask("run", list(payloads), large, alone)
+            return outcomes
+        finally:
+            with self._counting:
+                self._under_way -= 1
 
     def preview(self, payload: Payload) -> bytes:
         """Have a worker draw it, as `Pipeline` says. Raises `WorkerDied` too."""

@@ -6,15 +6,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
 from app.config import Settings
+from app.engines.litert import LiteRTEngine
 from app.logs import configure_logging
-from app.pipeline import Local, in_process
+from app.pipeline import Local, Outcomes, Payload, in_process
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 
@@ -25,7 +27,7 @@ def _template(control: socket.socket) -> None:
         settings: Settings = connection.recv()
         configure_logging(settings)
         try:
-            pipeline = in_process(settings)
+            pipeline = in_process(settings.model_copy(update={"threads": 1}))
         except Exception as exc:
             connection.send((True, exc))
             return
@@ -37,16 +39,26 @@ def _template(control: socket.socket) -> None:
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
         if os.fork() == 0:
             control.close()
-            _answer(Connection(descriptors[0]), pipeline)
+            _answer(Connection(descriptors[0]), pipeline, settings.threads)
             os._exit(0)
         os.close(descriptors[0])
 
 
-def _answer(connection: Connection, pipeline: Local) -> None:
+def _answer(connection: Connection, pipeline: Local, threads: int) -> None:
     """Call what is asked for until nobody asks any more."""
     _end_with_template()
+
+    @cache
+    def wide() -> Local:
+        """Return the same with all threads: made here, as threads do not survive a fork, by who is ever alone."""
+        engine = cast("LiteRTEngine", pipeline.model.engine).with_threads(threads)
+        return pipeline.with_model(replace(pipeline.model, engine=engine))
+
+    def run(payloads: Sequence[Payload], large: bool, alone: bool) -> Outcomes:
+        return (wide() if alone and threads > 1 else pipeline).run(payloads, large)
+
     methods: dict[str, Callable[..., Any]] = {
-        "run": pipeline.run,
+        "run": run,
         "preview": pipeline.preview,
         "predict": pipeline.model.engine.predict,
     }

@@ -24,6 +24,7 @@ class LiteRTEngine:
     def __init__(self, model: Path, threads: int, precision: Precision = "float32") -> None:
         """Load the model. Raises `StartError` for a file that is none."""
         self.precision = precision
+        self._model = model
         try:
             self._interpreter = Interpreter(str(model), num_threads=threads)
         except (ValueError, RuntimeError) as exc:
@@ -32,6 +33,10 @@ class LiteRTEngine:
         (self._output,) = self._interpreter.get_output_details()
         self._shape: tuple[int, ...] = ()  # nothing is allocated yet
         self.classes = int(self._output["shape"][-1])
+
+    def with_threads(self, threads: int) -> "LiteRTEngine":
+        """Return another engine over the same model."""
+        return LiteRTEngine(self._model, threads, self.precision)
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
         """Return `[n, classes]` probabilities. Not to be called from two threads at once."""

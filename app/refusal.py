@@ -4,7 +4,7 @@ A service that is asked for five times what it can do answers four requests of f
 dependencies and middleware that took the processor from those that could be served. The answer is the same either way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from app import openapi
@@ -13,7 +13,8 @@ from app.metrics import Metrics
 from app.security import HEADERS, Guard
 from app.telemetry import Trace, log, request_id
 
-Fields = list[tuple[bytes, bytes]]
+Field = tuple[bytes, bytes]
+Fields = list[Field]
 """The header fields of a request, names in lower case."""
 
 ROUTE = "/predict"
@@ -29,8 +30,11 @@ class Refusal:
         self._guard = guard
         self._metrics = metrics
 
-    def __call__(self, method: bytes, target: bytes, fields: Fields) -> bytes | None:
-        """Return the whole answer to a request that finds no room; None for one that the application shall see."""
+    def __call__(self, method: bytes, target: bytes, fields: Fields, own: Sequence[Field] = ()) -> bytes | None:
+        """Return the whole answer to a request that finds no room; None for one that the application shall see.
+
+        `own` are the header fields that the server puts on every answer.
+        """
         if method != b"POST" or target.partition(b"?")[0] != ROUTE.encode():
             return None
         try:
@@ -38,12 +42,12 @@ class Refusal:
         except QueueFull as error:
             known = dict(fields)
             # A browser needs the headers of CORS too, and who has no key gets to know that and nothing else.
-            return self._answer(error, known) if b"origin" not in known and self._guard.admits(known) else None
+            return self._answer(error, known, own) if b"origin" not in known and self._guard.admits(known) else None
         except ServiceError:
             pass  # starting or stopping, which the application says
         return None
 
-    def _answer(self, error: QueueFull, known: Mapping[bytes, bytes]) -> bytes:
+    def _answer(self, error: QueueFull, known: Mapping[bytes, bytes], own: Sequence[Field]) -> bytes:
         current = Trace(request_id(known.get(b"x-request-id", b"").decode("latin-1")), facts={"code": error.code})
         body = openapi.problem(error, current.request_id).model_dump_json().encode()
         headers = HEADERS | error.headers | current.headers
@@ -51,5 +55,7 @@ class Refusal:
         self._metrics.request(ROUTE, error.status)
         self._metrics.rejected(error.code)
         log("POST", ROUTE, current, error.status)
-        lines = (f"{name.lower()}: {value}\r\n" for name, value in headers.items())
-        return f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n{''.join(lines)}\r\n".encode() + body
+        head = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
+        head += [name + b": " + value for name, value in own]
+        head += [f"{name.lower()}: {value}".encode() for name, value in headers.items()]
+        return b"\r\n".join([*head, b"", body])

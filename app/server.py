@@ -83,7 +83,7 @@ class Protocol(HttpToolsProtocol):
         busy = self.cycle is not None and not self.cycle.response_complete
         if refuse is None or busy or self.expect_100_continue or not self.parser.should_keep_alive():
             return False
-        answer = refuse(self.parser.get_method(), self.url, self.headers)
+        answer = refuse(self.parser.get_method(), self.url, self.headers, self.server_state.default_headers)
         if answer is None:
             return False
         self.cycle = cast("RequestResponseCycle", ANSWERED)

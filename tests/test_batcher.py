@@ -135,6 +135,18 @@ async def test_a_batch_is_never_larger_than_the_maximum_and_keeps_the_order_of_a
     assert model.batches == [[0], [1, 2, 3], [4, 5, 6], [7]]
 
 
+async def test_several_threads_run_at_once_and_take_shares_of_what_queued_up(make: Make, model: Doubler) -> None:
+    batcher = make(threads=2)
+    tasks = await queue(batcher, 0, 1)
+    while len(model.batches) < 2:
+        await asyncio.sleep(0.01)
+    tasks += await queue(batcher, *range(2, 10))
+    model.gate.set()
+    assert await results(tasks) == [2 * number for number in range(10)]
+    assert sorted(model.batches[:2]) == [[0], [1]]
+    assert model.batches[2] == [2, 3, 4, 5], "a batch of all would leave the other thread idle"
+
+
 async def test_max_wait_gathers_what_arrives_within_it_and_counts_from_the_first(make: Make, model: Doubler) -> None:
     model.gate.set()
     batcher = make(max_wait_ms=600)

@@ -125,6 +125,40 @@ def test_without_the_process_that_forks_workers_it_wants_to_be_restarted(serve: 
     assert process.stop() == 0
 
 
+def test_a_full_queue_refuses_at_the_head_of_a_request_as_the_application_would(
+    serve: Serve, own: dict[str, object]
+) -> None:
+    process = serve(**own, MAX_QUEUE=1, MAX_IMAGES=1, THREADS=1)
+    large = encoded(Image.new("RGB", (7000, 7000)), "WEBP")
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Length: {len(RED)}\r\n\r\n".encode()
+    with (
+        httpx.Client(base_url=process.url) as client,
+        ThreadPoolExecutor(1) as thread,
+        socket.create_connection((client.base_url.host, client.base_url.port)) as connection,
+    ):
+        connection.settimeout(10)
+        crowd = thread.submit(httpx.post, f"{process.url}/predict", content=large, timeout=30)
+        wait_for(lambda: "mobilenet_queue_images 1.0" in client.get("/metrics").text)
+        connection.sendall(head)  # and no body
+        lines, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+        # A browser's is left to the application: but for what differs each time the answer is the same.
+        ours = client.post("/predict", content=RED, headers={"Origin": "https://example.org", "X-Request-ID": "mine"})
+        assert not crowd.done()
+        assert crowd.result().status_code == 200
+        fields = [(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n")[1:])]
+        refused = httpx.Response(429, headers=fields, content=body)
+        check_problem(refused, 429, "queue_full")
+        assert set(refused.headers) == set(ours.headers)
+        assert set(refused.json()) == set(ours.json())
+        for name in ("content-security-policy", "retry-after", "x-request-id", "content-type"):
+            assert refused.headers[name] == ours.headers[name]
+        # The connection goes on once the body has come.
+        connection.sendall(RED + head + RED)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        assert 'mobilenet_rejected_total{reason="queue_full"} 2.0' in client.get("/metrics").text
+    assert process.stop() == 0
+
+
 def test_no_worker_outlives_a_service_that_was_killed(serve: Serve, own: dict[str, object]) -> None:
     process = serve(**own)
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200

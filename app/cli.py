@@ -1,8 +1,9 @@
 """The command line: `mobilenet serve | classify | info | compile | bench`. Its settings are those of the service."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -15,6 +16,9 @@ from app.errors import BAD_START, ServiceError, StartError
 from app.mobilenet.ablations import ABLATIONS
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import Precision, Variant
+
+if TYPE_CHECKING:
+    from app.pipeline import Pipeline
 
 # What a command needs beyond this is imported by that command: `info` is arithmetic and answers at once.
 
@@ -42,18 +46,32 @@ def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C; then finish what was accepted."""
     settings = config.load()
     from app import server
-    from app.main import create_app, open_pipeline
 
     listener = server.bind(settings.host, settings.port)
+    from app.processes import begin
 
-    pipeline = open_pipeline(settings)  # before any worker starts, so that what is wrong is said once
+    ready = begin(settings)  # it loads while this process imports what it serves with
+    from app.main import create_app
+
+    pipeline = _early(ready)
     host, port = listener.getsockname()[:2]
     print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
-    if settings.workers > 1:
-        pipeline.close()
-        server.serve_many(settings, listener)
-    else:
-        server.serve_one(create_app(settings, lambda _: pipeline), settings, listener)
+    if settings.workers == 1:
+        server.serve_one(create_app(settings, lambda _: pipeline or begin(settings)()), settings, listener)
+        return
+    if pipeline:
+        pipeline.close()  # each worker has its own
+    server.serve_many(settings, listener)
+
+
+def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":
+    """Wait for the model before anything listens, so that what is wrong is said once; None if its self-test failed."""
+    from app.engines.selftest import SelfTestFailed
+
+    try:
+        return ready()
+    except SelfTestFailed:
+        return None  # it fails again in the application, for `/readyz` to say why
 
 
 @cli.command()

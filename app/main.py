@@ -19,9 +19,9 @@ from app.engines.selftest import SelfTestFailed
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
 from app.logs import configure_logging
 from app.metrics import Metrics
-from app.pipeline import Pipeline, in_process
+from app.pipeline import Pipeline
 from app.preview import Previewer
-from app.processes import Processes
+from app.processes import begin
 from app.refusal import REFUSAL, Refusal
 from app.security import Guard, SecurityHeaders
 from app.telemetry import Tracing
@@ -30,13 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 def open_pipeline(settings: Settings) -> Pipeline:
-    """Load and test what the settings name: LiteRT in processes of its own, TensorFlow, which cannot fork, in this one.
-
-    Raises `StartError` in one line, or `SelfTestFailed`.
-    """
-    if settings.engine == "tensorflow":
-        return in_process(settings)
-    return Processes(settings)
+    """Load and test what the settings name. Raises `StartError` in one line, or `SelfTestFailed`."""
+    return begin(settings)()
 
 
 class Service:

@@ -11,9 +11,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,7 +22,7 @@ from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
 from app.mobilenet.variants import Precision
 from app.model import Model
-from app.pipeline import Outcomes, Payload
+from app.pipeline import Outcomes, Payload, Pipeline, in_process
 
 logger = logging.getLogger(__name__)
 
@@ -148,17 +149,23 @@ class RemoteEngine:
 class Processes:
     """A pipeline in as many workers as run at once."""
 
+    model: Model
+
     def __init__(self, settings: Settings) -> None:
-        """Load the model and test it, elsewhere. Raises `StartError` in one line, or `SelfTestFailed`."""
+        """Begin to load the model and to test it, elsewhere."""
         self.runs = settings.threads
         self._counting = threading.Lock()
         self._under_way = 0  # one alone has the threads of all, and is answered the sooner
         self._workers = Workers(settings)
+
+    def ready(self) -> "Processes":
+        """Wait until the model is loaded and tested. Raises `StartError` in one line, or `SelfTestFailed`."""
         try:
             self.model = self._workers.model()
         except BaseException:
             self._workers.close()
             raise
+        return self
 
     @property
     def fault(self) -> str | None:
@@ -185,3 +192,14 @@ class Processes:
     def close(self) -> None:
         """End the workers."""
         self._workers.close()
+
+
+def begin(settings: Settings) -> Callable[[], Pipeline]:
+    """Begin to load and test what the settings name; return what waits until that is done.
+
+    LiteRT does so in processes of its own, TensorFlow, which cannot fork, in this one and not before somebody waits.
+    The function returned raises `StartError` in one line, or `SelfTestFailed`.
+    """
+    if settings.engine == "tensorflow":
+        return partial(in_process, settings)
+    return Processes(settings).ready

@@ -32,7 +32,7 @@ def local() -> Local:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
-    made = Processes(SETTINGS)
+    made = Processes(SETTINGS).ready()
     yield made
     made.close()
     assert made.fault
@@ -78,4 +78,4 @@ def test_what_is_known_of_the_model_comes_over(local: Local, processes: Processe
 
 def test_what_keeps_the_model_from_loading_is_raised_here() -> None:
     with pytest.raises(StartError, match="nowhere"):
-        Processes(SETTINGS.model_copy(update={"weights": "nowhere.h5"}))
+        Processes(SETTINGS.model_copy(update={"weights": "nowhere.h5"})).ready()

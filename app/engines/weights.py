@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.config import MODEL_WEIGHTS, Settings
-from app.engines.download import download
 from app.engines.files import replacing, sha256
 from app.engines.manifest import verified
 from app.errors import StartError
@@ -115,6 +114,8 @@ def _published(variant: Variant, settings: Settings) -> Weights:
 
 
 def _fetch(url: str, path: Path, alpha: float) -> None:
+    from app.engines.download import download  # late: who has the weights starts without an HTTP client
+
     try:
         with replacing(path) as temporary:
             download(url, temporary)

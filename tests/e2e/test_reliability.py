@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from PIL import Image
 
 from tests.client import check_problem
 from tests.data import REPOSITORY, solid
-from tests.e2e.conftest import Process, Serve, environment
+from tests.e2e.conftest import Process, Serve, environment, mobilenet
 from tests.photos import encoded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
@@ -123,6 +124,25 @@ def test_without_the_process_that_forks_workers_it_wants_to_be_restarted(serve: 
     wait_for(lambda: status(f"{process.url}/healthz") == 503)
     assert status(f"{process.url}/readyz") == 503
     assert process.stop() == 0
+
+
+def test_a_service_whose_model_answers_otherwise_than_pinned_runs_and_is_never_ready(tmp_path: Path) -> None:
+    settings = {"CACHE": tmp_path, "RESOLUTION": 128, "PORT": 0}
+    for alpha in (0.25, 0.5):
+        subprocess.run(mobilenet("compile"), env=environment(**settings, ALPHA=alpha), check=True, capture_output=True)
+    small, large = sorted(tmp_path.glob("*.tflite"), key=lambda path: path.stat().st_size)
+    large.write_bytes(small.read_bytes())
+    service = subprocess.Popen(mobilenet("serve"), env=environment(**settings, ALPHA=0.5), stderr=subprocess.PIPE)
+    with service as popen:
+        assert popen.stderr
+        while not (found := re.search(r"serving on (http://[^,]+)", popen.stderr.readline().decode())):
+            assert popen.poll() is None
+        url = found[1]
+        wait_for(lambda: "golden image" in httpx.get(f"{url}/readyz").json()["detail"])
+        assert (status(f"{url}/readyz"), status(f"{url}/healthz")) == (503, 200)
+        check_problem(httpx.post(f"{url}/predict", content=RED, headers=PNG), 503, "starting")
+        popen.terminate()
+        assert popen.wait(20) == 0
 
 
 def test_a_full_queue_refuses_at_the_head_of_a_request_as_the_application_would(

@@ -325,7 +325,7 @@ def test_model_info_describes_the_served_variant(client: TestClient) -> None:
     assert (info["served"], info["alpha"], info["resolution"], info["classes"]) == (True, 0.25, 64, 6)
     assert info["rho"] == pytest.approx(64 / 224)
     assert (info["weights"], info["weights_sha256"], info["engine"]) == ("colours", "0" * 64, "colour")
-    assert info["batching"] == {"max_batch_size": 8, "max_wait_ms": 0.0, "max_queue": 256}
+    assert info["batching"] == {"max_batch_size": 8, "max_wait_ms": 0.0, "max_queue": Settings().max_queue}
     assert "2 × MACs" in info["flops_in_words"]
     assert (info["layers"], info["separable"], info["ablations"]) == (None, None, None)
     assert info["accuracy"] == {"measured": None, "published": None}

@@ -1,0 +1,64 @@
+# The service without TensorFlow, and, as the target `full`, with it. The classic builder and BuildKit both build it.
+#
+#   docker build -t mobilenet-service .
+#   docker build -t mobilenet-service:full --target full .
+
+ARG BASE_IMAGE=python:3.11-slim
+
+FROM ${BASE_IMAGE} AS base
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/opt/mobilenet \
+    PYTHONUNBUFFERED=1 \
+    MOBILENET_CACHE=/var/cache/mobilenet \
+    MOBILENET_HOST=0.0.0.0
+RUN groupadd --system --gid 10001 mobilenet \
+    && useradd --system --no-log-init --uid 10001 --gid 10001 --home-dir /tmp --shell /usr/sbin/nologin mobilenet \
+    && install --directory --owner mobilenet --group mobilenet "$MOBILENET_CACHE"
+WORKDIR /opt/mobilenet
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "app.healthy"]
+ENTRYPOINT ["python", "-m", "app"]
+CMD ["serve"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="MobileNet service" \
+      org.opencontainers.image.description="MobileNetV1 image classification over REST, honest about its cost" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+# The packages, pinned by constraints.txt: a layer that changes with the pins and not with the code.
+FROM base AS dependencies
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv --without-pip /opt/venv
+COPY constraints.txt pyproject.toml /build/
+RUN python -c "import tomllib; print(*tomllib.load(open('/build/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+        > /build/requirements.txt \
+    && pip --python /opt/venv install --quiet --requirement /build/requirements.txt --constraint /build/constraints.txt
+# What serving on a CPU never loads: a fifth of the whole.
+RUN cd /opt/venv/lib/python3*/site-packages \
+    && rm -r ai_edge_litert/libLiteRtWebGpuAccelerator.so ai_edge_litert/tools ai_edge_litert/vendors \
+    && find . -type d -name tests -prune -exec rm -r {} +
+
+# Compiles: the bundled weights here, any others into the volume of whoever runs it.
+FROM dependencies AS full
+RUN python -c "import tomllib; print(*tomllib.load(open('/build/pyproject.toml', 'rb'))['project']['optional-dependencies']['tensorflow'], sep='\n')" \
+        > /build/requirements.txt \
+    && pip --python /opt/venv install --quiet --requirement /build/requirements.txt --constraint /build/constraints.txt
+COPY LICENSE ./
+COPY model_weights model_weights
+COPY app app
+RUN python -m compileall -q app
+USER 10001:10001
+# α@resolution of the bundled weights, in float32; int8 needs no compiling.
+ARG VARIANTS="0.25@160 0.5@160 0.75@160"
+RUN set -e; for variant in $VARIANTS; do \
+        MOBILENET_ALPHA=${variant%@*} MOBILENET_RESOLUTION=${variant#*@} python -m app compile; \
+    done
+
+FROM base AS service
+COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=full /opt/mobilenet ./
+COPY --from=full /var/cache/mobilenet /var/cache/mobilenet
+USER 10001:10001

@@ -1,0 +1,5 @@
+"""`python -m app`: the command line where the package is not installed, as in the container."""
+
+from app.cli import main
+
+main()

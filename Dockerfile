@@ -2,6 +2,7 @@
 #
 #   docker build -t mobilenet-service .
 #   docker build -t mobilenet-service:full --target full .
+#   docker build -t mobilenet-service:imagenet --build-arg WEIGHTS=imagenet --build-arg VARIANTS="0.5@160 1@224" .
 
 ARG BASE_IMAGE=python:3.11-slim
 
@@ -51,9 +52,10 @@ COPY model_weights model_weights
 COPY app app
 RUN python -m compileall -q app
 USER 10001:10001
-# α@resolution of the bundled weights, in float32; int8 needs no compiling.
-ARG VARIANTS="0.25@160 0.5@160 0.75@160"
-RUN set -e; for variant in $VARIANTS; do \
+# What the service has compiled in float32: α@resolution, several with spaces between. Bundled int8 needs no compiling.
+ARG WEIGHTS=imagenette
+ARG VARIANTS=0.5@160
+RUN set -e; export MOBILENET_WEIGHTS=$WEIGHTS; for variant in $VARIANTS; do \
         MOBILENET_ALPHA=${variant%@*} MOBILENET_RESOLUTION=${variant#*@} python -m app compile; \
     done
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -73,6 +74,19 @@ def mobilenet(*arguments: str) -> list[str]:
 def environment(**settings: object) -> Environment:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MOBILENET_")}
     return outside | {f"MOBILENET_{name}": str(value) for name, value in settings.items()}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def half_sent(url: str, png: bytes) -> socket.socket:
+    """Open a request whose body is there but for what is after its first 50 bytes."""
+    connection = socket.create_connection(url.removeprefix("http://").split(":"))  # type: ignore[arg-type]
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(png)}\r\n\r\n"
+    connection.sendall(head.encode() + png[:50])
+    return connection
 
 
 def _address(log: Path, popen: subprocess.Popen[bytes]) -> str:

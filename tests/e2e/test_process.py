@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests.data import REPOSITORY, solid
-from tests.e2e.conftest import Process, Serve, environment, mobilenet
+from tests.e2e.conftest import Process, Serve, environment, half_sent, mobilenet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
@@ -110,21 +110,13 @@ def test_the_tensorflow_engine_gives_the_same_answers(serve: Serve, server: Proc
     assert reference.stop() == 0
 
 
-def half_sent(process: Process) -> socket.socket:
-    """Open a request whose body is half there."""
-    connection = socket.create_connection(process.url.removeprefix("http://").split(":"))  # type: ignore[arg-type]
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(RED)}\r\n\r\n"
-    connection.sendall(head.encode() + RED[:50])
-    return connection
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_told_to_stop_it_accepts_no_more_finishes_what_it_accepted_and_exits_0(
     serve: Serve, own: dict[str, object], workers: int, number: int
 ) -> None:
     process = serve(**own, WORKERS=workers)
-    under_way = [half_sent(process) for _ in range(4)]
+    under_way = [half_sent(process.url, RED) for _ in range(4)]
     time.sleep(0.5)
     process.popen.send_signal(number)
     time.sleep(1.5)

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,18 +20,13 @@ from PIL import Image
 
 from tests.client import check_problem
 from tests.data import REPOSITORY, solid
-from tests.e2e.conftest import Process, Serve, environment, mobilenet
+from tests.e2e.conftest import Process, Serve, environment, free_port, mobilenet
 from tests.photos import encoded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def wait_for(condition: object, seconds: float = 20) -> None:

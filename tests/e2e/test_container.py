@@ -1,0 +1,339 @@
+"""The container as its users have it: built, composed, sealed, stopped and killed; then replicated and updated."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.data import REPOSITORY, SHARED, needs_shared, solid
+from tests.e2e.conftest import environment, free_port, half_sent
+
+RED = solid((220, 30, 30))
+PNG = {"Content-Type": "image/png"}
+SERVICE, FULL = "mobilenet-service:test", "mobilenet-service:test-full"
+PROJECT = "mobilenet-test"
+ADDED_MB, IDLE_MB = 200, 150
+"""What the image adds to its base image at most, and what an idle service takes."""
+
+
+def succeeds(*command: str) -> bool:
+    return (
+        shutil.which(command[0]) is not None
+        and not subprocess.run(command, capture_output=True, check=False).returncode
+    )
+
+
+COMPOSE = next((tool for tool in (["docker", "compose"], ["docker-compose"]) if succeeds(*tool, "version")), None)
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not succeeds("docker", "info"), reason="no Docker engine runs here"),
+    pytest.mark.skipif(COMPOSE is None, reason="there is no Docker Compose"),
+]
+
+
+def run(*command: str, check: bool = True, settings: dict[str, object] | None = None) -> str:
+    """Run a command with settings in its environment, as a user's shell has them; return what it printed."""
+    outside = {"IMAGE": SERVICE, "FULL_IMAGE": FULL, "BUILD_NETWORK": "host", "CI": "true"}
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env=environment(**settings or {}) | outside,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (check and done.returncode), f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout + done.stderr
+
+
+def compose(*arguments: str, project: str = PROJECT, settings: dict[str, object] | None = None) -> str:
+    assert COMPOSE is not None
+    return run(*COMPOSE, "--project-name", project, *arguments, settings=settings)
+
+
+def inspect(what: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("docker", "inspect", what))[0]
+    return found
+
+
+def eventually(true: Callable[[], object], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.1)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@dataclass
+class Stack:
+    """A composed service: where it answers, and its container."""
+
+    url: str
+    container: str
+
+    def inside(self, *command: str, check: bool = True) -> str:
+        return run("docker", "exec", self.container, *command, check=check)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images() -> None:
+    """Both images, built once as Compose builds them."""
+    compose("build")
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    port = free_port()
+    try:
+        compose("up", "--detach", settings={"HOST": "127.0.0.1", "PORT": port})
+        container = compose("ps", "--quiet", "mobilenet").strip()
+        stack = Stack(f"http://127.0.0.1:{port}", container)
+        eventually(lambda: is_ready(stack.url), "ready")
+        yield stack
+    finally:
+        compose("down", "--volumes", "--timeout", "1")
+
+
+def test_compose_serves_a_photo_with_the_compiled_default(stack: Stack) -> None:
+    answer = httpx.post(f"{stack.url}/predict", content=RED, headers=PNG).json()
+    assert answer["model"] == {"alpha": 0.5, "resolution": 160, "weights": "imagenette", "precision": "float32"}
+    assert len(answer["results"][0]["predictions"]) == 5
+    assert "there already" in compose("logs", "weights"), "the volume starts with what the image has compiled"
+
+
+def test_the_health_check_says_when_the_service_is_ready(stack: Stack) -> None:
+    eventually(lambda: inspect(stack.container)["State"]["Health"]["Status"] == "healthy", "healthy")
+    (*_, last) = inspect(stack.container)["State"]["Health"]["Log"]
+    assert (last["ExitCode"], last["Output"].strip()) == (0, '200 {"status":"ready"}')
+
+
+def test_no_right_is_there_to_lose_and_nothing_can_be_written(stack: Stack) -> None:
+    status = dict(line.split(":\t", 1) for line in stack.inside("cat", "/proc/1/status").splitlines() if ":\t" in line)
+    assert {status["Uid"], status["Gid"]} == {"\t".join(["10001"] * 4)}
+    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert status["NoNewPrivs"] == "1"
+    for folder in ("/opt/mobilenet/app", "/opt/venv", "/var/cache/mobilenet", "/etc", "/"):
+        assert "Read-only file system" in stack.inside("touch", f"{folder}/file", check=False)
+    host = inspect(stack.container)["HostConfig"]
+    assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (2**30, 2 * 10**9, 256)
+
+
+def test_what_compiles_is_not_in_the_service_and_is_in_the_full_image(stack: Stack) -> None:
+    find = (
+        "from importlib.util import find_spec as f; print([m for m in ('tensorflow', 'keras', 'h5py', 'pip') if f(m)])"
+    )
+    assert stack.inside("python", "-c", find).strip() == "[]"
+    assert "not found" in stack.inside("sh", "-c", "command -v cc gcc || echo not found")
+    assert stack.inside("sh", "-c", "ls -A /root/.cache /tmp 2>/dev/null", check=False).split() == ["/tmp:"]
+    found = run("docker", "run", "--rm", "--entrypoint", "python", FULL, "-c", find)
+    assert found.strip() == "['tensorflow', 'keras', 'h5py']"
+
+
+def test_the_image_is_small_and_the_idle_service_too(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    config = inspect(SERVICE)
+    base = next(
+        line.removeprefix("ARG BASE_IMAGE=")
+        for line in (REPOSITORY / "Dockerfile").read_text().splitlines()
+        if line.startswith("ARG BASE_IMAGE=")
+    )
+    added = (config["Size"] - inspect(base)["Size"]) / 1e6
+    status = stack.inside("sh", "-c", "cat /proc/[0-9]*/status")
+    idle = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) * 1024 / 1e6
+    with capsys.disabled():
+        print(f"\nthe image adds {added:.0f} MB to {base}; all processes of an idle service hold {idle:.0f} MB")
+    assert 0 < added <= ADDED_MB
+    assert 0 < idle < IDLE_MB
+    labels = {name.rpartition(".")[2] for name in config["Config"]["Labels"]}
+    assert {"title", "description", "licenses", "version", "revision"} <= labels
+
+
+def test_a_service_whose_process_is_killed_comes_back(stack: Stack) -> None:
+    before = inspect(stack.container)["RestartCount"]
+    stack.inside("sh", "-c", "kill -KILL -1", check=False)
+    eventually(lambda: inspect(stack.container)["RestartCount"] > before, "restarted")
+    eventually(lambda: is_ready(stack.url), "ready again")
+
+
+def test_told_to_stop_it_finishes_what_it_accepted_and_exits_0(stack: Stack) -> None:
+    under_way = [half_sent(stack.url, RED) for _ in range(4)]
+    time.sleep(0.5)
+    with subprocess.Popen(["docker", "stop", "--time", "20", stack.container], stdout=subprocess.DEVNULL):
+        time.sleep(1)
+        for connection in under_way:
+            connection.sendall(RED[50:])
+        for connection in under_way:
+            connection.settimeout(20)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+            connection.close()
+    assert inspect(stack.container)["State"]["ExitCode"] == 0
+    assert "Traceback" not in run("docker", "logs", stack.container)
+
+
+def test_a_variant_that_is_not_in_the_image_is_one_line_and_exit_code_2() -> None:
+    command = ["docker", "run", "--rm", "--env", "MOBILENET_RESOLUTION=192", SERVICE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "not compiled in /var/cache/mobilenet" in done.stderr
+
+
+@needs_shared
+def test_compose_fetches_and_compiles_the_published_weights_before_it_serves() -> None:
+    project, mirror, port = f"{PROJECT}-imagenet", f"{PROJECT}-mirror", free_port()
+    settings = {
+        "WEIGHTS": "imagenet",
+        "ALPHA": 0.25,
+        "RESOLUTION": 128,
+        "WEIGHTS_URL": f"http://{mirror}:9000/",
+        "HOST": "127.0.0.1",
+        "PORT": port,
+    }
+    try:
+        compose("up", "--no-start", "weights", project=project)  # for the network
+        files = f"{SHARED.resolve()}/imagenet:/srv:ro"
+        serving = ["--entrypoint", "python", SERVICE, "-m", "http.server", "9000", "--directory", "/srv"]
+        run(
+            "docker",
+            "run",
+            "--rm",
+            "--detach",
+            "--name",
+            mirror,
+            "--network",
+            f"{project}_default",
+            "-v",
+            files,
+            *serving,
+        )
+        compose("up", "--detach", project=project, settings=settings)
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: is_ready(url), "ready")
+        info = httpx.get(f"{url}/model-info").json()
+        assert (info["weights"], info["classes"], info["resolution"]) == ("imagenet", 1000, 128)
+    finally:
+        run("docker", "rm", "--force", mirror, check=False)
+        compose("down", "--volumes", "--timeout", "1", project=project)
+
+
+class Swarm:
+    """The stack of `deploy/swarm`, and clients in its network."""
+
+    name = f"{PROJECT}-swarm"
+    service = f"{name}_mobilenet"
+    network = f"{name}_default"
+
+    def containers(self) -> set[str]:
+        """Return the replicas that are healthy."""
+        label = f"label=com.docker.swarm.service.name={self.service}"
+        return set(run("docker", "ps", "--quiet", "--filter", label, "--filter", "health=healthy").split())
+
+    def updated(self) -> str:
+        return str(inspect(self.service).get("UpdateStatus", {}).get("State"))
+
+    def load(self, seconds: float, photo: Path) -> subprocess.Popen[str]:
+        """Start clients for so many seconds; see `balanced.py` for what they print."""
+        script = Path(__file__).with_name("balanced.py")
+        mounts = [f"{script}:/balanced.py:ro", f"{photo}:/photo.png:ro"]
+        volumes = [word for mount in mounts for word in ("--volume", mount)]
+        command = ["docker", "run", "--rm", "--network", self.network, *volumes, "--entrypoint", "python", SERVICE]
+        arguments = ["/balanced.py", "mobilenet", str(seconds), "/photo.png"]
+        return subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+    state = json.loads(run("docker", "info", "--format", "{{json .Swarm}}"))["LocalNodeState"]
+    if state == "inactive":
+        run("docker", "swarm", "init", "--advertise-addr", "127.0.0.1")
+    # Clients of the test join the network, and find the replicas by name: not every kernel has what the mesh needs.
+    joined = tmp_path_factory.mktemp("swarm") / "joined.yml"
+    joined.write_text("version: '3.8'\nnetworks: {default: {driver: overlay, attachable: true}}\n")
+    swarm, files = Swarm(), ["--compose-file", "deploy/swarm/stack.yml", "--compose-file", str(joined)]
+    variables = {"ENDPOINT_MODE": "dnsrr", "PORT_MODE": "host", "PORT": "0", "CPUS": "1"}
+    try:
+        deploy = ["docker", "stack", "deploy", "--resolve-image", "never", *files, swarm.name]
+        run("env", *(f"{name}={value}" for name, value in variables.items()), *deploy)
+        eventually(lambda: len(swarm.containers()) == 2, "two replicas")
+        yield swarm
+    finally:
+        run("docker", "stack", "rm", swarm.name)
+        eventually(lambda: not run("docker", "network", "ls", "-q", "-f", f"name={swarm.network}"), "removed")
+        if state == "inactive":
+            run("docker", "swarm", "leave", "--force")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    path.write_bytes(RED)
+    tmp_path.chmod(0o755)
+    return path
+
+
+def finished(load: subprocess.Popen[str]) -> dict[str, dict[str, int]]:
+    output, _ = load.communicate(timeout=120)
+    assert load.returncode == 0
+    found: dict[str, dict[str, int]] = json.loads(output)
+    return found
+
+
+def reported(what: str, load: dict[str, dict[str, int]], capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f"\n{what}: {load['statuses']} of {len(load['addresses'])} replicas, broken {load['failures']}")
+
+
+def test_a_rolling_update_loses_no_request(swarm: Swarm, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = swarm.containers()
+    load = swarm.load(40, photo)
+    run("docker", "service", "update", "--detach", "--env-add", "MOBILENET_MAX_QUEUE=128", swarm.service)
+    eventually(lambda: swarm.updated() == "completed", "updated", 100)
+    assert load.poll() is None, "the load ended before the update did"
+    outcome = finished(load)
+    reported("rolling update", outcome, capsys)
+    assert not swarm.containers() & before
+    assert list(outcome["statuses"]) == ["200"]
+    assert len(outcome["addresses"]) == 4, "two replicas before, two after, all of them asked"
+    assert outcome["failures"] == {}, "not even asked again"
+
+
+def test_a_killed_replica_is_replaced_and_every_request_is_answered_by_the_others(
+    swarm: Swarm, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = swarm.containers()
+    load = swarm.load(15, photo)
+    time.sleep(4)
+    run("docker", "kill", sorted(before)[0])
+    outcome = finished(load)
+    reported("killed replica", outcome, capsys)
+    eventually(lambda: len(swarm.containers()) == 2, "replaced")
+    assert swarm.containers() != before
+    assert list(outcome["statuses"]) == ["200"]
+
+
+def test_an_update_that_does_not_get_ready_is_rolled_back_and_nobody_notices(
+    swarm: Swarm, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = swarm.containers()
+    load = swarm.load(20, photo)
+    run("docker", "service", "update", "--detach", "--env-add", "MOBILENET_ALPHA=9", swarm.service)
+    eventually(lambda: swarm.updated() == "rollback_completed", "rolled back")
+    outcome = finished(load)
+    reported("update that fails", outcome, capsys)
+    assert swarm.containers() == before
+    assert list(outcome["statuses"]) == ["200"]
+    assert outcome["failures"] == {}

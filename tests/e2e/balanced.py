@@ -2,13 +2,14 @@
 
 Runs in the service's own image, so with the standard library alone. Each request has a connection of its own to an
 address that the name has now. One that breaks before it is answered is asked again; `/predict` changes nothing, so that
-is safe. Prints what became of all as JSON.
+is safe. Goes on until its standard input ends; then prints what became of all as JSON.
 """
 
 import json
 import random
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -38,12 +39,12 @@ def ask(name: str, photo: bytes) -> tuple[str, str, list[str]]:
     return "unanswered", address, failed
 
 
-def main(name: str, seconds: str, path: str) -> None:
-    photo, end = Path(path).read_bytes(), time.monotonic() + float(seconds)
+def main(name: str, path: str) -> None:
+    photo, ended = Path(path).read_bytes(), threading.Event()
     statuses, addresses, failures = Counter[str](), Counter[str](), Counter[str]()
 
-    def client(_: int) -> None:
-        while time.monotonic() < end:
+    def client() -> None:
+        while not ended.is_set():
             status, address, failed = ask(name, photo)
             statuses[status] += 1
             addresses[address] += 1
@@ -51,7 +52,11 @@ def main(name: str, seconds: str, path: str) -> None:
             time.sleep(PAUSE_S)
 
     with ThreadPoolExecutor(CLIENTS) as threads:
-        list(threads.map(client, range(CLIENTS)))
+        clients = [threads.submit(client) for _ in range(CLIENTS)]
+        sys.stdin.read()
+        ended.set()
+        for done in clients:
+            done.result()
     print(json.dumps({"statuses": statuses, "addresses": addresses, "failures": failures}))
 
 

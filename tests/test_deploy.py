@@ -1,0 +1,119 @@
+"""The files that the service is deployed with agree with the code, with each other and with published schemas."""
+
+import re
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+import pytest
+import yaml
+
+from app import __version__
+from app.config import PREFIX, Settings
+from app.server import GRACE_S
+from tests.data import REPOSITORY
+
+COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+STACK = REPOSITORY / "deploy" / "swarm" / "stack.yml"
+KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
+NAMES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+DRAIN_S = ceil(Settings().request_timeout_ms / 1000) + GRACE_S
+Resources = dict[str, dict[str, Any]]
+
+
+def test_compose_shows_every_setting_with_its_default() -> None:
+    assert set(yaml.safe_load(COMPOSE)["services"]["mobilenet"]["environment"]) == NAMES
+    said = dict(re.findall(rf"^ +{PREFIX}(\w+): *# ([^\s;]+)", COMPOSE, re.M))
+    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
+    plain = {name: default for name, default in defaults.items() if isinstance(default, bool | int | float | str)}
+    for name in plain.keys() - {"HOST", "PORT"}:  # in the container these are what `ports` says
+        shown = f"{plain[name]:g}" if isinstance(plain[name], float) else str(plain[name]).lower()
+        assert said[name] == shown, name
+
+
+def test_the_weights_are_fetched_with_the_settings_that_are_served() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    weights, served = services["weights"]["environment"], services["mobilenet"]["environment"]
+    assert {name: served[name] for name in weights} == weights
+
+
+def test_every_variable_anywhere_is_a_setting() -> None:
+    files = [path for path in (REPOSITORY / "deploy").rglob("*.y*ml") if path.is_file()]
+    assert len(files) > 5
+    for path in [*files, REPOSITORY / "Dockerfile", REPOSITORY / "docker-compose.yml"]:
+        text = re.sub(r"#.*", "", path.read_text())  # a comment may warn of one that is none
+        assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", text)) <= NAMES, path
+
+
+def test_the_image_has_the_version_of_the_code() -> None:
+    assert f"ARG VERSION={__version__}\n" in DOCKERFILE
+
+
+def test_whoever_stops_the_service_leaves_it_the_time_to_drain() -> None:
+    assert seconds(yaml.safe_load(COMPOSE)["services"]["mobilenet"]["stop_grace_period"]) > DRAIN_S
+    assert seconds(yaml.safe_load(STACK.read_text())["services"]["mobilenet"]["stop_grace_period"]) > DRAIN_S
+    pod = base()["Deployment"]["spec"]["template"]["spec"]
+    before = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] > before + DRAIN_S
+
+
+def seconds(duration: str) -> int:
+    return int(duration.removesuffix("s"))
+
+
+def base() -> Resources:
+    """Return what is applied without Kustomize's own files, by kind."""
+    files = (path for path in (KUBERNETES / "base").iterdir() if path.name != "kustomization.yaml")
+    return {resource["kind"]: resource for resource in (yaml.safe_load(path.read_text()) for path in files)}
+
+
+def rendered(folder: str) -> Resources:
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl to render Kustomize with")
+    command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {resource["kind"]: resource for resource in yaml.safe_load_all(text)}
+
+
+@pytest.mark.parametrize("resources", [base, lambda: rendered("base"), lambda: rendered("imagenet")])
+def test_kubernetes_accepts_every_resource(resources: Callable[[], Resources]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import kubernetes_validate
+    found = resources()
+    assert {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"} <= set(found)
+    for resource in found.values():
+        kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kubernetes_resources_find_each_other() -> None:
+    found = base()
+    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["Service"]["spec"]["selector"] == labels
+    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == found["Deployment"]["metadata"]["name"]
+    (port,) = pod["containers"][0]["ports"]
+    assert port["containerPort"] == Settings().port
+    assert found["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert not pod["enableServiceLinks"], "a service's name would make variables that stop the start"
+
+
+@pytest.mark.parametrize("folder", ["base", "imagenet"])
+def test_every_container_of_a_pod_is_sealed(folder: str) -> None:
+    pod = rendered(folder)["Deployment"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    containers = [*pod.get("initContainers", []), *pod["containers"]]
+    assert len(containers) == (2 if folder == "imagenet" else 1)
+    for container in containers:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }

@@ -1,5 +1,6 @@
 """The files that the service is deployed with agree with the code, with each other and with published schemas."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,15 +11,18 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from app import __version__
 from app.config import PREFIX, Settings
+from app.metrics import Metrics
 from app.server import GRACE_S
 from tests.data import REPOSITORY
 
 COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 STACK = REPOSITORY / "deploy" / "swarm" / "stack.yml"
+MONITORING = REPOSITORY / "deploy" / "monitoring"
 KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 NAMES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 DRAIN_S = ceil(Settings().request_timeout_ms / 1000) + GRACE_S
@@ -117,3 +121,26 @@ def test_every_container_of_a_pod_is_sealed(folder: str) -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
+    dashboard = json.loads((MONITORING / "grafana" / "dashboards" / "mobilenet.json").read_text())
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    (group,) = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
+    asked = set(re.findall(r"mobilenet_\w+", " ".join([*panels, *(rule["expr"] for rule in group["rules"])])))
+    metrics = Metrics()
+    metrics.request("/predict", 200)
+    metrics.rejected("queue_full")
+    rendered = {
+        sample.name for family in text_string_to_metric_families(metrics.render().decode()) for sample in family.samples
+    }
+    assert len(asked) > 3
+    assert asked <= rendered
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool, of Debian's package prometheus")
+def test_prometheus_accepts_its_configuration_and_the_alerts() -> None:
+    command = ["promtool", "check", "config", str(MONITORING / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 rules found" in done.stdout

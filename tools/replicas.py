@@ -1,4 +1,4 @@
-"""How capacity grows with replicas: containers of the service, each with a fixed share of a CPU, all under full load."""
+"""How capacity grows with replicas: containers with a fixed share of a CPU each, all under full load."""
 
 import asyncio
 import subprocess

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +32,7 @@ from tools.bench.contenders import (
     check,
     environment,
     model_file,
+    pinned,
     running,
 )
 from tools.bench.loop import loop
@@ -122,11 +122,9 @@ def _bare(precision: Precision, settings: Settings, number: int, plan: Plan) -> 
 
 
 def _versions(contenders: Sequence[Contender]) -> dict[str, list[str]]:
-    pinned = {each.name: [name for name in each.packages if "==" in name] for each in contenders}
-    shared = sorted({*RUNTIME, *(("keras", "tensorflow") if any(each.keras for each in contenders) else ())})
-    return {name: found for name, found in pinned.items() if found} | {
-        "all": [f"{name}=={version(name)}" for name in shared]
-    }
+    found = {each.name: [name for name in each.packages if "==" in name] for each in contenders}
+    shared = {name for each in contenders for name in each.packages if "==" not in name} | {*RUNTIME}
+    return {name: packages for name, packages in found.items() if packages} | {"all": pinned(sorted(shared))}
 
 
 def _report(contenders: Sequence[Contender], settings: Settings, plan: Plan, earlier: Report | None) -> Report:
@@ -160,7 +158,9 @@ def main(
     connections: Annotated[list[int] | None, typer.Option(help="Of a closed loop; default: 1, 8, 32, 128.")] = None,
     rounds: Annotated[int, typer.Option(help="How often everybody has a turn.")] = 5,
     seconds: Annotated[float, typer.Option(help="Of each load.")] = 10,
-    open_loops: Annotated[bool, typer.Option("--open/--no-open", help="Constant rates up to the knee too.")] = True,
+    steps: Annotated[
+        list[float] | None, typer.Option(help="Of open loops, as parts of the capacity, up to the knee; 0: none.")
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Width multiplier α.")] = 0.25,
     resolution: Annotated[int, typer.Option(help="Side of the network's input.")] = 128,
     add: Annotated[bool, typer.Option(help="Add the rounds to those of the report that is there.")] = False,
@@ -172,7 +172,7 @@ def main(
     plan = Plan(
         photos={name: make_photos(*PHOTOS[name]) for name in photos or PHOTOS},
         connections=connections or CONNECTIONS,
-        steps=STEPS if open_loops else (),
+        steps=[part for part in steps or STEPS if part],
         seconds=seconds,
         cpus=cpus,
     )

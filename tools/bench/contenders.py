@@ -1,6 +1,5 @@
 """Who is compared: how each is installed, started and stopped, and whether it answers as it should."""
 
-import hashlib
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -68,28 +68,32 @@ CONTENDERS = (
     _ours("float32"),
     _ours("int8"),
     _peer("mosec", "mosec", "mosec==0.9.8", *RUNTIME, arguments=("--address", "127.0.0.1", "--port", "{port}")),
-    _peer("LitServe", "litserve", "litserve==0.2.19", *RUNTIME),
+    _peer("LitServe", "litserve", "litserve==0.2.19", "fastapi", "uvicorn", "uvloop", "httptools", *RUNTIME),
     _peer("FastAPI + Keras", "tutorial", "fastapi", "uvicorn", "tensorflow", "keras", "numpy", "pillow", keras=True),
 )
-"""Packages without a version have that of `constraints.txt`: decoder and runtime are the service's own."""
+"""Packages without a version have the service's own: decoder and runtime are the same."""
 
 
 def environment(contender: Contender) -> Path:
     """Return the Python that runs a contender, installed now unless it is there. Raises `ContenderFailed`."""
     if not contender.packages:
         return Path(sys.executable)
-    constraints = REPOSITORY / "constraints.txt"
-    stamp = hashlib.sha256("\n".join([*contender.packages, constraints.read_text()]).encode()).hexdigest()
+    packages = pinned(contender.packages)
+    stamp = "\n".join(packages)
     folder = FOLDER / contender.command[2].rsplit(".", 1)[-1]
     marker, python = folder / "installed", folder / "bin" / "python"
     if marker.is_file() and marker.read_text() == stamp:
         return python
     uv = str(Path(sys.executable).with_name("uv"))
     _installed(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
-    install = (uv, "pip", "install", "--quiet", "--python", str(python), "--constraint", str(constraints))
-    _installed(*install, *contender.packages)
+    _installed(uv, "pip", "install", "--quiet", "--python", str(python), *packages)
     marker.write_text(stamp)
     return python
+
+
+def pinned(packages: Sequence[str]) -> list[str]:
+    """Return the packages with versions; those without one have that of this process."""
+    return [name if "==" in name else f"{name}=={version(name)}" for name in packages]
 
 
 def _installed(*command: str) -> None:

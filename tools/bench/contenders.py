@@ -60,7 +60,7 @@ def _ours(precision: Precision) -> Contender:
 
 def _peer(name: str, module: str, *packages: str, arguments: Sequence[str] = (), keras: bool = False) -> Contender:
     command = ("{python}", "-m", f"{classify.__package__}.{module}", *arguments)
-    variables = {classify.PORT: "{port}", classify.CPUS: "{cpus}"}
+    variables = {classify.PORT: "{port}", classify.CPUS: "{cpus}", "PYTHONPATH": str(REPOSITORY)}
     return Contender(name, command, packages, variables, keras=keras)
 
 
@@ -69,6 +69,7 @@ CONTENDERS = (
     _ours("int8"),
     _peer("mosec", "mosec", "mosec==0.9.8", *RUNTIME, arguments=("--address", "127.0.0.1", "--port", "{port}")),
     _peer("LitServe", "litserve", "litserve==0.2.19", "fastapi", "uvicorn", "uvloop", "httptools", *RUNTIME),
+    _peer("Ray Serve", "ray", "ray[serve]==2.60.0", *RUNTIME),
     _peer("FastAPI + Keras", "tutorial", "fastapi", "uvicorn", "tensorflow", "keras", "numpy", "pillow", keras=True),
 )
 """Packages without a version have the service's own: decoder and runtime are the same."""
@@ -127,6 +128,7 @@ def running(contender: Contender, settings: Settings, cpus: int, photo: bytes) -
         variables |= {
             classify.MODEL: str(model_file(settings, contender.keras)),
             classify.RESOLUTION: str(settings.resolution),
+            "RAY_USAGE_STATS_ENABLED": "0",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "-1",
         }

@@ -1,5 +1,8 @@
 """The comparison with other servers: what counts as the same answer, medians and spread, goals, tables."""
 
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from importlib.metadata import version
 from math import isnan
@@ -8,7 +11,9 @@ import numpy as np
 import pytest
 
 from app import images
+from tools.bench import disturbance
 from tools.bench.contenders import CONTENDERS, TOLERANCE, difference, pinned, probabilities
+from tools.bench.disturbance import Others
 from tools.bench.peers import classify
 from tools.bench.results import Goal, Report, Run, Summary, goals, knee, markdown, spread
 from tools.load import make_photos
@@ -82,6 +87,25 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     alone = {goal.name: goal.status for goal in goals(Summary([run("this service, int8", 100)]))}
     assert set(alone.values()) == {"not measured"}
     assert list(goals(Summary([run("mosec", 100)]))) == []
+
+
+def test_what_others_disturbed_counts_only_if_there_is_nothing_else() -> None:
+    disturbed = replace(RUNS[0], requests_per_s=10, others=0.5)
+    assert Summary([*RUNS, disturbed, disturbed]).median("this service, float32", "small", 32) == 980
+    assert Summary([disturbed]).median("this service, float32", "small", 32) == 10
+
+
+def test_the_work_of_others_is_told_from_our_own() -> None:
+    spinning = "import time\nwhile True: time.process_time()"
+    with subprocess.Popen([sys.executable, "-c", spinning]) as child:
+        others = Others()
+        time.sleep(0.5)
+        spent = disturbance._own_s()
+        time.sleep(0.5)
+        ours = disturbance._own_s() - spent
+        child.kill()
+    assert 0 < ours < 1
+    assert 0 <= others.share(1) <= 1
 
 
 def test_a_rate_is_too_much_once_answers_fail_or_come_late() -> None:

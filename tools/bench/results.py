@@ -11,6 +11,8 @@ OURS, LOOP = "this service, ", "bare loop, "
 BUSY, ALONE = 32, 1
 """Connections of the goals."""
 GOAL_LOAD = 0.7
+DISTURBED = 0.1
+"""From this part of the CPUs on, what others take spoils a figure."""
 KNEE_SUCCESS, KNEE_ANSWERED = 0.99, 0.95
 
 
@@ -19,7 +21,8 @@ class Run:
     """One load on one contender. `connections` of the bare loop are its processes; of an open loop there are none.
 
     `offered` is the rate of an open loop as a part of what the contender answered in the closed loop before it.
-    Percentiles are of answers 200, nan without any; `success` is the part of the requests that were answered 200.
+    Percentiles are of answers 200, nan without any; `success` is the part of the requests that were answered 200,
+    `others` the part of the CPUs that other processes took meanwhile.
     """
 
     round: int
@@ -33,6 +36,7 @@ class Run:
     p95_ms: float
     p99_ms: float
     success: float
+    others: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ class Summary:
     def values(self, contender: str, photos: str, connections: int | None, field: str) -> list[float]:
         """Return a field of each run of a closed loop (or of the bare one)."""
         wanted = (contender, photos, connections)
-        return [getattr(run, field) for run in self.runs if (run.contender, run.photos, run.connections) == wanted]
+        found = [run for run in self.runs if (run.contender, run.photos, run.connections) == wanted]
+        return [getattr(run, field) for run in _quiet(found)]
 
     def median(self, contender: str, photos: str, connections: int | None, field: str = "requests_per_s") -> float:
         """Return the median of the repeated runs; nan without any."""
@@ -98,7 +103,7 @@ class Summary:
         for run in self.runs:
             if (run.contender, run.photos) == (contender, photos) and run.offered is not None:
                 found.setdefault(run.offered, []).append(run)
-        return dict(sorted(found.items()))
+        return {part: _quiet(runs) for part, runs in sorted(found.items())}
 
     def loop(self, precision: str, photos: str, field: str = "requests_per_s", *, alone: bool = False) -> float:
         """Return the median of the bare loop in one process, or in as many as were measured."""
@@ -110,6 +115,11 @@ class Summary:
         """Return who of the others answers most at 32 connections."""
         peers = [name for name in self.contenders if not name.startswith((OURS, LOOP))]
         return max(peers, key=lambda name: self.median(name, photos, BUSY), default=None)
+
+
+def _quiet(runs: list[Run]) -> list[Run]:
+    """Leave out what others disturbed, unless that is all there is."""
+    return [run for run in runs if run.others <= DISTURBED] or runs
 
 
 def spread(values: Sequence[float]) -> float:

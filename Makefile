@@ -31,7 +31,7 @@ bench: $(VENV)/installed-for-tests
 # The same in minutes, beside the fastest of the others.
 bench-quick: $(VENV)/installed-for-tests
 	$(BIN)/python -m tools.bench --only service --only mosec --only loop --photos small --photos large \
-		--connections 1 --connections 32 --rounds 2 --seconds 3 --steps 0.7
+		--connections 1 --connections 32 --rounds 2 --seconds 2 --steps 0.7
 
 # Newest versions within the ranges of pyproject.toml, for every supported Python.
 lock: $(VENV)/installed-for-tests

@@ -15,7 +15,6 @@ from typing import Annotated
 import numpy as np
 import typer
 import uvloop
-from pydantic import TypeAdapter
 from rich.console import Console
 
 from app.config import Settings
@@ -38,7 +37,7 @@ from tools.bench.contenders import (
 from tools.bench.disturbance import Others
 from tools.bench.loop import loop
 from tools.bench.plots import draw
-from tools.bench.results import DISTURBED, LOOP, Report, Run, knee, markdown
+from tools.bench.results import DISTURBED, FILE, LOOP, Report, Run, knee, markdown, read, save
 from tools.load import OK, Message, Result, closed_loop, make_photos, open_loop, post
 
 PHOTOS = {"small": (16, 224, 224, 75), "large": (16, 500, 375, 93), "phone": (4, 4032, 3024, 80)}
@@ -162,15 +161,9 @@ def _report(contenders: Sequence[Contender], settings: Settings, plan: Plan, ear
 
 
 def _save(report: Report, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
+    save(report, folder)
     (folder / "report.md").write_text(markdown(report))
     draw(report, folder / "report.png")
-
-
-def read(folder: Path) -> Report:
-    """Return a report that was saved into this folder."""
-    return TypeAdapter(Report).validate_json((folder / "report.json").read_bytes())
 
 
 def main(
@@ -201,7 +194,7 @@ def main(
     for contender in chosen:
         environment(contender)
         model_file(settings, contender.keras)
-    earlier = read(folder) if add and (folder / "report.json").is_file() else None
+    earlier = read(folder) if add and (folder / FILE).is_file() else None
     report = _report(chosen, settings, plan, earlier)
     first = 1 + max((run.round for run in report.runs), default=0)
     for number in range(first, first + rounds):

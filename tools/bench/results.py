@@ -3,10 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
+from pathlib import Path
 from statistics import median
+
+from pydantic import TypeAdapter
 
 from tools.load import format_number
 
+FILE = "report.json"
 OURS, LOOP = "this service, ", "bare loop, "
 BUSY, ALONE = 32, 1
 """Connections of the goals."""
@@ -50,6 +54,17 @@ class Report:
     photo_bytes: dict[str, int]
     versions: dict[str, list[str]]
     runs: list[Run]
+
+
+def read(folder: Path) -> Report:
+    """Return the report that was saved into this folder."""
+    return TypeAdapter(Report).validate_json((folder / FILE).read_bytes())
+
+
+def save(report: Report, folder: Path) -> None:
+    """Put the report into this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
 
 
 @dataclass(frozen=True, slots=True)

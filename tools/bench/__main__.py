@@ -25,7 +25,6 @@ from app.pipeline import Outcome, in_process
 from tools.bench.contenders import (
     CONTENDERS,
     FOLDER,
-    RUNTIME,
     Contender,
     ContenderFailed,
     check,
@@ -143,8 +142,8 @@ def _bare(precision: Precision, settings: Settings, number: int, plan: Plan) -> 
 
 def _versions(contenders: Sequence[Contender]) -> dict[str, list[str]]:
     found = {each.name: [name for name in each.packages if "==" in name] for each in contenders}
-    shared = {name for each in contenders for name in each.packages if "==" not in name} | {*RUNTIME}
-    return {name: packages for name, packages in found.items() if packages} | {"all": pinned(sorted(shared))}
+    shared = {name for each in CONTENDERS for name in each.packages if "==" not in name}
+    return {name: packages for name, packages in found.items() if packages} | {"of the service": pinned(sorted(shared))}
 
 
 def _report(contenders: Sequence[Contender], settings: Settings, plan: Plan, earlier: Report | None) -> Report:

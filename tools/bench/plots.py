@@ -36,6 +36,7 @@ def _throughput(axis: "matplotlib.axes.Axes", summary: Summary, photos: str) -> 
             axis.vlines(count, min(found, default=0), max(found, default=0), color=line.get_color(), alpha=0.5)
     axis.set(xscale="log", xlabel="connections", ylabel="answers a second", title=f"{photos} photo, closed loop")
     axis.set_xticks(summary.connections, map(str, summary.connections))
+    axis.set_xticks([], minor=True)
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=7)
 
@@ -49,3 +50,5 @@ def _latency(axis: "matplotlib.axes.Axes", summary: Summary, photos: str) -> Non
     axis.set(yscale="log", xlabel="answers a second", ylabel="p99, ms", title=f"{photos} photo, open loop to the knee")
     if axis.lines:
         axis.legend(fontsize=7)
+    else:
+        axis.set_axis_off()

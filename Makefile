@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SETTINGS := $(foreach setting,$(MAKEOVERRIDES),$(if $(filter PYTHON=% VENV=%,$(setting)),,MOBILENET_$(setting)))
 
-.PHONY: run test lint format lock
+.PHONY: run test lint format lock bench bench-quick
 
 run: $(VENV)/installed
 	$(SETTINGS) $(BIN)/mobilenet serve
@@ -23,6 +23,15 @@ lint: $(VENV)/installed-for-tests
 format: $(VENV)/installed-for-tests
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# The service beside others, each in an environment of its own below build/bench: hours of the whole machine.
+bench: $(VENV)/installed-for-tests
+	$(BIN)/python -m tools.bench
+
+# The same in minutes, beside the fastest of the others.
+bench-quick: $(VENV)/installed-for-tests
+	$(BIN)/python -m tools.bench --only service --only mosec --only loop --photos small --photos large \
+		--connections 1 --connections 32 --rounds 2 --seconds 2 --steps 0.7
 
 # Newest versions within the ranges of pyproject.toml, for every supported Python.
 lock: $(VENV)/installed-for-tests

@@ -13,6 +13,7 @@ from app.errors import ServiceError
 from app.main import create_app
 from tests.data import REPOSITORY
 from tests.fakes import colour_model, serving
+from tools.bench import results
 
 README = (REPOSITORY / "README.md").read_text()
 CARD = (MODEL_WEIGHTS / "README.md").read_text()
@@ -90,6 +91,11 @@ def test_the_model_card_has_every_score_as_it_was_measured() -> None:
             for resolution, cell in zip(resolutions, cells, strict=True)
         }
         assert found == {score.key[1:]: f"{getattr(score, name) * 100:.2f}" for score in scores}
+
+
+def test_the_figures_of_performance_are_those_that_were_measured() -> None:
+    report = results.read(REPOSITORY / "docs" / "performance")
+    assert results.markdown(report) in (REPOSITORY / "docs" / "performance.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -70,17 +70,18 @@ def read_photos(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in paths[:: ceil(len(paths) / MOST_PHOTOS) or 1]]
 
 
-def make_photos(count: int = 16) -> list[bytes]:
-    """Return JPEG files of 224 × 224 pixels and about 13 KB each, as a small photo has: soft colours and some noise."""
+def make_photos(count: int = 16, width: int = 224, height: int = 224, quality: int = 75) -> list[bytes]:
+    """Return JPEG files as photos are: soft colours and some noise; of 224 × 224 pixels about 13 KB each."""
     rng = np.random.default_rng(0)
-    return [_photo(rng) for _ in range(count)]
+    return [_photo(rng, width, height, quality) for _ in range(count)]
 
 
-def _photo(rng: np.random.Generator) -> bytes:
+def _photo(rng: np.random.Generator, width: int, height: int, quality: int) -> bytes:
     colours = Image.fromarray(rng.integers(0, 256, (14, 14, 3), np.uint8))
-    pixels = np.asarray(colours.resize((224, 224), Image.Resampling.BICUBIC)) + rng.normal(0, 9, (224, 224, 1))
+    noise = rng.normal(0, 9, (height, width, 1))
+    pixels = np.asarray(colours.resize((width, height), Image.Resampling.BICUBIC)) + noise
     buffer = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=75)
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

@@ -1,0 +1,215 @@
+"""Compare this service with other servers of the same model: `python -m tools.bench`, or `make bench`.
+
+Contenders take turns, each started anew, on the CPUs that the client shares; whole rounds are repeated. What a client
+takes of the CPUs the servers lack, so figures are lower than on a machine of their own; ratios of one run compare.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+import uvloop
+from rich.console import Console
+
+from app.config import Settings
+from app.engines.engine import Probabilities
+from app.latency import machine
+from app.mobilenet.variants import Precision
+from app.pipeline import Outcome, in_process
+from tools.bench.contenders import (
+    CONTENDERS,
+    FOLDER,
+    Contender,
+    ContenderFailed,
+    check,
+    environment,
+    model_file,
+    pinned,
+    running,
+)
+from tools.bench.disturbance import Others
+from tools.bench.loop import loop
+from tools.bench.plots import draw
+from tools.bench.results import DISTURBED, FILE, LOOP, Report, Run, knee, markdown, read, save
+from tools.load import OK, Message, Result, closed_loop, make_photos, open_loop, post
+
+PHOTOS = {"small": (16, 224, 224, 75), "large": (16, 500, 375, 93), "phone": (4, 4032, 3024, 80)}
+"""How many, width, height, JPEG quality."""
+CONNECTIONS = (1, 8, 32, 128)
+STEPS = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2)
+"""Of an open loop, as parts of the capacity; it ends at the first that is too much."""
+WARM_UP_S = 1.0
+ATTEMPTS = 3
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured of each contender, and for how long."""
+
+    photos: dict[str, list[bytes]]
+    connections: Sequence[int]
+    steps: Sequence[float]
+    seconds: float
+    cpus: int
+
+
+def run_of(
+    number: int,
+    name: str,
+    photos: str,
+    result: Result,
+    *,
+    connections: int | None = None,
+    offered: float | None = None,
+    others: float = 0,
+) -> Run:
+    """Summarise a load."""
+    return Run(
+        round=number,
+        contender=name,
+        photos=photos,
+        connections=connections,
+        offered=offered,
+        offered_per_s=result.offered_per_s,
+        requests_per_s=result.goodput_per_s,
+        p50_ms=result.percentile_ms(50),
+        p95_ms=result.percentile_ms(95),
+        p99_ms=result.percentile_ms(99),
+        success=result.counts.get(str(OK), 0) / max(1, len(result.outcomes)),
+        others=others,
+    )
+
+
+async def _loaded(url: str, name: str, number: int, plan: Plan) -> list[Run]:
+    found = []
+    for photos, bodies in plan.photos.items():
+        messages = [Message(post(url, body)) for body in bodies]
+        await closed_loop(url, messages, connections=max(plan.connections), seconds=WARM_UP_S)
+        capacity = 0.0
+        for connections in plan.connections:
+            for _ in range(ATTEMPTS):
+                others = Others()
+                result = await closed_loop(url, messages, connections=connections, seconds=plan.seconds)
+                share = others.share(plan.cpus)
+                found.append(run_of(number, name, photos, result, connections=connections, others=share))
+                if share <= DISTURBED:
+                    break
+            capacity = max(capacity, result.goodput_per_s)
+        for part in plan.steps:
+            rate = capacity * part
+            others = Others()
+            result = await open_loop(url, messages, rate_per_s=rate, seconds=plan.seconds)
+            share = others.share(plan.cpus)
+            found.append(run_of(number, name, photos, result, offered=part, others=share))
+            if knee(found[-1].success, found[-1].requests_per_s, rate):
+                break
+    return found
+
+
+def _serve(contender: Contender, settings: Settings, number: int, plan: Plan) -> list[Run]:
+    bodies = [body for group in plan.photos.values() for body in group]
+    with running(contender, settings, plan.cpus, bodies[0]) as url:
+        check(contender.name, url, bodies, _expected(contender.precision, settings, bodies))
+        return uvloop.run(_loaded(url, contender.name, number, plan))
+
+
+def _expected(precision: Precision, settings: Settings, bodies: Sequence[bytes]) -> list[Probabilities]:
+    pipeline = in_process(settings.model_copy(update={"precision": precision}))
+    outcomes = pipeline.run(bodies, large=True)
+    return [outcome.probabilities for outcome in outcomes if isinstance(outcome, Outcome)]
+
+
+def _bare(precision: Precision, settings: Settings, number: int, plan: Plan) -> Iterator[Run]:
+    settings = settings.model_copy(update={"precision": precision})
+    for photos, bodies in plan.photos.items():
+        for processes in sorted({1, plan.cpus}):
+            others = Others()
+            times = loop(settings, bodies, processes, plan.seconds)
+            share = others.share(plan.cpus)
+            outcomes = np.full(len(times), OK, np.int16)
+            zeros = np.zeros(len(times))
+            result = Result(0.0, plan.seconds, outcomes, zeros, zeros, zeros, times)
+            yield run_of(number, f"{LOOP}{precision}", photos, result, connections=processes, others=share)
+
+
+def _versions(contenders: Sequence[Contender]) -> dict[str, list[str]]:
+    found = {each.name: [name for name in each.packages if "==" in name] for each in contenders}
+    shared = {name for each in CONTENDERS for name in each.packages if "==" not in name}
+    return {name: packages for name, packages in found.items() if packages} | {"of the service": pinned(sorted(shared))}
+
+
+def _report(contenders: Sequence[Contender], settings: Settings, plan: Plan, earlier: Report | None) -> Report:
+    sizes = {name: sum(map(len, bodies)) // len(bodies) for name, bodies in plan.photos.items()}
+    return Report(
+        date=date.today().isoformat(),
+        machine=f"{machine()}, which the client shares",
+        command=f"python -m tools.bench {' '.join(sys.argv[1:])}",
+        model=f"{settings.weights}, {settings.variant}",
+        photo_bytes=(earlier.photo_bytes if earlier else {}) | sizes,
+        versions=(earlier.versions if earlier else {}) | _versions(contenders),
+        runs=list(earlier.runs) if earlier else [],
+    )
+
+
+def _save(report: Report, folder: Path) -> None:
+    save(report, folder)
+    (folder / "report.md").write_text(markdown(report))
+    draw(report, folder / "report.png")
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Parts of the names of contenders; default: all.")] = None,
+    photos: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(PHOTOS)}; default: all.")] = None,
+    connections: Annotated[list[int] | None, typer.Option(help="Of a closed loop; default: 1, 8, 32, 128.")] = None,
+    rounds: Annotated[int, typer.Option(help="How often everybody has a turn.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Of each load.")] = 10,
+    steps: Annotated[
+        list[float] | None, typer.Option(help="Of open loops, as parts of the capacity, up to the knee; 0: none.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Width multiplier α.")] = 0.25,
+    resolution: Annotated[int, typer.Option(help="Side of the network's input.")] = 128,
+    add: Annotated[bool, typer.Option(help="Add the rounds to those of the report that is there.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where report.json, report.md and report.png go.")] = FOLDER / "report",
+) -> None:
+    """Print how this service and others stand, and save it."""
+    cpus = len(os.sched_getaffinity(0))
+    chosen = [each for each in CONTENDERS if not only or any(word in each.name for word in only)]
+    plan = Plan(
+        photos={name: make_photos(*PHOTOS[name]) for name in photos or PHOTOS},
+        connections=connections or CONNECTIONS,
+        steps=[part for part in steps or STEPS if part],
+        seconds=seconds,
+        cpus=cpus,
+    )
+    settings = Settings(alpha=alpha, resolution=resolution, weights="imagenette", threads=1)
+    for contender in chosen:
+        environment(contender)
+        model_file(settings, contender.keras)
+    earlier = read(folder) if add and (folder / FILE).is_file() else None
+    report = _report(chosen, settings, plan, earlier)
+    first = 1 + max((run.round for run in report.runs), default=0)
+    for number in range(first, first + rounds):
+        for contender in chosen:
+            console.print(f"round {number}: {contender.name}")
+            report.runs.extend(_serve(contender, settings, number, plan))
+        for precision in PRECISIONS:
+            if not only or any(word in f"{LOOP}{precision}" for word in only):
+                console.print(f"round {number}: {LOOP}{precision}")
+                report.runs.extend(_bare(precision, settings, number, plan))
+        _save(report, folder)  # after each round: what was measured is not lost
+    print(markdown(report))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except ContenderFailed as exc:
+        sys.exit(f"bench: {exc}")

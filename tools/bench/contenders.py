@@ -1,0 +1,206 @@
+"""Who is compared: how each is installed, started and stopped, and whether it answers as it should."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.config import Settings
+from app.engines.compile import compiled
+from app.engines.engine import Probabilities
+from app.engines.weights import locate
+from app.mobilenet.variants import Precision
+from tools.bench.peers import classify
+
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = REPOSITORY / "build" / "bench"
+START_S, STOP_S, POLL_S = 120, 10, 0.05
+TOLERANCE = 0.01
+"""Of a probability: threads and versions sum in another order, and another model or crop is further off."""
+
+
+class ContenderFailed(Exception):
+    """A contender cannot be installed, does not start, or answers otherwise than the service's own pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One who serves. Without `packages` it is the service itself, in the environment of this process.
+
+    Of the `command`, `{python}`, `{port}` and `{cpus}` are filled in, and so are they in the values of `variables`.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "float32"
+    keras: bool = False
+
+
+RUNTIME = ("ai-edge-litert", "numpy", "pillow")
+
+
+def _ours(precision: Precision) -> Contender:
+    variables = {"MOBILENET_PRECISION": precision, "MOBILENET_PORT": "{port}", "MOBILENET_LOG_LEVEL": "warning"}
+    command = str(Path(sys.executable).with_name("mobilenet")), "serve"
+    return Contender(f"this service, {precision}", command, (), variables, precision)
+
+
+def _peer(name: str, module: str, *packages: str, arguments: Sequence[str] = (), keras: bool = False) -> Contender:
+    command = ("{python}", "-m", f"{classify.__package__}.{module}", *arguments)
+    variables = {classify.PORT: "{port}", classify.CPUS: "{cpus}", "PYTHONPATH": str(REPOSITORY)}
+    return Contender(name, command, packages, variables, keras=keras)
+
+
+CONTENDERS = (
+    _ours("float32"),
+    _ours("int8"),
+    _peer("mosec", "mosec", "mosec==0.9.8", *RUNTIME, arguments=("--address", "127.0.0.1", "--port", "{port}")),
+    _peer("LitServe", "litserve", "litserve==0.2.19", "fastapi", "uvicorn", "uvloop", "httptools", *RUNTIME),
+    _peer("Ray Serve", "ray", "ray[serve]==2.60.0", *RUNTIME),
+    _peer("FastAPI + Keras", "tutorial", "fastapi", "uvicorn", "tensorflow", "keras", "numpy", "pillow", keras=True),
+)
+"""Packages without a version have the service's own: decoder and runtime are the same."""
+
+
+def environment(contender: Contender) -> Path:
+    """Return the Python that runs a contender, installed now unless it is there. Raises `ContenderFailed`."""
+    if not contender.packages:
+        return Path(sys.executable)
+    packages = pinned(contender.packages)
+    stamp = "\n".join(packages)
+    folder = FOLDER / contender.command[2].rsplit(".", 1)[-1]
+    marker, python = folder / "installed", folder / "bin" / "python"
+    if marker.is_file() and marker.read_text() == stamp:
+        return python
+    uv = str(Path(sys.executable).with_name("uv"))
+    _installed(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+    _installed(uv, "pip", "install", "--quiet", "--python", str(python), *packages)
+    marker.write_text(stamp)
+    return python
+
+
+def pinned(packages: Sequence[str]) -> list[str]:
+    """Return the packages with versions; those without one have that of this process."""
+    return [name if "==" in name else f"{name}=={version(name)}" for name in packages]
+
+
+def _installed(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ContenderFailed(f"{' '.join(command)} failed:\n{done.stderr[-1000:]}")
+
+
+def model_file(settings: Settings, keras: bool) -> Path:
+    """Return what a peer serves, made now unless it is there: the service's `.tflite`, or the same as a Keras file."""
+    weights = locate(settings)
+    if not keras:
+        return compiled(weights, settings.variant, settings.cache).path
+    name = f"{weights.sha256[:16]}-{settings.alpha:g}-{settings.resolution}.keras"
+    path = FOLDER / name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arguments = (str(weights.path), str(settings.alpha), str(settings.resolution), str(path))
+        _installed(sys.executable, "-m", "tools.bench.keras_file", *arguments)
+    return path
+
+
+@contextmanager
+def running(contender: Contender, settings: Settings, cpus: int, photo: bytes) -> Iterator[str]:
+    """Run a contender until the block ends; return its address, once it answers. Raises `ContenderFailed`."""
+    port = _free_port()
+    filled = {"python": str(environment(contender)), "port": str(port), "cpus": str(cpus)}
+    command = [part.format(**filled) for part in contender.command]
+    variables = {name: value.format(**filled) for name, value in contender.variables.items()}
+    if contender.packages:
+        variables |= {
+            classify.MODEL: str(model_file(settings, contender.keras)),
+            classify.RESOLUTION: str(settings.resolution),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1",
+        }
+    else:
+        variables |= {"MOBILENET_ALPHA": str(settings.alpha), "MOBILENET_RESOLUTION": str(settings.resolution)}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=os.environ | variables,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(process, url, photo, log)
+            yield url
+        finally:
+            _stop(process)
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, photo: bytes, log: Any) -> None:
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if ask(url, photo) is not None:
+                return
+        time.sleep(POLL_S)
+    log.seek(0)
+    raise ContenderFailed(f"{process.args!r} did not start:\n{log.read().decode(errors='replace')[-2000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_S)
+    with suppress(ProcessLookupError):  # of those whose workers outlive them
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def ask(url: str, photo: bytes) -> dict[int, float] | None:
+    """Return the probabilities that a contender answers, by class; None if it does not answer 200."""
+    headers = {"Content-Type": "application/octet-stream"}
+    response = httpx.post(f"{url}/predict", content=photo, headers=headers, timeout=30)
+    return probabilities(response.json()) if response.status_code == httpx.codes.OK else None
+
+
+def probabilities(answer: Any) -> dict[int, float]:
+    """Return the probabilities in the answer to one image, by class."""
+    return {each["class_id"]: each["probability"] for each in answer["results"][0]["predictions"]}
+
+
+def difference(found: Mapping[int, float], expected: Probabilities) -> float:
+    """Return by how much the probabilities `found` are off at most; 1 if the most probable ones are not among them."""
+    missed = max((value for index, value in enumerate(expected) if index not in found), default=0.0)
+    if not found or missed > min(found.values()) + TOLERANCE:
+        return 1.0
+    return max(abs(value - float(expected[index])) for index, value in found.items())
+
+
+def check(name: str, url: str, photos: Sequence[bytes], expected: Sequence[Probabilities]) -> None:
+    """Compare the answers to these photos with the expected ones. Raises `ContenderFailed`."""
+    for photo, wanted in zip(photos, expected, strict=True):
+        found = ask(url, photo) or {}
+        if (off := difference(found, wanted)) > TOLERANCE:
+            raise ContenderFailed(f"{name} answers {found}, which is off by {off:.3f}")

@@ -1,0 +1,52 @@
+"""The bare loop: decode and classify in a process for each CPU with no HTTP, which is all that this machine can do."""
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.config import Settings
+from app.pipeline import in_process
+
+Floats = NDArray[np.float64]
+WARM_UP_S = 0.5
+START_S = 60
+
+
+def loop(settings: Settings, photos: Sequence[bytes], processes: int, seconds: float) -> Floats:
+    """Return the milliseconds that each image took in `processes` loops side by side, over so many seconds."""
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(processes), context.Queue()
+    arguments = (settings, photos, seconds, barrier, queue)
+    running = [context.Process(target=_loop, args=arguments, daemon=True) for _ in range(processes)]
+    for process in running:
+        process.start()
+    found: list[Floats] = [queue.get(timeout=seconds + START_S) for _ in running]
+    for process in running:
+        process.join()
+    return np.concatenate(found)
+
+
+def _loop(settings: Settings, photos: Sequence[bytes], seconds: float, barrier: Any, queue: Any) -> None:
+    try:
+        run = in_process(settings).run
+        source = cycle([photo] for photo in photos)
+        _times(run, source, WARM_UP_S)
+        barrier.wait(START_S)
+        queue.put(_times(run, source, seconds))
+    except BaseException:
+        queue.put(np.empty(0))
+        raise
+
+
+def _times(run: Any, source: Any, seconds: float) -> Floats:
+    times = []
+    end = time.perf_counter() + seconds
+    while (started := time.perf_counter()) < end:
+        run(next(source))
+        times.append((time.perf_counter() - started) * 1000)
+    return np.array(times)

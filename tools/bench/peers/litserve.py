@@ -1,0 +1,42 @@
+"""The model in LitServe: a worker for each CPU, and the queue that its documentation advises for many requests."""
+
+import os
+from typing import Annotated
+
+import litserve
+from fastapi import Body
+
+from tools.bench.peers.classify import CPUS, PORT, Answer, Classifier
+
+
+class Classify(litserve.LitAPI):  # type: ignore[misc]
+    """A worker process."""
+
+    def setup(self, device: str) -> None:
+        """Load the model."""
+        self._classify = Classifier()
+
+    def decode_request(self, request: Annotated[bytes, Body(media_type="application/octet-stream")]) -> bytes:
+        """Take the body as it came."""
+        return request
+
+    def predict(self, data: bytes) -> Answer:
+        """Classify one photo."""
+        return self._classify(data)
+
+    def encode_response(self, output: Answer) -> Answer:
+        """Answer as JSON."""
+        return output
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(
+        Classify(), accelerator="cpu", workers_per_device=int(os.environ[CPUS]), fast_queue=True
+    )
+    server.run(
+        host="127.0.0.1",
+        port=int(os.environ[PORT]),
+        log_level="error",
+        generate_client_file=False,
+        access_log=False,
+    )

@@ -20,6 +20,7 @@ from typing import Any
 
 from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
+from app.errors import StartError
 from app.mobilenet.variants import Precision
 from app.model import Model
 from app.pipeline import Outcomes, Payload, Pipeline, in_process
@@ -77,7 +78,9 @@ class Workers:
             with Connection(os.dup(self._control.fileno())) as connection:
                 raised, answer = connection.recv()
         except (EOFError, OSError) as exc:
-            raise WorkerDied("the process that loads the model ended") from exc
+            raise StartError(
+                "the process that loads the model ended before it was done; was there too little memory?"
+            ) from exc
         if raised:
             raise answer
         model: Model

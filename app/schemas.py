@@ -86,8 +86,8 @@ class CostRef(BaseModel):
 class Timing(BaseModel):
     """Where the time went, in milliseconds; for several images, that of the slowest image at each stage."""
 
-    decode_ms: float = Field(ge=0, description="decoding, cropping and resizing, the wait for a decoder included")
-    queue_ms: float = Field(ge=0, description="waiting for the model")
+    decode_ms: float = Field(ge=0, description="decoding, cropping and resizing")
+    queue_ms: float = Field(ge=0, description="waiting for a worker, and for what else is decoded in the batch")
     inference_ms: float = Field(ge=0, description="running the batch that the image was in")
     total_ms: float = Field(ge=0, description="from the request's headers to its answer")
 

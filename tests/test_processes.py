@@ -79,3 +79,10 @@ def test_what_is_known_of_the_model_comes_over(local: Local, processes: Processe
 def test_what_keeps_the_model_from_loading_is_raised_here() -> None:
     with pytest.raises(StartError, match="nowhere"):
         Processes(SETTINGS.model_copy(update={"weights": "nowhere.h5"})).ready()
+
+
+def test_a_process_that_dies_while_it_loads_is_one_line_too() -> None:
+    processes = Processes(SETTINGS)
+    processes._workers._template.kill()
+    with pytest.raises(StartError, match="ended before it was done"):
+        processes.ready()

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from app.mobilenet import network
 from tools.trainer import BATCH, LEARNING_RATE, REPORT, HeldOut, Trainer
 from tools.views import VIEWS, Floats, Indices, Photos, Pixels, Teacher, Views, write_whole
+from tools.widen import begin_as
 
 Shares = dict[int, float]
 Row = dict[str, float]
@@ -58,6 +59,7 @@ class Plan:
     steps: int
     seed: int
     phases: Phases = PHASES
+    highest_rate: float = LEARNING_RATE
 
     def shares(self, epoch: int) -> Shares:
         """Return the resolutions of this epoch's batches, and the share of each."""
@@ -75,8 +77,8 @@ class Plan:
         """Return the rate at the given batch of all: linear warm-up, then half a cosine down to 0."""
         progress = number / (self.epochs * self.steps)
         if progress < WARM_UP:
-            return LEARNING_RATE * progress / WARM_UP
-        return LEARNING_RATE * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
+            return self.highest_rate * progress / WARM_UP
+        return self.highest_rate * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
 
 
 def batches(views: Views, plan: Plan, epoch: int) -> Iterator[tuple[Pixels, Floats]]:
@@ -204,6 +206,9 @@ def main(
     teacher: Annotated[Path | None, typer.Option(help="ImageNet .h5 weights that give soft labels.")] = None,
     teacher_alpha: Annotated[float, typer.Option(help="Width multiplier of the teacher.")] = 0.5,
     teacher_resolution: Annotated[int, typer.Option(help="Pixels a side that the teacher sees.")] = 160,
+    start: Annotated[Path | None, typer.Option(help="Keras weights of as many classes to start from.")] = None,
+    start_alpha: Annotated[float, typer.Option(help="Their width multiplier, at least half of α.")] = 0.75,
+    learning_rate: Annotated[float, typer.Option(help="The highest; lower from good weights.")] = LEARNING_RATE,
 ) -> None:
     """Train, or go on training, and leave the weights, a table and a curve in the run's folder."""
     run.mkdir(parents=True, exist_ok=True)
@@ -214,9 +219,11 @@ def main(
     views = Views.draw(photos, indices, guide, seed, run.parent)
     held_out = HeldOut.of(photos, held_out_indices)
     build = partial(network.build, alpha, None, len(photos.wnids), input_dtype="float32")
-    trainer = Trainer(build, views.temperature, seed)
+    first = partial(begin_as, weights=start, alpha=start_alpha, classes=len(photos.wnids), seed=seed) if start else None
+    trainer = Trainer(build, views.temperature, seed, first)
     files = Run(run)
-    files.plot(fit(trainer, views, held_out, Plan(epochs, len(indices) // BATCH, seed), files))
+    plan = Plan(epochs, len(indices) // BATCH, seed, highest_rate=learning_rate)
+    files.plot(fit(trainer, views, held_out, plan, files))
     for resolution in REPORT:
         typer.echo(f"held-out top-1 @ {resolution}: {trainer.evaluate(held_out, resolution)[1]:.2%}")
 

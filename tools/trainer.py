@@ -36,9 +36,20 @@ class HeldOut:
 class Trainer:
     """The network, the moving average of its weights, and the optimiser: all that a checkpoint holds."""
 
-    def __init__(self, build: Callable[[], keras.Model], temperature: float, seed: int) -> None:
-        """Make the network, which takes float32 pixels; seed Keras before, as `build` draws the weights."""
+    def __init__(
+        self,
+        build: Callable[[], keras.Model],
+        temperature: float,
+        seed: int,
+        begin: Callable[[keras.Model], None] | None = None,
+    ) -> None:
+        """Make the network, which takes float32 pixels; seed Keras before, as `build` draws the weights.
+
+        `begin` gives the network other weights than those.
+        """
         self.model = build()
+        if begin is not None:
+            begin(self.model)
         self.average = build()
         self.average.set_weights(self.model.get_weights())
         self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)

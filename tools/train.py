@@ -89,7 +89,7 @@ def batches(views: Views, plan: Plan, epoch: int) -> Iterator[tuple[Pixels, Floa
     with ThreadPoolExecutor(1) as pool:
         for rows in rng.permutation(len(views.indices))[: plan.steps * BATCH].reshape(-1, BATCH):
             resolution = int(rng.choice(list(shares), p=list(shares.values())))
-            columns, mirror = rng.integers(VIEWS, size=BATCH), rng.random(BATCH) < 0.5
+            columns, mirror = rng.integers(views.targets.shape[1], size=BATCH), rng.random(BATCH) < 0.5
             future = pool.submit(views.batch, rows, columns, mirror, resolution)
             ahead.append((future, views.targets[rows, columns]))
             if len(ahead) > AHEAD:
@@ -202,6 +202,7 @@ def main(
     alpha: Annotated[float, typer.Option(help="Width multiplier.")] = 0.25,
     data: Annotated[Path, typer.Option(help="Folder with train/<WordNet id>/*.")] = Path("../shared/data/imagenette"),
     epochs: Annotated[int, typer.Option(help="Length of the schedule.")] = 170,
+    crops: Annotated[int, typer.Option(help="Of each photo; more than epochs are of no use.")] = VIEWS,
     seed: Annotated[int, typer.Option(help="Of the split, the crops, the order and the weights.")] = 0,
     teacher: Annotated[Path | None, typer.Option(help="ImageNet .h5 weights that give soft labels.")] = None,
     teacher_alpha: Annotated[float, typer.Option(help="Width multiplier of the teacher.")] = 0.5,
@@ -216,7 +217,7 @@ def main(
     photos = Photos.load(data / "train", run.parent)
     indices, held_out_indices = split(len(photos.labels), seed)
     guide = Teacher(teacher, teacher_alpha, teacher_resolution) if teacher else None
-    views = Views.draw(photos, indices, guide, seed, run.parent)
+    views = Views.draw(photos, indices, guide, seed, run.parent, crops)
     held_out = HeldOut.of(photos, held_out_indices)
     build = partial(network.build, alpha, None, len(photos.wnids), input_dtype="float32")
     first = partial(begin_as, weights=start, alpha=start_alpha, classes=len(photos.wnids), seed=seed) if start else None

@@ -72,22 +72,22 @@ class Teacher:
         index = {entry["wnid"]: entry["index"] for entry in entries}
         return [index[wnid] for wnid in wnids]
 
-    def interpreter(self) -> Interpreter:
-        """Compile the teacher for `VIEWS` images at once: on a CPU, LiteRT is twice as fast as TensorFlow."""
+    def interpreter(self, batch: int) -> Interpreter:
+        """Compile the teacher for so many images at once: on a CPU, LiteRT is twice as fast as TensorFlow."""
         model = network.build(self.alpha, self.resolution, input_dtype="float32")
         model.load_weights(self.weights)
         with tempfile.TemporaryDirectory() as folder:
             model.export(folder, format="tf_saved_model", verbose=False)
             content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
         interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
-        shape = [VIEWS, self.resolution, self.resolution, 3]
+        shape = [batch, self.resolution, self.resolution, 3]
         interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], shape)
         interpreter.allocate_tensors()
         return interpreter
 
     def logits(self, photos: Pixels, indices: Indices, boxes: Floats, columns: list[int]) -> Floats:
         """Return log probabilities, float32 `[n, v, classes]`, of these classes in the boxes `[n, v, 4]`."""
-        interpreter = self.interpreter()
+        interpreter = self.interpreter(boxes.shape[1])
         source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
         logits = np.empty((*boxes.shape[:2], len(columns)), np.float32)
         for row, index in enumerate(tqdm(indices, desc="teacher", unit=" photos", mininterval=2)):
@@ -100,7 +100,7 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """`VIEWS` fixed crops of each photo to train on: boxes `[n, v, 4]` and targets `[n, v, classes]`.
+    """v fixed crops of each photo to train on: boxes `[n, v, 4]` and targets `[n, v, classes]`.
 
     Row i belongs to photo `indices[i]`. Fixed crops let a teacher look, once, at what the network will see;
     `temperature` is what the targets were softened by.
@@ -113,11 +113,13 @@ class Views:
     temperature: float
 
     @classmethod
-    def draw(cls, photos: Photos, indices: Indices, teacher: Teacher | None, seed: int, cache: Path) -> "Views":
-        """Draw the crops; a target is the smoothed label or, with a teacher, its answer, kept in `cache`."""
-        labels, boxes = photos.labels[indices], random_boxes(len(indices), seed)
+    def draw(
+        cls, photos: Photos, indices: Indices, teacher: Teacher | None, seed: int, cache: Path, count: int = VIEWS
+    ) -> "Views":
+        """Draw so many crops of each photo; a target is the smoothed label or, with a teacher, its answer, kept in `cache`."""
+        labels, boxes = photos.labels[indices], random_boxes(len(indices), count, seed)
         if teacher is None:
-            targets = np.repeat(smooth(labels, len(photos.wnids))[:, None], VIEWS, axis=1)
+            targets = np.repeat(smooth(labels, len(photos.wnids))[:, None], count, axis=1)
             return cls(photos.pixels, indices, boxes, targets, 1.0)
         path = cache / f"{teacher.weights.stem}-{crc32(boxes.tobytes() + indices.tobytes()):08x}.npy"
         if not path.exists():
@@ -152,12 +154,12 @@ def crop(photo: Pixels, box: Box, resolution: int) -> Pixels:
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)))
 
 
-def random_boxes(count: int, seed: int) -> Floats:
-    """Return random boxes `[count, VIEWS, 4]`: area and aspect ratio are drawn, then the place."""
+def random_boxes(photos: int, views: int, seed: int) -> Floats:
+    """Return random boxes `[photos, views, 4]`: area and aspect ratio are drawn, then the place."""
     rng = np.random.default_rng(seed)
-    side = np.sqrt(rng.uniform(*AREA, (count, VIEWS)))
+    side = np.sqrt(rng.uniform(*AREA, (photos, views)))
     low, high = np.log(ASPECT) / 2
-    stretch = np.exp(rng.uniform(low, high, (count, VIEWS)))
+    stretch = np.exp(rng.uniform(low, high, (photos, views)))
     size = np.minimum(np.stack([side * stretch, side / stretch], axis=-1), 1)
     corner = rng.uniform(size=size.shape) * (1 - size)
     return (np.concatenate([corner, corner + size], axis=-1) * SIDE).astype(np.float32).clip(0, SIDE)

@@ -116,7 +116,7 @@ class Views:
     def draw(
         cls, photos: Photos, indices: Indices, teacher: Teacher | None, seed: int, cache: Path, count: int = VIEWS
     ) -> "Views":
-        """Draw so many crops of each photo; a target is the smoothed label or, with a teacher, its answer, kept in `cache`."""
+        """Draw so many crops of each photo; a target is the smoothed label or the teacher's answer, kept in `cache`."""
         labels, boxes = photos.labels[indices], random_boxes(len(indices), count, seed)
         if teacher is None:
             targets = np.repeat(smooth(labels, len(photos.wnids))[:, None], count, axis=1)

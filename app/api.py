@@ -112,7 +112,7 @@ def create_router(
         outcomes = await unless_departed(request, current.classify(payloads, deadline))
         if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
             raise outcomes[0]
-        body = _answer(current, outcomes, k, trace(request.scope))
+        body = answer(current, outcomes, k, trace(request.scope))
         return Response(body.model_dump_json(), media_type="application/json")
 
     router.add_api_route(
@@ -194,7 +194,12 @@ def _top_k(k: int | None, model: Model) -> int:
     classes = model.engine.classes
     if k is not None and not 1 <= k <= classes:
         raise InvalidParameter(f"top_k {k} is not between 1 and {classes}, the number of classes")
-    return k or min(DEFAULT_TOP_K, classes)
+    return k or default_top_k(model)
+
+
+def default_top_k(model: Model) -> int:
+    """Return how many classes are answered where none asks for a number."""
+    return min(DEFAULT_TOP_K, model.engine.classes)
 
 
 def _variant(alpha: float | None, resolution: int | None, served: Variant) -> Variant:
@@ -225,9 +230,10 @@ async def _departure(request: Request) -> None:
         pass
 
 
-def _answer(
+def answer(
     classifier: Classifier, outcomes: Sequence[Classified | ServiceError], k: int, current: Trace
 ) -> PredictResponse:
+    """Return the answer to a request, and note its stages and facts in its trace."""
     done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
     model, cost = classifier.model, classifier.cost
     for stage in ("decode", "queue", "inference"):

@@ -17,13 +17,13 @@ from app.classifier import Classifier
 from app.config import Settings
 from app.engines.selftest import SelfTestFailed
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
+from app.express import EXPRESS, Express
 from app.logs import configure_logging
 from app.metrics import Metrics
 from app.pipeline import Pipeline
 from app.preview import Previewer
 from app.processes import begin
-from app.refusal import REFUSAL, Refusal
-from app.security import Guard, SecurityHeaders
+from app.security import SecurityHeaders
 from app.telemetry import Tracing
 
 logger = logging.getLogger(__name__)
@@ -95,13 +95,13 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     previewer = Previewer()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Refusal]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Express]]:
         configure_logging(settings)
         # Not awaited: meanwhile the probes and everything else answer that the service is starting.
         starting = asyncio.create_task(service.start())
         if multiprocessing.parent_process():
             await starting  # one worker of several: until it is ready the connections are the others'
-        yield {REFUSAL: Refusal(lambda: service.classifier().check_room(), Guard(settings.api_keys), metrics)}
+        yield {EXPRESS: Express(settings, service.classifier, metrics)}
         starting.cancel()
         await previewer.drain()
         await service.stop()

@@ -53,7 +53,7 @@ async def read(request: Request, settings: Settings, deadline: float) -> list[Pa
 async def read_raw(request: Request, settings: Settings, deadline: float) -> bytes:
     """Read the one image that is the whole body; raises as `read` does, and `UnsupportedMedia` for the other forms."""
     content_type = _content_type(request)
-    if not _is_raw(content_type):
+    if not is_raw(content_type):
         raise UnsupportedMedia(f"content type {content_type} is none of image/* and application/octet-stream")
     return await _in_time(_body(request, settings), settings, deadline)
 
@@ -63,7 +63,12 @@ async def _in_time(reading: Awaitable[T], settings: Settings, deadline: float) -
         async with asyncio.timeout(deadline - time.monotonic()):
             return await reading
     except TimeoutError:
-        raise DeadlineExceeded(f"the body did not arrive within {settings.request_timeout_ms:,} ms") from None
+        raise late(settings.request_timeout_ms) from None
+
+
+def late(timeout_ms: int) -> DeadlineExceeded:
+    """Return the error of a body that took longer than this."""
+    return DeadlineExceeded(f"the body did not arrive within {timeout_ms:,} ms")
 
 
 async def _read(request: Request, settings: Settings) -> list[Payload]:
@@ -72,7 +77,7 @@ async def _read(request: Request, settings: Settings) -> list[Payload]:
         return await _multipart(request, settings)
     if content_type == "application/json":
         return list(_json(await _body(request, settings)))
-    if _is_raw(content_type):
+    if is_raw(content_type):
         return [await _body(request, settings)]
     raise UnsupportedMedia(
         f"content type {content_type} is none of image/*, application/octet-stream, multipart/form-data and "
@@ -81,10 +86,16 @@ async def _read(request: Request, settings: Settings) -> list[Payload]:
 
 
 def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type(request.headers.get("content-type", ""))
 
 
-def _is_raw(content_type: str) -> bool:
+def media_type(content_type: str) -> str:
+    """Return what a header field `Content-Type` names, in lower case and without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def is_raw(content_type: str) -> bool:
+    """Whether a body of this media type is one image."""
     return content_type in RAW_TYPES or content_type.startswith("image/")
 
 

@@ -4,58 +4,32 @@ A service that is asked for five times what it can do answers four requests of f
 dependencies and middleware that took the processor from those that could be served. The answer is the same either way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Sequence
+from functools import lru_cache
 
 from app import openapi
-from app.errors import QueueFull, ServiceError
+from app.errors import QueueFull
 from app.metrics import Metrics
-from app.security import HEADERS, Guard
-from app.telemetry import Trace, log, request_id
-
-Field = tuple[bytes, bytes]
-Fields = list[Field]
-"""The header fields of a request, names in lower case."""
+from app.reply import Field, reply
+from app.telemetry import Trace, finish
 
 ROUTE = "/predict"
-REFUSAL = "refusal"
-"""The name in the state of the application under which the server finds it."""
+ID = "@"
+"""Stands for the request's id in what is kept; no id has this sign."""
 
 
-class Refusal:
-    """Decides from the head of a request whether it is refused at once."""
+def refusal(error: QueueFull, current: Trace, metrics: Metrics, own: Sequence[Field] = ()) -> bytes:
+    """Return the whole answer to a request for which there is no room, counted and logged.
 
-    def __init__(self, check_room: Callable[[], None], guard: Guard, metrics: Metrics) -> None:
-        self._check_room = check_room
-        self._guard = guard
-        self._metrics = metrics
+    `own` are the header fields that the server puts on every answer.
+    """
+    current.facts["code"] = error.code
+    body = _problem(error.detail, tuple(error.facts.items())).replace(ID, current.request_id).encode()
+    finish(metrics, current, error.status, method="POST", path=ROUTE, route=ROUTE)
+    return reply(error.status, openapi.PROBLEM_TYPE, body, error.headers | current.headers, own, close=False)
 
-    def __call__(self, method: bytes, target: bytes, fields: Fields, own: Sequence[Field] = ()) -> bytes | None:
-        """Return the whole answer to a request that finds no room; None for one that the application shall see.
 
-        `own` are the header fields that the server puts on every answer.
-        """
-        if method != b"POST" or target.partition(b"?")[0] != ROUTE.encode():
-            return None
-        try:
-            self._check_room()
-        except QueueFull as error:
-            known = dict(fields)
-            # A browser needs the headers of CORS too, and who has no key gets to know that and nothing else.
-            return self._answer(error, known, own) if b"origin" not in known and self._guard.admits(known) else None
-        except ServiceError:
-            pass  # starting or stopping, which the application says
-        return None
-
-    def _answer(self, error: QueueFull, known: Mapping[bytes, bytes], own: Sequence[Field]) -> bytes:
-        current = Trace(request_id(known.get(b"x-request-id", b"").decode("latin-1")), facts={"code": error.code})
-        body = openapi.problem(error, current.request_id).model_dump_json().encode()
-        headers = HEADERS | error.headers | current.headers
-        headers |= {"Content-Type": openapi.PROBLEM_TYPE, "Content-Length": str(len(body))}
-        self._metrics.request(ROUTE, error.status)
-        self._metrics.rejected(error.code)
-        log("POST", ROUTE, current, error.status)
-        head = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
-        head += [name + b": " + value for name, value in own]
-        head += [f"{name.lower()}: {value}".encode() for name, value in headers.items()]
-        return b"\r\n".join([*head, b"", body])
+@lru_cache(256)
+def _problem(detail: str, facts: tuple[tuple[str, int], ...]) -> str:
+    # Most of those that are refused in a moment are told the same.
+    return openapi.problem(QueueFull(detail, facts=dict(facts)), ID).model_dump_json()

@@ -16,7 +16,8 @@ from uvicorn.supervisors import Multiprocess
 from app import openapi
 from app.config import Settings
 from app.errors import BAD_START, MalformedRequest, StartError
-from app.refusal import REFUSAL
+from app.express import EXPRESS, Express, Prediction
+from app.reply import reply
 
 GRACE_S = 5
 HEADERS_S = 5.0
@@ -74,22 +75,38 @@ class Protocol(HttpToolsProtocol):
         """Let the request take the time that it has."""
         self._keep_open()
         self._in_head, self._head_ended, self._head_bytes = False, True, 0
-        if not self._refused():
+        if not self._taken():
             super().on_headers_complete()
 
-    def _refused(self) -> bool:
-        """Answer at once what `app.refusal` refuses, on a connection that then goes on as after any answer."""
-        refuse = self.app_state.get(REFUSAL)
+    def _taken(self) -> bool:
+        """Let `app.express` have what it takes; what it refuses is answered, and the connection goes on."""
+        express: Express | None = self.app_state.get(EXPRESS)
         busy = self.cycle is not None and not self.cycle.response_complete
-        if refuse is None or busy or self.expect_100_continue or not self.parser.should_keep_alive():
+        if express is None or busy or self.expect_100_continue or not self.parser.should_keep_alive():
             return False
-        answer = refuse(self.parser.get_method(), self.url, self.headers, self.server_state.default_headers)
-        if answer is None:
+        if self.parser.get_method() != b"POST":
             return False
-        self.cycle = cast("RequestResponseCycle", ANSWERED)
+        taken = express.take(self.url, self.headers, self.server_state.default_headers)
+        if isinstance(taken, bytes):
+            self.cycle = cast("RequestResponseCycle", ANSWERED)
+            self._respond(taken)
+        elif taken is not None:
+            self.cycle = cast("RequestResponseCycle", taken)
+            taken.begin(self.loop, self._respond)
+        return taken is not None
+
+    def _respond(self, answer: bytes, *, close: bool = False) -> None:
         self.transport.write(answer)
+        if close:
+            self.transport.close()
         self.on_response_complete()
-        return True
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body."""
+        if not isinstance(self.cycle, Prediction):
+            super().on_body(body)
+        elif not self.cycle.response_complete:
+            self.cycle.body.append(body)
 
     def on_message_complete(self) -> None:
         """Expect the next request."""
@@ -117,14 +134,7 @@ class Protocol(HttpToolsProtocol):
         """Answer what is no HTTP in the shape of every other error, and close."""
         request_id = uuid.uuid4().hex
         body = openapi.problem(MalformedRequest(msg), request_id).model_dump_json().encode()
-        lines = (
-            "HTTP/1.1 400 Bad Request",
-            f"content-type: {openapi.PROBLEM_TYPE}",
-            f"content-length: {len(body)}",
-            f"x-request-id: {request_id}",
-            "connection: close",
-        )
-        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.write(reply(400, openapi.PROBLEM_TYPE, body, {"X-Request-ID": request_id}, close=True))
         self.transport.close()
 
 

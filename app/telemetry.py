@@ -73,14 +73,9 @@ class Tracing:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            self._count(scope, current, status)
-            log(scope["method"], scope["path"], current, status)
-
-    def _count(self, scope: Scope, current: Trace, status: int) -> None:
-        # The route's template and not the path: a million wrong paths are one series, not a million.
-        self._metrics.request(getattr(scope.get("route"), "path", "other"), status)
-        if status in REFUSALS:
-            self._metrics.rejected(str(current.facts.get("code", "other")))
+            # The route's template and not the path: a million wrong paths are one series, not a million.
+            route = getattr(scope.get("route"), "path", "other")
+            finish(self._metrics, current, status, method=scope["method"], path=scope["path"], route=route)
 
 
 def request_id(given: str) -> str:
@@ -88,8 +83,11 @@ def request_id(given: str) -> str:
     return given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
-def log(method: str, path: str, current: Trace, status: int) -> None:
-    """Write the line of a request that was answered."""
+def finish(metrics: Metrics, current: Trace, status: int, *, method: str, path: str, route: str) -> None:
+    """Count a request that was answered, and write its line."""
+    metrics.request(route, status)
+    if status in REFUSALS:
+        metrics.rejected(str(current.facts.get("code", "other")))
     if logger.isEnabledFor(logging.INFO):
         stages = {f"{name}_ms": round(duration, 3) for name, duration in current.stages.items()}
         facts = {"status": status, "total_ms": round(current.total_ms, 3)} | stages | current.facts

@@ -1,0 +1,146 @@
+"""A plain prediction, from the protocol straight to the classifier and back: `docs/decisions/0011` says why.
+
+Routing, dependencies, middleware and their tasks cost a small photo as much time as its network. A request that is one
+image and wishes for nothing needs none of them; any other is the application's, and the answers are the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from app import openapi
+from app.api import CLIENT_CLOSED_REQUEST, answer, default_top_k
+from app.classifier import Classified, Classifier
+from app.config import Settings
+from app.errors import InternalError, QueueFull, ServiceError
+from app.metrics import Metrics
+from app.payload import is_raw, late, media_type
+from app.refusal import ROUTE, refusal
+from app.reply import Field, Fields, reply
+from app.security import Guard
+from app.telemetry import Trace, finish, request_id
+
+logger = logging.getLogger(__name__)
+
+EXPRESS = "express"
+"""The name in the state of the application under which the server finds it."""
+
+WISHES = {b"origin", b"transfer-encoding", b"upgrade", b"x-request-timeout-ms"}
+"""Header fields that the application sees to."""
+
+
+class Express:
+    """Takes the requests to `/predict` that need nothing but the classifier, or refuses them at once."""
+
+    def __init__(self, settings: Settings, classifier: Callable[[], Classifier], metrics: Metrics) -> None:
+        self._classifier = classifier
+        self._guard = Guard(settings.api_keys)
+        self._max_body_bytes = settings.max_body_bytes
+        self.timeout_ms = settings.request_timeout_ms
+        self.metrics = metrics
+
+    def take(self, target: bytes, fields: Fields, own: Sequence[Field]) -> "Prediction | bytes | None":
+        """Take a POST by its head, or refuse it with a whole answer; None leaves it to the application."""
+        path, _, query = target.partition(b"?")
+        if path != ROUTE.encode():
+            return None
+        known = dict(reversed(fields))  # of a name that is given twice the first counts, as for the application
+        # A browser needs the headers of CORS too, and who has no key gets to know that and nothing else.
+        if b"origin" in known or not self._guard.admits(known):
+            return None
+        try:
+            current = self._classifier()
+            current.check_room()
+        except QueueFull as error:
+            return refusal(error, _trace(known), self.metrics, own)
+        except ServiceError:
+            return None  # starting or stopping, which the application says
+        return None if query or not self._plain(known) else Prediction(self, current, _trace(known), own)
+
+    def _plain(self, known: Mapping[bytes, bytes]) -> bool:
+        length = known.get(b"content-length", b"")
+        raw = is_raw(media_type(known.get(b"content-type", b"").decode("latin-1")))
+        return raw and length.isdigit() and 0 < int(length) <= self._max_body_bytes and not known.keys() & WISHES
+
+
+def _trace(known: Mapping[bytes, bytes]) -> Trace:
+    return Trace(request_id(known.get(b"x-request-id", b"").decode("latin-1")))
+
+
+class Prediction:
+    """One such request, as uvicorn's protocol knows it: it calls `set` whenever something about it changed."""
+
+    response_complete = False
+    disconnected = False
+    more_body = True
+    keep_alive = True
+    task: asyncio.Task[None] | None = None
+
+    def __init__(self, express: Express, classifier: Classifier, trace: Trace, own: Sequence[Field]) -> None:
+        self.body: list[bytes] = []
+        self.message_event = self
+        self._express = express
+        self._classifier = classifier
+        self._trace = trace
+        self._own = own
+
+    def begin(self, loop: asyncio.AbstractEventLoop, respond: Callable[..., None]) -> None:
+        """Wait for the body; `respond` sends the answer."""
+        self._loop = loop
+        self._respond = respond
+        self._timer = loop.call_later(self._express.timeout_ms / 1000, self._late)
+
+    def set(self) -> None:
+        """Go on: a part of the body came, or all of it, or the client left."""
+        if self.response_complete:
+            return
+        if self.disconnected:
+            self._leave()
+        elif not self.more_body and self.task is None:
+            self._timer.cancel()
+            self.task = self._loop.create_task(self._classify(b"".join(self.body)))
+
+    def _leave(self) -> None:
+        self._timer.cancel()
+        self.response_complete = True
+        if self.task is not None:
+            self.task.cancel()
+        self._finish(CLIENT_CLOSED_REQUEST)
+
+    def _late(self) -> None:
+        self._fail(late(self._express.timeout_ms))
+
+    async def _classify(self, image: bytes) -> None:
+        deadline = self._trace.started + self._express.timeout_ms / 1000
+        try:
+            (outcome,) = await self._classifier.classify([image], deadline)
+        except ServiceError as error:
+            outcome = error
+        except Exception:
+            logger.exception("a prediction failed")
+            outcome = InternalError("the request failed for a reason that is ours")
+        if self.response_complete:
+            return  # the client left in the same moment
+        if isinstance(outcome, ServiceError):
+            self._fail(outcome)
+        else:
+            self._answer(outcome)
+
+    def _answer(self, outcome: Classified) -> None:
+        k = default_top_k(self._classifier.model)
+        body = answer(self._classifier, [outcome], k, self._trace).model_dump_json().encode()
+        self._send(200, "application/json", body, self._trace.headers)
+
+    def _fail(self, error: ServiceError) -> None:
+        self._trace.facts["code"] = error.code
+        body = openapi.problem(error, self._trace.request_id).model_dump_json().encode()
+        self._send(error.status, openapi.PROBLEM_TYPE, body, error.headers | self._trace.headers)
+
+    def _send(self, status: int, kind: str, body: bytes, headers: Mapping[str, str]) -> None:
+        self.response_complete = True
+        close = not self.keep_alive
+        self._respond(reply(status, kind, body, headers, self._own, close=close), close=close)
+        self._finish(status)
+
+    def _finish(self, status: int) -> None:
+        finish(self._express.metrics, self._trace, status, method="POST", path=ROUTE, route=ROUTE)

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, WebPImagePlugin, _imaging  # noqa: F401 (registers)
 from PIL.Image import Transpose as Turn
 
+from app import baseline
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
+from app.scaling import Box, scaled
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -80,9 +82,12 @@ def decode(data: bytes | memoryview, *, resolution: int, max_pixels: int, large:
         raise EmptyImage("the image is empty: it has 0 bytes")
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
     kind = _kind(raw[:16])
+    needed = math.ceil(_MARGIN * resolution / _CENTRAL)
+    if kind == "JPEG" and (photo := baseline.read(raw, needed, max_pixels, _LARGE)):
+        return _upright(scaled(photo.pixels, _square(photo.width, photo.height), resolution), photo.orientation)
     try:
         image = _opened(raw, kind, max_pixels, large)
-        box = _central_square(image, resolution)
+        box = _central_square(image, needed)
         _check_large(*image.size, large)  # a JPEG may be scaled to less by now
         with closing(image):  # its memory is free before the next one's turn
             return _scaled(image, box, resolution)
@@ -169,18 +174,25 @@ def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
     return image.tag_v2.get(tag, default) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
 
 
-def _scaled(image: Image.Image, box: tuple[float, float, float, float], resolution: int) -> NDArray[np.uint8]:
+def _scaled(image: Image.Image, box: Box, resolution: int) -> NDArray[np.uint8]:
     image.load()
     small = _averageable(image).resize((resolution, resolution), Image.Resampling.BILINEAR, box)
     turn = _turn(image)  # a central square may be turned after the scaling as well as before, and cheaper
     return np.asarray(_converted(small if turn is None else small.transpose(turn), "RGB"))
 
 
-def _central_square(image: Image.Image, resolution: int) -> tuple[float, float, float, float]:
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    turn = _TURNS.get(orientation)
+    return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
+
+
+def _central_square(image: Image.Image, needed: int) -> Box:
     """Let a large JPEG scale itself in its DCT, and return the box of the square in the pixels it will have."""
-    needed = math.ceil(_MARGIN * resolution / _CENTRAL)
     draft = image.draft(None, (needed, needed))
-    width, height = draft[1][2:] if draft else image.size
+    return _square(*(draft[1][2:] if draft else image.size))
+
+
+def _square(width: float, height: float) -> Box:
     side = _CENTRAL * min(width, height)
     return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
 

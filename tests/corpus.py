@@ -418,7 +418,7 @@ def segment(code: int, data: bytes) -> bytes:
 
 def headers(size: int) -> Iterator[Case]:
     """Good photos behind or before `size` bytes that mean nothing and cost Pillow a step every few bytes."""
-    jpeg, gif = encoded(photo(), "JPEG"), encoded(photo(mode="P"), "GIF")
+    jpeg, gif = encoded(photo(), "JPEG", progressive=True), encoded(photo(mode="P"), "GIF")
     for name, junk in {
         "fill bytes": b"\xff",
         "empty segments": b"\xff\xe5\0\2",

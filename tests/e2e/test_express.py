@@ -1,0 +1,151 @@
+"""A plain prediction takes a shorter way through the real process, and nobody can tell by its answer."""
+
+import json
+import re
+import socket
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from app.schemas import PredictResponse
+from tests.client import check_problem
+from tests.data import solid
+from tests.e2e.conftest import Process, Serve
+
+pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+
+PNG = {"Content-Type": "image/png"}
+RED = solid((220, 30, 30))
+LONG_WAY = {"X-Request-Timeout-Ms": "9000"}
+"""A wish, which the short way leaves to the application."""
+OWN = {"request_id", "timing", "probability", "batch_size"}
+
+
+def same(value: Any) -> Any:
+    """Return an answer without what differs between two of the same."""
+    if isinstance(value, dict):
+        return {name: same(item) for name, item in value.items() if name not in OWN}
+    return [same(item) for item in value] if isinstance(value, list) else value
+
+
+def kinds(headers: httpx.Headers) -> dict[str, str]:
+    """Return headers, of those that differ between two answers the names alone, and times without their figures."""
+    own = {"date", "x-request-id", "content-length"}
+    return {name: "" if name in own else re.sub(r"[\d.]+", "0", value) for name, value in headers.items()}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(RED, 200), (RED[:60], 422), (b"<html>", 415), (b"GIF89a", 422)],
+    ids=["photo", "truncated", "html", "damaged"],
+)
+def test_both_ways_answer_alike(server: Process, body: bytes, status: int) -> None:
+    with httpx.Client(base_url=server.url, headers=PNG) as client:
+        short = client.post("/predict", content=body)
+        long = client.post("/predict", content=body, headers=LONG_WAY)
+    assert (short.status_code, long.status_code) == (status, status)
+    assert same(short.json()) == same(long.json())
+    assert kinds(short.headers) == kinds(long.headers)
+    assert short.json()["request_id"] == short.headers["x-request-id"]
+    if status == 200:
+        PredictResponse.model_validate_json(short.content, strict=True)
+        best = [answer.json()["results"][0]["predictions"][0]["probability"] for answer in (short, long)]
+        assert best[0] == pytest.approx(best[1], abs=1e-6)
+
+
+def test_a_given_id_is_taken_if_it_is_sane(server: Process) -> None:
+    for given, taken in (("mine-1", True), ("a b", False)):
+        answer = httpx.post(f"{server.url}/predict", content=RED, headers=PNG | {"X-Request-ID": given})
+        assert (answer.json()["request_id"] == given) == taken
+
+
+def receive(connection: socket.socket, answers: int) -> list[Any]:
+    """Read so many answers; return their bodies."""
+    file, bodies = connection.makefile("rb"), []
+    for _ in range(answers):
+        assert file.readline().startswith(b"HTTP/1.1 200")
+        head = dict(line.lower().split(b": ", 1) for line in iter(lambda: file.readline().strip(), b""))
+        bodies.append(json.loads(file.read(int(head[b"content-length"]))))
+    return bodies
+
+
+def test_requests_on_one_connection_are_answered_in_order_whichever_way_they_go(server: Process) -> None:
+    head = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {}\r\nX-Request-ID: {}\r\n\r\n"
+    targets = ["/predict", "/predict?top_k=1", "/predict", "/predict", "/predict?top_k=1", "/predict"]
+    requests = b"".join(
+        head.format(target, len(RED), f"r{number}").encode() + RED for number, target in enumerate(targets)
+    )
+    with socket.create_connection(server.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
+        connection.sendall(requests)
+        bodies = receive(connection, len(targets))
+    assert [body["request_id"] for body in bodies] == [f"r{number}" for number in range(len(targets))]
+
+
+def test_a_body_in_many_pieces_is_the_same_photo(server: Process) -> None:
+    noise = solid((90, 120, 60), size=(1500, 1500))
+    with socket.create_connection(server.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(noise))
+        for at in range(0, len(noise), 997):
+            connection.sendall(noise[at : at + 997])
+        (body,) = receive(connection, 1)
+    whole = httpx.post(f"{server.url}/predict", content=noise, headers=PNG).json()
+    assert same(body) == same(whole)
+
+
+def test_a_body_that_does_not_come_is_given_up(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, REQUEST_TIMEOUT_MS=300)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection(process.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
+        connection.sendall(head + b"x" * 100)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))  # the connection ends, for the rest never came
+    assert answer.startswith(b"HTTP/1.1 504 ")
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (problem["code"], problem["detail"]) == ("deadline_exceeded", "the body did not arrive within 300 ms")
+
+
+def test_what_was_accepted_is_answered_when_the_service_stops(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RED)
+    with socket.create_connection(process.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
+        connection.sendall(head + RED[:20])
+        httpx.post(f"{process.url}/predict", content=RED, headers=PNG)  # the first is under way by now
+        stopper = threading.Thread(target=process.stop)
+        stopper.start()
+        while "stopping" not in _ready(process):
+            pass
+        connection.sendall(RED[20:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        stopper.join()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] in {b"200", b"503"}
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)
+
+
+def _ready(process: Process) -> str:
+    try:
+        return httpx.get(f"{process.url}/readyz").text
+    except httpx.TransportError:
+        return "stopping"
+
+
+def test_both_ways_are_counted_and_logged_alike(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, LOG_FORMAT="json")
+    for headers in (PNG, PNG | LONG_WAY):
+        for body in (RED, RED, b"<html>"):
+            httpx.post(f"{process.url}/predict", content=body, headers=headers)
+    text = httpx.get(f"{process.url}/metrics").text
+    assert 'mobilenet_requests_total{route="/predict",status="200"} 4.0' in text
+    assert 'mobilenet_requests_total{route="/predict",status="415"} 2.0' in text
+    assert 'mobilenet_rejected_total{reason="unsupported_image"} 2.0' in text
+    lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
+    lines = [line for line in lines if "/predict" in line["message"]]
+    assert [line["status"] for line in lines] == [200, 200, 415] * 2
+    assert [set(line) for line in lines[:3]] == [set(line) for line in lines[3:]]
+
+
+def test_a_problem_of_the_short_way_is_one_problem(server: Process) -> None:
+    answer = httpx.post(f"{server.url}/predict", content=b"<html>", headers=PNG)
+    assert "HTML" in check_problem(answer, 415, "unsupported_image")

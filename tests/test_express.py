@@ -1,0 +1,126 @@
+"""Which requests go straight to the classifier, and which are refused by their head; e2e has the rest."""
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from app.classifier import Classifier
+from app.config import Settings
+from app.errors import Draining, QueueFull
+from app.express import Express, Prediction
+from app.metrics import Metrics
+from app.reply import Fields
+
+FULL = QueueFull("no room", {"Retry-After": "3"}, {"queue_depth": 7, "estimated_wait_ms": 2500})
+PHOTO: Fields = [(b"host", b"x"), (b"content-type", b"image/jpeg"), (b"content-length", b"13000")]
+Take = Callable[..., Prediction | bytes | None]
+
+
+class Desk:
+    """A classifier that has room, or says why not."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def check_room(self) -> None:
+        """Raise what is wrong."""
+        if self.error is not None:
+            raise self.error
+
+
+def express(error: Exception | None = None, *, metrics: Metrics | None = None, **settings: Any) -> Take:
+    """Return what decides over the head of a POST."""
+    desk = cast("Classifier", Desk(error))
+    decide = Express(Settings(**settings), lambda: desk, metrics or Metrics())
+    return lambda target=b"/predict", fields=PHOTO: decide.take(target, fields, [(b"date", b"today")])
+
+
+@pytest.mark.parametrize("kind", [b"image/jpeg", b"image/PNG; a=b", b"application/octet-stream", b""])
+def test_one_image_without_wishes_is_taken(kind: bytes) -> None:
+    assert isinstance(express()(fields=[(b"content-type", kind), (b"content-length", b"1")]), Prediction)
+
+
+@pytest.mark.parametrize(
+    ("target", "fields"),
+    [
+        (b"/predict?top_k=1", PHOTO),
+        (b"/predict/", PHOTO),
+        (b"/preview", PHOTO),
+        (b"http://x/predict", PHOTO),
+        (b"/predict", [*PHOTO, (b"x-request-timeout-ms", b"5")]),
+        (b"/predict", [*PHOTO, (b"origin", b"https://example.org")]),
+        (b"/predict", [*PHOTO, (b"upgrade", b"websocket")]),
+        (b"/predict", [(b"content-type", b"image/jpeg"), (b"transfer-encoding", b"chunked")]),
+        (b"/predict", [(b"content-type", b"image/jpeg")]),
+        (b"/predict", [(b"content-type", b"image/jpeg"), (b"content-length", b"0")]),
+        (b"/predict", [(b"content-type", b"image/jpeg"), (b"content-length", b"101")]),
+        (b"/predict", [(b"content-type", b"application/json"), (b"content-length", b"9")]),
+        (b"/predict", [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"9")]),
+        (b"/predict", [(b"content-type", b"text/plain"), (b"content-length", b"9")]),
+    ],
+)
+def test_any_other_request_is_left_to_the_application(target: bytes, fields: Fields) -> None:
+    assert express(max_body_bytes=100 if fields[-1][1] == b"101" else 10**6)(target, fields) is None
+
+
+def test_without_room_a_prediction_of_any_form_is_refused() -> None:
+    answer = express(FULL)(b"/predict?top_k=1", [(b"x-request-id", b"mine"), (b"x-request-id", b"other")])
+    assert isinstance(answer, bytes)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "HTTP/1.1 429 Too Many Requests"
+    assert {"date: today", "retry-after: 3", "x-request-id: mine", f"content-length: {len(body)}"} <= set(lines)
+    facts = {"code": "queue_full", "detail": "no room", "request_id": "mine", "queue_depth": 7}
+    assert json.loads(body).items() >= facts.items()
+
+
+def test_each_refusal_tells_of_the_queue_as_it_is() -> None:
+    bodies = []
+    for depth in (1, 2, 1):
+        error = QueueFull(f"{depth} taken", {"Retry-After": "1"}, {"queue_depth": depth, "estimated_wait_ms": depth})
+        answer = express(error)()
+        assert isinstance(answer, bytes)
+        bodies.append(json.loads(answer.partition(b"\r\n\r\n")[2]))
+    assert [body["queue_depth"] for body in bodies] == [1, 2, 1]
+    assert len({body["request_id"] for body in bodies}) == 3
+
+
+@pytest.mark.parametrize("target", [b"/predictions", b"/preview", b"/healthz"])
+def test_other_routes_are_never_refused(target: bytes) -> None:
+    assert express(FULL)(target) is None
+
+
+def test_who_is_not_refused_for_want_of_room_is_left_to_the_application() -> None:
+    assert express(Draining("stopping"))() is None
+
+
+def test_a_browser_is_left_to_the_application_for_it_needs_the_headers_of_cors() -> None:
+    assert express(FULL)(fields=[*PHOTO, (b"origin", b"https://example.org")]) is None
+
+
+@pytest.mark.parametrize("error", [None, FULL], ids=["room", "full"])
+@pytest.mark.parametrize(
+    ("field", "admitted"),
+    [
+        ((b"authorization", b"Bearer one"), True),
+        ((b"x-api-key", b"two"), True),
+        ((b"authorization", b"Bearer three"), False),
+        ((b"authorization", b"Basic one"), False),
+        ((b"x-else", b"one"), False),
+    ],
+)
+def test_where_keys_are_set_only_who_has_one_is_taken_or_told_of_the_queue(
+    field: tuple[bytes, bytes], admitted: bool, error: Exception | None
+) -> None:
+    assert (express(error, api_keys="one,two")(fields=[*PHOTO, field]) is not None) == admitted
+
+
+def test_a_refusal_is_counted() -> None:
+    metrics = Metrics()
+    for _ in range(3):
+        express(FULL, metrics=metrics)()
+    text = metrics.render().decode()
+    assert 'mobilenet_rejected_total{reason="queue_full"} 3.0' in text
+    assert 'mobilenet_requests_total{route="/predict",status="429"} 3.0' in text

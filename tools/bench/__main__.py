@@ -35,6 +35,7 @@ from tools.bench.contenders import (
 )
 from tools.bench.disturbance import Others
 from tools.bench.loop import loop
+from tools.bench.peers import classify
 from tools.bench.plots import draw
 from tools.bench.results import DISTURBED, FILE, LOOP, Report, Run, knee, markdown, read, save
 from tools.load import OK, Message, Result, closed_loop, make_photos, open_loop, post
@@ -117,12 +118,16 @@ async def _loaded(url: str, name: str, number: int, plan: Plan) -> list[Run]:
 def _serve(contender: Contender, settings: Settings, number: int, plan: Plan) -> list[Run]:
     bodies = [body for group in plan.photos.values() for body in group]
     with running(contender, settings, plan.cpus, bodies[0]) as url:
-        check(contender.name, url, bodies, _expected(contender.precision, settings, bodies))
+        check(contender.name, url, bodies, _expected(contender, settings, bodies))
         return uvloop.run(_loaded(url, contender.name, number, plan))
 
 
-def _expected(precision: Precision, settings: Settings, bodies: Sequence[bytes]) -> list[Probabilities]:
-    pipeline = in_process(settings.model_copy(update={"precision": precision}))
+def _expected(contender: Contender, settings: Settings, bodies: Sequence[bytes]) -> list[Probabilities]:
+    """Return what the service's own model says of the photos, as this contender decodes them."""
+    pipeline = in_process(settings.model_copy(update={"precision": contender.precision}))
+    if contender.packages:
+        predict = pipeline.model.engine.predict
+        return [predict(list(classify.decode(body, settings.resolution)))[0] for body in bodies]
     outcomes = pipeline.run(bodies, large=True)
     return [outcome.probabilities for outcome in outcomes if isinstance(outcome, Outcome)]
 

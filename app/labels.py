@@ -49,5 +49,6 @@ def top_k(probabilities: NDArray[np.float32], k: int) -> Iterable[tuple[int, flo
     Probabilities have the seven significant digits of a float32, and no more.
     """
     # Stable, so that equal probabilities come in the order of the classes, whatever the k.
-    for index in np.argsort(-probabilities, kind="stable")[:k].tolist():
-        yield index, float(f"{probabilities[index]:.7g}")
+    best = (-probabilities).argsort(kind="stable")[:k]
+    for index, share in zip(best.tolist(), probabilities[best].tolist(), strict=True):
+        yield index, float(f"{share:.7g}")

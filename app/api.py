@@ -106,7 +106,7 @@ def create_router(
         """
         current = classifier()
         k = _top_k(k, current.model)
-        deadline = time.monotonic() + _timeout_ms(timeout_ms, settings) / 1000
+        deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
         current.check_room()  # before the body is read, which may be long
         payloads = await payload.read(request, settings, deadline)
         outcomes = await unless_departed(request, current.classify(payloads, deadline))
@@ -184,7 +184,8 @@ def create_router(
     return router
 
 
-def _timeout_ms(wanted: int | None, settings: Settings) -> int:
+def timeout_or_default(wanted: int | None, settings: Settings) -> int:
+    """Return the milliseconds that a request has. Raises `InvalidParameter` if it wants more than there are."""
     if wanted is not None and not 1 <= wanted <= settings.request_timeout_ms:
         raise InvalidParameter(f"X-Request-Timeout-Ms {wanted} is not between 1 and {settings.request_timeout_ms}")
     return wanted or settings.request_timeout_ms
@@ -230,16 +231,22 @@ async def _departure(request: Request) -> None:
         pass
 
 
-def answer(
-    classifier: Classifier, outcomes: Sequence[Classified | ServiceError], k: int, current: Trace
-) -> PredictResponse:
-    """Return the answer to a request, and note its stages and facts in its trace."""
+def account(outcomes: Sequence[Classified | ServiceError], current: Trace) -> int:
+    """Note in the trace where the time of the images went and how they fared; return the largest batch size."""
     done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
-    model, cost = classifier.model, classifier.cost
     for stage in ("decode", "queue", "inference"):
         current.stages[stage] = round(max((getattr(outcome, f"{stage}_ms") for outcome in done), default=0.0), 3)
     batch_size = max((outcome.batch_size for outcome in done), default=0)
     current.facts |= {"images": len(outcomes), "failed": len(outcomes) - len(done), "batch_size": batch_size}
+    return batch_size
+
+
+def answer(
+    classifier: Classifier, outcomes: Sequence[Classified | ServiceError], k: int, current: Trace
+) -> PredictResponse:
+    """Return the answer to a request, and note its stages and facts in its trace."""
+    model, cost = classifier.model, classifier.cost
+    batch_size = account(outcomes, current)
     return PredictResponse(
         model=ModelRef(
             alpha=model.variant.alpha,
@@ -285,7 +292,7 @@ async def _handle(request: Request, exc: Exception) -> Response:
     error = _translate(request, exc)
     current = trace(request.scope)
     current.facts["code"] = error.code
-    content = openapi.problem(error, current.request_id).model_dump_json()
+    content = openapi.problem(error, current.request_id, request.scope["path"]).model_dump_json()
     # The trace's headers too: the answer to a bug is made outside of the middleware that adds them.
     headers = error.headers | current.headers
     return Response(content, error.status, headers, media_type=openapi.PROBLEM_TYPE)

@@ -15,7 +15,7 @@ from app.config import Settings
 from app.errors import InternalError, QueueFull, ServiceError
 from app.metrics import Metrics
 from app.payload import is_raw, late, media_type
-from app.refusal import ROUTE, refusal
+from app.refusal import ROUTE, ROUTES, refusal
 from app.reply import Field, Fields, reply
 from app.security import Guard
 from app.telemetry import Trace, finish, request_id
@@ -41,8 +41,9 @@ class Express:
 
     def take(self, target: bytes, fields: Fields, own: Sequence[Field]) -> "Prediction | bytes | None":
         """Take a POST by its head, or refuse it with a whole answer; None leaves it to the application."""
-        path, _, query = target.partition(b"?")
-        if path != ROUTE.encode():
+        name, _, query = target.partition(b"?")
+        path = name.decode("latin-1")
+        if path not in ROUTES:
             return None
         known = dict(reversed(fields))  # of a name that is given twice the first counts, as for the application
         # A browser needs the headers of CORS too, and who has no key gets to know that and nothing else.
@@ -52,10 +53,11 @@ class Express:
             current = self._classifier()
             current.check_room()
         except QueueFull as error:
-            return refusal(error, _trace(known), self.metrics, own)
+            return refusal(error, _trace(known), self.metrics, own, path)
         except ServiceError:
             return None  # starting or stopping, which the application says
-        return None if query or not self._plain(known) else Prediction(self, current, _trace(known), own)
+        plain = path == ROUTE and not query and self._plain(known)
+        return Prediction(self, current, _trace(known), own) if plain else None
 
     def _plain(self, known: Mapping[bytes, bytes]) -> bool:
         length = known.get(b"content-length", b"")

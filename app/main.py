@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
-from app import __version__, api, config, laboratory, openapi, pages
+from app import __version__, api, config, inference_protocol, laboratory, openapi, pages
 from app.classifier import Classifier
 from app.config import Settings
 from app.engines.selftest import SelfTestFailed
@@ -116,6 +116,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     )
     # Not `include_router`, which looks through the routes of the router whenever a request comes.
     app.router.routes += api.create_router(settings, service.classifier, service.alive, metrics).routes
+    app.router.routes += inference_protocol.create_router(settings, service.classifier, service.alive).routes
     app.router.routes += laboratory.create_router(settings, service.classifier, previewer).routes
     pages.install(app)
     api.install_handler(app)

@@ -11,6 +11,7 @@ from app.errors import (
     InternalError,
     InvalidParameter,
     MalformedRequest,
+    NotFound,
     QueueFull,
     ServiceError,
     Starting,
@@ -22,6 +23,7 @@ from app.errors import (
     UnsupportedImage,
     UnsupportedMedia,
 )
+from app.inference_schemas import MODEL, InferenceRequest
 from app.schemas import EXAMPLE_PNG, PredictBody, Problem
 
 DESCRIPTION = """
@@ -30,6 +32,8 @@ Image classification with MobileNetV1 at a chosen width multiplier α and resolu
 """
 
 PROBLEM_TYPE = "application/problem+json"
+PROTOCOL = "/v2"
+"""Below it are the routes of the Open Inference Protocol, whose clients read the member `error` of an error."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary", "description": "the bytes of one image file"}}
 RAW_TYPES = (
@@ -66,6 +70,41 @@ PREDICT_BODY = {
     }
 }
 
+
+def _inlined(schema: Any, definitions: Any) -> Any:
+    """Return a schema without references: those of pydantic lead nowhere within a larger document."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]] | schema
+    return {name: _inlined(part, definitions) for name, part in schema.items() if name not in ("$ref", "$defs")}
+
+
+_INFERENCE = InferenceRequest.model_json_schema()
+INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "JSON, or as many bytes of it as `Inference-Header-Content-Length` says and then the tensor.",
+        "content": {
+            "application/json": {
+                "schema": _inlined(_INFERENCE, _INFERENCE["$defs"]),
+                "examples": {
+                    "file": {
+                        "summary": "an image file, and its three most probable classes",
+                        "value": {
+                            "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [EXAMPLE_PNG]}],
+                            "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}],
+                        },
+                    }
+                },
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
 PREVIEW_BODY = {
     "requestBody": {
         "required": True,
@@ -83,6 +122,7 @@ PREVIEW_ANSWER: dict[int | str, dict[str, Any]] = {
 _EXAMPLES: dict[type[ServiceError], str] = {
     MalformedRequest: "the body is no valid JSON: Invalid JSON: expected value at line 1 column 1",
     Unauthorized: "a key is needed, as Authorization: Bearer or X-API-Key",
+    NotFound: "there is no model 'resnet'; mobilenet is served",
     EmptyImage: "the body is empty; send the bytes of an image",
     BodyTooLarge: "the body has more than 20,971,520 bytes, the most that is accepted",
     TooManyPixels: "the image has 20,000 × 20,000 pixels, and 50,000,000 in all is the most",
@@ -100,7 +140,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     DeadlineExceeded: "the deadline passed before the image was run",
 }
 
-PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error is not Unavailable)
+PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error not in (Unavailable, NotFound))
 PREVIEW_ERRORS = (
     Unauthorized,
     EmptyImage,
@@ -124,8 +164,8 @@ ALIVE_ERRORS = (InternalError, Unavailable)
 Responses = dict[int | str, dict[str, Any]]
 
 
-def problem(error: ServiceError, request_id: str) -> Problem:
-    """Return the problem that a caller reads for this error."""
+def problem(error: ServiceError, request_id: str, path: str = "") -> Problem:
+    """Return the problem that a caller of this path reads for this error."""
     return Problem(
         type=f"urn:mobilenet:problem:{error.code}",
         title=error.title,
@@ -133,27 +173,51 @@ def problem(error: ServiceError, request_id: str) -> Problem:
         detail=error.detail,
         code=error.code,
         request_id=request_id,
+        error=error.detail if path.startswith(PROTOCOL) else None,
         **error.facts,
     )
 
 
-def responses(*errors: type[ServiceError]) -> Responses:
-    """Describe these errors for OpenAPI, by status, with an example of each code."""
+def responses(*errors: type[ServiceError], path: str = "") -> Responses:
+    """Describe these errors of a path for OpenAPI, by status, with an example of each code."""
     by_status = groupby(sorted(errors, key=_status), key=_status)
-    return {status: _response(list(group)) for status, group in by_status}
+    return {status: _response(list(group), path) for status, group in by_status}
+
+
+def path_parameters(path: str) -> dict[str, Any]:
+    """Describe the parameters of a path of a model."""
+    return {"parameters": [parameter for parameter in _PATH_PARAMETERS if f"{{{parameter['name']}}}" in path]}
+
+
+def _path_parameter(name: str, description: str, example: str) -> dict[str, Any]:
+    schema = {"type": "string"}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": schema,
+        "example": example,
+    }
+
+
+_PATH_PARAMETERS = (
+    _path_parameter("name", "of the model", MODEL),
+    _path_parameter("version", "α@resolution of the served model", "0.5@160"),
+)
 
 
 def _status(error: type[ServiceError]) -> int:
     return error.status
 
 
-def _response(errors: list[type[ServiceError]]) -> dict[str, Any]:
-    examples = {error.code: {"summary": error.title, "value": _example(error)} for error in errors}
+def _response(errors: list[type[ServiceError]], path: str) -> dict[str, Any]:
+    examples = {error.code: {"summary": error.title, "value": _example(error, path)} for error in errors}
     return {
         "description": " or ".join(error.title.lower() for error in errors),
         "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }
 
 
-def _example(error: type[ServiceError]) -> dict[str, Any]:
-    return problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b").model_dump()
+def _example(error: type[ServiceError], path: str) -> dict[str, Any]:
+    return problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b", path).model_dump()

@@ -27,6 +27,8 @@ from app.schemas import PredictBody
 
 FIELD = "image"
 MAX_TEXT_FIELDS = 16
+JSON_REST = 1_000
+"""Commas that JSON may have beside those between the values that are wanted."""
 RAW_TYPES = ("", "application/octet-stream")
 
 T = TypeVar("T")
@@ -46,7 +48,7 @@ async def read(request: Request, settings: Settings, deadline: float) -> list[Pa
     """
     payloads = await _in_time(_read(request, settings), settings, deadline)
     if len(payloads) > settings.max_images:
-        raise _too_many(len(payloads), settings)
+        raise too_many(len(payloads), settings.max_images)
     return payloads
 
 
@@ -55,6 +57,11 @@ async def read_raw(request: Request, settings: Settings, deadline: float) -> byt
     content_type = _content_type(request)
     if not is_raw(content_type):
         raise UnsupportedMedia(f"content type {content_type} is none of image/* and application/octet-stream")
+    return await read_any(request, settings, deadline)
+
+
+async def read_any(request: Request, settings: Settings, deadline: float) -> bytes:
+    """Read the body, whatever it is. Raises `BodyTooLarge`, `EmptyImage` for none, or `DeadlineExceeded`."""
     return await _in_time(_body(request, settings), settings, deadline)
 
 
@@ -76,7 +83,7 @@ async def _read(request: Request, settings: Settings) -> list[Payload]:
     if content_type == "multipart/form-data":
         return await _multipart(request, settings)
     if content_type == "application/json":
-        return list(_json(await _body(request, settings)))
+        return list(_json(await _body(request, settings), settings))
     if is_raw(content_type):
         return [await _body(request, settings)]
     raise UnsupportedMedia(
@@ -121,7 +128,17 @@ async def _body(request: Request, settings: Settings) -> bytes:
     return body
 
 
-def _json(body: bytes) -> list[str]:
+def check_values(text: bytes, most: int) -> None:
+    """Raise `BodyTooLarge` for JSON with many more than `most` values.
+
+    Parsed, each takes many times its size, and if it is wrong a thousand times that; meanwhile nobody else is served.
+    """
+    if text.count(b",") > most + JSON_REST:
+        raise BodyTooLarge(f"the JSON has many more than {most:,} values, the most that a request needs")
+
+
+def _json(body: bytes, settings: Settings) -> list[str]:
+    check_values(body, 2 * settings.max_images)  # a data URL has a comma of its own
     try:
         return PredictBody.model_validate_json(body).images
     except ValidationError as exc:
@@ -135,7 +152,7 @@ async def _multipart(request: Request, settings: Settings) -> list[Payload]:
         form = await parser.parse()
     except MultiPartException as exc:
         if exc.message.startswith("Too many files"):
-            raise _too_many(settings.max_images + 1, settings) from exc
+            raise too_many(settings.max_images + 1, settings.max_images) from exc
         raise MalformedRequest(f"the multipart body is malformed: {exc.message}") from exc
     try:
         files = [file for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
@@ -151,8 +168,9 @@ async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
-def _too_many(count: int, settings: Settings) -> TooManyImages:
-    return TooManyImages(f"the request has {count} images or more, and {settings.max_images} is the most")
+def too_many(count: int, most: int) -> TooManyImages:
+    """Return the error of a request with more images than `most`."""
+    return TooManyImages(f"the request has {count} images or more, and {most} is the most")
 
 
 def invalid(error: ErrorDetails) -> ServiceError:

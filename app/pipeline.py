@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Protocol
 
+import numpy as np
 from PIL import Image
 
 from app import golden, images, model
@@ -17,8 +18,8 @@ from app.errors import ServiceError, UndecodableImage
 from app.images import LargeImage
 from app.model import Model
 
-Payload = bytes | str
-"""An image file as it came: its bytes, or those in base64."""
+Payload = bytes | str | Pixels
+"""An image file as it came, its bytes or those in base64; or the network's input itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class Local:
         return pixels, (time.perf_counter() - started) * 1000
 
     def _pixels(self, payload: Payload, large: bool) -> Pixels:
+        if isinstance(payload, np.ndarray):
+            return payload
         content = _from_base64(payload) if isinstance(payload, str) else payload
         resolution = self.model.variant.resolution
         return images.decode(content, resolution=resolution, max_pixels=self._max_pixels, large=large)

@@ -9,27 +9,30 @@ from functools import lru_cache
 
 from app import openapi
 from app.errors import QueueFull
+from app.inference_schemas import MODEL
 from app.metrics import Metrics
 from app.reply import Field, reply
 from app.telemetry import Trace, finish
 
 ROUTE = "/predict"
+ROUTES = {ROUTE: ROUTE, f"/v2/models/{MODEL}/infer": "/v2/models/{name}/infer"}
+"""The paths that are refused here, and the templates under which they are counted."""
 ID = "@"
 """Stands for the request's id in what is kept; no id has this sign."""
 
 
-def refusal(error: QueueFull, current: Trace, metrics: Metrics, own: Sequence[Field] = ()) -> bytes:
+def refusal(error: QueueFull, current: Trace, metrics: Metrics, own: Sequence[Field] = (), path: str = ROUTE) -> bytes:
     """Return the whole answer to a request for which there is no room, counted and logged.
 
-    `own` are the header fields that the server puts on every answer.
+    `path` is one of `ROUTES`; `own` are the header fields that the server puts on every answer.
     """
     current.facts["code"] = error.code
-    body = _problem(error.detail, tuple(error.facts.items())).replace(ID, current.request_id).encode()
-    finish(metrics, current, error.status, method="POST", path=ROUTE, route=ROUTE)
+    body = _problem(error.detail, tuple(error.facts.items()), path).replace(ID, current.request_id).encode()
+    finish(metrics, current, error.status, method="POST", path=path, route=ROUTES[path])
     return reply(error.status, openapi.PROBLEM_TYPE, body, error.headers | current.headers, own, close=False)
 
 
 @lru_cache(256)
-def _problem(detail: str, facts: tuple[tuple[str, int], ...]) -> str:
+def _problem(detail: str, facts: tuple[tuple[str, int], ...], path: str) -> str:
     # Most of those that are refused in a moment are told the same.
-    return openapi.problem(QueueFull(detail, facts=dict(facts)), ID).model_dump_json()
+    return openapi.problem(QueueFull(detail, facts=dict(facts)), ID, path).model_dump_json()

@@ -52,6 +52,9 @@ class Problem(BaseModel):
     estimated_wait_ms: int | None = Field(
         None, exclude_if=_is_none, description="of 429: until these are answered, at the rate measured now"
     )
+    error: str | None = Field(
+        None, exclude_if=_is_none, description="of the routes below `/v2`: the detail, where their clients look for it"
+    )
 
 
 class Predictions(BaseModel):

@@ -7,9 +7,10 @@ import pytest
 from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 
-from app import errors
+from app import errors, inference_protocol
 from app.config import Settings
 from app.errors import MethodNotAllowed, NotFound, ServiceError, Unavailable
+from app.inference_schemas import InferenceResponse
 from app.main import create_app
 from app.schemas import EXAMPLE_PNG, PredictResponse, Problem
 from tests.fakes import colour_model, serving
@@ -46,10 +47,13 @@ def test_the_document_is_valid(document: Any) -> None:
 
 def test_every_route_is_in_it_with_its_errors(document: Any) -> None:
     probes = {"/healthz", "/readyz", "/metrics"}
-    assert set(document["paths"]) == {"/predict", "/preview", "/model-info", "/variants", "/labels"} | probes
+    model = {f"{path}{end}" for path in inference_protocol.PATHS for end in ("", "/ready", "/infer")}
+    protocol = {"/v2", "/v2/health/live", "/v2/health/ready"} | model
+    ours = {"/predict", "/preview", "/model-info", "/variants", "/labels"}
+    assert set(document["paths"]) == ours | probes | protocol
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            assert ({"500"} if path == "/metrics" else {"500", "503"}) <= set(operation["responses"]), path
+            assert ({"500"} if path in {"/metrics", "/v2"} else {"500", "503"}) <= set(operation["responses"]), path
             assert operation["summary"]
             assert operation["description"]
 
@@ -59,6 +63,24 @@ def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(docum
     assert set(found) == {kind.code for kind in leaves() - NOT_OF_PREDICT}
     for code, example in found.items():
         assert Problem.model_validate(example).code == code
+
+
+def test_every_error_of_the_protocol_is_in_it_as_its_clients_read_it(document: Any) -> None:
+    for path in inference_protocol.PATHS:
+        found = examples(document["paths"][f"{path}/infer"]["post"])
+        assert set(found) == {kind.code for kind in leaves() - {MethodNotAllowed, Unavailable}}
+        assert all(example["error"] == example["detail"] for example in found.values())
+
+
+def test_the_json_example_of_the_protocol_is_answered(document: Any) -> None:
+    content = document["paths"][f"{inference_protocol.PATHS[0]}/infer"]["post"]["requestBody"]["content"]
+    assert "$ref" not in str(content)
+    with TestClient(create_app(Settings(), serving(colour_model()))) as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        for example in content["application/json"]["examples"].values():
+            answer = client.post("/v2/models/mobilenet/infer", json=example["value"])
+            assert InferenceResponse.model_validate(answer.json()).outputs[0].shape == [1, 3]
 
 
 def test_codes_are_unique_and_titles_are_words() -> None:

@@ -80,3 +80,13 @@ async def test_a_body_that_comes_too_slowly_ends_at_the_deadline() -> None:
 
     with pytest.raises(DeadlineExceeded, match="did not arrive"):
         await payload.read(Stalled((b"content-type", b"image/png")).request, SETTINGS, time.monotonic() + 0.05)
+
+
+@pytest.mark.parametrize("body", [b'{"images":[' + b"1," * 50_000 + b"1]}", b"{" + b'"":1,' * 50_000 + b'"":1}'])
+async def test_json_that_is_wrong_a_thousand_times_is_refused_unread(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload, "PredictBody", None)
+    upload = Upload((b"content-type", b"application/json"), body=body)
+    with pytest.raises(BodyTooLarge, match="values"):
+        await payload.read(upload.request, SETTINGS.model_copy(update={"max_body_bytes": 10**6}), in_ten_seconds())

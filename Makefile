@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SETTINGS := $(foreach setting,$(MAKEOVERRIDES),$(if $(filter PYTHON=% VENV=%,$(setting)),,MOBILENET_$(setting)))
 
+CLIENTS := build/clients
+
 .PHONY: run test lint format lock bench bench-quick
 
 run: $(VENV)/installed
 	$(SETTINGS) $(BIN)/mobilenet serve
 
-test: lint
+test: lint $(CLIENTS)/triton/installed
 	$(BIN)/pytest
 
 lint: $(VENV)/installed-for-tests
@@ -47,4 +49,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 
 $(VENV)/installed-for-tests: $(VENV)/installed
 	$(INSTALL) --editable '.[tensorflow,train,test]'
+	touch $@
+
+# A client that the tests ask the service with, apart from the service: `make build/clients/kserve/installed` is another.
+$(CLIENTS)/%/installed: tests/e2e/clients/%.txt | $(VENV)/installed-for-tests
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $<
 	touch $@

@@ -67,7 +67,7 @@ class Unauthorized(ServiceError):
 
 
 class NotFound(ServiceError):
-    """No such route."""
+    """No such route, or no such model."""
 
     status, code, title = 404, "not_found", "Not found"
 
@@ -79,7 +79,7 @@ class MethodNotAllowed(ServiceError):
 
 
 class BodyTooLarge(ServiceError):
-    """More bytes than `MOBILENET_MAX_BODY_BYTES`."""
+    """More bytes than `MOBILENET_MAX_BODY_BYTES`, or more values in JSON than they can be good for."""
 
     status, code, title = 413, "body_too_large", "Body too large"
 
@@ -97,7 +97,7 @@ class TooManyImages(ServiceError):
 
 
 class UnsupportedMedia(ServiceError):
-    """A content type that is none of the forms of `/predict`."""
+    """A content type that is none of the forms of `/predict`, or a compressed body."""
 
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
 

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.routing import APIRoute
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import __version__
 from app.config import PREFIX, Settings
+from app.inference_schemas import MODEL
+from app.main import create_app
 from app.metrics import Metrics
 from app.server import GRACE_S
 from tests.data import REPOSITORY
@@ -24,6 +27,10 @@ DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 STACK = REPOSITORY / "deploy" / "swarm" / "stack.yml"
 MONITORING = REPOSITORY / "deploy" / "monitoring"
 KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
+KSERVE = REPOSITORY / "deploy" / "kserve" / "inference-service.yaml"
+SCALE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
+"""What KServe's predictor has beside what any pod has, as far as it is used."""
+SEALED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 NAMES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 DRAIN_S = ceil(Settings().request_timeout_ms / 1000) + GRACE_S
 Resources = dict[str, dict[str, Any]]
@@ -116,11 +123,40 @@ def test_every_container_of_a_pod_is_sealed(folder: str) -> None:
     containers = [*pod.get("initContainers", []), *pod["containers"]]
     assert len(containers) == (2 if folder == "imagenet" else 1)
     for container in containers:
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
+        assert container["securityContext"] == SEALED
+
+
+def predictor() -> dict[str, Any]:
+    predictor: dict[str, Any] = yaml.safe_load(KSERVE.read_text())["spec"]["predictor"]
+    return predictor
+
+
+def test_the_predictor_of_kserve_is_a_pod_that_kubernetes_accepts() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import kubernetes_validate
+    resource = yaml.safe_load(KSERVE.read_text())
+    assert (resource["apiVersion"], resource["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    spec = {name: part for name, part in predictor().items() if name not in SCALE}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": resource["metadata"], "spec": spec}
+    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_predictor_of_kserve_is_the_deployment_with_probes_of_the_protocol() -> None:
+    deployed = base()["Deployment"]["spec"]["template"]["spec"]
+    found = predictor()
+    for name in ("securityContext", "enableServiceLinks", "terminationGracePeriodSeconds", "volumes"):
+        assert found[name] == deployed[name], name
+    (container,) = found["containers"]
+    assert container["name"] == "kserve-container", "KServe looks for it"
+    for name in ("securityContext", "resources", "lifecycle", "volumeMounts"):
+        assert container[name] == deployed["containers"][0][name], name
+    assert {"name": "PROTOCOL", "value": "v2"} in container["env"]
+    paths = {route.path for route in create_app(Settings()).routes if isinstance(route, APIRoute)}
+    assert f"/v2/models/{MODEL}/ready" == container["readinessProbe"]["httpGet"]["path"]
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": container[probe]["httpGet"]["path"], "port": Settings().port}
+        assert container[probe]["httpGet"]["path"] in paths
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:

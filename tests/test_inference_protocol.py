@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,7 @@ def test_an_image_that_fails_fails_the_request_which_says_the_image(client: Test
         ({"data": [["x"], "y"], "shape": [2]}, "base64"),
         ({"data": None}, "binary_data_size"),
         ({"data": []}, "1 elements"),
+        ({"data": ["x", "y"]}, "1 elements"),
         ({"parameters": {"binary_data_size": 3}}, "either data or"),
         ({"data": None, "parameters": {"binary_data_size": 3}}, "0 bytes follow the JSON"),
         ({"data": None, "parameters": {"binary_data_size": -1}}, "binary_data_size"),
@@ -288,6 +290,16 @@ def test_a_full_queue_refuses_with_when_to_come_again(launch: Launch) -> None:
     for response in refused:
         check_error(response, 429, "queue_full")
         assert int(response.headers["retry-after"]) >= 1
+
+
+def test_a_full_queue_refuses_before_the_body_is_read(launch: Launch) -> None:
+    client = launch(slow_model(1.0), max_queue=1, max_images=1)
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(infer, client, RED)
+        while not samples(client)["mobilenet_queue_images",]:
+            assert not answer.done()
+        check_error(client.post(f"{MODEL}/infer", content=b"no request"), 429, "queue_full")
+        assert answer.result().status_code == 200
 
 
 def test_where_keys_are_set_they_are_needed_but_by_probes(launch: Launch) -> None:

@@ -48,6 +48,7 @@ def test_one_image_without_wishes_is_taken(kind: bytes) -> None:
         (b"/predict?top_k=1", PHOTO),
         (b"/predict/", PHOTO),
         (b"/preview", PHOTO),
+        (b"/v2/models/mobilenet/infer", PHOTO),
         (b"http://x/predict", PHOTO),
         (b"/predict", [*PHOTO, (b"x-request-timeout-ms", b"5")]),
         (b"/predict", [*PHOTO, (b"origin", b"https://example.org")]),
@@ -87,7 +88,19 @@ def test_each_refusal_tells_of_the_queue_as_it_is() -> None:
     assert len({body["request_id"] for body in bodies}) == 3
 
 
-@pytest.mark.parametrize("target", [b"/predictions", b"/preview", b"/healthz"])
+def test_without_room_a_tensor_is_refused_in_the_words_that_its_clients_read() -> None:
+    metrics = Metrics()
+    answer = express(FULL, metrics=metrics)(b"/v2/models/mobilenet/infer", [(b"content-type", b"application/json")])
+    assert isinstance(answer, bytes)
+    assert answer.startswith(b"HTTP/1.1 429 ")
+    body = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (body["error"], body["code"]) == ("no room", "queue_full")
+    assert 'route="/v2/models/{name}/infer",status="429"} 1.0' in metrics.render().decode()
+
+
+@pytest.mark.parametrize(
+    "target", [b"/predictions", b"/preview", b"/healthz", b"/v2/models/resnet/infer", b"/v2/models/mobilenet"]
+)
 def test_other_routes_are_never_refused(target: bytes) -> None:
     assert express(FULL)(target) is None
 

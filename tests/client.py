@@ -31,13 +31,18 @@ def launching() -> Iterator[Launch]:
         yield start
 
 
-def check_problem(response: Any, status: int, code: str) -> str:
-    """Check that an answer is this problem, whole and of one shape; return its detail."""
+def check_problem(response: Any, status: int, code: str, *, protocol: bool = False) -> str:
+    """Check that an answer is this problem, whole and of one shape; return its detail.
+
+    `protocol` is for the routes below `/v2`, whose clients read the detail as `error`.
+    """
     body = response.json()
     assert (response.status_code, body["status"], body["code"]) == (status, status, code), body
     assert response.headers["content-type"] == "application/problem+json"
     facts = {"queue_depth", "estimated_wait_ms"} if status == 429 else set()
+    facts |= {"error"} if protocol else set()
     assert set(body) == {"type", "title", "status", "detail", "code", "request_id"} | facts
+    assert body.get("error", body["detail"]) == body["detail"]
     assert body["request_id"] == response.headers["x-request-id"]
     return str(body["detail"])
 

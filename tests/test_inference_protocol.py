@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,7 @@ def sized(*elements: bytes) -> bytes:
     return b"".join(len(element).to_bytes(4, "little") + element for element in elements)
 
 
-def check_error(response: Any, status: int, code: str) -> str:
-    """Check that an answer is this problem, with its detail where clients of the protocol look for it."""
-    body = response.json()
-    assert body.pop("error") == body["detail"]
-    response._content = json.dumps(body).encode()
-    return check_problem(response, status, code)
+check_error = partial(check_problem, protocol=True)
 
 
 def test_the_server_says_what_it_is_and_knows(client: TestClient) -> None:

@@ -1,6 +1,8 @@
 """The process under fire: hanging models, killed workers, stops under load, and chaos."""
 
 import asyncio
+import base64
+import json
 import os
 import random
 import re
@@ -140,12 +142,18 @@ def test_a_service_whose_model_answers_otherwise_than_pinned_runs_and_is_never_r
         assert popen.wait(20) == 0
 
 
+TENSOR = json.dumps(
+    {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(RED).decode()]}]}
+).encode()
+
+
+@pytest.mark.parametrize(("path", "sent"), [("/predict", RED), ("/v2/models/mobilenet/infer", TENSOR)])
 def test_a_full_queue_refuses_at_the_head_of_a_request_as_the_application_would(
-    serve: Serve, own: dict[str, object]
+    serve: Serve, own: dict[str, object], path: str, sent: bytes
 ) -> None:
     process = serve(**own, MAX_QUEUE=1, MAX_IMAGES=1, THREADS=1)
     large = encoded(Image.new("RGB", (7000, 7000)), "WEBP")
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Length: {len(RED)}\r\n\r\n".encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Length: {len(sent)}\r\n\r\n".encode()
     with (
         httpx.Client(base_url=process.url) as client,
         ThreadPoolExecutor(1) as thread,
@@ -157,18 +165,18 @@ def test_a_full_queue_refuses_at_the_head_of_a_request_as_the_application_would(
         connection.sendall(head)  # and no body
         lines, _, body = connection.recv(65536).partition(b"\r\n\r\n")
         # A browser's is left to the application: but for what differs each time the answer is the same.
-        ours = client.post("/predict", content=RED, headers={"Origin": "https://example.org", "X-Request-ID": "mine"})
+        ours = client.post(path, content=sent, headers={"Origin": "https://example.org", "X-Request-ID": "mine"})
         assert not crowd.done()
         assert crowd.result().status_code == 200
         fields = [(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n")[1:])]
         refused = httpx.Response(429, headers=fields, content=body)
-        check_problem(refused, 429, "queue_full")
+        check_problem(refused, 429, "queue_full", protocol=path.startswith("/v2"))
         assert set(refused.headers) == set(ours.headers)
         assert set(refused.json()) == set(ours.json())
         for name in ("content-security-policy", "retry-after", "x-request-id", "content-type"):
             assert refused.headers[name] == ours.headers[name]
         # The connection goes on once the body has come.
-        connection.sendall(RED + head + RED)
+        connection.sendall(sent + head + sent)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
         assert 'mobilenet_rejected_total{reason="queue_full"} 2.0' in client.get("/metrics").text
     assert process.stop() == 0

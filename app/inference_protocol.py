@@ -24,7 +24,8 @@ from app.inference_schemas import (
 )
 from app.model import Model
 from app.security import Guard
-from app.telemetry import trace
+from app.telemetry import Trace, trace
+from app.tensors import Inference
 
 TAGS: list[Any] = ["Open Inference Protocol"]
 PATHS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
@@ -133,7 +134,7 @@ def _add_infer(
         tags=TAGS,
         dependencies=locked,
         response_model=InferenceResponse,
-        responses=openapi.responses(*openapi.PREDICT_ERRORS, NotFound, path=path),
+        responses=openapi.INFER_ANSWER | openapi.responses(*openapi.PREDICT_ERRORS, NotFound, path=path),
         openapi_extra=openapi.path_parameters(path) | openapi.INFER_BODY,
     )
     async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
@@ -145,18 +146,7 @@ def _add_infer(
         body = await payload.read_any(request, settings, deadline)
         inference = tensors.read(body, json_bytes, current.model, settings.max_images)
         outcomes = await unless_departed(request, current.classify(inference.images, deadline))
-        batch_size = account(outcomes, trace(request.scope))
-        output, raw = tensors.answer(
-            [outcome.probabilities for outcome in _all(outcomes)], inference.wanted, current.model.labels
-        )
-        answer = InferenceResponse(
-            model_name=MODEL,
-            model_version=_version(current.model),
-            id=trace(request.scope).request_id if inference.id is None else inference.id,
-            parameters=AnswerParameters(macs=current.cost.macs, batch_size=batch_size),
-            outputs=[output],
-        )
-        return _response(answer.model_dump_json().encode(), raw if inference.wanted.binary else None)
+        return _answer(current, inference, outcomes, trace(request.scope))
 
 
 def _found(request: Request, classifier: Classifier) -> Classifier:
@@ -192,6 +182,22 @@ def _check_encoding(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise UnsupportedMedia(f"Content-Encoding {encoding[:80]} is not read; send the body as it is")
+
+
+def _answer(
+    classifier: Classifier, inference: Inference, outcomes: Sequence[Classified | ServiceError], current: Trace
+) -> Response:
+    batch_size = account(outcomes, current)
+    rows = [outcome.probabilities for outcome in _all(outcomes)]
+    output, raw = tensors.answer(rows, inference.wanted, classifier.model.labels)
+    answer = InferenceResponse(
+        model_name=MODEL,
+        model_version=_version(classifier.model),
+        id=current.request_id if inference.id is None else inference.id,
+        parameters=AnswerParameters(macs=classifier.cost.macs, batch_size=batch_size),
+        outputs=[output],
+    )
+    return _response(answer.model_dump_json().encode(), raw if inference.wanted.binary else None)
 
 
 def _all(outcomes: Sequence[Classified | ServiceError]) -> list[Classified]:

@@ -105,6 +105,13 @@ INFER_BODY = {
     }
 }
 
+INFER_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the output, in JSON or as raw bytes after it",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
 PREVIEW_BODY = {
     "requestBody": {
         "required": True,
@@ -184,27 +191,18 @@ def responses(*errors: type[ServiceError], path: str = "") -> Responses:
     return {status: _response(list(group), path) for status, group in by_status}
 
 
+_PATH_PARAMETERS = {"name": ("of the model", MODEL), "version": ("α@resolution of the served model", "0.5@160")}
+
+
 def path_parameters(path: str) -> dict[str, Any]:
-    """Describe the parameters of a path of a model."""
-    return {"parameters": [parameter for parameter in _PATH_PARAMETERS if f"{{{parameter['name']}}}" in path]}
-
-
-def _path_parameter(name: str, description: str, example: str) -> dict[str, Any]:
-    schema = {"type": "string"}
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "description": description,
-        "schema": schema,
-        "example": example,
-    }
-
-
-_PATH_PARAMETERS = (
-    _path_parameter("name", "of the model", MODEL),
-    _path_parameter("version", "α@resolution of the served model", "0.5@160"),
-)
+    """Describe the parameters of a path of the Open Inference Protocol."""
+    given = {"in": "path", "required": True, "schema": {"type": "string"}}
+    described = [
+        {"name": name, "description": description, "example": example, **given}
+        for name, (description, example) in _PATH_PARAMETERS.items()
+        if f"{{{name}}}" in path
+    ]
+    return {"parameters": described}
 
 
 def _status(error: type[ServiceError]) -> int:

@@ -72,6 +72,12 @@ def test_every_error_of_the_protocol_is_in_it_as_its_clients_read_it(document: A
         assert all(example["error"] == example["detail"] for example in found.values())
 
 
+def test_an_answer_of_the_protocol_is_json_or_has_bytes_after_it(document: Any) -> None:
+    for path in inference_protocol.PATHS:
+        content = document["paths"][f"{path}/infer"]["post"]["responses"]["200"]["content"]
+        assert set(content) == {"application/json", "application/octet-stream"}
+
+
 def test_the_json_example_of_the_protocol_is_answered(document: Any) -> None:
     content = document["paths"][f"{inference_protocol.PATHS[0]}/infer"]["post"]["requestBody"]["content"]
     assert "$ref" not in str(content)

@@ -1,55 +1,36 @@
 """Dynamic batching on a few threads: admit, batch, fan out, drain. Knows neither images nor TensorFlow.
 
 Idle, it runs at once; busy, it takes its share of what queued up meanwhile, up to `max_batch_size`. Whatever is queued
-ends: with its result, its error, or dropped unrun because its caller left or its deadline passed.
+ends: with its result, its error, or dropped unrun because its caller left or its deadline passed. A batch is of one
+lane; of several that wait, the one that had the least of the threads' time is next, so that none starves.
 """
 
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from math import ceil, inf
 from types import TracebackType
 from typing import Generic, ParamSpec, TypeVar
 
-from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
+from app.errors import DeadlineExceeded, Draining, InternalError
+from app.lanes import Answer, Item, Lane
 
 T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
 V = TypeVar("V")
 
-MEASURED = 64
-"""How many slots that were freed last tell how fast slots become free."""
 STOP_POLL_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[R]):
-    """The result of one item, how long it waited, how long its batch ran, and how many items ran in it."""
-
-    result: R
-    queue_ms: float
-    run_ms: float
-    batch_size: int
-
-
-@dataclass(slots=True)
-class _Item(Generic[T, R]):
-    value: T
-    deadline: float
-    arrived: float
-    future: Future[Answer[R]]
 
 
 class Batcher(Generic[T, R]):
     """Runs `run` on batches of items, on `threads` threads of its own.
 
     `run` takes a sequence of 1 to `max_batch_size` items and returns as many results, in order. If it raises, the
-    items of its batch are run again one by one, so that only those at fault get the error.
+    items of its batch are run again one by one, so that only those at fault get the error. `lane` is the queue of
+    these; `add` makes others.
     """
 
     def __init__(
@@ -61,17 +42,16 @@ class Batcher(Generic[T, R]):
         max_wait_ms: float = 0.0,
         threads: int = 1,
         stalled_after_s: float = inf,
+        first_s: float = 0.0,
     ) -> None:
-        self._run = run
         self._max_batch_size = max_batch_size
         self._max_queue = max_queue
         self._max_wait_s = max_wait_ms / 1000
-        self._queue: deque[_Item[T, R]] = deque()
-        self._admitted = 0
+        self.lane: Lane[T, R] = Lane(run, max_queue, first_s)
+        self._lanes = [self.lane]
+        self._clock_s = 0.0
         self._stalled_after_s = stalled_after_s
         self._running: dict[int, float] = {}
-        self._busy_since = 0.0
-        self._freed: deque[float] = deque(maxlen=MEASURED)
         self._draining = False
         self._stopped = False
         self._lock = threading.Lock()
@@ -81,6 +61,15 @@ class Batcher(Generic[T, R]):
         self._threads = [threading.Thread(target=self._loop, name=name, daemon=True) for name in names]
         for thread in self._threads:
             thread.start()
+
+    def add(self, run: Callable[[Sequence[T]], Iterable[R]], first_s: float = 0.0) -> Lane[T, R]:
+        """Return a new lane: a queue of `max_queue` items of its own, for the same threads.
+
+        `first_s` is how long an item is taken to run before any has.
+        """
+        lane = Lane(run, self._max_queue, first_s)
+        self._lanes.append(lane)
+        return lane
 
     @property
     def alive(self) -> bool:
@@ -96,47 +85,41 @@ class Batcher(Generic[T, R]):
     @property
     def admitted(self) -> int:
         """How many slots are taken."""
-        return self._admitted
+        return sum(lane.admitted for lane in self._lanes)
 
-    def admit(self, count: int = 1) -> "Admission[T, R]":
-        """Take `count` slots, all or none, before any work is done.
+    def admit(self, count: int = 1, lane: Lane[T, R] | None = None) -> "Admission[T, R]":
+        """Take `count` slots of a lane, all or none, before any work is done.
 
         Raises `QueueFull` with the computed `Retry-After` where there is no room, `Draining` after `drain`.
         """
+        lane = lane or self.lane
         with self._lock:
-            self._check(count)
-            if not self._admitted:
-                self._busy_since = time.monotonic()
-                self._freed.clear()
-            self._admitted += count
-        return Admission([Slot(self) for _ in range(count)])
+            self._check(count, lane)
+            lane.admit(count)
+        return Admission([Slot(self, lane) for _ in range(count)])
 
-    def check_room(self) -> None:
+    def check_room(self, lane: Lane[T, R] | None = None) -> None:
         """Raise what `admit` would raise, and admit nothing."""
         with self._lock:
-            self._check(1)
+            self._check(1, lane or self.lane)
 
-    def _check(self, count: int) -> None:
+    def _check(self, count: int, lane: Lane[T, R]) -> None:
         if self._draining:
             raise Draining("the service is stopping", {"Retry-After": "1"})
-        if self._admitted + count > self._max_queue:
-            raise self._full(count)
+        lane.check(count)
 
-    def _full(self, count: int) -> QueueFull:
-        wait_s = self._admitted * self._seconds_a_slot()
-        detail = (
-            f"{self._admitted} of {self._max_queue} places are taken and {count} more are asked for; "
-            f"they clear in about {wait_s:.2g} s"
-        )
-        facts = {"queue_depth": self._admitted, "estimated_wait_ms": round(wait_s * 1000)}
-        return QueueFull(detail, {"Retry-After": str(max(1, ceil(wait_s)))}, facts)
+    def expected_s(self, lane: Lane[T, R]) -> float:
+        """Estimate how long one more item would take from its admission to its answer.
 
-    def _seconds_a_slot(self) -> float:
-        """Return how long a slot takes to become free, over the last ones of this busy time; 0 if none has yet."""
-        if not self._freed:
-            return 0.0
-        since = self._freed[0] if len(self._freed) == MEASURED else self._busy_since
-        return (time.monotonic() - since) / len(self._freed)
+        The other lanes get no more of the threads' time meanwhile than this one, but for what is being run.
+        """
+        with self._lock:
+            others = (other for other in self._lanes if other is not lane)
+            ahead = sum(min(other.backlog_s, lane.backlog_s + self._longest_s(other)) for other in others)
+            return (lane.backlog_s + ahead) / len(self._threads) + lane.item_s
+
+    def _longest_s(self, lane: Lane[T, R]) -> float:
+        return self._max_batch_size * lane.item_s
 
     async def drain(self) -> None:
         """Admit no more, finish all that was admitted, then end the thread."""
@@ -146,7 +129,7 @@ class Batcher(Generic[T, R]):
 
     def _stop(self) -> None:
         with self._lock:
-            while not self._emptied.wait_for(lambda: self._admitted == 0 or self._stopped, STOP_POLL_S):
+            while not self._emptied.wait_for(lambda: self.admitted == 0 or self._stopped, STOP_POLL_S):
                 if self.stalled:
                     break
             self._stopped = True
@@ -155,24 +138,25 @@ class Batcher(Generic[T, R]):
             for thread in self._threads:
                 thread.join()
 
-    def _free(self, _: object = None) -> None:
+    def _free(self, lane: Lane[T, R]) -> None:
         with self._lock:
-            self._admitted -= 1
-            self._freed.append(time.monotonic())
-            if not self._admitted:
+            lane.free()
+            if not self.admitted:
                 self._emptied.notify_all()
 
-    def _enqueue(self, item: _Item[T, R]) -> None:
+    def _enqueue(self, item: Item[T, R], lane: Lane[T, R]) -> None:
         with self._lock:
             if self._stopped:
                 raise InternalError("the model stopped")
-            self._queue.append(item)
+            if not lane.items:  # while it was empty it saved nothing up
+                lane.served_s = max(lane.served_s, self._clock_s)
+            lane.items.append(item)
             self._filled.notify()
 
     def _loop(self) -> None:
         try:
-            while (batch := self._take()) is not None:
-                self._execute(batch)
+            while (taken := self._take()) is not None:
+                self._execute(*taken)
         finally:
             self._abandon()
 
@@ -182,51 +166,64 @@ class Batcher(Generic[T, R]):
             self._stopped = True
             self._filled.notify_all()
             self._emptied.notify_all()
-            left, self._queue = self._queue, deque()
+            left = [item for lane in self._lanes for item in lane.items]
+            for lane in self._lanes:
+                lane.items.clear()
         _fail([item for item in left if item.future.set_running_or_notify_cancel()])
 
-    def _take(self) -> list[_Item[T, R]] | None:
+    def _take(self) -> tuple[Lane[T, R], list[Item[T, R]]] | None:
         """Wait for items and return those of the next batch that are still wanted; None when stopped."""
         with self._lock:
-            while not self._due():
-                if self._stopped and not self._queue:
+            while (lane := self._next()) is None:
+                if self._stopped:
                     return None
                 self._filled.wait(self._wait_s())
-            batch, late = self._pop()
+            batch, late = self._pop(lane)
         # Not under the lock: failing an item runs the callbacks of its future, and those free slots.
         for item in late:
             item.future.set_exception(DeadlineExceeded("the deadline passed in the queue; the image was not run"))
-        return batch
+        return lane, batch
 
-    def _due(self) -> bool:
-        full = self._stopped or len(self._queue) >= self._max_batch_size
-        return bool(self._queue) and (full or self._wait_s() == 0)
+    def _next(self) -> Lane[T, R] | None:
+        """Return the lane whose turn it is, of those that are due."""
+        due = [lane for lane in self._lanes if lane.items and self._due(lane)]
+        if not due:
+            return None
+        lane = min(due, key=lambda lane: lane.served_s)
+        self._clock_s = max(self._clock_s, lane.served_s)
+        return lane
+
+    def _due(self, lane: Lane[T, R]) -> bool:
+        return self._stopped or len(lane.items) >= self._max_batch_size or self._left_s(lane) == 0
 
     def _wait_s(self) -> float | None:
-        # The wait counts from the arrival of the first item, so a batch is never late for want of company.
-        return max(0.0, self._queue[0].arrived + self._max_wait_s - time.monotonic()) if self._queue else None
+        return min((self._left_s(lane) for lane in self._lanes if lane.items), default=None)
 
-    def _pop(self) -> tuple[list[_Item[T, R]], list[_Item[T, R]]]:
-        batch: list[_Item[T, R]] = []
-        late: list[_Item[T, R]] = []
+    def _left_s(self, lane: Lane[T, R]) -> float:
+        # The wait counts from the arrival of the first item, so a batch is never late for want of company.
+        return max(0.0, lane.items[0].arrived + self._max_wait_s - time.monotonic())
+
+    def _pop(self, lane: Lane[T, R]) -> tuple[list[Item[T, R]], list[Item[T, R]]]:
+        batch: list[Item[T, R]] = []
+        late: list[Item[T, R]] = []
         # A share, because the other threads take theirs: a batch of all would leave them idle.
-        share = min(self._max_batch_size, ceil(len(self._queue) / len(self._threads)))
-        while self._queue and len(batch) < share:
-            item = self._queue.popleft()
+        share = min(self._max_batch_size, ceil(len(lane.items) / len(self._threads)))
+        while lane.items and len(batch) < share:
+            item = lane.items.popleft()
             if item.future.set_running_or_notify_cancel():
                 (late if time.monotonic() > item.deadline else batch).append(item)
         return batch, late
 
-    def _execute(self, batch: list[_Item[T, R]]) -> None:
+    def _execute(self, lane: Lane[T, R], batch: list[Item[T, R]]) -> None:
         if not batch:
             return
         started = self._running[threading.get_ident()] = time.monotonic()
         try:
-            results = list(self._run([item.value for item in batch]))
+            results = list(lane.run([item.value for item in batch]))
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except Exception as exc:
-            self._isolate(batch, exc)
+            self._isolate(lane, batch, exc)
             return
         except BaseException:
             _fail(batch)
@@ -237,16 +234,18 @@ class Batcher(Generic[T, R]):
         for item, result in zip(batch, results, strict=True):
             queue_ms = (started - item.arrived) * 1000
             item.future.set_result(Answer(result, queue_ms, elapsed * 1000, len(batch)))
+        with self._lock:
+            lane.served(elapsed, len(batch))
 
-    def _isolate(self, batch: list[_Item[T, R]], exc: Exception) -> None:
+    def _isolate(self, lane: Lane[T, R], batch: list[Item[T, R]], exc: Exception) -> None:
         if len(batch) == 1:
             batch[0].future.set_exception(exc)
             return
         for item in batch:
-            self._execute([item])
+            self._execute(lane, [item])
 
 
-def _fail(items: Iterable[_Item[T, R]]) -> None:
+def _fail(items: Iterable[Item[T, R]]) -> None:
     for item in items:
         item.future.set_exception(InternalError("the model stopped"))
 
@@ -254,8 +253,9 @@ def _fail(items: Iterable[_Item[T, R]]) -> None:
 class Slot(Generic[T, R]):
     """Room for one item, from its admission until its work really ended."""
 
-    def __init__(self, batcher: Batcher[T, R]) -> None:
+    def __init__(self, batcher: Batcher[T, R], lane: Lane[T, R]) -> None:
         self._batcher = batcher
+        self._lane = lane
         self._job: Future[object] | None = None
         self._item: Future[Answer[R]] | None = None
 
@@ -270,8 +270,8 @@ class Slot(Generic[T, R]):
         `deadline` is a time of `time.monotonic`. Raises `DeadlineExceeded` for an item that would be taken later,
         and whatever `run` raised for this item.
         """
-        item: _Item[T, R] = _Item(value, deadline, time.monotonic(), Future())
-        self._batcher._enqueue(item)
+        item: Item[T, R] = Item(value, deadline, time.monotonic(), Future())
+        self._batcher._enqueue(item, self._lane)
         self._item = item.future
         return await self._wait(item.future)
 
@@ -286,9 +286,9 @@ class Slot(Generic[T, R]):
     def close(self) -> None:
         """Free the room: now, or when the work that cannot be stopped any more ends."""
         if self._job is None:
-            self._batcher._free()
+            self._batcher._free(self._lane)
         else:
-            self._job.add_done_callback(self._batcher._free)
+            self._job.add_done_callback(lambda _: self._batcher._free(self._lane))
 
 
 class Admission(Generic[T, R]):

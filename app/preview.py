@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from app.batcher import Answer, Batcher
+from app.batcher import Batcher
+from app.lanes import Answer
 
 MAX_QUEUE = 16
 """Previews that may wait; they are drawn one after the other, so that they never starve the predictions."""

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.batcher import MEASURED, Answer, Batcher
+from app.batcher import Batcher
 from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
+from app.lanes import MEASURED, Answer
 
 POISON = -1
 LETHAL = -2
@@ -183,7 +184,7 @@ async def test_an_item_past_its_deadline_may_free_its_slot_while_it_is_failed(ma
     batcher = make()
     first = await occupy(batcher, model)
     (late,) = await queue(batcher, 1, deadline=time.monotonic() - 1)
-    batcher._queue[-1].future.add_done_callback(lambda _: batcher.admit().__exit__(None, None, None))
+    batcher.lane.items[-1].future.add_done_callback(lambda _: batcher.admit().__exit__(None, None, None))
     (patient,) = await queue(batcher, 2)
     model.gate.set()
     assert (await asyncio.wait_for(patient, 5)).result == 4
@@ -218,8 +219,8 @@ async def test_beyond_max_queue_nothing_is_admitted_and_the_wait_is_computed(mak
     assert caught.value.headers["Retry-After"] == "1", "nothing is measured yet"
     # As if the slots had become free every 1.5 s until now.
     now = time.monotonic()
-    batcher._busy_since = now - 6
-    batcher._freed.extend(now - ago for ago in (4.5, 3, 1.5, 0))
+    batcher.lane._busy_since = now - 6
+    batcher.lane._freed.extend(now - ago for ago in (4.5, 3, 1.5, 0))
     with pytest.raises(QueueFull) as caught:
         batcher.admit()
     assert caught.value.headers["Retry-After"] == "5", "3 items at 1.5 s each, rounded up"
@@ -238,8 +239,8 @@ async def test_the_rate_is_that_of_the_last_slots_that_became_free(make: Make) -
     batcher = make(max_queue=1)
     with batcher.admit():
         now = time.monotonic()
-        batcher._busy_since = now - 1000
-        batcher._freed.extend(now - ago / 10 for ago in range(MEASURED, 0, -1))
+        batcher.lane._busy_since = now - 1000
+        batcher.lane._freed.extend(now - ago / 10 for ago in range(MEASURED, 0, -1))
         with pytest.raises(QueueFull) as caught:
             batcher.check_room()
     assert caught.value.facts["estimated_wait_ms"] == pytest.approx(100, rel=0.05)

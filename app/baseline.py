@@ -21,12 +21,20 @@ _COLOURS: Final = ("YCbCr", "Gray")
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """Decoded pixels, uint8 RGB `[h, w, 3]`, the size without rounding up, and the EXIF orientation, 1 to 8."""
+    """Decoded pixels, uint8 RGB `[h, w, 3]`, the size without rounding up, and the EXIF orientation, 1 to 8.
+
+    It is so many times as small as the file's, by `scale`.
+    """
 
     pixels: NDArray[np.uint8]
     width: float
     height: float
     orientation: int
+    scale: int
+
+    def serves(self, needed: int) -> bool:
+        """Whether `read` would return the same for a shorter side of no less than `needed` pixels."""
+        return _scale(min(self.width, self.height) * self.scale, needed) == self.scale
 
 
 def read(raw: bytes, needed: int, max_pixels: int, max_decoded: int) -> Photo | None:
@@ -38,12 +46,16 @@ def read(raw: bytes, needed: int, max_pixels: int, max_decoded: int) -> Photo | 
     with suppress(Exception):
         orientation = _orientation(raw)
         height, width, colours, _ = simplejpeg.decode_jpeg_header(raw)
-        scale = next(scale for scale in (8, 4, 2, 1) if min(height, width) // needed >= scale or scale == 1)
+        scale = _scale(min(height, width), needed)
         rows, columns = -(-height // scale), -(-width // scale)
         if orientation and colours in _COLOURS and height * width <= max_pixels and rows * columns <= max_decoded:
             pixels = simplejpeg.decode_jpeg(raw, min_height=rows, min_width=columns)
-            return Photo(pixels, width / scale, height / scale, orientation)
+            return Photo(pixels, width / scale, height / scale, orientation, scale)
     return None
+
+
+def _scale(side: float, needed: int) -> int:
+    return next(scale for scale in (8, 4, 2, 1) if side // needed >= scale or scale == 1)
 
 
 def _orientation(raw: bytes) -> int:

@@ -5,6 +5,7 @@ import logging
 import math
 import struct
 import warnings
+from collections.abc import Sequence
 from contextlib import closing
 from io import BytesIO
 from typing import Any, Final
@@ -16,7 +17,7 @@ from PIL.Image import Transpose as Turn
 
 from app import baseline
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
-from app.scaling import Box, scaled
+from app.scaling import Box, Pixels, scaled
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -78,23 +79,57 @@ def decode(data: bytes | memoryview, *, resolution: int, max_pixels: int, large:
     floating-point), `TooManyPixels` (by the header, before memory is taken) or `UndecodableImage`; without `large` also
     `LargeImage`, before memory is taken.
     """
+    return decode_each(data, resolutions=(resolution,), max_pixels=max_pixels, large=large)[0]
+
+
+def decode_each(
+    data: bytes | memoryview, *, resolutions: Sequence[int], max_pixels: int, large: bool = True
+) -> list[Pixels]:
+    """Return what `decode` returns for each of the resolutions, to the pixel, decoding once.
+
+    Only a JPEG that is large enough to be scaled while it is decoded, to different sizes for different resolutions, is
+    decoded once for each of these sizes.
+    """
     if not data:
         raise EmptyImage("the image is empty: it has 0 bytes")
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
     kind = _kind(raw[:16])
-    needed = math.ceil(_MARGIN * resolution / _CENTRAL)
-    if kind == "JPEG" and (photo := baseline.read(raw, needed, max_pixels, _LARGE)):
-        return _upright(scaled(photo.pixels, _square(photo.width, photo.height), resolution), photo.orientation)
+    found: dict[int, Pixels] = {}
+    while left := [resolution for resolution in resolutions if resolution not in found]:
+        found |= _squares(raw, kind, left, max_pixels, large)
+    return [found[resolution] for resolution in resolutions]
+
+
+def _squares(raw: bytes, kind: str, resolutions: Sequence[int], max_pixels: int, large: bool) -> dict[int, Pixels]:
+    """Decode for the first resolution; return its square and those of the others that need no other decoding."""
+    if kind == "JPEG" and (photo := baseline.read(raw, _needed(resolutions[0]), max_pixels, _LARGE)):
+        return _of_photo(photo, [one for one in resolutions if photo.serves(_needed(one))])
     try:
         image = _opened(raw, kind, max_pixels, large)
-        box = _central_square(image, needed)
+        box = _central_square(image, _needed(resolutions[0]))
         _check_large(*image.size, large)  # a JPEG may be scaled to less by now
         with closing(image):  # its memory is free before the next one's turn
-            return _scaled(image, box, resolution)
+            others = (one for one in resolutions[1:] if kind != "JPEG" or _jpeg_square(raw, one, max_pixels) == box)
+            return _scaled(image, box, [resolutions[0], *others])
     except (ServiceError, LargeImage):
         raise
     except Exception as exc:  # OSError, SyntaxError, struct.error, MemoryError and many more
         raise UndecodableImage(f"the {kind} image is truncated, damaged or of an unusual kind") from exc
+
+
+def _needed(resolution: int) -> int:
+    """How many pixels the shorter side of an image should have."""
+    return math.ceil(_MARGIN * resolution / _CENTRAL)
+
+
+def _of_photo(photo: baseline.Photo, resolutions: Sequence[int]) -> dict[int, Pixels]:
+    box = _square(photo.width, photo.height)
+    return {one: _upright(scaled(photo.pixels, box, one), photo.orientation) for one in resolutions}
+
+
+def _jpeg_square(raw: bytes, resolution: int, max_pixels: int) -> Box:
+    with closing(_opened(raw, "JPEG", max_pixels, large=True)) as image:
+        return _central_square(image, _needed(resolution))
 
 
 def _kind(head: bytes) -> str:
@@ -174,10 +209,15 @@ def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
     return image.tag_v2.get(tag, default) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
 
 
-def _scaled(image: Image.Image, box: Box, resolution: int) -> NDArray[np.uint8]:
+def _scaled(image: Image.Image, box: Box, resolutions: Sequence[int]) -> dict[int, Pixels]:
     image.load()
-    small = _averageable(image).resize((resolution, resolution), Image.Resampling.BILINEAR, box)
+    source = _averageable(image)
     turn = _turn(image)  # a central square may be turned after the scaling as well as before, and cheaper
+    return {resolution: _turned(source, box, resolution, turn) for resolution in resolutions}
+
+
+def _turned(source: Image.Image, box: Box, resolution: int, turn: Turn | None) -> Pixels:
+    small = source.resize((resolution, resolution), Image.Resampling.BILINEAR, box)
     return np.asarray(_converted(small if turn is None else small.transpose(turn), "RGB"))
 
 

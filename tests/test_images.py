@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -225,6 +226,47 @@ def test_a_jpeg_is_decoded_at_no_more_than_it_takes_for_twice_the_pixels_needed(
     decode(encoded(photo(*size), "JPEG", progressive=True), resolution)  # a baseline one: tests/test_baseline.py
     assert sizes == [decoded]
     assert decoded == size or 0.875 * min(decoded) >= 2 * resolution
+
+
+SIDES = (128, 224, 160, 192)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(30, 20), (500, 375), (1600, 1200), (1, 3)], ids=str)
+def test_several_resolutions_at_once_are_to_the_pixel_what_each_is_alone(
+    form: str, size: tuple[int, int], progressive: bool
+) -> None:
+    data = encoded(photo(*size), form, exif=photos.orientation(6), progressive=progressive)
+    together = images.decode_each(data, resolutions=SIDES, max_pixels=10**8)
+    for side, pixels in zip(SIDES, together, strict=True):
+        np.testing.assert_array_equal(pixels, decode(data, side))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(
+    ("form", "size", "times"), [("PNG", (1600, 1200), 1), ("JPEG", (500, 375), 1), ("JPEG", (1600, 1200), 2)]
+)
+def test_several_resolutions_at_once_take_one_decoding_unless_a_jpeg_is_scaled_by_it(
+    form: str, size: tuple[int, int], times: int, progressive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(photo(*size), form, progressive=progressive)
+    decoded: list[Any] = []
+    load, decode_jpeg = ImageFile.ImageFile.load, simplejpeg.decode_jpeg
+
+    def loaded(image: ImageFile.ImageFile) -> Any:
+        if image.tile:  # there is something left to decode
+            decoded.append(image.size)
+        return load(image)
+
+    def read(raw: bytes, **size: int) -> Any:
+        decoded.append(size)
+        return decode_jpeg(raw, **size)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", loaded)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", read)
+    images.decode_each(data, resolutions=SIDES, max_pixels=10**8)
+    assert len(decoded) == times
 
 
 @needs_shared

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app import model_info, openapi, payload
-from app.classifier import Classified, Classifier
+from app.answer import answer
+from app.classifier import Classifier
 from app.config import Settings
 from app.errors import (
     InternalError,
@@ -23,35 +24,22 @@ from app.errors import (
     NotFound,
     ServiceError,
 )
-from app.labels import top_k
 from app.metrics import CONTENT_TYPE, Metrics
-from app.mobilenet.variants import Variant
 from app.model import Model
-from app.schemas import (
-    CostRef,
-    Failure,
-    Health,
-    LabelItem,
-    ModelInfo,
-    ModelRef,
-    Prediction,
-    Predictions,
-    PredictResponse,
-    Timing,
-)
+from app.plan import Pick, Plan
+from app.schemas import Health, LabelItem, ModelInfo, PredictResponse
 from app.security import Guard
-from app.telemetry import Trace, trace
+from app.telemetry import trace
+from app.wish import Alpha, Resolution, Wish, resolve
 
 DEFAULT_TOP_K = 5
+PLAIN = Wish()
+"""Nothing wished for: the default variant answers."""
 CLIENT_CLOSED_REQUEST = 499  # for the log alone: nobody is left to read it
 
 TopK = Annotated[
     int | None,
     Query(alias="top_k", description="how many classes to answer: 1 to their number; default 5", examples=[5]),
-]
-Alpha = Annotated[float | None, Query(description="1, 0.75, 0.5 or 0.25; default: the served one", examples=[0.5])]
-Resolution = Annotated[
-    int | None, Query(description="a multiple of 32 from 32 up; default: the served one", examples=[160])
 ]
 WithLayers = Annotated[bool, Query(description="add the tables of layers, of separable convolutions and of ablations")]
 
@@ -99,20 +87,26 @@ def create_router(
     router = APIRouter()
     locked = [Security(Guard(settings.api_keys))] if settings.api_keys else []
 
-    async def predict(request: Request, k: TopK = None, timeout_ms: TimeoutMs = None) -> Response:
+    async def predict(
+        request: Request, wish: Annotated[Wish, Depends()] = PLAIN, k: TopK = None, timeout_ms: TimeoutMs = None
+    ) -> Response:
         """Classify one image or several, each with its own result or its own error, in order.
 
-        A request with a single image that fails answers the error itself.
+        A request with a single image that fails answers the error itself. Of the ways to choose a variant, `alpha` with
+        `resolution`, a budget, `variants` and `cascade`, one is allowed.
         """
         current = classifier()
         k = _top_k(k, current.model)
         deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
-        current.check_room()  # before the body is read, which may be long
+        plan = _plan(wish, current, settings)
+        plan.check_room(current)  # before the body is read, which may be long
         payloads = await payload.read(request, settings, deadline)
-        outcomes = await unless_departed(request, current.classify(payloads, deadline))
+        outcomes = await unless_departed(request, plan.run(current, payloads, deadline))
         if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
             raise outcomes[0]
-        body = answer(current, outcomes, k, trace(request.scope))
+        body = answer(current, plan, outcomes, k, trace(request.scope))
+        if body.degraded_from is not None:
+            metrics.degraded(body.degraded_from.name, body.model.name)
         return Response(body.model_dump_json(), media_type="application/json")
 
     router.add_api_route(
@@ -137,9 +131,9 @@ def create_router(
     )
     async def model_info_(alpha: Alpha = None, resolution: Resolution = None, layers: WithLayers = False) -> ModelInfo:
         """Describe the served model, or any other variant: cost, accuracy, preprocessing, limits."""
-        model = classifier().model
-        variant = _variant(alpha, resolution, model.variant)
-        return model_info.describe(model, variant, settings, layers=layers)
+        current = classifier()
+        variant = resolve(alpha, resolution, current.model.variant)
+        return model_info.describe(list(current.models.values()), variant, settings, layers=layers)
 
     @router.get(
         "/labels",
@@ -191,6 +185,11 @@ def timeout_or_default(wanted: int | None, settings: Settings) -> int:
     return wanted or settings.request_timeout_ms
 
 
+def _plan(wish: Wish, classifier: Classifier, settings: Settings) -> Plan:
+    plain = wish == PLAIN and not settings.degrade
+    return Pick() if plain else wish.plan(classifier.candidates(), settings.degrade)
+
+
 def _top_k(k: int | None, model: Model) -> int:
     classes = model.engine.classes
     if k is not None and not 1 <= k <= classes:
@@ -201,15 +200,6 @@ def _top_k(k: int | None, model: Model) -> int:
 def default_top_k(model: Model) -> int:
     """Return how many classes are answered where none asks for a number."""
     return min(DEFAULT_TOP_K, model.engine.classes)
-
-
-def _variant(alpha: float | None, resolution: int | None, served: Variant) -> Variant:
-    try:
-        return Variant(
-            served.alpha if alpha is None else alpha, served.resolution if resolution is None else resolution
-        )
-    except ValueError as exc:
-        raise InvalidParameter(str(exc)) from exc
 
 
 async def unless_departed(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -229,55 +219,6 @@ async def unless_departed(request: Request, work: Coroutine[Any, Any, T]) -> T:
 async def _departure(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def account(outcomes: Sequence[Classified | ServiceError], current: Trace) -> int:
-    """Note in the trace where the time of the images went and how they fared; return the largest batch size."""
-    done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
-    for stage in ("decode", "queue", "inference"):
-        current.stages[stage] = round(max((getattr(outcome, f"{stage}_ms") for outcome in done), default=0.0), 3)
-    batch_size = max((outcome.batch_size for outcome in done), default=0)
-    current.facts |= {"images": len(outcomes), "failed": len(outcomes) - len(done), "batch_size": batch_size}
-    return batch_size
-
-
-def answer(
-    classifier: Classifier, outcomes: Sequence[Classified | ServiceError], k: int, current: Trace
-) -> PredictResponse:
-    """Return the answer to a request, and note its stages and facts in its trace."""
-    model, cost = classifier.model, classifier.cost
-    batch_size = account(outcomes, current)
-    return PredictResponse(
-        model=ModelRef(
-            alpha=model.variant.alpha,
-            resolution=model.variant.resolution,
-            weights=model.weights,
-            precision=model.engine.precision,
-        ),
-        results=[_result(outcome, model, k, current) for outcome in outcomes],
-        cost=CostRef(macs=cost.macs, flops=cost.flops, parameters=cost.parameters),
-        timing=Timing(
-            **{f"{stage}_ms": ms for stage, ms in current.stages.items()}, total_ms=round(current.total_ms, 3)
-        ),
-        batch_size=batch_size,
-        request_id=current.request_id,
-    )
-
-
-def _result(outcome: Classified | ServiceError, model: Model, k: int, current: Trace) -> Predictions | Failure:
-    if isinstance(outcome, ServiceError):
-        return Failure(error=openapi.problem(outcome, current.request_id))
-    return Predictions(
-        predictions=[
-            Prediction(
-                class_id=index,
-                wordnet_id=model.labels[index].wordnet_id,
-                label=model.labels[index].label,
-                probability=probability,
-            )
-            for index, probability in top_k(outcome.probabilities, k)
-        ]
-    )
 
 
 def install_handler(app: FastAPI) -> None:

@@ -13,13 +13,22 @@ from app.schemas import Accuracy, Catalogue, Parameters, VariantItem
 BYTES = {"float32": 4, "int8": 1}
 
 
-def describe(model: Model, settings: Settings) -> Catalogue:
-    """Describe the published variants, and the served one if it is none of them, with the classes of the model."""
+def describe(models: Sequence[Model], settings: Settings) -> Catalogue:
+    """Describe the published variants, and the served ones that are none of them; the first model is the default."""
+    model = models[0]
     machine = latency.machine()
     setup = (machine, model.engine.name, model.engine.precision, settings.threads, model.engine.classes)
     measured = {(one.alpha, one.resolution): one for one in latency.read(settings.cache) if one.setup == setup}
-    variants = [*PUBLISHED, *([] if model.variant in PUBLISHED else [model.variant])]
-    items = [_item(model, variant, measured.get((variant.alpha, variant.resolution))) for variant in variants]
+    served = {one.variant: one for one in models}
+    items = [
+        _item(
+            served.get(variant, model),
+            variant,
+            variant == model.variant,
+            measured.get((variant.alpha, variant.resolution)),
+        )
+        for variant in dict.fromkeys([*PUBLISHED, *served])
+    ]
     return Catalogue(
         weights=model.weights,
         classes=model.engine.classes,
@@ -30,7 +39,7 @@ def describe(model: Model, settings: Settings) -> Catalogue:
     )
 
 
-def _item(model: Model, variant: Variant, measured: Latency | None) -> VariantItem:
+def _item(model: Model, variant: Variant, default: bool, measured: Latency | None) -> VariantItem:
     total = cost(variant, model.engine.classes)
     score = accuracy.find(model.weights, variant, model.engine.precision)
     published = model_info.published(model, variant)
@@ -40,6 +49,7 @@ def _item(model: Model, variant: Variant, measured: Latency | None) -> VariantIt
         rho=variant.rho,
         resolution=variant.resolution,
         served=variant == model.variant,
+        default=default,
         macs=total.macs,
         flops=total.flops,
         parameters=Parameters(total=total.parameters, trainable=total.trainable),

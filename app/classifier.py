@@ -1,57 +1,76 @@
-"""Classifies images with one model: decode in a bounded pool, batch, run. The path of an image, and its state."""
+"""Classifies images: decode in a bounded pool, batch, run. The path of an image, and its state.
+
+Every loaded variant has a queue of its own, and comparisons have one; the time of the pipeline is shared among them.
+"""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 from app.batcher import Batcher, Slot
+from app.budget import Candidate
+from app.classified import Classified, Found, classified, summed
 from app.config import Settings
-from app.engines.engine import Probabilities
-from app.errors import DeadlineExceeded, InternalError, ServiceError
+from app.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
 from app.images import LargeImage
-from app.pipeline import Outcome, Payload, Pipeline
+from app.lanes import Lane
+from app.mobilenet.variants import Variant
+from app.model import Model
+from app.pipeline import Comparison, Payload, Pipeline
 
 logger = logging.getLogger(__name__)
 
 STALLED_AT_LEAST_S = 5.0
 """A run of the model hangs after twice the deadline of requests, and not before this."""
 
-Image = Slot[Payload, Outcome | ServiceError | LargeImage]
+T = TypeVar("T")
+Value = Payload | Comparison
+Result = Any
+"""What a pipeline has for one value: an `Outcome` or several, a `ServiceError`, or `LargeImage`."""
+
+Image = Slot[Value, Result]
 """The place of one image in the batcher."""
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
-    """The probabilities `[classes]` of one image, where its time went, and how many images ran with it."""
+class Queue:
+    """The images for one variant, or for comparisons, and what runs them."""
 
-    probabilities: Probabilities
-    decode_ms: float
-    queue_ms: float
-    inference_ms: float
-    batch_size: int
+    lane: Lane[Value, Result]
+    run: Callable[..., Iterable[Result]]
 
 
 class Classifier:
     """Takes image files, gives probabilities: every image has its own result or its own error."""
 
     def __init__(self, pipeline: Pipeline, settings: Settings, on_drop: Callable[[str], None]) -> None:
-        self.model = pipeline.model
-        self.cost = self.model.cost
+        self.model = pipeline.models[0]
+        self.models = {model.variant: model for model in pipeline.models}
         self._pipeline = pipeline
         self._on_drop = on_drop
         # What a large image takes for a moment must not be multiplied, and nobody small waits for its turn.
         self._one_at_a_time = ThreadPoolExecutor(1, thread_name_prefix="large")
-        self._batcher: Batcher[Payload, Outcome | ServiceError | LargeImage] = Batcher(
-            pipeline.run,
+        compare: Callable[..., Iterable[Result]] = pipeline.compare
+        self._batcher: Batcher[Value, Result] = Batcher(
+            compare,
             max_batch_size=settings.max_batch_size,
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
             threads=pipeline.runs,
             stalled_after_s=max(STALLED_AT_LEAST_S, 2 * settings.request_timeout_ms / 1000),
         )
+        self._comparisons = Queue(self._batcher.lane, compare)
+        self._queues = {variant: self._queue(model) for variant, model in self.models.items()}
+
+    def _queue(self, model: Model) -> Queue:
+        run = partial(self._pipeline.run, variant=model.variant)
+        return Queue(self._batcher.add(run, model.first_s), run)
 
     @property
     def fault(self) -> str | None:
@@ -65,25 +84,92 @@ class Classifier:
         """How many images are under way."""
         return self._batcher.admitted
 
-    def check_room(self) -> None:
-        """Raise `QueueFull` or `Draining` if no image would be admitted now."""
-        self._batcher.check_room()
+    def candidates(self) -> list[Candidate]:
+        """Return what is known of each loaded variant, and how long an answer of it would take now."""
+        return [
+            Candidate(variant, model.cost.macs, model.top1, 1000 * self._batcher.expected_s(self._queues[variant].lane))
+            for variant, model in self.models.items()
+        ]
 
-    async def classify(self, payloads: Sequence[Payload], deadline: float) -> list[Classified | ServiceError]:
+    def check_room(self, variants: Sequence[Variant] = ()) -> None:
+        """Raise `QueueFull` or `Draining` if no image would be admitted now, to any of these or to the first."""
+        self._first_with_room(variants, self._batcher.check_room)
+
+    def check_room_to_compare(self) -> None:
+        """Raise `QueueFull` or `Draining` if no comparison would be admitted now."""
+        self._batcher.check_room(self._comparisons.lane)
+
+    async def classify(
+        self, payloads: Sequence[Payload], deadline: float, variants: Sequence[Variant] = ()
+    ) -> list[Found]:
         """Classify the images of one request, in order; `deadline` is a time of `time.monotonic`.
 
-        Raises `QueueFull` or `Draining` before any work; whatever happens to one image is its own result.
+        Of `variants`, by default the first that is loaded alone, the first that has room for all answers. Raises
+        `QueueFull` or `Draining` before any work; whatever happens to one image is its own result.
         """
-        with self._batcher.admit(len(payloads)) as slots:
-            if len(payloads) == 1:
-                return [await self._settle(slots[0], payloads[0], deadline)]
-            pairs = zip(slots, payloads, strict=True)
-            return await asyncio.gather(*(self._settle(slot, data, deadline) for slot, data in pairs))
+        variant, admission = self._first_with_room(variants, partial(self._batcher.admit, len(payloads)))
+        queue, models = self._queues[variant], (self.models[variant],)
+        with admission as slots:
+            return await _all(
+                self._settle(slot, queue, data, models, deadline) for slot, data in zip(slots, payloads, strict=True)
+            )
 
-    async def _settle(self, slot: Image, data: Payload, deadline: float) -> Classified | ServiceError:
+    async def compare(
+        self, payloads: Sequence[Payload], deadline: float, variants: tuple[Variant, ...], answering: Variant
+    ) -> list[Found]:
+        """Classify each image in all of these variants, decoded once, otherwise as `classify`; one gives the answer."""
+        models = [self.models[variant] for variant in variants]
+        with self._batcher.admit(len(payloads), self._comparisons.lane) as slots:
+            compared = [
+                self._settle(slot, self._comparisons, Comparison(data, variants), models, deadline)
+                for slot, data in zip(slots, payloads, strict=True)
+            ]
+            found = await _all(compared)
+        at = variants.index(answering)
+        return [summed(one.runs or (one,), at) if isinstance(one, Classified) else one for one in found]
+
+    async def cascade(
+        self, payloads: Sequence[Payload], deadline: float, stages: Sequence[Variant], threshold: float
+    ) -> list[Found]:
+        """Ask the stages one after the other until the most probable class reaches the threshold, 0 to 1, or the last.
+
+        Otherwise as `classify`. There must be room in the queues of all, since no stage is known to be needless.
+        """
+        with ExitStack() as stack:
+            admit = partial(self._batcher.admit, len(payloads))
+            rows = [stack.enter_context(admit(self._queues[stage].lane)) for stage in stages]
+            places = zip(payloads, zip(*rows, strict=True), strict=True)
+            return await _all(self._descend(slots, data, stages, threshold, deadline) for data, slots in places)
+
+    async def _descend(
+        self, slots: Sequence[Image], data: Payload, stages: Sequence[Variant], threshold: float, deadline: float
+    ) -> Found:
+        runs: list[Classified] = []
+        for slot, stage in zip(slots, stages, strict=True):
+            found = await self._settle(slot, self._queues[stage], data, (self.models[stage],), deadline)
+            if isinstance(found, ServiceError):
+                return found
+            runs.append(found)
+            if found.probabilities.max() >= threshold:
+                break
+        return summed(runs, -1)
+
+    def _first_with_room(
+        self, variants: Sequence[Variant], take: Callable[[Lane[Value, Result]], T]
+    ) -> tuple[Variant, T]:
+        chosen, *others = variants or (self.model.variant,)
+        try:
+            return chosen, take(self._queues[chosen].lane)
+        except QueueFull:
+            for other in others:
+                with suppress(QueueFull):
+                    return other, take(self._queues[other].lane)
+            raise
+
+    async def _settle(self, slot: Image, queue: Queue, value: Value, models: Sequence[Model], deadline: float) -> Found:
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._classify(slot, data, deadline)
+                return await self._classify(slot, queue, value, models, deadline)
         except TimeoutError:
             return self._late(slot)
         except DeadlineExceeded as exc:
@@ -105,18 +191,21 @@ class Classifier:
             return DeadlineExceeded("the deadline passed before the image was run, and it was not run")
         return DeadlineExceeded("the deadline passed while the image was run")
 
-    async def _classify(self, slot: Image, data: Payload, deadline: float) -> Classified | ServiceError:
+    async def _classify(
+        self, slot: Image, queue: Queue, value: Value, models: Sequence[Model], deadline: float
+    ) -> Found:
         started = time.monotonic()
-        answer = await slot.submit(data, deadline=deadline)
-        outcome = answer.result
-        if isinstance(outcome, LargeImage):
-            (outcome,) = await slot.call(self._one_at_a_time, self._pipeline.run, [data], large=True)
-        if not isinstance(outcome, Outcome):
-            return InternalError("the image is too large") if isinstance(outcome, LargeImage) else outcome
-        queue_ms = (time.monotonic() - started) * 1000 - outcome.decode_ms - outcome.inference_ms
-        return Classified(
-            outcome.probabilities, outcome.decode_ms, max(0.0, queue_ms), outcome.inference_ms, answer.batch_size
-        )
+        answer = await slot.submit(value, deadline=deadline)
+        result = answer.result
+        if isinstance(result, LargeImage):
+            (result,) = await slot.call(self._one_at_a_time, queue.run, [value], large=True)
+        if isinstance(result, LargeImage):
+            return InternalError("the image is too large")
+        if isinstance(result, ServiceError):
+            return result
+        elapsed_ms = (time.monotonic() - started) * 1000
+        outcomes = result if isinstance(result, tuple) else (result,)
+        return classified(models, outcomes, elapsed_ms, answer.batch_size)
 
     def preview(self, payload: Payload) -> bytes:
         """Return the network's input for an image file, as a PNG; takes its time. Raises what `images.decode` does."""
@@ -127,3 +216,8 @@ class Classifier:
         await self._batcher.drain()
         self._one_at_a_time.shutdown()
         await asyncio.to_thread(self._pipeline.close)
+
+
+async def _all(settling: Iterable[Awaitable[Found]]) -> list[Found]:
+    waiting = list(settling)
+    return [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)

@@ -170,7 +170,7 @@ def _print_table(table: Table) -> None:
 
 @cli.command("compile")
 def compile_(
-    every: Annotated[bool, typer.Option("--all", help="every variant of the weights, not the configured one")] = False,
+    every: Annotated[bool, typer.Option("--all", help="every variant of the weights, not the configured ones")] = False,
     precision: Annotated[Precision | None, typer.Option(help="default MOBILENET_PRECISION")] = None,
     calibrate: Annotated[Path | None, typer.Option(help="folder of photos; int8 needs it", exists=True)] = None,
 ) -> None:
@@ -181,8 +181,8 @@ def compile_(
     precision = precision or settings.precision
     failed = False
     print(f"{'variant':14}{'precision':11}{'size':>10}{'time':>9}{'same top-1 as Keras':>21}{'largest difference':>20}")
-    for variant in variants(settings) if every else [settings.variant]:
-        chosen = settings.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
+    for variant in variants(settings) if every else settings.lineup:
+        chosen = settings.serving(variant)
         try:
             print(_compile_one(chosen, precision, calibrate), flush=True)
         except StartError as exc:
@@ -222,7 +222,7 @@ def bench(
     print(f"{'variant':14}{'MACs':>13}{'median':>11}{'95 %':>11}")
     failed = False
     for variant in variants(settings):
-        chosen = settings.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
+        chosen = settings.serving(variant)
         try:
             print(_bench_one(chosen, seconds), flush=True)
         except StartError as exc:

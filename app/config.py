@@ -43,6 +43,11 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _variants(value: Any) -> Any:
+    return tuple(map(Variant.parse, _split(value))) if isinstance(value, str) else value
+
+
+Variants = Annotated[tuple[Variant, ...], NoDecode, BeforeValidator(_variants)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
@@ -57,6 +62,15 @@ class Settings(BaseSettings):
 
     alpha: float = Field(0.5, description="width multiplier α: 1, 0.75, 0.5 or 0.25")
     resolution: int = Field(160, description="side of the network's input in pixels: a multiple of 32 from 32 up")
+    variants: Variants = Field(
+        (),
+        description="more variants to keep loaded, comma separated, such as `0.25/128,0.75/192`; the one of "
+        "`MOBILENET_ALPHA` and `MOBILENET_RESOLUTION` answers who names none",
+    )
+    degrade: bool = Field(
+        False,
+        description="whether a smaller loaded variant answers instead of 429, unless the request says `degrade=never`",
+    )
     weights: str = Field(
         "imagenette",
         min_length=1,
@@ -108,8 +122,8 @@ class Settings(BaseSettings):
     )
     max_queue: PositiveInt = Field(
         default_factory=lambda data: QUEUE_A_THREAD * data.get("threads", 1),
-        description="most images admitted at once, running ones included; beyond it the answer is 429; default: 64 for "
-        "each of `MOBILENET_THREADS`",
+        description="most images admitted at once to a loaded variant, running ones included; beyond it the answer is "
+        "429; default: 64 for each of `MOBILENET_THREADS`",
     )
     workers: PositiveInt = Field(
         1,
@@ -163,8 +177,17 @@ class Settings(BaseSettings):
 
     @property
     def variant(self) -> Variant:
-        """The variant to serve."""
+        """The variant that answers who names none."""
         return Variant(self.alpha, self.resolution)
+
+    @property
+    def lineup(self) -> tuple[Variant, ...]:
+        """The variants to serve, each once: that of `alpha` and `resolution`, then the others."""
+        return tuple(dict.fromkeys((self.variant, *self.variants)))
+
+    def serving(self, variant: Variant) -> "Settings":
+        """Return the same settings for another variant."""
+        return self.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
 
 
 _NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]

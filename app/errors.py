@@ -4,13 +4,13 @@ StartError                      one readable line and exit code 2, before anythi
 ServiceError                    an RFC 9457 problem, by status:
 ├── MalformedRequest      400   ── EmptyImage
 ├── Unauthorized          401   with WWW-Authenticate
-├── NotFound              404
+├── NotFound              404   ── VariantNotLoaded
 ├── MethodNotAllowed      405
 ├── BodyTooLarge          413
 ├── TooManyPixels         413
 ├── TooManyImages         413
 ├── UnsupportedMedia      415   ── UnsupportedImage
-├── InvalidParameter      422   ── UndecodableImage
+├── InvalidParameter      422   ── UndecodableImage, ImpossibleBudget
 ├── QueueFull             429   with Retry-After
 ├── InternalError         500   only for our own bugs
 ├── Unavailable           503   ── Starting, Draining; with Retry-After
@@ -72,6 +72,12 @@ class NotFound(ServiceError):
     status, code, title = 404, "not_found", "Not found"
 
 
+class VariantNotLoaded(NotFound):
+    """A variant that is asked for by name and is not loaded."""
+
+    code, title = "variant_not_loaded", "Variant not loaded"
+
+
 class MethodNotAllowed(ServiceError):
     """The route exists, but not for this method."""
 
@@ -118,6 +124,12 @@ class UndecodableImage(InvalidParameter):
     """An image of a format we read that is truncated or damaged."""
 
     code, title = "undecodable_image", "Undecodable image"
+
+
+class ImpossibleBudget(InvalidParameter):
+    """No loaded variant fits the budget of the request."""
+
+    code, title = "impossible_budget", "Impossible budget"
 
 
 class QueueFull(ServiceError):

@@ -9,12 +9,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from app import openapi
-from app.api import CLIENT_CLOSED_REQUEST, answer, default_top_k
-from app.classifier import Classified, Classifier
+from app.answer import answer
+from app.api import CLIENT_CLOSED_REQUEST, default_top_k
+from app.classified import Classified
+from app.classifier import Classifier
 from app.config import Settings
 from app.errors import InternalError, QueueFull, ServiceError
 from app.metrics import Metrics
 from app.payload import is_raw, late, media_type
+from app.plan import Pick
 from app.refusal import ROUTE, ROUTES, refusal
 from app.reply import Field, Fields, reply
 from app.security import Guard
@@ -24,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 EXPRESS = "express"
 """The name in the state of the application under which the server finds it."""
+
+COMPARISON = b"variants="
 
 WISHES = {b"origin", b"transfer-encoding", b"upgrade", b"x-request-timeout-ms"}
 """Header fields that the application sees to."""
@@ -36,6 +41,7 @@ class Express:
         self._classifier = classifier
         self._guard = Guard(settings.api_keys)
         self._max_body_bytes = settings.max_body_bytes
+        self._degrade = settings.degrade
         self.timeout_ms = settings.request_timeout_ms
         self.metrics = metrics
 
@@ -51,13 +57,18 @@ class Express:
             return None
         try:
             current = self._classifier()
-            current.check_room()
+            self._check_room(current, query)
         except QueueFull as error:
             return refusal(error, _trace(known), self.metrics, own, path)
         except ServiceError:
             return None  # starting or stopping, which the application says
-        plain = path == ROUTE and not query and self._plain(known)
+        plain = path == ROUTE and not query and not self._degrade and self._plain(known)
         return Prediction(self, current, _trace(known), own) if plain else None
+
+    def _check_room(self, current: Classifier, query: bytes) -> None:
+        # A query may mean any of several variants; comparisons have a queue of their own, which is asked later.
+        if COMPARISON not in query:
+            current.check_room(tuple(current.models) if query or self._degrade else ())
 
     def _plain(self, known: Mapping[bytes, bytes]) -> bool:
         length = known.get(b"content-length", b"")
@@ -130,7 +141,7 @@ class Prediction:
 
     def _answer(self, outcome: Classified) -> None:
         k = default_top_k(self._classifier.model)
-        body = answer(self._classifier, [outcome], k, self._trace).model_dump_json().encode()
+        body = answer(self._classifier, Pick(), [outcome], k, self._trace).model_dump_json().encode()
         self._send(200, "application/json", body, self._trace.headers)
 
     def _fail(self, error: ServiceError) -> None:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response, Security
 
 from app import __version__, openapi, payload, tensors
-from app.api import TimeoutMs, account, timeout_or_default, unless_departed
-from app.classifier import Classified, Classifier
+from app.answer import account
+from app.api import TimeoutMs, timeout_or_default, unless_departed
+from app.classified import Classified
+from app.classifier import Classifier
 from app.config import Settings
 from app.errors import NotFound, ServiceError, UnsupportedMedia
 from app.inference_schemas import (
@@ -194,7 +196,7 @@ def _answer(
         model_name=MODEL,
         model_version=_version(classifier.model),
         id=current.request_id if inference.id is None else inference.id,
-        parameters=AnswerParameters(macs=classifier.cost.macs, batch_size=batch_size),
+        parameters=AnswerParameters(macs=classifier.model.cost.macs, batch_size=batch_size),
         outputs=[output],
     )
     return _response(answer.model_dump_json().encode(), raw if inference.wanted.binary else None)

@@ -32,8 +32,8 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], prev
         responses=openapi.responses(*openapi.LABELS_ERRORS),
     )
     async def variants() -> Catalogue:
-        """List the sixteen variants: cost, accuracy, latency on this machine if measured, and which are worth it."""
-        return catalogue.describe(classifier().model, settings)
+        """List the sixteen variants: cost, accuracy, latency here if measured, which are worth it, which are served."""
+        return catalogue.describe(list(classifier().models.values()), settings)
 
     @router.post(
         "/preview",

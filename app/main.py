@@ -74,10 +74,11 @@ class Service:
             logger.exception("the model could not be loaded")
             self._broken = "the model could not be loaded"
             return
-        model = pipeline.model
+        model = pipeline.models[0]
         self._classifier = classifier = Classifier(pipeline, self._settings, self._metrics.dropped)
         self._metrics.watch_queue(lambda: classifier.admitted)
-        logger.info("ready: %s, %s, %s", model.weights, model.variant, model.engine.name)
+        variants = ", ".join(str(variant) for variant in classifier.models)
+        logger.info("ready: %s, %s, %s", model.weights, variants, model.engine.name)
 
     async def stop(self) -> None:
         """Finish what was accepted."""

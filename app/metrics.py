@@ -27,6 +27,12 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
+        self._degraded = Counter(
+            "mobilenet_degraded",
+            "Requests that a smaller variant answered because the queue of the one they wanted was full.",
+            ("wanted", "variant"),
+            registry=self._registry,
+        )
         self._queue = Gauge("mobilenet_queue_images", "Images admitted and not answered yet.", registry=self._registry)
         for reason in ("departed", "deadline"):
             self._dropped.labels(reason)
@@ -46,6 +52,10 @@ class Metrics:
     def dropped(self, reason: str) -> None:
         """Count an image that was admitted and not run."""
         self._dropped.labels(reason).inc()
+
+    def degraded(self, wanted: str, variant: str) -> None:
+        """Count a request that another variant answered than the one that it wanted, by their names."""
+        self._degraded.labels(wanted, variant).inc()
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app import labels
+from app import accuracy, labels
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.compile import compiled
 from app.engines.engine import Engine
@@ -12,7 +12,7 @@ from app.errors import StartError
 from app.labels import Labels
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, cost
-from app.mobilenet.variants import Variant
+from app.mobilenet.variants import PUBLISHED, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,16 @@ class Model:
     weights: str
     weights_sha256: str
     published: bool
+    first_s: float = 0.0
+    """How long one image took in the self-test."""
+
+    @property
+    def top1(self) -> float | None:
+        """How often it is right, 0 to 1: as measured with the bundled weights, or published; None if nobody knows."""
+        if score := accuracy.find(self.weights, self.variant, self.engine.precision):
+            return score.top1
+        published = PUBLISHED.get(self.variant) if self.published else None
+        return published.checkpoint_top1 / 100 if published else None
 
     @property
     def cost(self) -> Cost:

@@ -1,6 +1,7 @@
 """The answer of `/model-info`: what any variant is and costs, and what is served."""
 
 import platform
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -34,12 +35,14 @@ PREPROCESSING = Preprocessing(
 )
 
 
-def describe(model: Model, variant: Variant, settings: Settings, *, layers: bool) -> ModelInfo:
-    """Describe a variant with the classes of the served model; `layers` adds the table of layers."""
+def describe(models: Sequence[Model], variant: Variant, settings: Settings, *, layers: bool) -> ModelInfo:
+    """Describe a variant with the classes of the served models, the first the default; `layers` adds their table."""
+    model = next((one for one in models if one.variant == variant), models[0])
     served = variant == model.variant
     total = cost(variant, model.engine.classes)
     return ModelInfo(
         served=served,
+        default=variant == models[0].variant,
         alpha=variant.alpha,
         rho=variant.rho,
         resolution=variant.resolution,

@@ -8,6 +8,7 @@ from app.errors import (
     DeadlineExceeded,
     Draining,
     EmptyImage,
+    ImpossibleBudget,
     InternalError,
     InvalidParameter,
     MalformedRequest,
@@ -22,6 +23,7 @@ from app.errors import (
     UndecodableImage,
     UnsupportedImage,
     UnsupportedMedia,
+    VariantNotLoaded,
 )
 from app.inference_schemas import MODEL, InferenceRequest
 from app.schemas import EXAMPLE_PNG, PredictBody, Problem
@@ -130,6 +132,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     MalformedRequest: "the body is no valid JSON: Invalid JSON: expected value at line 1 column 1",
     Unauthorized: "a key is needed, as Authorization: Bearer or X-API-Key",
     NotFound: "there is no model 'resnet'; mobilenet is served",
+    VariantNotLoaded: "the variant 1/224 is not loaded; loaded are 0.5/160, 0.25/128",
     EmptyImage: "the body is empty; send the bytes of an image",
     BodyTooLarge: "the body has more than 20,971,520 bytes, the most that is accepted",
     TooManyPixels: "the image has 20,000 × 20,000 pixels, and 50,000,000 in all is the most",
@@ -138,6 +141,8 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     "application/json",
     UnsupportedImage: "the bytes are no JPEG, PNG, WEBP, GIF, BMP or TIFF image",
     InvalidParameter: "top_k 11 is not between 1 and 10, the number of classes",
+    ImpossibleBudget: "no loaded variant fits max_macs=1000 now; the nearest that is feasible is max_macs=13570048, "
+    "with 0.25/128",
     UndecodableImage: "the JPEG image is truncated, damaged or of an unusual kind",
     QueueFull: "256 of 256 places are taken and 1 more are asked for; they clear in about 0.6 s",
     InternalError: "the request failed for a reason that is ours",

@@ -2,10 +2,10 @@
 
 import binascii
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,7 @@ from app.engines.engine import Pixels, Probabilities
 from app.engines.selftest import self_test
 from app.errors import ServiceError, UndecodableImage
 from app.images import LargeImage
+from app.mobilenet.variants import Variant
 from app.model import Model
 
 Payload = bytes | str | Pixels
@@ -34,10 +35,21 @@ class Outcome:
 Outcomes = list[Outcome | ServiceError | LargeImage]
 
 
-class Pipeline(Protocol):
-    """A model that takes image files."""
+class Comparison(NamedTuple):
+    """One image file for several variants."""
 
-    model: Model
+    payload: Payload
+    variants: tuple[Variant, ...]
+
+
+Compared = list[tuple[Outcome, ...] | ServiceError | LargeImage]
+"""For each comparison the outcomes of its variants, in their order; they share the `decode_ms`."""
+
+
+class Pipeline(Protocol):
+    """Models that take image files; the first is the one for who names none."""
+
+    models: tuple[Model, ...]
     runs: int  # how many batches may run at once
 
     @property
@@ -45,12 +57,16 @@ class Pipeline(Protocol):
         """Why it will never run again; None if all is well."""
         ...
 
-    def run(self, payloads: Sequence[Payload], large: bool = False) -> Outcomes:
-        """Classify image files together, in order; each has its own outcome.
+    def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
+        """Classify image files together in one variant, in order; each has its own outcome.
 
         Without `large` an image of more than 12 million pixels is not decoded: its outcome is `LargeImage`. Whatever
         else is wrong with the model or with us is raised.
         """
+        ...
+
+    def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
+        """Decode each image once and classify it in all of its variants; otherwise as `run`."""
         ...
 
     def preview(self, payload: Payload) -> bytes:
@@ -62,52 +78,101 @@ class Pipeline(Protocol):
         ...
 
 
+class Decoded(NamedTuple):
+    """One image at the resolutions that it is wanted in, and how long its decoding took."""
+
+    pixels: list[Pixels]
+    decode_ms: float
+
+
 class Local:
     """The pipeline in this process, for one batch at a time."""
 
     runs = 1
     fault: str | None = None
 
-    def __init__(self, model: Model, max_pixels: int) -> None:
-        self.model = model
+    def __init__(self, models: Sequence[Model], max_pixels: int) -> None:
+        self.models = tuple(models)
+        self._by_variant = {model.variant: model for model in models}
         self._max_pixels = max_pixels
 
-    def with_model(self, model: Model) -> "Local":
+    def model(self, variant: Variant | None = None) -> Model:
+        """Return the model of a variant, or the first."""
+        return self.models[0] if variant is None else self._by_variant[variant]
+
+    def with_models(self, models: Sequence[Model]) -> "Local":
         """Return another pipeline for images of the same sort."""
-        return Local(model, self._max_pixels)
+        return Local(models, self._max_pixels)
 
-    def run(self, payloads: Sequence[Payload], large: bool = False) -> Outcomes:
+    def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
         """Classify, as `Pipeline` says."""
-        decoded = [self._decode(payload, large) for payload in payloads]
-        good = [found[0] for found in decoded if isinstance(found, tuple)]
-        started = time.perf_counter()
-        rows = iter(self.model.engine.predict(good) if good else ())
-        inference_ms = (time.perf_counter() - started) * 1000
-        return [Outcome(next(rows), found[1], inference_ms) if isinstance(found, tuple) else found for found in decoded]
+        chosen = self.model(variant)
+        decoded = [self._decode(payload, (chosen.variant,), large) for payload in payloads]
+        rows, inference_ms = _predict(chosen, [found.pixels[0] for found in decoded if isinstance(found, Decoded)])
+        return [
+            Outcome(next(rows), found.decode_ms, inference_ms) if isinstance(found, Decoded) else found
+            for found in decoded
+        ]
 
-    def _decode(self, payload: Payload, large: bool) -> tuple[Pixels, float] | ServiceError | LargeImage:
+    def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
+        """Classify, as `Pipeline` says."""
+        decoded = [self._decode(payload, variants, large) for payload, variants in wanted]
+        answers: list[dict[Variant, Outcome]] = [{} for _ in wanted]
+        for one in self.models:
+            self._answer(one, wanted, decoded, answers)
+        return [
+            tuple(map(mine.__getitem__, variants)) if isinstance(found, Decoded) else found
+            for found, (_, variants), mine in zip(decoded, wanted, answers, strict=True)
+        ]
+
+    def _answer(
+        self,
+        chosen: Model,
+        wanted: Sequence[Comparison],
+        decoded: Sequence[Decoded | ServiceError | LargeImage],
+        answers: Sequence[dict[Variant, Outcome]],
+    ) -> None:
+        asking = [
+            (found, found.pixels[variants.index(chosen.variant)], mine)
+            for found, (_, variants), mine in zip(decoded, wanted, answers, strict=True)
+            if isinstance(found, Decoded) and chosen.variant in variants
+        ]
+        rows, inference_ms = _predict(chosen, [pixels for _, pixels, _ in asking])
+        for (found, _, mine), row in zip(asking, rows, strict=True):
+            mine[chosen.variant] = Outcome(row, found.decode_ms, inference_ms)
+
+    def _decode(
+        self, payload: Payload, variants: Sequence[Variant], large: bool
+    ) -> Decoded | ServiceError | LargeImage:
         started = time.perf_counter()
         try:
-            pixels = self._pixels(payload, large)
+            pixels = self._pixels(payload, [variant.resolution for variant in variants], large)
         except (ServiceError, LargeImage) as exc:
             return exc
-        return pixels, (time.perf_counter() - started) * 1000
+        return Decoded(pixels, (time.perf_counter() - started) * 1000)
 
-    def _pixels(self, payload: Payload, large: bool) -> Pixels:
+    def _pixels(self, payload: Payload, resolutions: Sequence[int], large: bool) -> list[Pixels]:
         if isinstance(payload, np.ndarray):
-            return payload
+            return [payload] * len(resolutions)
         content = _from_base64(payload) if isinstance(payload, str) else payload
-        resolution = self.model.variant.resolution
-        return images.decode(content, resolution=resolution, max_pixels=self._max_pixels, large=large)
+        return images.decode_each(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
 
     def preview(self, payload: Payload) -> bytes:
         """Return the network's input, as `Pipeline` says."""
         buffer = BytesIO()
-        Image.fromarray(self._pixels(payload, large=True)).save(buffer, "PNG")
+        (pixels,) = self._pixels(payload, [self.models[0].variant.resolution], large=True)
+        Image.fromarray(pixels).save(buffer, "PNG")
         return buffer.getvalue()
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _predict(chosen: Model, pixels: Sequence[Pixels]) -> tuple[Iterator[Probabilities], float]:
+    """Return the rows of the answer, none without images, and how many milliseconds they took."""
+    started = time.perf_counter()
+    rows = iter(chosen.engine.predict(pixels) if pixels else ())
+    return rows, (time.perf_counter() - started) * 1000
 
 
 def _from_base64(text: str) -> bytes:
@@ -120,8 +185,11 @@ def _from_base64(text: str) -> bytes:
 
 
 def in_process(settings: Settings, load: Callable[[Settings], Model] = model.load) -> Local:
-    """Load the model and test it. Raises `StartError` in one line, or `SelfTestFailed`."""
-    loaded = load(settings)
-    self_test(loaded.engine, loaded.variant.resolution, settings.max_batch_size)
+    """Load the models and test them. Raises `StartError` in one line, or `SelfTestFailed`."""
+    return Local([_tested(load(settings.serving(one)), settings) for one in settings.lineup], settings.max_pixels)
+
+
+def _tested(loaded: Model, settings: Settings) -> Model:
+    first_s = self_test(loaded.engine, loaded.variant.resolution, settings.max_batch_size)
     golden.check(loaded)
-    return Local(loaded, settings.max_pixels)
+    return replace(loaded, first_s=first_s)

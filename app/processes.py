@@ -1,8 +1,9 @@
 """The pipeline in processes of their own, forked from one that loaded it: `docs/decisions/0009` says why.
 
-The *template* loads the model, tests it, and then only forks a worker for each socket that it is sent. A worker answers
-batches on its socket until the other end closes it. So HTTP never waits for the interpreter lock of a decoder, the
-workers share the memory of what the template loaded, and one that dies of what it decodes is replaced in milliseconds.
+The *template* loads the models, tests them, and then only forks a worker for each socket that it is sent. A worker
+answers batches on its socket until the other end closes it. So HTTP never waits for the interpreter lock of a decoder,
+the workers share the memory of what the template loaded, and one that dies of what it decodes is replaced in
+milliseconds.
 """
 
 import logging
@@ -21,9 +22,9 @@ from typing import Any
 from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
 from app.errors import StartError
-from app.mobilenet.variants import Precision
+from app.mobilenet.variants import Precision, Variant
 from app.model import Model
-from app.pipeline import Outcomes, Payload, Pipeline, in_process
+from app.pipeline import Compared, Comparison, Outcomes, Payload, Pipeline, in_process
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ class Workers:
         with suppress(OSError), Connection(os.dup(self._control.fileno())) as connection:
             connection.send(settings)
 
-    def model(self) -> Model:
-        """Return the model once it is loaded and tested. Raises what went wrong with that."""
+    def models(self) -> tuple[Model, ...]:
+        """Return the models once they are loaded and tested. Raises what went wrong with that."""
         try:
             with Connection(os.dup(self._control.fileno())) as connection:
                 raised, answer = connection.recv()
@@ -83,9 +84,7 @@ class Workers:
             ) from exc
         if raised:
             raise answer
-        model: Model
-        model, (name, precision, classes) = answer
-        return replace(model, engine=RemoteEngine(name, precision, classes, self))
+        return tuple(replace(model, engine=RemoteEngine(facts, model.variant, self)) for model, facts in answer)
 
     @property
     def fault(self) -> str | None:
@@ -137,34 +136,35 @@ class Workers:
 
 
 class RemoteEngine:
-    """An engine that workers have."""
+    """An engine that workers have, for a variant."""
 
-    def __init__(self, name: str, precision: Precision, classes: int, workers: Workers) -> None:
-        self.name, self.precision, self.classes = name, precision, classes
+    def __init__(self, facts: tuple[str, Precision, int], variant: Variant, workers: Workers) -> None:
+        self.name, self.precision, self.classes = facts
+        self._variant = variant
         self._workers = workers
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
         """Return `[n, classes]` probabilities, as every engine does."""
-        probabilities: Probabilities = self._workers.ask("predict", list(images))
+        probabilities: Probabilities = self._workers.ask("predict", list(images), self._variant)
         return probabilities
 
 
 class Processes:
     """A pipeline in as many workers as run at once."""
 
-    model: Model
+    models: tuple[Model, ...]
 
     def __init__(self, settings: Settings) -> None:
-        """Begin to load the model and to test it, elsewhere."""
+        """Begin to load the models and to test them, elsewhere."""
         self.runs = settings.threads
         self._counting = threading.Lock()
         self._under_way = 0  # one alone has the threads of all, and is answered the sooner
         self._workers = Workers(settings)
 
     def ready(self) -> "Processes":
-        """Wait until the model is loaded and tested. Raises `StartError` in one line, or `SelfTestFailed`."""
+        """Wait until the models are loaded and tested. Raises `StartError` in one line, or `SelfTestFailed`."""
         try:
-            self.model = self._workers.model()
+            self.models = self._workers.models()
         except BaseException:
             self._workers.close()
             raise
@@ -175,14 +175,22 @@ class Processes:
         """Why it will never run again; None if all is well."""
         return self._workers.fault
 
-    def run(self, payloads: Sequence[Payload], large: bool = False) -> Outcomes:
+    def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
         """Classify in a worker, as `Pipeline` says. Raises `WorkerDied` too."""
+        outcomes: Outcomes = self._ask("run", list(payloads), large, variant)
+        return outcomes
+
+    def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
+        """Classify in a worker, as `Pipeline` says. Raises `WorkerDied` too."""
+        compared: Compared = self._ask("compare", list(wanted), large)
+        return compared
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
         with self._counting:
             self._under_way += 1
             alone = self._under_way == 1
         try:
-            outcomes: Outcomes = self._workers.ask("run", list(payloads), large, alone)
-            return outcomes
+            return self._workers.ask(method, alone, *arguments)
         finally:
             with self._counting:
                 self._under_way -= 1

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accuracy import Score
 from app.latency import Latency
-from app.mobilenet.variants import Precision
+from app.mobilenet.variants import Precision, Variant
 
 EXAMPLE_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAQklEQVR42mPUiLJhIAUwMZAISNbAgsbfZ3MDU5HTEQ3sNmBVjSbORFA1"
@@ -57,33 +57,68 @@ class Problem(BaseModel):
     )
 
 
+class VariantRef(BaseModel):
+    """A variant by its two numbers."""
+
+    alpha: float = Field(examples=[0.5], description="width multiplier α")
+    resolution: int = Field(examples=[160], description="side of the network's input in pixels")
+
+    @property
+    def name(self) -> str:
+        """What `MOBILENET_VARIANTS` and the parameters call it."""
+        return Variant(self.alpha, self.resolution).name
+
+
+class ModelRef(VariantRef):
+    """Which model answered."""
+
+    weights: str = Field(examples=["imagenette"])
+    precision: Precision
+
+
+class CostRef(BaseModel):
+    """What one image costs in this network, exactly; where several networks ran on it, all of them together."""
+
+    macs: int = Field(examples=[76_524_800], description="multiply-accumulates of the convolutions and the classifier")
+    flops: int = Field(examples=[153_049_600], description="2 × MACs: a multiplication and an addition each")
+    parameters: int = Field(examples=[1_342_536], description="weights, batch normalisation's four a channel included")
+
+
+class VariantAnswer(BaseModel):
+    """The answer of one of several variants that an image was compared in."""
+
+    model: ModelRef
+    predictions: list[Prediction] = Field(description="the `top_k` most probable classes, best first")
+    cost: CostRef
+    inference_ms: float = Field(ge=0, description="running the batch that the image was in, in this variant")
+
+
 class Predictions(BaseModel):
     """The result of an image that was classified."""
 
     predictions: list[Prediction] = Field(description="the `top_k` most probable classes, best first")
 
 
+class Staged(Predictions):
+    """The result of an image in a `cascade`."""
+
+    model: ModelRef = Field(description="which stage answered this image")
+    cost: CostRef = Field(description="what this image cost in all stages that were asked")
+
+
+class Compared(Predictions):
+    """The result of an image in several `variants`; `predictions` are those of the most accurate."""
+
+    variants: list[VariantAnswer] = Field(description="the answers side by side, in the order asked for")
+    agreement: float = Field(
+        ge=0, le=1, description="share of the variants whose most probable class is that of `predictions`"
+    )
+
+
 class Failure(BaseModel):
     """The result of an image that was not, in a request of several."""
 
     error: Problem
-
-
-class ModelRef(BaseModel):
-    """Which model answered."""
-
-    alpha: float = Field(examples=[0.5], description="width multiplier α")
-    resolution: int = Field(examples=[160], description="side of the network's input in pixels")
-    weights: str = Field(examples=["imagenette"])
-    precision: Precision
-
-
-class CostRef(BaseModel):
-    """What one image costs in this network, exactly."""
-
-    macs: int = Field(examples=[76_524_800], description="multiply-accumulates of the convolutions and the classifier")
-    flops: int = Field(examples=[153_049_600], description="2 × MACs: a multiplication and an addition each")
-    parameters: int = Field(examples=[1_342_536], description="weights, batch normalisation's four a channel included")
 
 
 class Timing(BaseModel):
@@ -95,14 +130,35 @@ class Timing(BaseModel):
     total_ms: float = Field(ge=0, description="from the request's headers to its answer")
 
 
+class Choice(BaseModel):
+    """Why a budget led to this variant."""
+
+    reason: str = Field(examples=["the most accurate of the 2 of 3 loaded variants that fit max_macs=100000000"])
+    expected_ms: float = Field(
+        ge=0, description="how long the answer was expected to take when the variant was chosen, waiting included"
+    )
+
+
 class PredictResponse(BaseModel):
     """One result for each image of the request, in order."""
 
-    model: ModelRef
-    results: list[Predictions | Failure]
-    cost: CostRef
+    model: ModelRef = Field(
+        description="which variant answered; of several compared the most accurate, of a cascade the largest that was "
+        "asked about an image of the request"
+    )
+    results: list[Predictions | Staged | Compared | Failure]
+    cost: CostRef = Field(
+        description="of one image; with `cascade`, of the image that cost most; with `variants`, of all of them"
+    )
     timing: Timing
     batch_size: int = Field(ge=0, description="images in the largest batch that an image of this request ran in")
+    choice: Choice | None = Field(None, exclude_if=_is_none, description="with a budget: why this variant")
+    degraded_from: VariantRef | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="the variant whose queue was full, so that a smaller one answered; with `degrade=allow` or "
+        "`MOBILENET_DEGRADE`",
+    )
     request_id: str
 
 
@@ -199,9 +255,10 @@ class Batching(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """What a variant is and costs; what only the served model has is null for the others."""
+    """What a variant is and costs; what only served models have is null for the others."""
 
-    served: bool = Field(description="whether `/predict` answers with this variant")
+    served: bool = Field(description="whether it is loaded: `/predict` answers with it, by default or when asked to")
+    default: bool = Field(description="whether `/predict` answers with it unless a request says otherwise")
     alpha: float = Field(examples=[0.5], description="width multiplier α")
     rho: float = Field(examples=[0.714286], description="resolution multiplier ρ: resolution / 224")
     resolution: int = Field(examples=[160])
@@ -230,7 +287,8 @@ class VariantItem(BaseModel):
     alpha: float = Field(examples=[0.5], description="width multiplier α")
     rho: float = Field(examples=[0.714286], description="resolution multiplier ρ: resolution / 224")
     resolution: int = Field(examples=[160])
-    served: bool = Field(description="whether `/predict` answers with this variant")
+    served: bool = Field(description="whether it is loaded: `/predict` answers with it, by default or when asked to")
+    default: bool = Field(description="whether `/predict` answers with it unless a request says otherwise")
     macs: int
     flops: int = Field(description="2 × MACs")
     parameters: Parameters

@@ -14,15 +14,18 @@ from multiprocessing.connection import Connection
 from typing import Any, cast
 
 from app.config import Settings
+from app.engines.engine import Pixels, Probabilities
 from app.engines.litert import LiteRTEngine
 from app.logs import configure_logging
-from app.pipeline import Local, Outcomes, Payload, in_process
+from app.mobilenet.variants import Precision, Variant
+from app.model import Model
+from app.pipeline import Local, in_process
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 
 
 def _template(control: socket.socket) -> None:
-    """Load the model, say how that went, and fork a worker for each socket that comes."""
+    """Load the models, say how that went, and fork a worker for each socket that comes."""
     with Connection(os.dup(control.fileno())) as connection:
         settings: Settings = connection.recv()
         configure_logging(settings)
@@ -31,9 +34,7 @@ def _template(control: socket.socket) -> None:
         except Exception as exc:
             connection.send((True, exc))
             return
-        model, engine = pipeline.model, pipeline.model.engine
-        unloaded: Any = None  # an engine stays where it is
-        connection.send((False, (replace(model, engine=unloaded), (engine.name, engine.precision, engine.classes))))
+        connection.send((False, [_described(model) for model in pipeline.models]))
     gc.freeze()  # what was loaded lies on pages that no collection touches, so that they remain shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
@@ -44,6 +45,12 @@ def _template(control: socket.socket) -> None:
         os.close(descriptors[0])
 
 
+def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:
+    unloaded: Any = None  # an engine stays where it is
+    engine = model.engine
+    return replace(model, engine=unloaded), (engine.name, engine.precision, engine.classes)
+
+
 def _answer(connection: Connection, pipeline: Local, threads: int) -> None:
     """Call what is asked for until nobody asks any more."""
     _end_with_template()
@@ -51,16 +58,21 @@ def _answer(connection: Connection, pipeline: Local, threads: int) -> None:
     @cache
     def wide() -> Local:
         """Return the same with all threads: made here, as threads do not survive a fork, by who is ever alone."""
-        engine = cast("LiteRTEngine", pipeline.model.engine).with_threads(threads)
-        return pipeline.with_model(replace(pipeline.model, engine=engine))
+        engines = [cast("LiteRTEngine", model.engine).with_threads(threads) for model in pipeline.models]
+        pairs = zip(pipeline.models, engines, strict=True)
+        return pipeline.with_models([replace(model, engine=engine) for model, engine in pairs])
 
-    def run(payloads: Sequence[Payload], large: bool, alone: bool) -> Outcomes:
-        return (wide() if alone and threads > 1 else pipeline).run(payloads, large)
+    def fitting(alone: bool) -> Local:
+        return wide() if alone and threads > 1 else pipeline
+
+    def predict(images: Sequence[Pixels], variant: Variant) -> Probabilities:
+        return pipeline.model(variant).engine.predict(images)
 
     methods: dict[str, Callable[..., Any]] = {
-        "run": run,
+        "run": lambda alone, *arguments: fitting(alone).run(*arguments),
+        "compare": lambda alone, *arguments: fitting(alone).compare(*arguments),
         "preview": pipeline.preview,
-        "predict": pipeline.model.engine.predict,
+        "predict": predict,
     }
     with suppress(EOFError, OSError):
         while True:

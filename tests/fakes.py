@@ -1,11 +1,12 @@
 """Small real things that stand in for large ones."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from app.config import Settings
-from app.engines.engine import Pixels, Probabilities
+from app.engines.engine import Engine, Pixels, Probabilities
 from app.labels import Label
 from app.mobilenet.variants import Precision, Variant
 from app.model import Model
@@ -41,6 +42,19 @@ def colour_model() -> Model:
     """Return a model of colours that claims to be α 0.25 at 64."""
     labels = tuple(Label(index, f"n{index:08d}", name) for index, name in enumerate(COLOURS))
     return Model(ColourEngine(), Variant(0.25, 64), labels, "colours", "0" * 64, published=False)
+
+
+def serving_lineup(**engines: Engine) -> Callable[[Settings], Pipeline]:
+    """Return what `create_app` opens to serve models of colours that claim to be the variants of the settings.
+
+    An engine of the name `r64` is that of the variants at 64 × 64 pixels.
+    """
+
+    def load(settings: Settings) -> Model:
+        engine = engines.get(f"r{settings.resolution}", ColourEngine())
+        return replace(colour_model(), variant=settings.variant, engine=engine)
+
+    return lambda settings: in_process(settings, load)
 
 
 def serving(model: Model) -> Callable[[Settings], Pipeline]:

@@ -383,7 +383,7 @@ def test_published_weights_have_their_published_accuracy() -> None:
 
     def accuracy(variant: Variant, *, published: bool) -> Any:
         model = Model(Thousand(), Variant(0.5, 160), (), "w", "0", published=published)
-        return describe(model, variant, Settings(), layers=False).accuracy.published
+        return describe([model], variant, Settings(), layers=False).accuracy.published
 
     assert accuracy(Variant(0.5, 160), published=True).checkpoint_top1 == 59.1
     assert accuracy(Variant(1.0, 224), published=False).paper_top1 == 70.6

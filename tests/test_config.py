@@ -2,6 +2,7 @@ import pytest
 
 from app.config import Settings, load
 from app.errors import StartError
+from app.mobilenet.variants import Variant
 
 
 def test_the_defaults_are_valid_and_frozen() -> None:
@@ -29,6 +30,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("ALPHA", "0.3", "is not one of 1, 0.75, 0.5, 0.25"),
         ("ALPHA", "wide", "valid number"),
         ("RESOLUTION", "100", "is not a multiple of 32 from 32 up"),
+        ("VARIANTS", "0.5/160,0.3/128", "is not one of 1, 0.75, 0.5, 0.25"),
+        ("VARIANTS", "0.5", "such as 0.5/160"),
+        ("DEGRADE", "sometimes", "valid boolean"),
         ("PRECISION", "int4", "'float32' or 'int8'"),
         ("WEIGHTS_URL", "mirror", "URL"),
         ("ENGINE", "onnx", "'litert' or 'tensorflow'"),
@@ -91,3 +95,9 @@ def test_int8_on_an_engine_that_cannot_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")
     with pytest.raises(StartError, match="MOBILENET_PRECISION=int8 needs MOBILENET_ENGINE=litert"):
         load()
+
+
+def test_the_lineup_is_the_default_variant_and_the_others_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().lineup == (Variant(0.5, 160),)
+    monkeypatch.setenv("MOBILENET_VARIANTS", "0.25/128, 0.5/160,0.75/192,0.25/128")
+    assert load().lineup == (Variant(0.5, 160), Variant(0.25, 128), Variant(0.75, 192))

@@ -1,7 +1,7 @@
 """Which requests go straight to the classifier, and which are refused by their head; e2e has the rest."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -11,6 +11,7 @@ from app.config import Settings
 from app.errors import Draining, QueueFull
 from app.express import Express, Prediction
 from app.metrics import Metrics
+from app.mobilenet.variants import PUBLISHED, Variant
 from app.reply import Fields
 
 FULL = QueueFull("no room", {"Retry-After": "3"}, {"queue_depth": 7, "estimated_wait_ms": 2500})
@@ -19,20 +20,21 @@ Take = Callable[..., Prediction | bytes | None]
 
 
 class Desk:
-    """A classifier that has room, or says why not."""
+    """A classifier whose first variant has room, or says why not; a second one always has."""
 
-    def __init__(self, error: Exception | None) -> None:
+    def __init__(self, error: Exception | None, *variants: Variant) -> None:
         self.error = error
+        self.models = dict.fromkeys(variants)
 
-    def check_room(self) -> None:
+    def check_room(self, variants: Sequence[Variant] = ()) -> None:
         """Raise what is wrong."""
-        if self.error is not None:
+        if self.error is not None and len(variants) < 2:
             raise self.error
 
 
-def express(error: Exception | None = None, *, metrics: Metrics | None = None, **settings: Any) -> Take:
-    """Return what decides over the head of a POST."""
-    desk = cast("Classifier", Desk(error))
+def express(error: Exception | None = None, *, metrics: Metrics | None = None, count: int = 1, **settings: Any) -> Take:
+    """Return what decides over the head of a POST, with so many variants loaded."""
+    desk = cast("Classifier", Desk(error, *list(PUBLISHED)[:count]))
     decide = Express(Settings(**settings), lambda: desk, metrics or Metrics())
     return lambda target=b"/predict", fields=PHOTO: decide.take(target, fields, [(b"date", b"today")])
 
@@ -75,6 +77,19 @@ def test_without_room_a_prediction_of_any_form_is_refused() -> None:
     assert {"date: today", "retry-after: 3", "x-request-id: mine", f"content-length: {len(body)}"} <= set(lines)
     facts = {"code": "queue_full", "detail": "no room", "request_id": "mine", "queue_depth": 7}
     assert json.loads(body).items() >= facts.items()
+
+
+def test_who_may_mean_a_variant_that_has_room_is_left_to_the_application() -> None:
+    full = express(FULL, count=2)
+    assert isinstance(full(), bytes), "without parameters it is the first"
+    assert full(b"/predict?alpha=0.25") is None
+    assert full(b"/predict?variants=all") is None
+    assert express(FULL, count=2, degrade=True)() is None
+    assert express(FULL)(b"/predict?variants=all") is None, "comparisons have a queue of their own"
+
+
+def test_where_degrading_is_set_a_request_goes_through_the_application() -> None:
+    assert express(degrade=True)() is None
 
 
 def test_each_refusal_tells_of_the_queue_as_it_is() -> None:

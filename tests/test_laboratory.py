@@ -95,7 +95,7 @@ def test_the_bundled_weights_have_their_measured_accuracy_and_a_frontier(tmp_pat
     slow_and_right, quick = Variant(0.75, 192), Variant(0.25, 128)
     latency.save(tmp_path, [measured(slow_and_right, 9.0), measured(quick, 1.0), measured(Variant(0.5, 224), 10.0)])
     settings = Settings(cache=tmp_path, threads=2)
-    items = {Variant(item.alpha, item.resolution): item for item in catalogue.describe(bundled, settings).variants}
+    items = {Variant(item.alpha, item.resolution): item for item in catalogue.describe([bundled], settings).variants}
     score = items[slow_and_right].accuracy.measured
     assert score is not None
     assert items[slow_and_right].top1 == score.top1

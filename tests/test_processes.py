@@ -11,11 +11,13 @@ from app.config import Settings
 from app.engines.selftest import patterns
 from app.errors import ServiceError, StartError
 from app.images import LargeImage
-from app.pipeline import Local, Outcome, in_process
+from app.mobilenet.variants import Variant
+from app.pipeline import Comparison, Local, Outcome, in_process
 from app.processes import Processes
 from tests.photos import encoded, photo, png
 
-SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, threads=2)
+SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
+SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, variants=(LARGE,), threads=2)
 FILES: list[bytes | str] = [
     encoded(photo(), "JPEG"),
     b"no image",
@@ -49,6 +51,33 @@ def test_every_image_has_the_outcome_that_it_has_in_this_process(local: Local, p
             assert (found.code, found.detail, found.headers) == (expected.code, expected.detail, expected.headers)
 
 
+@pytest.mark.parametrize("variants", [(SMALL, LARGE), (LARGE, SMALL), (LARGE,)], ids=str)
+def test_a_comparison_has_for_every_variant_what_that_answers_alone(
+    local: Local, processes: Processes, variants: tuple[Variant, ...]
+) -> None:
+    alone = [local.run(FILES, variant=variant) for variant in variants]
+    wanted = [Comparison(file, variants) for file in FILES]
+    for pipeline in (local, processes):
+        for found, *expected in zip(pipeline.compare(wanted), *alone, strict=True):
+            if isinstance(found, ServiceError):
+                assert [(one.code, one.detail) for one in expected] == [(found.code, found.detail)] * len(variants)
+            else:
+                assert isinstance(found, tuple)
+                for one, outcome in zip(found, expected, strict=True):
+                    assert isinstance(outcome, Outcome)
+                    np.testing.assert_allclose(one.probabilities, outcome.probabilities, atol=1e-6)
+
+
+def test_a_batch_of_comparisons_may_want_different_variants(local: Local) -> None:
+    both, small = local.compare([Comparison(FILES[0], (LARGE, SMALL)), Comparison(FILES[2], (SMALL,))])
+    assert isinstance(both, tuple)
+    assert isinstance(small, tuple)
+    assert (len(both), len(small)) == (2, 1)
+    (expected,) = local.run(FILES[2:3])
+    assert isinstance(expected, Outcome)
+    np.testing.assert_allclose(small[0].probabilities, expected.probabilities, atol=1e-6)
+
+
 def test_one_image_alone_has_the_answer_that_it_has_in_a_crowd(local: Local, processes: Processes) -> None:
     (expected,) = local.run(FILES[:1])
     assert isinstance(expected, Outcome)
@@ -67,8 +96,8 @@ def test_a_large_image_is_decoded_by_who_may(processes: Processes) -> None:
 
 def test_what_is_known_of_the_model_comes_over(local: Local, processes: Processes) -> None:
     for name in ("variant", "labels", "weights", "weights_sha256", "published", "cost"):
-        assert getattr(processes.model, name) == getattr(local.model, name)
-    engine, expected = processes.model.engine, local.model.engine
+        assert getattr(processes.models[0], name) == getattr(local.models[0], name)
+    engine, expected = processes.models[0].engine, local.models[0].engine
     assert (engine.name, engine.precision, engine.classes) == (expected.name, expected.precision, expected.classes)
     images = list(patterns(3, 128))
     np.testing.assert_allclose(engine.predict(images), expected.predict(images), atol=1e-6)

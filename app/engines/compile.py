@@ -47,7 +47,7 @@ def compiled(
     stem = f"{weights.sha256[:16]}-{variant.alpha:g}-{variant.resolution}-{precision}-r{REVISION}"
     tensorflow = _tensorflow_version()
     if tensorflow is None:
-        return Compiled(_any_version(cache, stem, weights), None)
+        return Compiled(_any_version(cache, stem, f"{weights.name} for {variant}, {precision},"), None)
     path = cache / f"{stem}-tf{tensorflow}.tflite"
     if path.is_file():
         return Compiled(path, None)
@@ -66,11 +66,11 @@ def _tensorflow_version() -> str | None:
         return None
 
 
-def _any_version(cache: Path, stem: str, weights: Weights) -> Path:
+def _any_version(cache: Path, stem: str, wanted: str) -> Path:
     found = sorted(cache.glob(f"{stem}-tf*.tflite"))
     if not found:
         raise StartError(
-            f"{weights.name} is not compiled in {cache} and TensorFlow is not installed; install the extra "
+            f"{wanted} is not compiled in {cache} and TensorFlow is not installed; install the extra "
             "'tensorflow', or compile elsewhere with `mobilenet compile` and bring the folder"
         )
     return found[-1]

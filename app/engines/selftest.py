@@ -1,5 +1,7 @@
 """Proves that a loaded model answers sensibly before anybody is told that the service is ready."""
 
+import time
+
 import numpy as np
 
 from app.engines.engine import Engine, Pixels
@@ -12,13 +14,16 @@ class SelfTestFailed(Exception):
     """The model loads and runs, and its answers are wrong; the message says how."""
 
 
-def self_test(engine: Engine, resolution: int, batch_size: int) -> None:
+def self_test(engine: Engine, resolution: int, batch_size: int) -> float:
     """Run made-up images singly and in a batch of every size up to `batch_size`, which warms the engine up too.
 
-    Raises `SelfTestFailed` unless the answers are probabilities, differ between images, and are the same in company.
+    Return how many seconds one image took. Raises `SelfTestFailed` unless the answers are probabilities, differ between
+    images, and are the same in company.
     """
     images = list(patterns(batch_size, resolution))
+    started = time.perf_counter()
     alone = np.concatenate([engine.predict([image]) for image in images])
+    elapsed_s = (time.perf_counter() - started) / batch_size
     _require(alone.shape == (batch_size, engine.classes), f"answers {alone.shape} for {batch_size} images")
     _require(bool(np.isfinite(alone).all()), "answers that are not numbers")
     _require(bool((np.abs(alone.sum(axis=1) - 1) < TOLERANCE).all()), "answers that do not add up to 1")
@@ -26,6 +31,7 @@ def self_test(engine: Engine, resolution: int, batch_size: int) -> None:
     for size in range(2, batch_size + 1):
         together = engine.predict(images[:size])
         _require(float(np.abs(together - alone[:size]).max()) < TOLERANCE, f"other answers in a batch of {size}")
+    return elapsed_s
 
 
 def patterns(count: int, resolution: int) -> Pixels:

@@ -7,6 +7,7 @@ one addition each.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import prod
 
@@ -126,6 +127,7 @@ class Cost:
         )
 
 
+@lru_cache(maxsize=64)  # bounded: anybody may ask for any resolution
 def cost(variant: Variant, classes: int = IMAGENET_CLASSES) -> Cost:
     """Count the MobileNetV1 of this variant with this many classes."""
     return Cost.of(layers(variant.alpha, variant.resolution, classes))

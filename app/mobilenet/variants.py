@@ -29,6 +29,21 @@ class Variant:
         if self.resolution < STRIDE or self.resolution % STRIDE:
             raise ValueError(f"resolution {self.resolution} is not a multiple of {STRIDE} from {STRIDE} up")
 
+    @classmethod
+    def parse(cls, name: str) -> "Variant":
+        """Read a name such as `0.5/160`: α, a slash, the resolution. Raises `ValueError`, naming what is allowed."""
+        alpha, _, resolution = name.partition("/")
+        try:
+            numbers = float(alpha), int(resolution)
+        except ValueError:
+            raise ValueError(f"{name!r} is not a variant such as 0.5/160: α, a slash, the resolution") from None
+        return cls(*numbers)
+
+    @property
+    def name(self) -> str:
+        """What `parse` reads."""
+        return f"{self.alpha:g}/{self.resolution}"
+
     @property
     def rho(self) -> float:
         """The resolution multiplier ρ of the paper (section 3.4): resolution / 224."""

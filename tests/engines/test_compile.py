@@ -68,7 +68,7 @@ def test_without_tensorflow_a_model_that_was_compiled_elsewhere_is_served(
 ) -> None:
     monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: None)
     assert compiled(weights, VARIANT, model_path.parent) == (model_path, None)
-    with pytest.raises(StartError, match=r"is not compiled in .* and TensorFlow is not installed"):
+    with pytest.raises(StartError, match=r"for α 0\.25 @ 64, float32, is not compiled in .* TensorFlow is not"):
         compiled(weights, VARIANT, tmp_path)
 
 

@@ -33,3 +33,14 @@ def test_any_multiple_of_32_is_a_resolution(resolution: int) -> None:
 def test_anything_else_is_refused_with_what_is_allowed(alpha: float, resolution: int, allowed: str) -> None:
     with pytest.raises(ValueError, match=allowed):
         Variant(alpha, resolution)
+
+
+@pytest.mark.parametrize("variant", [Variant(1.0, 224), Variant(0.25, 32)], ids=str)
+def test_a_name_is_read_as_it_is_written(variant: Variant) -> None:
+    assert Variant.parse(variant.name) == variant
+
+
+@pytest.mark.parametrize("name", ["", "0.5", "0.5/", "/160", "0.5@160", "0.5/160/1", "half/160", "0.5/1.5"])
+def test_what_is_no_name_is_refused_with_one_that_is(name: str) -> None:
+    with pytest.raises(ValueError, match=r"such as 0\.5/160"):
+        Variant.parse(name)

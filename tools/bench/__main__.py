@@ -126,7 +126,7 @@ def _expected(contender: Contender, settings: Settings, bodies: Sequence[bytes])
     """Return what the service's own model says of the photos, as this contender decodes them."""
     pipeline = in_process(settings.model_copy(update={"precision": contender.precision}))
     if contender.packages:
-        predict = pipeline.model.engine.predict
+        predict = pipeline.model().engine.predict
         return [predict(list(classify.decode(body, settings.resolution)))[0] for body in bodies]
     outcomes = pipeline.run(bodies, large=True)
     return [outcome.probabilities for outcome in outcomes if isinstance(outcome, Outcome)]

@@ -1,0 +1,92 @@
+"""The best variant for a budget: of those that fit, the most accurate. Arithmetic on what is known, and no more."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, inf, isinf
+
+from app.errors import ImpossibleBudget
+from app.mobilenet.variants import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A loaded variant: MACs for one image, top-1 from 0 to 1 if known, and how long an answer would take now."""
+
+    variant: Variant
+    macs: int
+    top1: float | None
+    expected_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a request may cost, and how accurate (top-1, 0 to 1) it must be; what is None does not matter."""
+
+    max_macs: int | None = None
+    max_latency_ms: float | None = None
+    min_accuracy: float | None = None
+
+    def excess(self, candidate: Candidate) -> float:
+        """By which factor the candidate misses the limit that it misses most; up to 1 it fits.
+
+        A variant whose accuracy nobody knows has none for `min_accuracy`.
+        """
+        return max(self._factors(candidate), default=0.0)
+
+    def _factors(self, candidate: Candidate) -> Iterator[float]:
+        if self.max_macs is not None:
+            yield _factor(candidate.macs, self.max_macs)
+        if self.max_latency_ms is not None:
+            yield _factor(candidate.expected_ms, self.max_latency_ms)
+        if self.min_accuracy is not None:
+            yield _factor(self.min_accuracy, candidate.top1 or 0.0)
+
+    def widened(self, candidate: Candidate) -> "Budget":
+        """Return the nearest budget that the candidate fits: each limit as it is, or as the candidate needs it."""
+        return Budget(
+            max_macs=None if self.max_macs is None else max(self.max_macs, candidate.macs),
+            max_latency_ms=None
+            if self.max_latency_ms is None
+            else max(self.max_latency_ms, ceil(candidate.expected_ms * 10) / 10),
+            min_accuracy=None
+            if self.min_accuracy is None
+            else min(self.min_accuracy, floor((candidate.top1 or 0.0) * 10_000) / 10_000),
+        )
+
+    def __str__(self) -> str:
+        limits = {
+            "max_macs": self.max_macs,
+            "max_latency_ms": self.max_latency_ms,
+            "min_accuracy": self.min_accuracy,
+        }
+        return " and ".join(f"{name}={value}" for name, value in limits.items() if value is not None)
+
+
+def _factor(value: float, limit: float) -> float:
+    if limit > 0:
+        return value / limit
+    return inf if value > 0 else 0.0
+
+
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Sort the best first: the most accurate, of equals the cheapest; by MACs if the accuracy of one is unknown."""
+    known = all(one.top1 is not None for one in candidates)
+    return sorted(candidates, key=lambda one: (-(one.top1 or 0.0), one.macs) if known else (-one.macs, 0))
+
+
+def fitting(candidates: Sequence[Candidate], budget: Budget) -> list[Candidate]:
+    """Return those that fit, the best first. Raises `ImpossibleBudget` naming the nearest feasible one if none does."""
+    found = [one for one in candidates if budget.excess(one) <= 1]
+    if not found:
+        raise _impossible(candidates, budget)
+    return ranked(found)
+
+
+def _impossible(candidates: Sequence[Candidate], budget: Budget) -> ImpossibleBudget:
+    nearest = min(candidates, key=budget.excess)
+    if isinf(budget.excess(nearest)) and not any(one.top1 for one in candidates):
+        return ImpossibleBudget("min_accuracy: nobody has measured how often the loaded variants are right")
+    return ImpossibleBudget(
+        f"no loaded variant fits {budget} now; the nearest that is feasible is {budget.widened(nearest)}, "
+        f"with {nearest.variant.name}"
+    )

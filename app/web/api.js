@@ -56,6 +56,9 @@ const raw = (file) => ({ method: "POST", body: file, headers: { "Content-Type": 
 /** What the network sees of a photo, as a PNG. */
 export const preview = async (file) => (await call("preview", raw(file))).blob();
 
+/** One photo in every variant that is loaded. */
+export const compare = (file) => json("predict?variants=all&top_k=1", raw(file));
+
 /** Classify one photo as the raw body, several in one multipart request. */
 export function predict(files) {
   if (files.length === 1) return json("predict", raw(files[0]));

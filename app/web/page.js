@@ -12,6 +12,7 @@ const ENGINES = { litert: "LiteRT", tensorflow: "TensorFlow" };
 const LATER = ["starting", "draining", "unreachable"];
 
 let latest = 0;
+let loaded = 1; // how many variants
 
 function alert(problem) {
   byId("alert").textContent = problem?.message ?? "";
@@ -30,7 +31,7 @@ async function classify(files) {
   try {
     const [answer, singly] = await answered(files);
     if (turn !== latest) return;
-    show(files, answer, singly);
+    show(files, answer, loaded, singly);
     byId("drop").classList.add("small");
     byId("status").textContent = answer.results.map(summary).join("; ");
   } catch (problem) {
@@ -52,15 +53,23 @@ async function answered(files) {
   }
 }
 
+function served(info, variants) {
+  loaded = variants.length;
+  const classes = `${info.classes.toLocaleString("en")} classes`;
+  const others = variants.filter((item) => !item.default).map((item) => `α ${item.alpha} @ ${item.resolution}`);
+  const more = others.length ? ` On request also ${others.join(", ")}.` : "";
+  byId("served").textContent = `Served now: MobileNetV1 α ${info.alpha} @ ${info.resolution} with the weights ${info.weights}, ${classes}, ${info.precision} on ${ENGINES[info.engine] ?? info.engine}.${more}`;
+}
+
 async function start() {
   try {
     const info = await modelInfo();
     alert(null);
     byId("key").hidden = true;
-    const classes = `${info.classes.toLocaleString("en")} classes`;
-    byId("served").textContent = `Served now: MobileNetV1 α ${info.alpha} @ ${info.resolution} with the weights ${info.weights}, ${classes}, ${info.precision} on ${ENGINES[info.engine] ?? info.engine}.`;
     const choose = costs(info, alert);
-    variants(await listVariants(), (alpha, resolution) => {
+    const catalogue = await listVariants();
+    served(info, catalogue.variants.filter((item) => item.served));
+    variants(catalogue, (alpha, resolution) => {
       choose(alpha, resolution);
       byId("cost").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     });

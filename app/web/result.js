@@ -1,6 +1,7 @@
 // What came of the photos: a grid where there are several, and one of them in full.
 
 import { preview, sentence } from "./api.js";
+import { sideBySide } from "./compare.js";
 import { curl } from "./curl.js";
 import { bar, byId, html, integer, milliseconds, percent, short } from "./dom.js";
 
@@ -12,8 +13,8 @@ const STAGES = [
 
 let urls = [];
 
-/** Show an answer of `/predict` to these files. */
-export function show(files, answer, singly = false) {
+/** Show an answer of `/predict` to these files, of a service that has so many variants loaded. */
+export function show(files, answer, loaded, singly = false) {
   urls.forEach(URL.revokeObjectURL);
   urls = files.map((file) => URL.createObjectURL(file));
   const photos = files.map((file, index) => ({ file, url: urls[index], outcome: answer.results[index] }));
@@ -23,8 +24,14 @@ export function show(files, answer, singly = false) {
   grid.replaceChildren(...cards.map((button) => html("li", {}, button)));
   const select = (photo) => {
     cards.forEach((button, index) => button.setAttribute("aria-pressed", photos[index] === photo));
-    const parts = [sight(photo), outcome(photo.outcome), receipt(answer, photos.length), command(files, singly)];
-    byId("result").replaceChildren(...parts);
+    const parts = [
+      sight(photo),
+      outcome(photo.outcome),
+      receipt(answer, photos.length),
+      command(files, singly),
+      photo.outcome.error ? null : sideBySide(photo.file, loaded),
+    ];
+    byId("result").replaceChildren(...parts.filter(Boolean));
     byId("result").hidden = false;
   };
   select(photos[0]);

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -301,6 +302,41 @@ def test_the_curl_that_is_shown_does_what_the_page_did(page: Page, tmp_path: Pat
     command = page.locator(".command code").inner_text()
     done = subprocess.run(["bash", "-c", f"{command} --silent"], cwd=tmp_path, capture_output=True, check=True)
     assert json.loads(done.stdout)["results"] == predicted(page)["results"]
+
+
+@pytest.fixture(scope="module")
+def lineup(serve: Serve) -> Process:
+    return serve(PRECISION="int8", VARIANTS="0.25/128,0.75/192")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_where_several_variants_are_loaded_a_photo_is_compared_side_by_side(
+    width: int, visit: Visit, lineup: Process, tmp_path: Path
+) -> None:
+    page = complete(visit(url=lineup.url, width=width))
+    expect(page.locator("#served")).to_contain_text("On request also α 0.75 @ 192, α 0.25 @ 128.")
+    choose(page, STREET)
+    answer(page)
+    page.get_by_role("button", name="Ask all 3 loaded variants").click()
+    section = page.get_by_role("region", name="Side by side")
+    expect(section.locator("tbody th")).to_have_text(["α 0.25 @ 128", "α 0.5 @ 160", "α 0.75 @ 192"])
+    expect(section.locator("b")).to_contain_text("agree: ")
+    shown = section.locator("tbody td:nth-child(2)").all_inner_texts()
+    asked = httpx.post(f"{lineup.url}/predict?variants=all&top_k=1", content=STREET.read_bytes()).json()["results"][0]
+    told = {one["model"]["alpha"]: one["predictions"][0]["label"] for one in asked["variants"]}
+    assert shown == [told[alpha] for alpha in sorted(told)]
+    section.screenshot(path=Path((width > 1000 and SCREENSHOTS) or tmp_path) / "page-compare.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    report = Axe().run(page)
+    assert report.violations_count == 0, report.generate_report()
+    choose(page, PARACHUTE)  # who wanted it once is not asked again
+    expect(section.locator("b")).to_contain_text("parachute")
+
+
+def test_where_one_variant_is_loaded_there_is_nothing_to_compare(page: Page) -> None:
+    choose(page, GOLF_BALL)
+    answer(page)
+    expect(page.locator(".compare")).to_have_count(0)
 
 
 def test_the_layer_chart_shows_any_variant_and_is_read_with_the_keyboard(page: Page) -> None:

@@ -48,17 +48,21 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 
 
 class Message(NamedTuple):
-    """The bytes of a request and, for a client that does not wait for its answer, seconds until it disconnects."""
+    """The bytes of a request and, for a client that does not wait for its answer, seconds until it disconnects.
+
+    `on_answer` gets the status and the body of the answer.
+    """
 
     data: bytes
     leave_after_s: float | None = None
+    on_answer: Callable[[int, bytes], None] | None = None
 
 
-def post(url: str, body: bytes) -> bytes:
+def post(url: str, body: bytes, query: str = "") -> bytes:
     """Return the bytes of a request that posts this body raw to `/predict` of the service at `url`."""
     parts = urlsplit(url)
     head = (
-        f"POST {parts.path.rstrip('/')}/predict HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"POST {parts.path.rstrip('/')}/predict{query and '?'}{query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -186,15 +190,17 @@ class _Connection(asyncio.Protocol):
         head, found, body = self._answer.partition(b"\r\n\r\n")
         length = LENGTH.search(head.lower()) if found else None
         if length is not None and len(body) >= int(length[1]):
-            self._finish(int(head[9:12]), b"connection: close" in head.lower())
+            self._finish(int(head[9:12]), body, b"connection: close" in head.lower())
 
-    def _finish(self, status: int, close: bool) -> None:
+    def _finish(self, status: int, body: bytes, close: bool) -> None:
         request, self.request = self.request, None
         if close:
             self.transport.close()
         else:
             self._client.ready(self)
         if request is not None:
+            if request.message.on_answer is not None:
+                request.message.on_answer(status, body)
             self._client.end(request, status)
 
     def connection_lost(self, exc: Exception | None) -> None:

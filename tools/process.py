@@ -58,7 +58,7 @@ class Process:
 
 def sample(pid: int) -> Sample:
     """Measure a process and its descendants, added up; memory that they share counts for each."""
-    pids = list(_tree(pid))
+    pids = list(tree(pid))
     status = [Path(f"/proc/{each}/status").read_text() for each in pids]
     return Sample(
         at_s=time.perf_counter(),
@@ -68,11 +68,12 @@ def sample(pid: int) -> Sample:
     )
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree(pid: int) -> Iterator[int]:
+    """Yield a process and its descendants."""
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            yield from _tree(int(child))
+            yield from tree(int(child))
 
 
 def _field(status: str, name: str) -> int:

@@ -91,10 +91,11 @@ class Lane(Generic[T, R]):
         return self.admitted * self.item_s
 
     def _full(self, count: int) -> QueueFull:
-        wait_s = self.admitted * self._seconds_a_slot()
+        # Two digits are what an estimate is good for, and many who are refused at once are then told the same.
+        wait_s = float(f"{self.admitted * self._seconds_a_slot():.2g}")
         detail = (
             f"{self.admitted} of {self._max_queue} places are taken and {count} more are asked for; "
-            f"they clear in about {wait_s:.2g} s"
+            f"they clear in about {wait_s:g} s"
         )
         facts = {"queue_depth": self.admitted, "estimated_wait_ms": round(wait_s * 1000)}
         return QueueFull(detail, {"Retry-After": str(max(1, ceil(wait_s)))}, facts)

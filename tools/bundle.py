@@ -1,6 +1,7 @@
 """Make the files of `model_weights/`: Keras weights of a training, their model in int8, and the manifest of all.
 
-Run without a training it makes the int8 models and the manifest again.
+The weights of a training are calibrated on the photos that it held out. Run without a training it makes the int8 models
+and the manifest again.
 """
 
 from pathlib import Path
@@ -16,6 +17,8 @@ from app.engines.files import sha256
 from app.engines.weights import bundled_int8_name, bundled_name, read
 from app.labels import load
 from app.mobilenet.variants import ALPHAS, Variant
+from tools import temperature
+from tools.evaluate import Class, find_photos
 
 CALIBRATED_AT = 160
 """Pixels a side; the ranges found there serve every resolution."""
@@ -26,13 +29,14 @@ Entry = dict[str, str | int | float]
 def main(
     alpha: Annotated[float | None, typer.Option(help="Of the training.")] = None,
     weights: Annotated[Path | None, typer.Option(help="The training's average.weights.h5.")] = None,
-    photos: Annotated[Path, typer.Option(help="Training photos to calibrate int8 with.")] = Path(
+    photos: Annotated[Path, typer.Option(help="Training photos to calibrate with.")] = Path(
         "../shared/data/imagenette/train"
     ),
 ) -> None:
     """Bundle a training, or only renew what is made from the bundled weights."""
+    temperatures = _temperatures()
     if alpha and weights:
-        (MODEL_WEIGHTS / bundled_name(alpha)).write_bytes(weights.read_bytes())
+        temperatures[alpha] = calibrate(weights, alpha, photos)
     pixels = calibration.load(photos, CALIBRATED_AT, 10**8)
     entries: dict[str, Entry] = {}
     for width in (width for width in ALPHAS if (MODEL_WEIGHTS / bundled_name(width)).is_file()):
@@ -41,13 +45,29 @@ def main(
             target.write_bytes(convert(source, Variant(width, CALIBRATED_AT), "int8", pixels))
         classes = len(read(source, width)[-1])
         licence = f"Apache-2.0; trained on {PHOTOS}"
-        entries[source.name] = _entry(source, classes, "trained here with tools/train.py", licence)
+        trained = _entry(source, classes, "trained here with tools/train.py", licence)
+        entries[source.name] = trained | {"temperature": temperatures[width]}
         made = f"made from {source.name} with tools/bundle.py"
         entries[target.name] = _entry(target, classes, made, licence) | {"weights_sha256": sha256(source)}
     for name, what in (("imagenet", "ImageNet (ILSVRC 2012)"), ("imagenette", "Imagenette (fast.ai)")):
         path = MODEL_WEIGHTS / f"{name}.labels.txt"
         entries[path.name] = _entry(path, len(load(path)), f"the public class list of {what}", "facts")
     (MODEL_WEIGHTS / manifest.NAME).write_text(_toml(entries), encoding="utf-8")
+
+
+def calibrate(weights: Path, alpha: float, folder: Path) -> float:
+    """Bundle the weights of a training at the temperature of the photos that it held out, and return that."""
+    classes = [Class(label.wordnet_id, label.label) for label in load(MODEL_WEIGHTS / "imagenette.labels.txt")]
+    photos = temperature.held_out(find_photos(folder, classes))
+    found = round(temperature.measure(weights, alpha, photos), 4)
+    temperature.fold(weights, alpha, found, MODEL_WEIGHTS / bundled_name(alpha))
+    return found
+
+
+def _temperatures() -> dict[float, float]:
+    """Return the temperature that is in the bundled weights of each α already."""
+    known = manifest.entries(MODEL_WEIGHTS)
+    return {alpha: known.get(bundled_name(alpha), {}).get("temperature", 1.0) for alpha in ALPHAS}
 
 
 def _is_made_from(model: Path, source: Path) -> bool:

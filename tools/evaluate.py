@@ -2,6 +2,7 @@
 
 In this process the settings of the service say which model, and `--all` takes every variant of its weights in both
 precisions; `--url` asks a running service instead. A class's folder is named after its WordNet id or its label.
+`--cascade` tells from the same answers what any two of the variants would come to together.
 """
 
 import os
@@ -27,7 +28,9 @@ from app.config import Settings
 from app.engines.engine import Pixels
 from app.engines.weights import variants
 from app.errors import ServiceError, StartError
-from app.mobilenet.variants import Precision
+from app.mobilenet.variants import Precision, Variant
+from tools import cascade
+from tools.cascade import Single
 
 BATCH = 32
 BINS = 15
@@ -198,6 +201,12 @@ def draw(matrix: NDArray[np.int64], classes: list[Class], title: str, path: Path
     figure.savefig(path, dpi=110)
 
 
+def single(subject: Subject, photos: list[Photo], answers: list[Best]) -> Single:
+    """Return what a cascade has to know of a model."""
+    variant = Variant(subject.alpha, subject.resolution)
+    return Single.of(variant, len(subject.classes), answers, [photo.truth for photo in photos])
+
+
 def save(path: Path, scores: list[Score]) -> None:
     """Put scores into a file of scores, in the place of those of the same models."""
     merged = {score.key: score for score in [*accuracy.read(path), *scores]}
@@ -238,10 +247,15 @@ def main(
     data: Annotated[str | None, typer.Option(help="What the photos are; default the folder's name.")] = None,
     save_to: Annotated[Path | None, typer.Option("--save", help="Put the scores into this JSON file.")] = None,
     picture: Annotated[Path | None, typer.Option("--confusion", help="Draw the confusion matrix there.")] = None,
+    cascades: Annotated[
+        Path | None, typer.Option("--cascade", help="Draw cascades of the float32 variants there; JSON beside it.")
+    ] = None,
 ) -> None:
     """Print top-1, top-5 and calibration error."""
+    if cascades is not None and not every:
+        raise typer.BadParameter("--cascade needs --all")
     console = Console(stderr=True)
-    scores = []
+    scores, singles = [], []
     for subject in subjects(every, url):
         photos = find_photos(folder, subject.classes)
         title = f"{subject.weights}, α {subject.alpha:g} @ {subject.resolution}, {subject.precision}"
@@ -249,6 +263,11 @@ def main(
         scores.append(score(subject, photos, answers, data or folder.name))
         if picture is not None:
             draw(confusion(photos, answers, len(subject.classes)), subject.classes, title, picture)
+        if subject.precision == "float32":
+            singles.append(single(subject, photos, answers))
+    if cascades is not None:
+        cascade.draw(singles, cascades)
+        cascade.write(singles, cascades.with_suffix(".json"))
     if save_to is not None:
         save(save_to, scores)
     Console(width=None if sys.stdout.isatty() else 100).print(table(scores))

@@ -16,7 +16,6 @@ import keras
 import matplotlib.figure
 import numpy as np
 import typer
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from app import accuracy
 from app.mobilenet import network
@@ -24,6 +23,7 @@ from app.mobilenet.ablations import ABLATIONS, Architecture, full_convolution, s
 from app.mobilenet.architecture import IMAGENET_CLASSES, layers
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, Variant
+from tools.axis import price
 from tools.train import Plan, Run, fit, split
 from tools.trainer import BATCH, HeldOut, Trainer
 from tools.views import Photos, Views
@@ -204,7 +204,7 @@ def _points(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
         axes.scatter(macs, top1, color=COLOURS[name], s=60, zorder=3)
         axes.annotate(name, (macs, top1), (0, 9), textcoords="offset points", ha="center")
     axes.margins(0.25)
-    _price(axes)
+    price(axes, "MACs for one image")
 
 
 def _lines(axes: Any, scores: Sequence[tuple[Variant, float]], classes: int) -> None:
@@ -214,15 +214,7 @@ def _lines(axes: Any, scores: Sequence[tuple[Variant, float]], classes: int) -> 
             colour = f"C{ALPHAS.index(alpha)}"
             axes.plot(*zip(*own, strict=True), marker="o", color=colour, label=f"α {alpha:g}, 128 to 224 pixels")
     axes.legend(loc="lower right")
-    _price(axes)
-
-
-def _price(axes: Any) -> None:
-    axes.set(xscale="log", xlabel="MACs for one image")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(EngFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(alpha=0.3)
+    price(axes, "MACs for one image")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""The temperature of a network is the one that its probabilities lack, and in the weights it changes nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("keras")
+
+from app.engines.litert import softmax
+from app.images import decode
+from app.mobilenet.network import build, trunk
+from tests.networks import images, lively
+from tools.evaluate import Photo
+from tools.temperature import Floats, Indices, fit, fold, held_out, measure
+from tools.train import split
+
+ALPHA = 0.25
+CLASSES = 4
+
+
+def drawn(temperature: float) -> tuple[Floats, Indices]:
+    """Return logits, and truths that are as likely as `softmax(logits / temperature)` says."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (20_000, CLASSES)).astype(np.float32)
+    bounds = softmax(logits / np.float32(temperature)).cumsum(axis=1)
+    return logits, (rng.random((len(logits), 1)) > bounds[:, :-1]).sum(axis=1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 1.4, 3])
+def test_the_temperature_that_truths_were_drawn_with_is_found(temperature: float) -> None:
+    assert fit(*drawn(temperature)) == pytest.approx(temperature, rel=0.03)
+
+
+def test_logits_twice_as_large_are_twice_as_hot() -> None:
+    logits, truths = drawn(1.4)
+    assert fit(2 * logits, truths) == pytest.approx(2 * fit(logits, truths), rel=1e-4)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "network.weights.h5"
+    lively(ALPHA, 64, CLASSES).save_weights(path)
+    return path
+
+
+def test_folded_weights_answer_the_softmax_of_the_logits_over_the_temperature(weights: Path, tmp_path: Path) -> None:
+    network, pixels = build(ALPHA, 64, CLASSES), images(8, 64)
+    network.load_weights(weights)
+    logits = trunk(network).predict(pixels.astype(np.float32) / 127.5 - 1, verbose=0)
+    fold(weights, ALPHA, 1.7, tmp_path / "folded.weights.h5")
+    network.load_weights(tmp_path / "folded.weights.h5")
+    np.testing.assert_allclose(network.predict(pixels, verbose=0), softmax(logits / np.float32(1.7)), atol=1e-6)
+
+
+def test_once_folded_in_nothing_is_left_of_it(weights: Path, tmp_path: Path) -> None:
+    photos = []
+    for number, pixels in enumerate(images(8, 128)):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(pixels).save(path)
+        photos.append(Photo(path, number % CLASSES))
+    photos[:6] = [photo._replace(truth=answer(weights, photo)) for photo in photos[:6]]
+    found = measure(weights, ALPHA, photos)
+    assert 1 / 20 < found < 20
+    assert found != pytest.approx(1, abs=0.1)
+    fold(weights, ALPHA, found, tmp_path / "folded.weights.h5")
+    assert measure(tmp_path / "folded.weights.h5", ALPHA, photos) == pytest.approx(1, abs=1e-3)
+
+
+def answer(weights: Path, photo: Photo) -> int:
+    network = build(ALPHA, 128, CLASSES)
+    network.load_weights(weights)
+    return int(network.predict(decode(photo.path.read_bytes(), resolution=128, max_pixels=10**6)[None]).argmax())
+
+
+def test_no_photo_that_was_trained_on_has_a_say() -> None:
+    photos = [Photo(Path(f"{number}"), 0) for number in range(200)]
+    apart = {photo.path for photo in held_out(photos)}
+    assert len(apart) == 10
+    assert apart.isdisjoint(photos[index].path for index in split(len(photos), 0)[0])

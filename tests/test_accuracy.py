@@ -39,6 +39,11 @@ def test_int8_loses_at_most_one_and_a_half_points(alpha: float, resolution: int)
     assert full - quantised <= 0.015
 
 
+@pytest.mark.parametrize("score", SCORES, ids=lambda score: f"{score.alpha:g}-{score.resolution}-{score.precision}")
+def test_the_probability_of_an_answer_is_how_often_it_is_right(score: accuracy.Score) -> None:
+    assert score.calibration_error <= 0.03
+
+
 def test_what_nobody_measured_has_no_score() -> None:
     assert accuracy.find("imagenette", Variant(0.5, 96), "float32") is None
     assert accuracy.find("own.h5", Variant(0.5, 160), "float32") is None

@@ -16,6 +16,7 @@ from app.mobilenet.network import build, trunk
 from app.mobilenet.variants import RESOLUTIONS
 from tools.evaluate import Photo
 from tools.train import split
+from tools.trainer import BATCH
 
 MAX_PIXELS = 10**8
 WIDEST = 20.0
@@ -37,7 +38,8 @@ def measure(weights: Path, alpha: float, photos: list[Photo]) -> float:
     network = build(alpha, None, len(arrays[-1]))
     network.set_weights(arrays)
     features = trunk(network)
-    logits = [features.predict(_scaled(photos, resolution), verbose=0) for resolution in RESOLUTIONS]
+    batches = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
+    logits = [np.array(features(_scaled(batch, resolution))) for resolution in RESOLUTIONS for batch in batches]
     return fit(np.concatenate(logits), np.tile([photo.truth for photo in photos], len(RESOLUTIONS)))
 
 

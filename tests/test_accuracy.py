@@ -41,7 +41,7 @@ def test_int8_loses_at_most_one_and_a_half_points(alpha: float, resolution: int)
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: f"{score.alpha:g}-{score.resolution}-{score.precision}")
 def test_the_probability_of_an_answer_is_how_often_it_is_right(score: accuracy.Score) -> None:
-    assert score.calibration_error <= 0.03
+    assert score.calibration_error <= 0.035
 
 
 def test_what_nobody_measured_has_no_score() -> None:

@@ -3,15 +3,18 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from app import accuracy
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
 from tests.data import REPOSITORY
+from tests.test_docs import rows
 from tools.cascade import THRESHOLDS, Single, at, curves, draw, worthwhile, write
 
+DOCS = REPOSITORY / "docs"
+WRITTEN = json.loads((DOCS / "cascade.json").read_text())
+CHEAPEST = {"alpha": 0.25, "resolution": 128}
 SMALL, LARGE = Variant(0.25, 128), Variant(0.75, 192)
 TRUTHS = [0, 1, 2, 0]
 MACS = cost(SMALL, 3).macs, cost(LARGE, 3).macs
@@ -67,11 +70,20 @@ def test_the_figures_are_written_and_drawn(small: Single, large: Single, tmp_pat
 
 
 def test_the_documented_cascades_are_of_the_weights_that_are_bundled() -> None:
-    written = json.loads((REPOSITORY / "docs" / "cascade.json").read_text())
-    found = {(one["alpha"], one["resolution"]): one["top1"] for one in written["variants"]}
+    found = {(one["alpha"], one["resolution"]): one["top1"] for one in WRITTEN["variants"]}
     scores = [score for score in accuracy.read() if score.precision == "float32"]
     assert found == {(score.alpha, score.resolution): score.top1 for score in scores}
-    for cascade in written["cascades"]:
+    for cascade in WRITTEN["cascades"]:
         small, large = (found[one["alpha"], one["resolution"]] for one in (cascade["small"], cascade["large"]))
         assert (cascade["top1"][0], cascade["passed_on"][0]) == (small, 0)
-        np.testing.assert_allclose(cascade["top1"][-1], large, atol=0.01)
+        assert cascade["top1"][-1] == pytest.approx(large, abs=0.01)
+
+
+def test_the_document_has_the_figures_as_they_were_computed() -> None:
+    alone = {Variant(one["alpha"], one["resolution"]): one["macs"] for one in WRITTEN["variants"]}
+    behind = {Variant(**one["large"]): one for one in WRITTEN["cascades"] if one["small"] == CHEAPEST}
+    for name, threshold, *cells in rows((DOCS / "cascade.md").read_text(), "Figures"):
+        large = next(variant for variant in behind if str(variant) == name)
+        index = WRITTEN["thresholds"].index(float(threshold))
+        passed_on, top1, macs = (behind[large][column][index] for column in ("passed_on", "top1", "mean_macs"))
+        assert cells == [f"{passed_on:.1%}"[:-1], f"{top1:.2%}"[:-1], f"{macs:,}", f"{macs / alone[large]:.2f}"]

@@ -49,7 +49,7 @@ def weights(tmp_path: Path) -> Path:
 def test_folded_weights_answer_the_softmax_of_the_logits_over_the_temperature(weights: Path, tmp_path: Path) -> None:
     network, pixels = build(ALPHA, 64, CLASSES), images(8, 64)
     network.load_weights(weights)
-    logits = np.array(trunk(network)(pixels.astype(np.float32) / 127.5 - 1))
+    logits: Floats = np.array(trunk(network)(pixels.astype(np.float32) / 127.5 - 1), np.float32)
     fold(weights, ALPHA, 1.7, tmp_path / "folded.weights.h5")
     network.load_weights(tmp_path / "folded.weights.h5")
     np.testing.assert_allclose(network(pixels), softmax(logits / np.float32(1.7)), atol=1e-4)

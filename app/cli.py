@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from app import config
 from app.config import Settings
-from app.errors import BAD_START, ServiceError, StartError
+from app.errors import BAD_START, StartError
 from app.mobilenet.ablations import ABLATIONS
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import Precision, Variant
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # What a command needs beyond this is imported by that command: `info` is arithmetic and answers at once.
 
 WIDE = 160
+DEFAULT_TOP_K = 5
 
 cli = typer.Typer(
     help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_.",
@@ -76,26 +78,43 @@ def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":
 
 @cli.command()
 def classify(
-    photos: Annotated[list[Path], typer.Argument(help="image files")],
-    top_k: Annotated[int, typer.Option(min=1, help="classes to print for each")] = 5,
+    photos: Annotated[
+        list[str], typer.Argument(help="files, folders, patterns such as '*.jpg'; - reads one from stdin")
+    ],
+    *,
+    url: Annotated[str | None, typer.Option(help="address of a service to ask; default: classify here")] = None,
+    api_key: Annotated[str | None, typer.Option(help="of the service; default: first of MOBILENET_API_KEYS")] = None,
+    connections: Annotated[
+        int | None, typer.Option(min=1, help="to the service; default: as its queue has room")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="classes to print for each; default 5")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON object a line")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print a row for each class")] = False,
 ) -> None:
-    """Classify image files in this process, and print the most probable classes of each."""
-    from app import images, labels
-    from app import model as models
+    """Print the most probable classes of photos. Where some cannot be classified the exit code is 1."""
+    from app import album, report
+    from app.backend import Local, Remote
+    from app.photos import find
 
+    if as_json and as_csv:
+        raise StartError("--json and --csv are two forms of the output; take one")
     settings = config.load()
-    model = models.load(settings)
-    failed = False
-    for photo in photos:
-        try:
-            pixels = images.decode(photo.read_bytes(), resolution=settings.resolution, max_pixels=settings.max_pixels)
-        except (OSError, ServiceError) as exc:
-            failed = True
-            print(f"{photo}: {exc}", file=sys.stderr)
-            continue
-        best = labels.top_k(model.engine.predict([pixels])[0], top_k)
-        print(f"{photo}: " + ", ".join(f"{model.labels[index].label} {share:.1%}" for index, share in best))
-    raise typer.Exit(1 if failed else 0)
+    found = find(photos)
+    key = api_key or next((one.get_secret_value() for one in settings.api_keys), None)
+    with closing(Remote(url, key, connections) if url else Local(settings)) as backend:
+        k = _top_k(top_k, backend.classes)
+        form = report.JSON if as_json else report.CSV if as_csv else report.TEXT
+        with closing(album.classify(found, backend, k)) as results:
+            failed = report.write(results, form, len(found))
+    if failed:
+        print(f"mobilenet: {failed:,} of {len(found):,} photos failed", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _top_k(wanted: int | None, classes: int) -> int:
+    if wanted is not None and not 1 <= wanted <= classes:
+        raise StartError(f"--top-k {wanted} is not between 1 and {classes}, the number of classes")
+    return wanted or min(DEFAULT_TOP_K, classes)
 
 
 @cli.command()

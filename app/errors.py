@@ -15,6 +15,10 @@ ServiceError                    an RFC 9457 problem, by status:
 ├── InternalError         500   only for our own bugs
 ├── Unavailable           503   ── Starting, Draining; with Retry-After
 └── DeadlineExceeded      504
+ClientError                     what keeps a caller from an answer of the service:
+├── Unreadable                  a file that cannot be read
+├── Unreachable                 no connection, or no answer in time
+└── UnexpectedAnswer            one that the service would not give
 """
 
 from collections.abc import Mapping
@@ -38,6 +42,8 @@ class ServiceError(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
+    request_id: str | None = None
+    """Of the request that failed; for those who read the error in an answer."""
 
     def __init__(
         self, detail: str, headers: Mapping[str, str] | None = None, facts: Mapping[str, int] | None = None
@@ -166,3 +172,32 @@ class DeadlineExceeded(ServiceError):
     """The deadline passed before the image was run, and it was not run."""
 
     status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
+
+
+class ClientError(Exception):
+    """A caller got no answer of the service. The message says why; `code` is stable and for programs."""
+
+    code: ClassVar[str]
+
+    def __init__(self, detail: str, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+
+
+class Unreadable(ClientError):
+    """A file that is not there, or cannot be read."""
+
+    code = "unreadable"
+
+
+class Unreachable(ClientError):
+    """No connection could be made, or it broke, or nothing came in time."""
+
+    code = "unreachable"
+
+
+class UnexpectedAnswer(ClientError):
+    """An answer that is none of this service's: of a proxy, of another service or of a newer one."""
+
+    code = "unexpected_answer"

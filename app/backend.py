@@ -1,0 +1,110 @@
+"""What answers `mobilenet classify`: the model in processes of its own, or a service. Both answer alike."""
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.client import Client
+from app.config import Settings
+from app.engines.selftest import SelfTestFailed
+from app.errors import BodyTooLarge, ClientError, InternalError, ServiceError, StartError
+from app.exchange import error_of
+from app.images import LargeImage
+from app.labels import top_k
+from app.pipeline import Outcome
+from app.processes import begin
+from app.schemas import Prediction, Predictions
+
+Result = list[Prediction] | ServiceError | ClientError
+"""The most probable classes of a photo, best first, or why there are none."""
+
+MOST_AT_ONCE = 8
+"""Photos in a request: docs/decisions/0011 says why."""
+FIRST_PATIENCE_S, PATIENCE_S = 3.0, 60.0
+"""A wrong address is said soon; a service that is busy or restarts half-way is waited for."""
+
+
+class Backend(Protocol):
+    """Classifies photos."""
+
+    classes: int
+    size: int  # photos that are best given to it together
+    at_once: int  # calls that keep it busy
+
+    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+        """Classify image files, in order; each has its own result. From many threads at once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+class Local:
+    """The model that the settings name, in as many processes as they say. Raises `StartError`."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            self._pipeline = begin(settings)()
+        except SelfTestFailed as exc:
+            raise StartError(str(exc)) from exc
+        self.classes = self._pipeline.model.engine.classes
+        self.size = settings.max_batch_size
+        self.at_once = self._pipeline.runs
+        self._one_large = threading.Lock()  # what a large image takes for a moment must not be multiplied
+
+    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+        """Classify, as `Backend` says."""
+        try:
+            outcomes = self._pipeline.run(images)
+        except Exception:  # a worker that died, say: the photo that it died of fails alone
+            if len(images) > 1:
+                return [result for image in images for result in self.classify([image], k)]
+            return [InternalError("the image could not be classified")]
+        return [self._result(image, outcome, k) for image, outcome in zip(images, outcomes, strict=True)]
+
+    def _result(self, image: bytes, outcome: Outcome | ServiceError | LargeImage, k: int) -> Result:
+        if isinstance(outcome, LargeImage):
+            with self._one_large:
+                (outcome,) = self._pipeline.run([image], large=True)
+        if not isinstance(outcome, Outcome):
+            return InternalError("the image is too large") if isinstance(outcome, LargeImage) else outcome
+        named = ((self._pipeline.model.labels[index], share) for index, share in top_k(outcome.probabilities, k))
+        return [
+            Prediction(class_id=label.class_id, wordnet_id=label.wordnet_id, label=label.label, probability=share)
+            for label, share in named
+        ]
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pipeline.close()
+
+
+class Remote:
+    """The service at an address. Raises `StartError` if it does not answer, or not to this key."""
+
+    def __init__(self, url: str, api_key: str | None, connections: int | None) -> None:
+        try:
+            with Client(url, api_key=api_key, patience_s=FIRST_PATIENCE_S) as client:
+                info = client.model_info()
+        except (ValueError, ServiceError, ClientError) as exc:
+            raise StartError(str(exc)) from exc
+        self.classes = info.classes
+        self.size = min(MOST_AT_ONCE, info.batching.max_batch_size)
+        self.at_once = connections or max(1, info.batching.max_queue // 4 // self.size)
+        self._client = Client(url, api_key=api_key, patience_s=PATIENCE_S, connections=self.at_once)
+
+    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+        """Classify, as `Backend` says; what is too much for one request is sent in two."""
+        try:
+            results = self._client.predict(*images, top_k=k).results
+        except (ServiceError, ClientError) as exc:
+            if exc.status == BodyTooLarge.status and len(images) > 1:
+                half = len(images) // 2
+                return [*self.classify(images[:half], k), *self.classify(images[half:], k)]
+            return [exc] * len(images)
+        return [one.predictions if isinstance(one, Predictions) else error_of(one.error) for one in results]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()

@@ -16,6 +16,7 @@ URL: Final = "http://127.0.0.1:8000"
 TIMEOUT_S: Final = 30.0
 PATIENCE_S: Final = 10.0
 CONNECTIONS: Final = 16
+BYTES: Final = "application/octet-stream"
 
 _KEEP_ALIVE_S: Final = 3.0  # the service closes idle connections after 5 s, and what is sent just then is lost
 _PREDICTED: Final = TypeAdapter(PredictResponse)
@@ -48,7 +49,9 @@ class _Calls:
         return self._ask(_VARIANTS, "GET", "variants")
 
     def _ask(self, answer: TypeAdapter[T], method: str, path: str, **content: Any) -> Exchange[T]:
-        return exchange(self._http.build_request(method, path, **content), answer, self._patience_s)
+        request = self._http.build_request(method, path, **content)
+        request.read()  # in one piece; the parts of multipart would be sent one by one
+        return exchange(request, answer, self._patience_s)
 
 
 def _given(**params: Any) -> dict[str, Any]:
@@ -57,8 +60,8 @@ def _given(**params: Any) -> dict[str, Any]:
 
 def _body(images: Sequence[bytes]) -> dict[str, Any]:
     if len(images) == 1:
-        return {"content": images[0], "headers": {"Content-Type": "application/octet-stream"}}
-    return {"files": [("image", (str(index), image)) for index, image in enumerate(images)]}
+        return {"content": images[0], "headers": {"Content-Type": BYTES}}
+    return {"files": [("image", (str(index), image, BYTES)) for index, image in enumerate(images)]}
 
 
 def _options(url: str, api_key: str | None, timeout_s: float, connections: int) -> dict[str, Any]:
@@ -127,7 +130,8 @@ class Client(_Calls):
         try:
             pause_s, request = next(steps)
             while True:
-                time.sleep(pause_s)
+                if pause_s:  # even a sleep of 0 lets others have the processor
+                    time.sleep(pause_s)
                 pause_s, request = steps.send(self._outcome(request))
         except StopIteration as done:
             answer: T = done.value

@@ -81,7 +81,9 @@ def _made(response: httpx.Response) -> datetime:
 
 def _read(outcome: Outcome, answer: TypeAdapter[T]) -> T:
     if isinstance(outcome, httpx.RequestError):
-        raise Unreachable(f"no answer from {outcome.request.url}: {outcome or type(outcome).__name__}") from outcome
+        raise Unreachable(
+            f"no answer from {outcome.request.url}: {str(outcome) or type(outcome).__name__}"
+        ) from outcome
     try:
         if outcome.is_success:
             return answer.validate_json(outcome.content)

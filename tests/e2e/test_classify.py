@@ -1,0 +1,196 @@
+"""`mobilenet classify` as people run it: here or by a service, with the same words and the same exit codes."""
+
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data import solid
+from tests.e2e.conftest import Environment, Process, Serve, environment, mobilenet
+from tests.photos import encoded, photo
+
+pytestmark = pytest.mark.e2e
+
+BUNDLED = {"PRECISION": "int8", "THREADS": 2}  # int8 needs no compiling
+BAD = {"text.jpg": "unsupported_image", "empty.png": "empty_image", "cut.jpeg": "undecodable_image"}
+
+
+@pytest.fixture(scope="module")
+def process(serve: Serve) -> Iterator[Process]:
+    process = serve(**BUNDLED)
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of good and bad photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "sub").mkdir()
+    for index in range(20):
+        (folder / "sub" / f"{index:02}.png").write_bytes(encoded(photo().rotate(18 * index), "PNG"))
+    (folder / "text.jpg").write_bytes(b"text")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.jpeg").write_bytes(encoded(photo(), "JPEG")[:-500])
+    return folder
+
+
+@pytest.fixture
+def bundled(cache: Path) -> Environment:
+    return environment(**BUNDLED, CACHE=cache)
+
+
+def classify(env: Environment, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = mobilenet("classify", *map(str, arguments))
+    return subprocess.run(command, env=env, capture_output=True, timeout=60, check=False, input=stdin)
+
+
+def objects(output: bytes) -> list[Any]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def without_probabilities(results: list[Any]) -> list[Any]:
+    return [
+        [{**one, "probability": None} for one in result.get("predictions", [])] or result["error"] for result in results
+    ]
+
+
+def test_here_and_by_a_service_the_answers_are_the_same(process: Process, folder: Path, bundled: Environment) -> None:
+    here = classify(bundled, folder, folder / "sub" / "0*.png", folder / "missing.png", "--json", "--top-k", 3)
+    there = classify(
+        bundled, folder, folder / "sub" / "0*.png", folder / "missing.png", "--json", "--top-k", 3, "--url", process.url
+    )
+    ours, theirs = objects(here.stdout), objects(there.stdout)
+    assert (here.returncode, there.returncode) == (1, 1)
+    assert b"mobilenet: 4 of 34 photos failed\n" in here.stderr
+    assert there.stderr == b"mobilenet: 4 of 34 photos failed\n"
+    assert [one["path"] for one in ours] == [one["path"] for one in theirs]
+    assert without_probabilities(ours) == without_probabilities(theirs)
+    for mine, other in zip(ours, theirs, strict=True):
+        expected = [one["probability"] for one in other.get("predictions", [])]
+        assert [one["probability"] for one in mine.get("predictions", [])] == pytest.approx(expected, abs=1e-6)
+    failed = {Path(one["path"]).name: one["error"]["code"] for one in ours if "error" in one}
+    assert failed == BAD | {"missing.png": "unreadable"}
+    assert all(len(one["predictions"]) == 3 for one in ours if "error" not in one)
+
+
+def test_csv_has_a_row_a_class_and_text_a_line_a_photo(process: Process, folder: Path, bundled: Environment) -> None:
+    name = folder / "sub" / "00.png"
+    done = classify(bundled, name, "--csv", "--url", process.url)
+    header, *rows = csv.reader(done.stdout.decode().splitlines())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert header[:3] == ["path", "rank", "class_id"]
+    assert [row[:2] for row in rows] == [[str(name), str(rank)] for rank in range(1, 6)]
+    done = classify(bundled, name, folder / "text.jpg", "--top-k", 1, "--url", process.url)
+    assert done.stdout == f"{name}: {rows[0][4]} {float(rows[0][5]):.1%}\n".encode()
+    assert done.stderr.startswith(f"{folder / 'text.jpg'}: the bytes are no JPEG, PNG".encode())
+
+
+def test_a_photo_may_come_by_standard_input(process: Process, bundled: Environment) -> None:
+    for where in ([], ["--url", process.url]):
+        done = classify(bundled, "-", "--json", *where, stdin=solid((200, 20, 20)))
+        assert (done.returncode, objects(done.stdout)[0]["path"]) == (0, "-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--top-k", "11"), b"--top-k 11 is not between 1 and 10, the number of classes"),
+        (("--top-k", "0"), b"--top-k 0 is not between 1 and 10, the number of classes"),
+        (("--json", "--csv"), b"--json and --csv are two forms"),
+        (("--url", "localhost:8000"), b"localhost:8000 is no address of a service"),
+        (("--url", "http://127.0.0.1:1"), b"no answer from http://127.0.0.1:1/model-info: "),
+        (("nothing/*.jpg",), b"there are no photos in nothing/*.jpg"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    process: Process, bundled: Environment, arguments: tuple[str, ...], words: bytes
+) -> None:
+    where = () if "--url" in arguments else ("--url", process.url)
+    done = classify(bundled, "-", *arguments, *where, stdin=b"photo")
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert done.stderr.startswith(b"mobilenet: " + words)
+
+
+def test_a_key_is_an_option_or_that_of_the_settings(serve: Serve, folder: Path, bundled: Environment) -> None:
+    locked = serve(**BUNDLED, API_KEYS="secret,other")
+    command = (folder / "sub" / "00.png", "--url", locked.url)
+    without = classify(bundled, *command)
+    assert (without.returncode, b"a key is needed" in without.stderr) == (2, True)
+    assert classify(bundled, *command, "--api-key", "wrong").returncode == 2
+    assert classify(bundled, *command, "--api-key", "other").returncode == 0
+    assert classify(bundled | {"MOBILENET_API_KEYS": "secret,unknown"}, *command).returncode == 0
+    locked.stop()
+
+
+def test_a_service_that_is_busy_is_waited_for(serve: Serve, folder: Path, bundled: Environment) -> None:
+    small = serve(**BUNDLED, MAX_QUEUE=8, MAX_IMAGES=8)
+    done = classify(bundled, *[folder / "sub"] * 10, "--json", "--url", small.url, "--connections", 16)
+    results = objects(done.stdout)
+    assert (len(results), [one for one in results if "error" in one]) == (200, [])
+    refused = [line for line in small.log.read_text().splitlines() if " 429 " in line or "status=429" in line]
+    assert refused, "the queue was never full"
+    small.stop()
+
+
+def watched(command: list[str], env: Environment) -> tuple[bytes, bytes]:
+    """Run with a terminal for its standard error; return what it wrote to its output and what the terminal showed."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=theirs) as popen:
+        os.close(theirs)
+        out, shown = popen.communicate(timeout=60)[0], b""
+        try:
+            while data := os.read(ours, 65536):
+                shown += data
+        except OSError:  # how a terminal ends
+            os.close(ours)
+    return out, shown
+
+
+def test_progress_is_shown_to_people_and_spoils_no_output(process: Process, folder: Path, bundled: Environment) -> None:
+    command = mobilenet("classify", str(folder / "sub"), "--json", "--url", process.url)
+    out, shown = watched(command, bundled | {"TERM": "xterm", "COLUMNS": "80"})
+    assert len(objects(out)) == 20
+    assert b"100%" in shown
+    assert b"%" not in classify(bundled, folder / "sub", "--json", "--url", process.url).stderr
+
+
+def test_a_reader_that_has_enough_ends_it_without_a_word(process: Process, folder: Path, bundled: Environment) -> None:
+    command = mobilenet("classify", *[str(folder / "sub")] * 50, "--json", "--url", process.url)
+    with subprocess.Popen(command, env=bundled, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as popen:
+        assert popen.stdout is not None
+        assert popen.stderr is not None
+        popen.stdout.readline()
+        popen.stdout.close()
+        assert popen.wait(30) == 1
+        assert popen.stderr.read() == b""
+
+
+def test_ctrl_c_ends_it_and_its_processes(folder: Path, bundled: Environment, tmp_path: Path) -> None:
+    command = mobilenet("classify", *[str(folder / "sub")] * 500, "--json")
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=bundled, stdout=subprocess.PIPE, stderr=log) as popen,
+    ):
+        assert popen.stdout is not None
+        popen.stdout.readline()
+        workers = Process(popen, "", tmp_path / "log").workers()
+        popen.send_signal(signal.SIGINT)
+        assert popen.wait(30) == 130
+        assert len(popen.stdout.readlines()) < 10_000 - 1
+    assert len(workers) == 1 + 2, "a template, and a worker for each thread"
+    assert not [number for number in workers if alive(number)]
+
+
+def alive(number: int) -> bool:
+    try:
+        return "app.worker" in Path(f"/proc/{number}/cmdline").read_text()
+    except OSError:
+        return False

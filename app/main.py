@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 from uvicorn.config import STARTUP_FAILURE
 
 from app import __version__, api, config, inference_protocol, laboratory, openapi, pages
@@ -119,6 +120,9 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     app.router.routes += api.create_router(settings, service.classifier, service.alive, metrics).routes
     app.router.routes += inference_protocol.create_router(settings, service.classifier, service.alive).routes
     app.router.routes += laboratory.create_router(settings, service.classifier, previewer).routes
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.operation_id = route.name.strip("_")  # what generated clients call it
     pages.install(app)
     api.install_handler(app)
     if settings.cors_origins:

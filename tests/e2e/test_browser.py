@@ -449,8 +449,8 @@ def test_a_service_that_is_starting_is_waited_for(visit: Visit) -> None:
 
 def test_swagger_ui_renders_and_posts_an_image(visit: Visit) -> None:
     page = visit("/docs")
-    page.locator("#operations-classification-predict_predict_post .opblock-summary-control").click()
-    block = page.locator("#operations-classification-predict_predict_post")
+    page.locator("#operations-classification-predict .opblock-summary-control").click()
+    block = page.locator("#operations-classification-predict")
     block.get_by_role("button", name="Try it out").click()
     block.locator(".content-type").first.select_option("image/webp")
     block.locator("input[type=file]").set_input_files(GOLF_BALL)

@@ -1,0 +1,109 @@
+"""Every command and every program in the documents runs, against a real service, where a reader's would."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from app.config import MODEL_WEIGHTS
+from tests.data import REPOSITORY
+from tests.e2e.conftest import Process, Serve, environment
+from tests.photos import encoded, photo
+
+pytestmark = pytest.mark.e2e
+
+DOCUMENTS = (
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("**/*.md")),
+    MODEL_WEIGHTS / "README.md",
+)
+ADDRESS = re.compile(r"(http://)?(127\.0\.0\.1|localhost):8000")
+FAIL = 'curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
+"""What a person sees in the answer, a test sees in the exit code."""
+
+CONTAINER = "needs a container engine: test_container.py builds and runs the images, Compose and Swarm"
+LEFT_OUT = {
+    "make run": "makes an environment; test_process.py looks at what make runs",
+    "make test": "is what runs this",
+    "make run WEIGHTS=imagenet": "fetches weights; test_download.py does from a server of its own",
+    "MOBILENET_WEIGHTS=imagenet .venv/bin/mobilenet compile": "fetches weights; test_process.py compiles others",
+    "docker": CONTAINER,
+    "IMAGE=registry.example": CONTAINER,
+    "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
+    "make bench": "takes hours; tests/tools/test_bench.py runs its parts",
+    ".venv/bin/python -m tools.experiments": "takes days; tests/mobilenet trains the networks for a step",
+    ".venv/bin/pip install -e": "trains for hours",
+}
+"""What the first lines begin with, and why they are not run."""
+
+
+class Snippet(NamedTuple):
+    """A block of a document."""
+
+    where: str
+    language: str
+    text: str
+
+    @property
+    def left_out(self) -> bool:
+        return any(self.text.startswith(start) for start in LEFT_OUT)
+
+
+def snippets() -> Iterator[Snippet]:
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
+            line = text.count("\n", 0, found.start()) + 1
+            yield Snippet(f"{document.relative_to(REPOSITORY)}:{line}", found[1], found[2])
+
+
+SNIPPETS = list(snippets())
+
+
+@pytest.fixture(scope="module")
+def process(serve: Serve) -> Iterator[Process]:
+    process = serve(PRECISION="int8")
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return what a reader has at hand."""
+    for name in ("photo.jpg", "second.jpg", "photos/first.jpg", "photos/of/another.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(encoded(photo(), "JPEG"))
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "snippet", [one for one in SNIPPETS if not one.left_out and one.language], ids=lambda one: one.where
+)
+def test_a_snippet_runs(snippet: Snippet, process: Process, folder: Path, cache: Path) -> None:
+    program = snippet.text.split()[0]
+    if snippet.language == "sh" and not program.startswith(".venv") and shutil.which(program) is None:
+        pytest.skip(f"there is no {program}")
+    text = ADDRESS.sub(process.url, snippet.text)
+    command = {"sh": ["bash", "-euo", "pipefail", "-c", FAIL + text], "python": [sys.executable, "-c", text]}
+    settings = environment(PRECISION="int8", CACHE=cache) | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        command[snippet.language], cwd=folder, env=settings, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout or list(folder.glob("*.csv")) or list(folder.glob("*-client")), "it printed and wrote nothing"
+
+
+def test_what_is_left_out_is_still_in_the_documents() -> None:
+    assert [start for start in LEFT_OUT if not any(one.text.startswith(start) for one in SNIPPETS)] == []
+
+
+def test_there_is_no_snippet_of_an_unknown_language() -> None:
+    assert {one.language for one in SNIPPETS} <= {"sh", "python", "text"}

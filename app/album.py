@@ -17,12 +17,9 @@ def classify(photos: Sequence[Photo], backend: Backend, k: int) -> Generator[tup
     """Yield each photo with its `k` most probable classes or its error, in order, as soon as all before it are done."""
     size = max(1, min(backend.size, len(photos) // backend.at_once))  # a few photos are shared out as well
     groups = list(_groups(photos, size))
-    pool = ThreadPoolExecutor(backend.at_once)
-    try:
+    with ThreadPoolExecutor(backend.at_once) as pool:
         for group, results in zip(groups, pool.map(partial(_classify, backend, k), groups), strict=True):
             yield from zip(group, results, strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _groups(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:

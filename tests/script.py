@@ -20,6 +20,7 @@ class Answer(NamedTuple):
     body: str = ""
     status: int = 200
     headers: Mapping[str, str] = {}
+    delay_s: float = 0.0
 
 
 class Asked(NamedTuple):
@@ -40,6 +41,7 @@ class Script:
     asked: list[Asked] = field(default_factory=list)
     under_way: int = 0
     most_at_once: int = 0
+    closing: threading.Event = field(default_factory=threading.Event)
 
 
 def predicted(*labels: str) -> Answer:
@@ -87,6 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not answer.status:
             self.close_connection = True
             return
+        script.closing.wait(answer.delay_s)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -116,5 +119,6 @@ def playing(*answers: Answer) -> Iterator[Script]:
         try:
             yield script
         finally:
+            script.closing.set()
             server.shutdown()
             thread.join()

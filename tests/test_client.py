@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,9 +89,12 @@ def test_every_error_of_the_service_is_raised_as_what_it_is(ask: Ask, kind: type
 
 
 @both
-def test_a_service_that_says_nothing_is_given_up_after_the_timeout(ask: Ask) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unreachable, match=r"timed out|ReadTimeout"):
-        ask(f"http://127.0.0.1:{silent.getsockname()[1]}", "labels", timeout_s=0.2)
+def test_a_slow_answer_is_waited_for_as_long_as_the_timeout_says(ask: Ask) -> None:
+    slow = predicted("red")._replace(delay_s=1)
+    with playing(slow) as script:
+        assert ask(script.url, "predict", b"photo")
+        with pytest.raises(Unreachable, match=r"timed out|ReadTimeout"):
+            ask(script.url, "predict", b"photo", timeout_s=0.1)
 
 
 @both
@@ -129,6 +131,13 @@ def test_what_the_application_answers_is_read(ask: Ask) -> None:
     assert [item.label for item in labels] == list(COLOURS)
     assert variants.classes == len(COLOURS)
     assert [result.error.code for result in answer.results if isinstance(result, Failure)] == ["unsupported_image"] * 2
+
+
+@both
+def test_fields_that_are_not_known_yet_do_no_harm(ask: Ask) -> None:
+    answer = {**json.loads(predicted("red").body), "newer": {"field": 1}}
+    with playing(Answer(json.dumps(answer))) as script:
+        assert ask(script.url, "predict", b"photo")[0].results[0].predictions[0].label == "red"
 
 
 def test_threads_share_a_client_and_its_connections() -> None:

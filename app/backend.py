@@ -7,7 +7,7 @@ from typing import Protocol
 from app.client import Client
 from app.config import Settings
 from app.engines.selftest import SelfTestFailed
-from app.errors import BodyTooLarge, ClientError, InternalError, ServiceError, StartError
+from app.errors import BodyTooLarge, ClientError, InternalError, ServiceError, StartError, Unreachable
 from app.exchange import error_of
 from app.images import LargeImage
 from app.labels import top_k
@@ -18,10 +18,10 @@ from app.schemas import Prediction, Predictions
 Result = list[Prediction] | ServiceError | ClientError
 """The most probable classes of a photo, best first, or why there are none."""
 
-MOST_AT_ONCE = 8
+MOST_IN_REQUEST = 8
 """Photos in a request: docs/decisions/0013 says why."""
 FIRST_PATIENCE_S, PATIENCE_S = 3.0, 60.0
-"""A wrong address is said soon; a service that is busy or restarts half-way is waited for."""
+"""A wrong address is said soon; a service that is busy, or restarts half-way, is waited for."""
 
 
 class Backend(Protocol):
@@ -90,14 +90,20 @@ class Remote:
         except (ValueError, ServiceError, ClientError) as exc:
             raise StartError(str(exc)) from exc
         self.classes = info.classes
-        self.size = min(MOST_AT_ONCE, info.batching.max_batch_size)
+        self.size = min(MOST_IN_REQUEST, info.batching.max_batch_size)
         self.at_once = connections or max(1, info.batching.max_queue // 4 // self.size)
         self._client = Client(url, api_key=api_key, patience_s=PATIENCE_S, connections=self.at_once)
+        self._gone: Unreachable | None = None  # or each request would be waited for in its turn
 
     def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
         """Classify, as `Backend` says; what is too much for one request is sent in two."""
+        if self._gone:
+            return [self._gone] * len(images)
         try:
             results = self._client.predict(*images, top_k=k).results
+        except Unreachable as exc:
+            self._gone = exc
+            return [exc] * len(images)
         except (ServiceError, ClientError) as exc:
             if exc.status == BodyTooLarge.status and len(images) > 1:
                 half = len(images) // 2

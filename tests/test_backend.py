@@ -137,6 +137,16 @@ def test_every_photo_of_a_request_that_failed_says_why() -> None:
         remote.close()
 
 
+def test_a_service_that_stays_away_is_given_up_once_for_all_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "PATIENCE_S", 0.0)
+    with playing(INFO, Answer(status=0)) as script:
+        remote = asking(script.url)
+        found = [codes(remote.classify([b"a", b"b"], 1)) for _ in range(3)]
+        remote.close()
+    assert found == [["unreachable"] * 2] * 3
+    assert len(script.asked) == 2
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from queue import LifoQueue
 from typing import Any, Final, Self, TypeVar
 
 import httpx
@@ -102,8 +103,14 @@ class Client(_Calls):
         patience_s: float = PATIENCE_S,
         connections: int = CONNECTIONS,
     ) -> None:
-        self._http: httpx.Client = httpx.Client(**_options(url, api_key, timeout_s, connections))
+        options = _options(url, api_key, timeout_s, 1) | {"verify": httpx.create_ssl_context()}
+        self._http: httpx.Client = httpx.Client(**options)
         self._patience_s = patience_s
+        # Each by itself: a pool that threads share now and then closes the connection that one of them has just taken.
+        self._connections = [httpx.Client(**options) for _ in range(connections)]
+        self._idle: LifoQueue[httpx.Client] = LifoQueue()  # the last one is the least likely to have been closed
+        for connection in self._connections:
+            self._idle.put(connection)
 
     def predict(self, *images: bytes, top_k: int | None = None) -> PredictResponse:
         """Classify one image file or several; each of several has its own result or its own error, in order.
@@ -138,14 +145,18 @@ class Client(_Calls):
             return answer
 
     def _outcome(self, request: httpx.Request) -> Outcome:
+        connection = self._idle.get()
         try:
-            return self._http.send(request)
+            return connection.send(request)
         except httpx.RequestError as exc:
             return exc
+        finally:
+            self._idle.put(connection)
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        for connection in (self._http, *self._connections):
+            connection.close()
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ CLIENTS := build/clients
 run: $(VENV)/installed
 	$(SETTINGS) $(BIN)/mobilenet serve
 
-test: lint $(CLIENTS)/triton/installed
+test: lint $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 	$(BIN)/pytest
 
 lint: $(VENV)/installed-for-tests

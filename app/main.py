@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -120,9 +121,7 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     app.router.routes += api.create_router(settings, service.classifier, service.alive, metrics).routes
     app.router.routes += inference_protocol.create_router(settings, service.classifier, service.alive).routes
     app.router.routes += laboratory.create_router(settings, service.classifier, previewer).routes
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            route.operation_id = route.name.strip("_")  # what generated clients call it
+    _name_operations([route for route in app.routes if isinstance(route, APIRoute)])
     pages.install(app)
     api.install_handler(app)
     if settings.cors_origins:
@@ -130,6 +129,14 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Tracing, metrics=metrics)
     return app
+
+
+def _name_operations(routes: list[APIRoute]) -> None:
+    """Give each operation, where only one has it, the plain name that generated clients call it by."""
+    names = Counter(route.name for route in routes)
+    for route in routes:
+        if names[route.name] == 1:
+            route.operation_id = route.name.strip("_")
 
 
 def _settings_or_exit() -> Settings:

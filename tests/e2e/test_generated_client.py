@@ -1,7 +1,6 @@
 """A client that `openapi-python-client` generates from the running service's document works, and is typed."""
 
 import importlib
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,17 +11,17 @@ from typing import Any
 import pytest
 
 from app.schemas import EXAMPLE_PNG
-from tests.data import solid
+from tests.data import REPOSITORY, solid
 from tests.e2e.conftest import Process, Serve
 
-GENERATOR = shutil.which("openapi-python-client")
+GENERATOR = REPOSITORY / "build" / "clients" / "openapi" / "bin" / "openapi-python-client"
 PACKAGE = "generated_client"
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(
-        GENERATOR is None,
-        reason="there is no openapi-python-client, which is installed apart: CONTRIBUTING.md, Set up",
+        not GENERATOR.is_file(),
+        reason="there is no openapi-python-client; `make build/clients/openapi/installed` has it",
     ),
 ]
 
@@ -71,7 +70,7 @@ def module(generated: Any, name: str) -> Any:
 def test_every_operation_is_there_by_its_name(generated: Any) -> None:
     folder = Path(generated.__file__).parent / "api"
     names = {path.stem for path in folder.glob("*/*.py")} - {"__init__"}
-    assert names == {"predict", "preview", "model_info", "labels", "variants", "healthz", "readyz", "metrics"}
+    assert names >= {"predict", "preview", "model_info", "labels", "variants", "healthz", "readyz", "metrics"}
 
 
 def test_an_image_has_a_typed_answer_in_every_form(generated: Any, client: Any) -> None:

@@ -23,7 +23,8 @@ DOCUMENTS = (
     *sorted((REPOSITORY / "docs").glob("**/*.md")),
     MODEL_WEIGHTS / "README.md",
 )
-ADDRESS = re.compile(r"(http://)?(127\.0\.0\.1|localhost):8000")
+ADDRESS = re.compile(r"(127\.0\.0\.1|localhost):8000")
+CLIENTS = REPOSITORY / "build" / "clients"
 FAIL = 'curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
 """What a person sees in the answer, a test sees in the exit code."""
 
@@ -39,6 +40,7 @@ LEFT_OUT = {
     "make bench": "takes hours; tests/tools/test_bench.py runs its parts",
     ".venv/bin/python -m tools.experiments": "takes days; tests/mobilenet trains the networks for a step",
     ".venv/bin/pip install -e": "trains for hours",
+    "pip install": "is what `make build/clients/…/installed` does",
 }
 """What the first lines begin with, and why they are not run."""
 
@@ -84,19 +86,26 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def home_of(snippet: Snippet) -> Path:
+    """Return where the programs of a snippet are: with the service, or in the environment of another's client."""
+    others = {"tritonclient": "triton", "kserve": "kserve", "openapi-python-client": "openapi"}
+    found = [name for word, name in others.items() if word in snippet.text]
+    return CLIENTS / found[0] / "bin" if found else Path(sys.executable).parent
+
+
 @pytest.mark.parametrize(
     "snippet", [one for one in SNIPPETS if not one.left_out and one.language], ids=lambda one: one.where
 )
 def test_a_snippet_runs(snippet: Snippet, process: Process, folder: Path, cache: Path) -> None:
-    program = snippet.text.split()[0]
-    if snippet.language == "sh" and not program.startswith(".venv") and shutil.which(program) is None:
-        pytest.skip(f"there is no {program}")
-    text = ADDRESS.sub(process.url, snippet.text)
-    command = {"sh": ["bash", "-euo", "pipefail", "-c", FAIL + text], "python": [sys.executable, "-c", text]}
-    settings = environment(PRECISION="int8", CACHE=cache) | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        command[snippet.language], cwd=folder, env=settings, capture_output=True, text=True, timeout=110, check=False
-    )
+    home = home_of(snippet)
+    if not home.is_dir():
+        pytest.skip(f"`make {home.parent.relative_to(REPOSITORY)}/installed` has not been run")
+    text = ADDRESS.sub(process.url.removeprefix("http://"), snippet.text)
+    command = ["bash", "-euo", "pipefail", "-c", FAIL + text] if snippet.language == "sh" else ["python", "-c", text]
+    settings = environment(PRECISION="int8", CACHE=cache)
+    settings |= {"PYTHONPATH": str(REPOSITORY), "PATH": f"{home}:{settings['PATH']}"}
+    command[0] = shutil.which(command[0], path=settings["PATH"]) or command[0]
+    done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stdout or list(folder.glob("*.csv")) or list(folder.glob("*-client")), "it printed and wrote nothing"
 

@@ -19,7 +19,7 @@ Result = list[Prediction] | ServiceError | ClientError
 """The most probable classes of a photo, best first, or why there are none."""
 
 MOST_IN_REQUEST = 8
-"""Photos in a request: docs/decisions/0014 says why."""
+"""Photos in a request: docs/decisions/0015 says why."""
 FIRST_PATIENCE_S, PATIENCE_S = 3.0, 60.0
 """A wrong address is said soon; a service that is busy, or restarts half-way, is waited for."""
 
@@ -48,7 +48,8 @@ class Local:
             self._pipeline = begin(settings)()
         except SelfTestFailed as exc:
             raise StartError(str(exc)) from exc
-        self.classes = self._pipeline.model.engine.classes
+        self._model = self._pipeline.models[0]
+        self.classes = self._model.engine.classes
         self.size = settings.max_batch_size
         self.at_once = self._pipeline.runs
         self._one_large = threading.Lock()  # what a large image takes for a moment must not be multiplied
@@ -69,7 +70,7 @@ class Local:
                 (outcome,) = self._pipeline.run([image], large=True)
         if not isinstance(outcome, Outcome):
             return InternalError("the image is too large") if isinstance(outcome, LargeImage) else outcome
-        named = ((self._pipeline.model.labels[index], share) for index, share in top_k(outcome.probabilities, k))
+        named = ((self._model.labels[index], share) for index, share in top_k(outcome.probabilities, k))
         return [
             Prediction(class_id=label.class_id, wordnet_id=label.wordnet_id, label=label.label, probability=share)
             for label, share in named

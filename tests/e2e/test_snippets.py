@@ -39,6 +39,8 @@ LEFT_OUT = {
     "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
     "make bench": "takes hours; tests/tools/test_bench.py runs its parts",
     ".venv/bin/python -m tools.experiments": "takes days; tests/mobilenet trains the networks for a step",
+    "MOBILENET_ALPHA=0.75": "overloads the machine for minutes, with photos of no reader",
+    "MOBILENET_PRECISION=int8 MOBILENET_THREADS=2": "starts four services and measures for minutes",
     ".venv/bin/pip install -e": "trains for hours",
     "pip install": "is what `make build/clients/…/installed` does",
 }
@@ -70,7 +72,7 @@ SNIPPETS = list(snippets())
 
 @pytest.fixture(scope="module")
 def process(serve: Serve) -> Iterator[Process]:
-    process = serve(PRECISION="int8")
+    process = serve(PRECISION="int8", VARIANTS="0.25/128,0.75/192")  # as docs/budgets.md starts it
     yield process
     assert process.stop() == 0
 

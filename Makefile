@@ -48,7 +48,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	touch $@
 
 $(VENV)/installed-for-tests: $(VENV)/installed
-	$(INSTALL) --editable '.[tensorflow,train,test]'
+	$(INSTALL) --editable '.[tensorflow,train,otel,test]'
 	touch $@
 
 # A client that the tests ask the service with, apart from the service: `make build/clients/kserve/installed` is another.

@@ -34,6 +34,7 @@ def account(outcomes: Sequence[Found], current: Trace) -> int:
     done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
     for stage in ("decode", "queue", "inference"):
         current.stages[stage] = round(max((getattr(outcome, f"{stage}_ms") for outcome in done), default=0.0), 3)
+    current.images = done
     batch_size = max((outcome.batch_size for outcome in done), default=0)
     current.facts |= {"images": len(outcomes), "failed": len(outcomes) - len(done), "batch_size": batch_size}
     return batch_size

@@ -96,15 +96,17 @@ def create_router(
         `resolution`, a budget, `variants` and `cascade`, one is allowed.
         """
         current = classifier()
+        about = trace(request.scope)
+        about.facts["variant"] = current.model.variant.name
         k = _top_k(k, current.model)
         deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
         plan = _plan(wish, current, settings)
         plan.check_room(current)  # before the body is read, which may be long
         payloads = await payload.read(request, settings, deadline)
-        outcomes = await unless_departed(request, plan.run(current, payloads, deadline))
+        outcomes = await unless_departed(request, plan.run(current, payloads, deadline, about.span))
         if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
             raise outcomes[0]
-        body = answer(current, plan, outcomes, k, trace(request.scope))
+        body = answer(current, plan, outcomes, k, about)
         if body.degraded_from is not None:
             metrics.degraded(body.degraded_from.name, body.model.name)
         return Response(body.model_dump_json(), media_type="application/json")
@@ -165,14 +167,14 @@ def create_router(
 
     @router.get(
         "/metrics",
-        summary="Counters for Prometheus",
+        summary="Metrics for Prometheus",
         tags=["probes"],
         dependencies=[] if settings.open_metrics else locked,
         response_class=PlainTextResponse,
         responses=openapi.responses(*openapi.METRICS_ERRORS),
     )
     async def metrics_() -> Response:
-        """Counters and the state of the queue, in the text format of Prometheus."""
+        """Counters, durations and what is under way, in the text format of Prometheus."""
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     return router

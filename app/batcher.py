@@ -30,7 +30,7 @@ class Batcher(Generic[T, R]):
 
     `run` takes a sequence of 1 to `max_batch_size` items and returns as many results, in order. If it raises, the
     items of its batch are run again one by one, so that only those at fault get the error. `lane` is the queue of
-    these; `add` makes others.
+    these; `add` makes others. `on_admit` is told by how much the number of slots that are taken changes.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class Batcher(Generic[T, R]):
         threads: int = 1,
         stalled_after_s: float = inf,
         first_s: float = 0.0,
+        on_admit: Callable[[int], None] = lambda change: None,
     ) -> None:
+        self._on_admit = on_admit
         self._max_batch_size = max_batch_size
         self._max_queue = max_queue
         self._max_wait_s = max_wait_ms / 1000
@@ -96,6 +98,7 @@ class Batcher(Generic[T, R]):
         with self._lock:
             self._check(count, lane)
             lane.admit(count)
+            self._on_admit(count)
         return Admission([Slot(self, lane) for _ in range(count)])
 
     def check_room(self, lane: Lane[T, R] | None = None) -> None:
@@ -141,6 +144,7 @@ class Batcher(Generic[T, R]):
     def _free(self, lane: Lane[T, R]) -> None:
         with self._lock:
             lane.free()
+            self._on_admit(-1)
             if not self.admitted:
                 self._emptied.notify_all()
 

@@ -1,5 +1,6 @@
 """What came of one image: the answer of one model, or of several that ran on it."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,9 @@ from app.pipeline import Outcome
 class Classified:
     """The probabilities `[classes]` of one image, where its time went, and how many images ran with it.
 
-    If several models ran on the image, `runs` are all of them in order, this is the answer, and its times are sums.
+    `format` is that of the `Outcome`; `began` are the times of `time.monotonic` at which it was queued, its decoding
+    began, and the run of its batch began. If several models ran on the image, `runs` are all of them in order, this is
+    the answer, and its times are sums.
     """
 
     model: Model
@@ -22,6 +25,8 @@ class Classified:
     queue_ms: float
     inference_ms: float
     batch_size: int
+    format: str
+    began: tuple[float, float, float]
     runs: tuple["Classified", ...] = ()
 
     @property
@@ -33,15 +38,24 @@ class Classified:
 Found = Classified | ServiceError
 
 
-def classified(models: Sequence[Model], outcomes: Sequence[Outcome], elapsed_ms: float, batch_size: int) -> Classified:
+def classified(models: Sequence[Model], outcomes: Sequence[Outcome], queued: float, batch_size: int) -> Classified:
     """Put together what came of one decoding, which the first run is charged for, as it is for the waiting."""
-    decode_ms = outcomes[0].decode_ms
+    decode_ms, elapsed_ms = outcomes[0].decode_ms, (time.monotonic() - queued) * 1000
     queue_ms = max(0.0, elapsed_ms - decode_ms - sum(one.inference_ms for one in outcomes))
-    first = Classified(models[0], outcomes[0].probabilities, decode_ms, queue_ms, outcomes[0].inference_ms, batch_size)
-    others = [
-        Classified(model, one.probabilities, 0.0, 0.0, one.inference_ms, batch_size)
-        for model, one in zip(models[1:], outcomes[1:], strict=True)
+    first, *others = [
+        Classified(
+            model,
+            one.probabilities,
+            0.0,
+            0.0,
+            one.inference_ms,
+            batch_size,
+            one.format,
+            (queued, one.decode_began, one.inference_began),
+        )
+        for model, one in zip(models, outcomes, strict=True)
     ]
+    first = replace(first, decode_ms=decode_ms, queue_ms=queue_ms)
     return replace(first, runs=(first, *others)) if others else first
 
 

@@ -6,12 +6,13 @@ Every loaded variant has a queue of its own, and comparisons have one; the time 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from app.batcher import Batcher, Slot
 from app.budget import Candidate
@@ -22,7 +23,7 @@ from app.images import LargeImage
 from app.lanes import Lane
 from app.mobilenet.variants import Variant
 from app.model import Model
-from app.pipeline import Comparison, Payload, Pipeline
+from app.pipeline import Comparison, Outcome, Payload, Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ Value = Payload | Comparison
 Result = Any
 """What a pipeline has for one value: an `Outcome` or several, a `ServiceError`, or `LargeImage`."""
 
-Image = Slot[Value, Result]
+Job = tuple[Value, object]
+"""What is to be done with an image, and on whose behalf."""
+Image = Slot[Job, Result]
 """The place of one image in the batcher."""
 
 
@@ -42,34 +45,61 @@ Image = Slot[Value, Result]
 class Queue:
     """The images for one variant, or for comparisons, and what runs them."""
 
-    lane: Lane[Value, Result]
+    lane: Lane[Job, Result]
     run: Callable[..., Iterable[Result]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One batch: how many images ran in each variant, from when to when (`time.monotonic`), and on whose behalf."""
+
+    images: Mapping[Variant, int]
+    began: float
+    ended: float
+    owners: Sequence[object]
+
+
+class Watcher(Protocol):
+    """Is told what becomes of the images, in whatever thread it happens."""
+
+    def admitted(self, change: int) -> None:
+        """Hear of images that were admitted or, below 0, have left."""
+
+    def dropped(self, reason: str) -> None:
+        """Hear of an image that was admitted and not run: `departed` or `deadline`."""
+
+    def settled(self, found: Found, variant: str) -> None:
+        """Hear of an image that has its answer in a variant."""
 
 
 class Classifier:
     """Takes image files, gives probabilities: every image has its own result or its own error."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, on_drop: Callable[[str], None]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, settings: Settings, watcher: Watcher, on_run: Sequence[Callable[[Run], None]] = ()
+    ) -> None:
         self.model = pipeline.models[0]
         self.models = {model.variant: model for model in pipeline.models}
         self._pipeline = pipeline
-        self._on_drop = on_drop
+        self._watcher = watcher
+        self._on_run = on_run
         # What a large image takes for a moment must not be multiplied, and nobody small waits for its turn.
         self._one_at_a_time = ThreadPoolExecutor(1, thread_name_prefix="large")
-        compare: Callable[..., Iterable[Result]] = pipeline.compare
-        self._batcher: Batcher[Value, Result] = Batcher(
+        compare = partial(self._run, pipeline.compare)
+        self._batcher: Batcher[Job, Result] = Batcher(
             compare,
             max_batch_size=settings.max_batch_size,
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
             threads=pipeline.runs,
             stalled_after_s=max(STALLED_AT_LEAST_S, 2 * settings.request_timeout_ms / 1000),
+            on_admit=watcher.admitted,
         )
         self._comparisons = Queue(self._batcher.lane, compare)
         self._queues = {variant: self._queue(model) for variant, model in self.models.items()}
 
     def _queue(self, model: Model) -> Queue:
-        run = partial(self._pipeline.run, variant=model.variant)
+        run = partial(self._run, partial(self._pipeline.run, variant=model.variant), variant=model.variant)
         return Queue(self._batcher.add(run, model.first_s), run)
 
     @property
@@ -78,11 +108,6 @@ class Classifier:
         if not self._batcher.alive:
             return "the thread that runs the model died"
         return "the model hangs" if self._batcher.stalled else self._pipeline.fault
-
-    @property
-    def admitted(self) -> int:
-        """How many images are under way."""
-        return self._batcher.admitted
 
     def candidates(self) -> list[Candidate]:
         """Return what is known of each loaded variant, and how long an answer of it would take now."""
@@ -99,29 +124,56 @@ class Classifier:
         """Raise `QueueFull` or `Draining` if no comparison would be admitted now."""
         self._batcher.check_room(self._comparisons.lane)
 
+    def _run(
+        self,
+        run: Callable[..., Iterable[Result]],
+        jobs: Sequence[Job],
+        large: bool = False,
+        variant: Variant | None = None,
+    ) -> list[Result]:
+        values, owners = [value for value, _ in jobs], [owner for _, owner in jobs]
+        began = time.monotonic()
+        results = list(run(values, large))
+        ended, images = time.monotonic(), Counter[Variant]()
+        for value, result in zip(values, results, strict=True):
+            if isinstance(result, Outcome) and variant is not None:
+                images[variant] += 1
+            elif isinstance(value, Comparison) and isinstance(result, tuple):
+                images.update(value.variants)
+        for tell in self._on_run:
+            tell(Run(images, began, ended, owners))
+        return results
+
     async def classify(
-        self, payloads: Sequence[Payload], deadline: float, variants: Sequence[Variant] = ()
+        self, payloads: Sequence[Payload], deadline: float, variants: Sequence[Variant] = (), owner: object = None
     ) -> list[Found]:
         """Classify the images of one request, in order; `deadline` is a time of `time.monotonic`.
 
         Of `variants`, by default the first that is loaded alone, the first that has room for all answers. Raises
-        `QueueFull` or `Draining` before any work; whatever happens to one image is its own result.
+        `QueueFull` or `Draining` before any work; whatever happens to one image is its own result. `owner` is whatever
+        the `Run` shall say of whose images they are.
         """
         variant, admission = self._first_with_room(variants, partial(self._batcher.admit, len(payloads)))
         queue, models = self._queues[variant], (self.models[variant],)
         with admission as slots:
             return await _all(
-                self._settle(slot, queue, data, models, deadline) for slot, data in zip(slots, payloads, strict=True)
+                self._settle(slot, queue, (data, owner), models, deadline)
+                for slot, data in zip(slots, payloads, strict=True)
             )
 
     async def compare(
-        self, payloads: Sequence[Payload], deadline: float, variants: tuple[Variant, ...], answering: Variant
+        self,
+        payloads: Sequence[Payload],
+        deadline: float,
+        variants: tuple[Variant, ...],
+        answering: Variant,
+        owner: object = None,
     ) -> list[Found]:
         """Classify each image in all of these variants, decoded once, otherwise as `classify`; one gives the answer."""
         models = [self.models[variant] for variant in variants]
         with self._batcher.admit(len(payloads), self._comparisons.lane) as slots:
             compared = [
-                self._settle(slot, self._comparisons, Comparison(data, variants), models, deadline)
+                self._settle(slot, self._comparisons, (Comparison(data, variants), owner), models, deadline)
                 for slot, data in zip(slots, payloads, strict=True)
             ]
             found = await _all(compared)
@@ -129,7 +181,12 @@ class Classifier:
         return [summed(one.runs or (one,), at) if isinstance(one, Classified) else one for one in found]
 
     async def cascade(
-        self, payloads: Sequence[Payload], deadline: float, stages: Sequence[Variant], threshold: float
+        self,
+        payloads: Sequence[Payload],
+        deadline: float,
+        stages: Sequence[Variant],
+        threshold: float,
+        owner: object = None,
     ) -> list[Found]:
         """Ask the stages one after the other until the most probable class reaches the threshold, 0 to 1, or the last.
 
@@ -139,14 +196,16 @@ class Classifier:
             admit = partial(self._batcher.admit, len(payloads))
             rows = [stack.enter_context(admit(self._queues[stage].lane)) for stage in stages]
             places = zip(payloads, zip(*rows, strict=True), strict=True)
-            return await _all(self._descend(slots, data, stages, threshold, deadline) for data, slots in places)
+            return await _all(
+                self._descend(slots, (data, owner), stages, threshold, deadline) for data, slots in places
+            )
 
     async def _descend(
-        self, slots: Sequence[Image], data: Payload, stages: Sequence[Variant], threshold: float, deadline: float
+        self, slots: Sequence[Image], job: Job, stages: Sequence[Variant], threshold: float, deadline: float
     ) -> Found:
         runs: list[Classified] = []
         for slot, stage in zip(slots, stages, strict=True):
-            found = await self._settle(slot, self._queues[stage], data, (self.models[stage],), deadline)
+            found = await self._settle(slot, self._queues[stage], job, (self.models[stage],), deadline)
             if isinstance(found, ServiceError):
                 return found
             runs.append(found)
@@ -155,7 +214,7 @@ class Classifier:
         return summed(runs, -1)
 
     def _first_with_room(
-        self, variants: Sequence[Variant], take: Callable[[Lane[Value, Result]], T]
+        self, variants: Sequence[Variant], take: Callable[[Lane[Job, Result]], T]
     ) -> tuple[Variant, T]:
         chosen, *others = variants or (self.model.variant,)
         try:
@@ -166,18 +225,23 @@ class Classifier:
                     return other, take(self._queues[other].lane)
             raise
 
-    async def _settle(self, slot: Image, queue: Queue, value: Value, models: Sequence[Model], deadline: float) -> Found:
+    async def _settle(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
+        found = await self._found(slot, queue, job, models, deadline)
+        self._watcher.settled(found, models[0].variant.name)
+        return found
+
+    async def _found(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._classify(slot, queue, value, models, deadline)
+                return await self._classify(slot, queue, job, models, deadline)
         except TimeoutError:
             return self._late(slot)
         except DeadlineExceeded as exc:
-            self._on_drop("deadline")
+            self._watcher.dropped("deadline")
             return exc
         except asyncio.CancelledError:
             if slot.withdraw():
-                self._on_drop("departed")
+                self._watcher.dropped("departed")
             raise
         except ServiceError as exc:
             return exc
@@ -187,25 +251,22 @@ class Classifier:
 
     def _late(self, slot: Image) -> DeadlineExceeded:
         if slot.withdraw():
-            self._on_drop("deadline")
+            self._watcher.dropped("deadline")
             return DeadlineExceeded("the deadline passed before the image was run, and it was not run")
         return DeadlineExceeded("the deadline passed while the image was run")
 
-    async def _classify(
-        self, slot: Image, queue: Queue, value: Value, models: Sequence[Model], deadline: float
-    ) -> Found:
-        started = time.monotonic()
-        answer = await slot.submit(value, deadline=deadline)
+    async def _classify(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
+        queued = time.monotonic()
+        answer = await slot.submit(job, deadline=deadline)
         result = answer.result
         if isinstance(result, LargeImage):
-            (result,) = await slot.call(self._one_at_a_time, queue.run, [value], large=True)
+            (result,) = await slot.call(self._one_at_a_time, queue.run, [job], large=True)
         if isinstance(result, LargeImage):
             return InternalError("the image is too large")
         if isinstance(result, ServiceError):
             return result
-        elapsed_ms = (time.monotonic() - started) * 1000
         outcomes = result if isinstance(result, tuple) else (result,)
-        return classified(models, outcomes, elapsed_ms, answer.batch_size)
+        return classified(models, outcomes, queued, answer.batch_size)
 
     def preview(self, payload: Payload) -> bytes:
         """Return the network's input for an image file, as a PNG; takes its time. Raises what `images.decode` does."""

@@ -21,6 +21,10 @@ from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
 PREFIX = "MOBILENET_"
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable of Prometheus' client for the folder in which several processes count."""
+OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""The variables of OpenTelemetry for where spans are sent."""
 SECRETS = ("api_keys",)
 QUEUE_A_THREAD = 64
 """So that what is admitted waits for no more than about twice as long at overload as at full load."""
@@ -188,6 +192,17 @@ class Settings(BaseSettings):
     def serving(self, variant: Variant) -> "Settings":
         """Return the same settings for another variant."""
         return self.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
+
+
+def metrics_folder() -> str | None:
+    """Return the folder in which several processes count; None if this one counts for itself."""
+    return os.environ.get(METRICS_FOLDER)
+
+
+def spans_wanted() -> bool:
+    """Whether the environment says where spans are sent."""
+    wanted = any(os.environ.get(name) for name in OTLP_ENDPOINTS)
+    return wanted and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
 
 
 _NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]

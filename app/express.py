@@ -7,6 +7,7 @@ image and wishes for nothing needs none of them; any other is the application's,
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from app import openapi
 from app.answer import answer
@@ -21,7 +22,10 @@ from app.plan import Pick
 from app.refusal import ROUTE, ROUTES, refusal
 from app.reply import Field, Fields, reply
 from app.security import Guard
-from app.telemetry import Trace, finish, request_id
+from app.telemetry import Trace, begin, finish
+
+if TYPE_CHECKING:
+    from app.tracing import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +41,11 @@ WISHES = {b"origin", b"transfer-encoding", b"upgrade", b"x-request-timeout-ms"}
 class Express:
     """Takes the requests to `/predict` that need nothing but the classifier, or refuses them at once."""
 
-    def __init__(self, settings: Settings, classifier: Callable[[], Classifier], metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, classifier: Callable[[], Classifier], metrics: Metrics, spans: "Spans | None" = None
+    ) -> None:
         self._classifier = classifier
+        self._spans = spans
         self._guard = Guard(settings.api_keys)
         self._max_body_bytes = settings.max_body_bytes
         self._degrade = settings.degrade
@@ -59,11 +66,11 @@ class Express:
             current = self._classifier()
             self._check_room(current, query)
         except QueueFull as error:
-            return refusal(error, _trace(known), self.metrics, own, path)
+            return refusal(error, self._trace(known), self.metrics, own, path)
         except ServiceError:
             return None  # starting or stopping, which the application says
         plain = path == ROUTE and not query and not self._degrade and self._plain(known)
-        return Prediction(self, current, _trace(known), own) if plain else None
+        return Prediction(self, current, self._trace(known), own) if plain else None
 
     def _check_room(self, current: Classifier, query: bytes) -> None:
         # A query may mean any of several variants; comparisons have a queue of their own, which is asked later.
@@ -75,9 +82,9 @@ class Express:
         raw = is_raw(media_type(known.get(b"content-type", b"").decode("latin-1")))
         return raw and length.isdigit() and 0 < int(length) <= self._max_body_bytes and not known.keys() & WISHES
 
-
-def _trace(known: Mapping[bytes, bytes]) -> Trace:
-    return Trace(request_id(known.get(b"x-request-id", b"").decode("latin-1")))
+    def _trace(self, known: Mapping[bytes, bytes]) -> Trace:
+        names = ("x-request-id", "traceparent", "tracestate") if self._spans else ("x-request-id",)
+        return begin({name: known.get(name.encode(), b"").decode("latin-1") for name in names}, self._spans)
 
 
 class Prediction:
@@ -99,6 +106,8 @@ class Prediction:
 
     def begin(self, loop: asyncio.AbstractEventLoop, respond: Callable[..., None]) -> None:
         """Wait for the body; `respond` sends the answer."""
+        self._express.metrics.begun()
+        self._trace.facts["variant"] = self._classifier.model.variant.name
         self._loop = loop
         self._respond = respond
         self._timer = loop.call_later(self._express.timeout_ms / 1000, self._late)
@@ -126,7 +135,7 @@ class Prediction:
     async def _classify(self, image: bytes) -> None:
         deadline = self._trace.started + self._express.timeout_ms / 1000
         try:
-            (outcome,) = await self._classifier.classify([image], deadline)
+            (outcome,) = await self._classifier.classify([image], deadline, owner=self._trace.span)
         except ServiceError as error:
             outcome = error
         except Exception:
@@ -157,3 +166,4 @@ class Prediction:
 
     def _finish(self, status: int) -> None:
         finish(self._express.metrics, self._trace, status, method="POST", path=ROUTE, route=ROUTE)
+        self._express.metrics.ended()

@@ -93,7 +93,7 @@ def decode_each(
     if not data:
         raise EmptyImage("the image is empty: it has 0 bytes")
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
-    kind = _kind(raw[:16])
+    kind = kind_of(raw[:16])
     found: dict[int, Pixels] = {}
     while left := [resolution for resolution in resolutions if resolution not in found]:
         found |= _squares(raw, kind, left, max_pixels, large)
@@ -132,7 +132,8 @@ def _jpeg_square(raw: bytes, resolution: int, max_pixels: int) -> Box:
         return _central_square(image, _needed(resolution))
 
 
-def _kind(head: bytes) -> str:
+def kind_of(head: bytes) -> str:
+    """Return which of `FORMATS` an image file is of by its first 16 bytes. Raises `UnsupportedImage`."""
     for kind in FORMATS:
         if (accept := Image.OPEN[kind][1]) and accept(head):
             return kind

@@ -141,14 +141,15 @@ def _add_infer(
     )
     async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
         """Classify image files or pixels. The images of a request are answered all, or not at all."""
-        current = _found(request, classifier())
+        current, about = _found(request, classifier()), trace(request.scope)
+        about.facts["variant"] = current.model.variant.name
         deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
         current.check_room()  # before the body is read, which may be long
         _check_encoding(request)
         body = await payload.read_any(request, settings, deadline)
         inference = tensors.read(body, json_bytes, current.model, settings.max_images)
-        outcomes = await unless_departed(request, current.classify(inference.images, deadline))
-        return _answer(current, inference, outcomes, trace(request.scope))
+        outcomes = await unless_departed(request, current.classify(inference.images, deadline, owner=about.span))
+        return _answer(current, inference, outcomes, about)
 
 
 def _found(request: Request, classifier: Classifier) -> Classifier:

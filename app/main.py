@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -26,7 +27,10 @@ from app.pipeline import Pipeline
 from app.preview import Previewer
 from app.processes import begin
 from app.security import SecurityHeaders
-from app.telemetry import Tracing
+from app.telemetry import SPANS, Tracing
+
+if TYPE_CHECKING:
+    from app.tracing import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,18 @@ logger = logging.getLogger(__name__)
 def open_pipeline(settings: Settings) -> Pipeline:
     """Load and test what the settings name. Raises `StartError` in one line, or `SelfTestFailed`."""
     return begin(settings)()
+
+
+def open_spans() -> "Spans | None":
+    """Return what makes spans, where OpenTelemetry's variables say where to send them."""
+    if not config.spans_wanted():
+        return None
+    try:
+        from app.tracing import Spans
+    except ImportError:
+        logger.warning("%s is set, and there are no spans: install the extra `otel`", config.OTLP_ENDPOINTS[0])
+        return None
+    return Spans.to_otlp()
 
 
 class Service:
@@ -60,7 +76,7 @@ class Service:
         if self._broken is not None:
             raise Unavailable(self._broken)
 
-    async def start(self) -> None:
+    async def start(self, spans: "Spans | None") -> None:
         """Load the model and test it. Ends the process where the settings or files are wrong."""
         try:
             pipeline = await asyncio.to_thread(self._open, self._settings)
@@ -77,8 +93,10 @@ class Service:
             self._broken = "the model could not be loaded"
             return
         model = pipeline.models[0]
-        self._classifier = classifier = Classifier(pipeline, self._settings, self._metrics.dropped)
-        self._metrics.watch_queue(lambda: classifier.admitted)
+        counts = self._metrics.images
+        counts.serves(pipeline.models)
+        on_run = [counts.ran, spans.ran] if spans else [counts.ran]
+        self._classifier = classifier = Classifier(pipeline, self._settings, counts, on_run)
         variants = ", ".join(str(variant) for variant in classifier.models)
         logger.info("ready: %s, %s, %s", model.weights, variants, model.engine.name)
 
@@ -90,24 +108,31 @@ class Service:
             await stopping.drain()
 
 
-def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pipeline] = open_pipeline) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    open_: Callable[[Settings], Pipeline] = open_pipeline,
+    open_spans: "Callable[[], Spans | None]" = open_spans,
+) -> FastAPI:
     """Compose the application. Without settings the environment is read; a bad value ends the process in one line."""
     settings = settings or _settings_or_exit()
-    metrics = Metrics()
+    metrics = Metrics(config.metrics_folder())
     service = Service(settings, open_, metrics)
     previewer = Previewer()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Express]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         configure_logging(settings)
+        spans = open_spans()
         # Not awaited: meanwhile the probes and everything else answer that the service is starting.
-        starting = asyncio.create_task(service.start())
+        starting = asyncio.create_task(service.start(spans))
         if multiprocessing.parent_process():
             await starting  # one worker of several: until it is ready the connections are the others'
-        yield {EXPRESS: Express(settings, service.classifier, metrics)}
+        yield {EXPRESS: Express(settings, service.classifier, metrics, spans), SPANS: spans}
         starting.cancel()
         await previewer.drain()
         await service.stop()
+        if spans is not None:
+            await asyncio.to_thread(spans.close)
 
     app = FastAPI(
         title="MobileNet service",
@@ -116,6 +141,8 @@ def create_app(settings: Settings | None = None, open_: Callable[[Settings], Pip
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own would ask at every request whether it is on, and double the spans if it is.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     # Not `include_router`, which looks through the routes of the router whenever a request comes.
     app.router.routes += api.create_router(settings, service.classifier, service.alive, metrics).routes

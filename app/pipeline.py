@@ -21,15 +21,23 @@ from app.model import Model
 
 Payload = bytes | str | Pixels
 """An image file as it came, its bytes or those in base64; or the network's input itself."""
+TENSOR = "tensor"
+"""The format of pixels that came as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The probabilities `[classes]` of one image, and how long its decoding and the run of its batch took."""
+    """The probabilities `[classes]` of one image, and how long its decoding and the run of its batch took.
+
+    `format` is one of `images.FORMATS` or `TENSOR`; `decode_began` and `inference_began` are times of `time.monotonic`.
+    """
 
     probabilities: Probabilities
     decode_ms: float
     inference_ms: float
+    format: str
+    decode_began: float
+    inference_began: float
 
 
 Outcomes = list[Outcome | ServiceError | LargeImage]
@@ -83,6 +91,12 @@ class Decoded(NamedTuple):
 
     pixels: list[Pixels]
     decode_ms: float
+    format: str
+    began: float
+
+    def outcome(self, row: Probabilities, inference_ms: float, inference_began: float) -> Outcome:
+        """Return what came of it in one model."""
+        return Outcome(row, self.decode_ms, inference_ms, self.format, self.began, inference_began)
 
 
 class Local:
@@ -108,11 +122,8 @@ class Local:
         """Classify, as `Pipeline` says."""
         chosen = self.model(variant)
         decoded = [self._decode(payload, (chosen.variant,), large) for payload in payloads]
-        rows, inference_ms = _predict(chosen, [found.pixels[0] for found in decoded if isinstance(found, Decoded)])
-        return [
-            Outcome(next(rows), found.decode_ms, inference_ms) if isinstance(found, Decoded) else found
-            for found in decoded
-        ]
+        rows, *times = _predict(chosen, [found.pixels[0] for found in decoded if isinstance(found, Decoded)])
+        return [found.outcome(next(rows), *times) if isinstance(found, Decoded) else found for found in decoded]
 
     def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
         """Classify, as `Pipeline` says."""
@@ -137,30 +148,31 @@ class Local:
             for found, (_, variants), mine in zip(decoded, wanted, answers, strict=True)
             if isinstance(found, Decoded) and chosen.variant in variants
         ]
-        rows, inference_ms = _predict(chosen, [pixels for _, pixels, _ in asking])
+        rows, *times = _predict(chosen, [pixels for _, pixels, _ in asking])
         for (found, _, mine), row in zip(asking, rows, strict=True):
-            mine[chosen.variant] = Outcome(row, found.decode_ms, inference_ms)
+            mine[chosen.variant] = found.outcome(row, *times)
 
     def _decode(
         self, payload: Payload, variants: Sequence[Variant], large: bool
     ) -> Decoded | ServiceError | LargeImage:
-        started = time.perf_counter()
+        began = time.monotonic()
         try:
-            pixels = self._pixels(payload, [variant.resolution for variant in variants], large)
+            pixels, form = self._pixels(payload, [variant.resolution for variant in variants], large)
         except (ServiceError, LargeImage) as exc:
             return exc
-        return Decoded(pixels, (time.perf_counter() - started) * 1000)
+        return Decoded(pixels, (time.monotonic() - began) * 1000, form, began)
 
-    def _pixels(self, payload: Payload, resolutions: Sequence[int], large: bool) -> list[Pixels]:
+    def _pixels(self, payload: Payload, resolutions: Sequence[int], large: bool) -> tuple[list[Pixels], str]:
         if isinstance(payload, np.ndarray):
-            return [payload] * len(resolutions)
+            return [payload] * len(resolutions), TENSOR
         content = _from_base64(payload) if isinstance(payload, str) else payload
-        return images.decode_each(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
+        pixels = images.decode_each(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
+        return pixels, images.kind_of(content[:16])
 
     def preview(self, payload: Payload) -> bytes:
         """Return the network's input, as `Pipeline` says."""
         buffer = BytesIO()
-        (pixels,) = self._pixels(payload, [self.models[0].variant.resolution], large=True)
+        (pixels,), _ = self._pixels(payload, [self.models[0].variant.resolution], large=True)
         Image.fromarray(pixels).save(buffer, "PNG")
         return buffer.getvalue()
 
@@ -168,11 +180,11 @@ class Local:
         """Nothing is held."""
 
 
-def _predict(chosen: Model, pixels: Sequence[Pixels]) -> tuple[Iterator[Probabilities], float]:
-    """Return the rows of the answer, none without images, and how many milliseconds they took."""
-    started = time.perf_counter()
+def _predict(chosen: Model, pixels: Sequence[Pixels]) -> tuple[Iterator[Probabilities], float, float]:
+    """Return the rows of the answer, none without images, how many milliseconds they took, and when that began."""
+    began = time.monotonic()
     rows = iter(chosen.engine.predict(pixels) if pixels else ())
-    return rows, (time.perf_counter() - started) * 1000
+    return rows, (time.monotonic() - began) * 1000, began
 
 
 def _from_base64(text: str) -> bytes:

@@ -21,9 +21,11 @@ class Pick:
         """Raise `QueueFull` or `Draining` if an image would not be admitted now."""
         classifier.check_room(self.variants)
 
-    async def run(self, classifier: Classifier, payloads: Sequence[Payload], deadline: float) -> list[Found]:
+    async def run(
+        self, classifier: Classifier, payloads: Sequence[Payload], deadline: float, owner: object
+    ) -> list[Found]:
         """Classify, as `Classifier` says."""
-        return await classifier.classify(payloads, deadline, self.variants)
+        return await classifier.classify(payloads, deadline, self.variants, owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,11 @@ class Compare:
         """Raise `QueueFull` or `Draining` if an image would not be admitted now."""
         classifier.check_room_to_compare()
 
-    async def run(self, classifier: Classifier, payloads: Sequence[Payload], deadline: float) -> list[Found]:
+    async def run(
+        self, classifier: Classifier, payloads: Sequence[Payload], deadline: float, owner: object
+    ) -> list[Found]:
         """Classify, as `Classifier` says."""
-        return await classifier.compare(payloads, deadline, self.variants, self.best)
+        return await classifier.compare(payloads, deadline, self.variants, self.best, owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,11 @@ class Cascade:
         for stage in self.stages:
             classifier.check_room([stage])
 
-    async def run(self, classifier: Classifier, payloads: Sequence[Payload], deadline: float) -> list[Found]:
+    async def run(
+        self, classifier: Classifier, payloads: Sequence[Payload], deadline: float, owner: object
+    ) -> list[Found]:
         """Classify, as `Classifier` says."""
-        return await classifier.cascade(payloads, deadline, self.stages, self.threshold)
+        return await classifier.cascade(payloads, deadline, self.stages, self.threshold, owner)
 
 
 Plan = Pick | Compare | Cascade

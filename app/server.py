@@ -13,7 +13,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
-from app import openapi
+from app import metrics, openapi
 from app.config import Settings
 from app.errors import BAD_START, MalformedRequest, StartError
 from app.express import EXPRESS, Express, Prediction
@@ -175,9 +175,27 @@ def serve_one(app: object, settings: Settings, listener: socket.socket) -> None:
     server.run(sockets=[listener])
 
 
+class Supervisor(Multiprocess):
+    """uvicorn's, but what was under way in a process that ended is counted no more."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, folder: str) -> None:
+        super().__init__(config, sockets=[listener])
+        self._folder = folder
+        self._known: set[int] = set()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace what died, and forget it."""
+        super().keep_subprocess_alive()
+        running = {process.pid for process in self.processes if process.pid}
+        for number in self._known - running:
+            metrics.forget(number, self._folder)
+        self._known = running
+
+
 def serve_many(settings: Settings, listener: socket.socket) -> None:
     """Serve in several processes, and replace those that die."""
-    supervisor = Multiprocess(_config("app.main:app", settings), sockets=[listener])
-    supervisor.run()
+    with metrics.shared() as folder:
+        supervisor = Supervisor(_config("app.main:app", settings), listener, folder)
+        supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(BAD_START)

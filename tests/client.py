@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +13,9 @@ from app.main import create_app
 from app.model import Model
 from tests.fakes import colour_model, serving
 
+if TYPE_CHECKING:
+    from app.tracing import Spans
+
 Launch = Callable[..., TestClient]
 
 
@@ -21,8 +24,8 @@ def launching() -> Iterator[Launch]:
     """Give a function that starts the application and waits until it is ready; all end with the context."""
     with ExitStack() as stack:
 
-        def start(model: Model | None = None, **settings: Any) -> TestClient:
-            app = create_app(Settings(**settings), serving(model or colour_model()))
+        def start(model: Model | None = None, spans: "Spans | None" = None, **settings: Any) -> TestClient:
+            app = create_app(Settings(**settings), serving(model or colour_model()), lambda: spans)
             client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
             while client.get("/readyz").status_code != 200:
                 time.sleep(0.01)
@@ -49,7 +52,11 @@ def check_problem(response: Any, status: int, code: str, *, protocol: bool = Fal
 
 def samples(client: TestClient) -> dict[tuple[str, ...], float]:
     """Return every sample of `/metrics` by its name and the values of its labels, as Prometheus reads them."""
-    text = client.get("/metrics").text
+    return parsed(client.get("/metrics").text)
+
+
+def parsed(text: str) -> dict[tuple[str, ...], float]:
+    """Return every sample of a text that Prometheus reads."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.config import Settings
-from app.main import create_app
+from app.main import create_app, open_spans
 from app.model import Model
 from app.pipeline import in_process
 from tests.client import Launch, check_problem, launching, samples
@@ -462,23 +463,6 @@ def test_a_model_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytes
         assert check_problem(client.get(path), 503, "unavailable") == "the model hangs"
 
 
-def test_the_metrics_add_up_after_known_traffic(launch: Launch) -> None:
-    client = launch()
-    before = samples(client)
-    assert (before["mobilenet_queue_images",], before["mobilenet_dropped_total", "departed"]) == (0, 0)
-    for _ in range(3):
-        post(client, RED)
-    post(client, b"text")
-    client.get("/nowhere/1")
-    client.get("/nowhere/2")
-    after = samples(client)
-    assert after["mobilenet_requests_total", "/predict", "200"] == 3
-    assert after["mobilenet_requests_total", "/predict", "415"] == 1
-    assert after["mobilenet_requests_total", "other", "404"] == 2
-    assert after["mobilenet_rejected_total", "unsupported_image"] == 1
-    assert after["mobilenet_requests_total", "/metrics", "200"] == 1
-
-
 def test_browsers_may_call_only_from_the_origins_that_are_set(launch: Launch) -> None:
     origin = {"Origin": "https://a.example"}
     assert "access-control-allow-origin" not in launch().get("/labels", headers=origin).headers
@@ -507,6 +491,17 @@ def test_a_log_line_a_request_says_what_happened(client: TestClient, caplog: pyt
     assert (facts["status"], facts["request_id"], facts["images"], facts["failed"]) == (200, "abc", 2, 1)
     assert "\n" not in second.getMessage()
     assert second.__dict__["facts"]["code"] == "not_found"
+
+
+def test_spans_are_wanted_where_their_receiver_is_named_and_missed_without_the_extra(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "app.tracing", None)
+    assert open_spans() is None
+    assert caplog.text == ""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    assert open_spans() is None
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT is set, and there are no spans: install the extra `otel`" in caplog.text
 
 
 def test_log_lines_are_readable_or_json() -> None:

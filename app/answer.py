@@ -45,6 +45,7 @@ def answer(classifier: Classifier, plan: Plan, outcomes: Sequence[Found], k: int
     done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
     batch_size = account(outcomes, current)
     model = max((outcome.model for outcome in done), key=_macs, default=classifier.model)
+    current.facts["variant"] = model.variant.name
     return PredictResponse(
         model=_model(model),
         results=[_result(outcome, plan, k, current) for outcome in outcomes],

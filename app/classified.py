@@ -42,20 +42,19 @@ def classified(models: Sequence[Model], outcomes: Sequence[Outcome], queued: flo
     """Put together what came of one decoding, which the first run is charged for, as it is for the waiting."""
     decode_ms, elapsed_ms = outcomes[0].decode_ms, (time.monotonic() - queued) * 1000
     queue_ms = max(0.0, elapsed_ms - decode_ms - sum(one.inference_ms for one in outcomes))
+    shared = [(decode_ms, queue_ms), *[(0.0, 0.0)] * (len(outcomes) - 1)]
     first, *others = [
         Classified(
             model,
             one.probabilities,
-            0.0,
-            0.0,
+            *times,
             one.inference_ms,
             batch_size,
             one.format,
             (queued, one.decode_began, one.inference_began),
         )
-        for model, one in zip(models, outcomes, strict=True)
+        for model, one, times in zip(models, outcomes, shared, strict=True)
     ]
-    first = replace(first, decode_ms=decode_ms, queue_ms=queue_ms)
     return replace(first, runs=(first, *others)) if others else first
 
 

@@ -308,3 +308,16 @@ def test_the_catalogue_and_the_description_say_what_is_loaded(client: TestClient
     assert served == {MIDDLE: True, SMALL: False, LARGE: False}
     info = client.get("/model-info", params={"alpha": 0.25, "resolution": 32}).json()
     assert (info["served"], info["default"], info["weights"]) == (True, False, "colours")
+
+
+def test_images_are_counted_in_every_variant_that_ran_on_them(client: TestClient) -> None:
+    post(client, alpha=SMALL.alpha, resolution=SMALL.resolution)
+    post(client, variants=f"{SMALL.name},{LARGE.name}")
+    found = samples(client)
+    for variant, images in ((SMALL, 2), (LARGE, 1)):
+        assert found["mobilenet_images_total", "PNG", variant.name] == images
+        assert found["mobilenet_stage_duration_seconds_count", "inference", variant.name] == images
+        assert found["mobilenet_batch_images_sum", variant.name] == images
+        assert found["mobilenet_macs_total", variant.name] == images * cost(variant, len(COLOURS)).macs
+    assert found["mobilenet_request_duration_seconds_count", "/predict", SMALL.name] == 1
+    assert found["mobilenet_request_duration_seconds_count", "/predict", LARGE.name] == 1

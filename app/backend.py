@@ -19,7 +19,7 @@ Result = list[Prediction] | ServiceError | ClientError
 """The most probable classes of a photo, best first, or why there are none."""
 
 MOST_IN_REQUEST = 8
-"""Photos in a request: docs/decisions/0015 says why."""
+"""Photos in a request: docs/decisions/0018 says why."""
 FIRST_PATIENCE_S, PATIENCE_S = 3.0, 60.0
 """A wrong address is said soon; a service that is busy, or restarts half-way, is waited for."""
 

@@ -1,8 +1,9 @@
 """What answers `mobilenet classify`: the model in processes of its own, or a service. Both answer alike."""
 
+import asyncio
 import threading
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 from app.client import Client
 from app.config import Settings
@@ -15,6 +16,7 @@ from app.pipeline import Outcome
 from app.processes import begin
 from app.schemas import Prediction, Predictions
 
+T = TypeVar("T")
 Result = list[Prediction] | ServiceError | ClientError
 """The most probable classes of a photo, best first, or why there are none."""
 
@@ -53,11 +55,17 @@ class Local:
         self.size = settings.max_batch_size
         self.at_once = self._pipeline.runs
         self._one_large = threading.Lock()  # what a large image takes for a moment must not be multiplied
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
         """Classify, as `Backend` says."""
         try:
-            outcomes = self._pipeline.run(images)
+            outcomes = self._wait(self._pipeline.run(images))
         except Exception:  # a worker that died, say: the photo that it died of fails alone
             if len(images) > 1:
                 return [result for image in images for result in self.classify([image], k)]
@@ -67,7 +75,7 @@ class Local:
     def _result(self, image: bytes, outcome: Outcome | ServiceError | LargeImage, k: int) -> Result:
         if isinstance(outcome, LargeImage):
             with self._one_large:
-                (outcome,) = self._pipeline.run([image], large=True)
+                (outcome,) = self._wait(self._pipeline.run([image], large=True))
         if not isinstance(outcome, Outcome):
             return InternalError("the image is too large") if isinstance(outcome, LargeImage) else outcome
         named = ((self._model.labels[index], share) for index, share in top_k(outcome.probabilities, k))
@@ -78,7 +86,10 @@ class Local:
 
     def close(self) -> None:
         """End the processes."""
-        self._pipeline.close()
+        self._wait(self._pipeline.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 class Remote:

@@ -1,32 +1,40 @@
-"""Dynamic batching on a few threads: admit, batch, fan out, drain. Knows neither images nor TensorFlow.
+"""Dynamic batching in an event loop: admit, batch, fan out, drain. Knows neither images nor TensorFlow.
 
 Idle, it runs at once; busy, it takes its share of what queued up meanwhile, up to `max_batch_size`. Whatever is queued
 ends: with its result, its error, or dropped unrun because its caller left or its deadline passed. A batch is of one
-lane; of several that wait, the one that had the least of the threads' time is next, so that none starves.
+lane; of several that wait, the one that had the least of the time is next, so that none starves.
 """
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from math import ceil, inf
 from types import TracebackType
-from typing import Generic, ParamSpec, TypeVar
+from typing import Generic, TypeVar
 
 from app.errors import DeadlineExceeded, Draining, InternalError
-from app.lanes import Answer, Item, Lane
+from app.lanes import Answer, Item, Lane, Runner
 
 T = TypeVar("T")
 R = TypeVar("R")
-P = ParamSpec("P")
-V = TypeVar("V")
 
 STOP_POLL_S = 0.2
 
 
+@dataclass(eq=False, slots=True)
+class Batch(Generic[T, R]):
+    """Items of one lane that run together, since when (`time.monotonic`), and what runs them."""
+
+    lane: Lane[T, R]
+    items: list[Item[T, R]]
+    started: float = field(default_factory=time.monotonic)
+    task: asyncio.Task[None] | None = None
+
+
 class Batcher(Generic[T, R]):
-    """Runs `run` on batches of items, on `threads` threads of its own.
+    """Runs `run` on batches of items, `runs` of them at a time. Belongs to one event loop, and needs no lock.
 
     `run` takes a sequence of 1 to `max_batch_size` items and returns as many results, in order. If it raises, the
     items of its batch are run again one by one, so that only those at fault get the error. `lane` is the queue of
@@ -35,12 +43,12 @@ class Batcher(Generic[T, R]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[T]], Iterable[R]],
+        run: Runner[T, R],
         *,
         max_batch_size: int,
         max_queue: int,
         max_wait_ms: float = 0.0,
-        threads: int = 1,
+        runs: int = 1,
         stalled_after_s: float = inf,
         first_s: float = 0.0,
         on_admit: Callable[[int], None] = lambda change: None,
@@ -49,23 +57,19 @@ class Batcher(Generic[T, R]):
         self._max_batch_size = max_batch_size
         self._max_queue = max_queue
         self._max_wait_s = max_wait_ms / 1000
+        self._runs = runs
+        self._stalled_after_s = stalled_after_s
         self.lane: Lane[T, R] = Lane(run, max_queue, first_s)
         self._lanes = [self.lane]
         self._clock_s = 0.0
-        self._stalled_after_s = stalled_after_s
-        self._running: dict[int, float] = {}
+        self._running: set[Batch[T, R]] = set()
+        self._starting = False
+        self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self._stopped = False
-        self._lock = threading.Lock()
-        self._filled = threading.Condition(self._lock)
-        self._emptied = threading.Condition(self._lock)
-        names = (f"batcher-{number}" for number in range(threads))
-        self._threads = [threading.Thread(target=self._loop, name=name, daemon=True) for name in names]
-        for thread in self._threads:
-            thread.start()
+        self._freed = asyncio.Event()
 
-    def add(self, run: Callable[[Sequence[T]], Iterable[R]], first_s: float = 0.0) -> Lane[T, R]:
-        """Return a new lane: a queue of `max_queue` items of its own, for the same threads.
+    def add(self, run: Runner[T, R], first_s: float = 0.0) -> Lane[T, R]:
+        """Return a new lane: a queue of `max_queue` items of its own, for the same runs.
 
         `first_s` is how long an item is taken to run before any has.
         """
@@ -74,14 +78,9 @@ class Batcher(Generic[T, R]):
         return lane
 
     @property
-    def alive(self) -> bool:
-        """Whether the threads that run the batches live."""
-        return not self._stopped and all(thread.is_alive() for thread in self._threads)
-
-    @property
     def stalled(self) -> bool:
         """Whether one run has gone on for more than `stalled_after_s`: it will hardly end."""
-        since = min(tuple(self._running.values()), default=inf)
+        since = min((batch.started for batch in self._running), default=inf)
         return time.monotonic() - since > self._stalled_after_s
 
     @property
@@ -95,16 +94,14 @@ class Batcher(Generic[T, R]):
         Raises `QueueFull` with the computed `Retry-After` where there is no room, `Draining` after `drain`.
         """
         lane = lane or self.lane
-        with self._lock:
-            self._check(count, lane)
-            lane.admit(count)
-            self._on_admit(count)
+        self._check(count, lane)
+        lane.admit(count)
+        self._on_admit(count)
         return Admission([Slot(self, lane) for _ in range(count)])
 
     def check_room(self, lane: Lane[T, R] | None = None) -> None:
         """Raise what `admit` would raise, and admit nothing."""
-        with self._lock:
-            self._check(1, lane or self.lane)
+        self._check(1, lane or self.lane)
 
     def _check(self, count: int, lane: Lane[T, R]) -> None:
         if self._draining:
@@ -114,79 +111,59 @@ class Batcher(Generic[T, R]):
     def expected_s(self, lane: Lane[T, R]) -> float:
         """Estimate how long one more item would take from its admission to its answer.
 
-        The other lanes get no more of the threads' time meanwhile than this one, but for what is being run.
+        The other lanes get no more of the time meanwhile than this one, but for what is being run.
         """
-        with self._lock:
-            others = (other for other in self._lanes if other is not lane)
-            ahead = sum(min(other.backlog_s, lane.backlog_s + self._longest_s(other)) for other in others)
-            return (lane.backlog_s + ahead) / len(self._threads) + lane.item_s
+        others = (other for other in self._lanes if other is not lane)
+        ahead = sum(min(other.backlog_s, lane.backlog_s + self._longest_s(other)) for other in others)
+        return (lane.backlog_s + ahead) / self._runs + lane.item_s
 
     def _longest_s(self, lane: Lane[T, R]) -> float:
         return self._max_batch_size * lane.item_s
 
     async def drain(self) -> None:
-        """Admit no more, finish all that was admitted, then end the thread."""
-        with self._lock:
-            self._draining = True
-        await asyncio.to_thread(self._stop)
+        """Admit no more, and finish all that was admitted, but for what hangs."""
+        self._draining = True
+        self._start_soon()
+        while self.admitted and not self.stalled:
+            self._freed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), STOP_POLL_S)
 
-    def _stop(self) -> None:
-        with self._lock:
-            while not self._emptied.wait_for(lambda: self.admitted == 0 or self._stopped, STOP_POLL_S):
-                if self.stalled:
-                    break
-            self._stopped = True
-            self._filled.notify_all()
-        if not self.stalled:
-            for thread in self._threads:
-                thread.join()
+    def free(self, lane: Lane[T, R]) -> None:
+        """Give the room of one item back."""
+        lane.free()
+        self._on_admit(-1)
+        self._freed.set()
 
-    def _free(self, lane: Lane[T, R]) -> None:
-        with self._lock:
-            lane.free()
-            self._on_admit(-1)
-            if not self.admitted:
-                self._emptied.notify_all()
+    def enqueue(self, item: Item[T, R], lane: Lane[T, R]) -> None:
+        """Let an item that was admitted wait for its batch."""
+        if not lane.items:  # while it was empty it saved nothing up
+            lane.served_s = max(lane.served_s, self._clock_s)
+        lane.items.append(item)
+        if len(self._running) < self._runs:
+            self._start_soon()
 
-    def _enqueue(self, item: Item[T, R], lane: Lane[T, R]) -> None:
-        with self._lock:
-            if self._stopped:
-                raise InternalError("the model stopped")
-            if not lane.items:  # while it was empty it saved nothing up
-                lane.served_s = max(lane.served_s, self._clock_s)
-            lane.items.append(item)
-            self._filled.notify()
+    def _start_soon(self) -> None:
+        """Start batches once, for all that comes in the same moment."""
+        if not self._starting:
+            self._starting = True
+            asyncio.get_running_loop().call_soon(self._start)
 
-    def _loop(self) -> None:
-        try:
-            while (taken := self._take()) is not None:
-                self._execute(*taken)
-        finally:
-            self._abandon()
+    def _start(self) -> None:
+        """Start the batches that are due, as many as may run."""
+        self._starting = False
+        while len(self._running) < self._runs and (lane := self._next()) is not None:
+            if items := self._pop(lane):
+                batch = Batch(lane, items)
+                self._running.add(batch)
+                batch.task = asyncio.create_task(self._execute(batch))
+        if self._max_wait_s and len(self._running) < self._runs:
+            self._start_later([self._left_s(lane) for lane in self._lanes if lane.items])
 
-    def _abandon(self) -> None:
-        # Items are left only if a thread dies: even then nobody waits for ever.
-        with self._lock:
-            self._stopped = True
-            self._filled.notify_all()
-            self._emptied.notify_all()
-            left = [item for lane in self._lanes for item in lane.items]
-            for lane in self._lanes:
-                lane.items.clear()
-        _fail([item for item in left if item.future.set_running_or_notify_cancel()])
-
-    def _take(self) -> tuple[Lane[T, R], list[Item[T, R]]] | None:
-        """Wait for items and return those of the next batch that are still wanted; None when stopped."""
-        with self._lock:
-            while (lane := self._next()) is None:
-                if self._stopped:
-                    return None
-                self._filled.wait(self._wait_s())
-            batch, late = self._pop(lane)
-        # Not under the lock: failing an item runs the callbacks of its future, and those free slots.
-        for item in late:
-            item.future.set_exception(DeadlineExceeded("the deadline passed in the queue; the image was not run"))
-        return lane, batch
+    def _start_later(self, waits: Sequence[float]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(min(waits), self._start) if waits else None
 
     def _next(self) -> Lane[T, R] | None:
         """Return the lane whose turn it is, of those that are due."""
@@ -198,60 +175,56 @@ class Batcher(Generic[T, R]):
         return lane
 
     def _due(self, lane: Lane[T, R]) -> bool:
-        return self._stopped or len(lane.items) >= self._max_batch_size or self._left_s(lane) == 0
-
-    def _wait_s(self) -> float | None:
-        return min((self._left_s(lane) for lane in self._lanes if lane.items), default=None)
+        return self._draining or len(lane.items) >= self._max_batch_size or self._left_s(lane) <= 0
 
     def _left_s(self, lane: Lane[T, R]) -> float:
         # The wait counts from the arrival of the first item, so a batch is never late for want of company.
-        return max(0.0, lane.items[0].arrived + self._max_wait_s - time.monotonic())
+        return lane.items[0].arrived + self._max_wait_s - time.monotonic() if self._max_wait_s else 0.0
 
-    def _pop(self, lane: Lane[T, R]) -> tuple[list[Item[T, R]], list[Item[T, R]]]:
-        batch: list[Item[T, R]] = []
-        late: list[Item[T, R]] = []
-        # A share, because the other threads take theirs: a batch of all would leave them idle.
-        share = min(self._max_batch_size, ceil(len(lane.items) / len(self._threads)))
-        while lane.items and len(batch) < share:
+    def _pop(self, lane: Lane[T, R]) -> list[Item[T, R]]:
+        """Take the items of the next batch that are still wanted."""
+        items: list[Item[T, R]] = []
+        # A share, because the other runs take theirs: a batch of all would leave them idle.
+        share = min(self._max_batch_size, ceil(len(lane.items) / self._runs))
+        while lane.items and len(items) < share:
             item = lane.items.popleft()
-            if item.future.set_running_or_notify_cancel():
-                (late if time.monotonic() > item.deadline else batch).append(item)
-        return batch, late
+            if item.wanted and time.monotonic() > item.deadline:
+                item.end(DeadlineExceeded("the deadline passed in the queue; the image was not run"))
+            elif item.wanted:
+                item.started = True
+                items.append(item)
+        return items
 
-    def _execute(self, lane: Lane[T, R], batch: list[Item[T, R]]) -> None:
-        if not batch:
-            return
-        started = self._running[threading.get_ident()] = time.monotonic()
+    async def _execute(self, batch: Batch[T, R]) -> None:
+        await self._run(batch.lane, batch.items)
+        self._running.discard(batch)
+        self._start()
+
+    async def _run(self, lane: Lane[T, R], items: list[Item[T, R]]) -> None:
+        started = time.monotonic()
         try:
-            results = list(lane.run([item.value for item in batch]))
-            if len(results) != len(batch):
-                raise RuntimeError(f"{len(results)} results for {len(batch)} items")
-        except Exception as exc:
-            self._isolate(lane, batch, exc)
+            results = list(await lane.run([item.value for item in items]))
+            if len(results) != len(items):
+                raise RuntimeError(f"{len(results)} results for {len(items)} items")
+        except (Exception, SystemExit) as exc:
+            await self._isolate(lane, items, exc)
             return
-        except BaseException:
-            _fail(batch)
-            raise
-        finally:
-            self._running.pop(threading.get_ident(), None)
         elapsed = time.monotonic() - started
-        for item, result in zip(batch, results, strict=True):
-            queue_ms = (started - item.arrived) * 1000
-            item.future.set_result(Answer(result, queue_ms, elapsed * 1000, len(batch)))
-        with self._lock:
-            lane.served(elapsed, len(batch))
+        lane.served(elapsed, len(items))
+        # The next batch is on its way before the first of these is answered: what runs it shall not wait for that.
+        asyncio.get_running_loop().call_soon(_end, items, results, started, elapsed)
 
-    def _isolate(self, lane: Lane[T, R], batch: list[Item[T, R]], exc: Exception) -> None:
-        if len(batch) == 1:
-            batch[0].future.set_exception(exc)
-            return
-        for item in batch:
-            self._execute(lane, [item])
+    async def _isolate(self, lane: Lane[T, R], items: list[Item[T, R]], exc: BaseException) -> None:
+        if len(items) > 1:
+            for item in items:
+                await self._run(lane, [item])
+        else:
+            items[0].end(exc if isinstance(exc, Exception) else InternalError("the model stopped"))
 
 
-def _fail(items: Iterable[Item[T, R]]) -> None:
-    for item in items:
-        item.future.set_exception(InternalError("the model stopped"))
+def _end(items: Sequence[Item[T, R]], results: Sequence[R], started: float, elapsed: float) -> None:
+    for item, result in zip(items, results, strict=True):
+        item.end(Answer(result, (started - item.arrived) * 1000, elapsed * 1000, len(items)))
 
 
 class Slot(Generic[T, R]):
@@ -260,39 +233,35 @@ class Slot(Generic[T, R]):
     def __init__(self, batcher: Batcher[T, R], lane: Lane[T, R]) -> None:
         self._batcher = batcher
         self._lane = lane
-        self._job: Future[object] | None = None
-        self._item: Future[Answer[R]] | None = None
+        self._item: Item[T, R] | None = None
 
-    async def call(self, executor: Executor, function: Callable[P, V], *args: P.args, **kwargs: P.kwargs) -> V:
-        """Run a function in the executor on behalf of this item, such as what prepares it."""
-        job = executor.submit(function, *args, **kwargs)
-        return await self._wait(job)
-
-    async def submit(self, value: T, *, deadline: float = float("inf")) -> Answer[R]:
+    async def submit(self, value: T, *, deadline: float = inf) -> Answer[R]:
         """Queue an item and wait for its answer. Cancelled while it is queued, the item is never run.
 
         `deadline` is a time of `time.monotonic`. Raises `DeadlineExceeded` for an item that would be taken later,
         and whatever `run` raised for this item.
         """
-        item: Item[T, R] = Item(value, deadline, time.monotonic(), Future())
-        self._batcher._enqueue(item, self._lane)
-        self._item = item.future
-        return await self._wait(item.future)
-
-    async def _wait(self, job: Future[V]) -> V:
-        self._job = job  # type: ignore[assignment]
-        return await asyncio.wrap_future(job)
+        future: asyncio.Future[Answer[R] | Exception] = asyncio.get_running_loop().create_future()
+        self._item = item = Item(value, deadline, time.monotonic(), future)
+        self._batcher.enqueue(item, self._lane)
+        answer = await future
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def withdraw(self) -> bool:
         """Take the item back; return whether that spared its run."""
-        return self._item is None or self._item.cancel()
+        return self._item is None or self._item.withdraw()
 
     def close(self) -> None:
         """Free the room: now, or when the work that cannot be stopped any more ends."""
-        if self._job is None:
-            self._batcher._free(self._lane)
+        if self._item is None or not self._item.running:
+            self._free()
         else:
-            self._job.add_done_callback(lambda _: self._batcher._free(self._lane))
+            self._item.on_end = self._free
+
+    def _free(self) -> None:
+        self._batcher.free(self._lane)
 
 
 class Admission(Generic[T, R]):

@@ -1,4 +1,4 @@
-"""Classifies images: decode in a bounded pool, batch, run. The path of an image, and its state.
+"""Classifies images: admit, batch, have them decoded and run. The path of an image, and its state.
 
 Every loaded variant has a queue of its own, and comparisons have one; the time of the pipeline is shared among them.
 """
@@ -8,7 +8,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +45,7 @@ class Queue:
     """The images for one variant, or for comparisons, and what runs them."""
 
     lane: Lane[Job, Result]
-    run: Callable[..., Iterable[Result]]
+    run: Callable[..., Awaitable[list[Result]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Run:
 
 
 class Watcher(Protocol):
-    """Is told what becomes of the images, in whatever thread it happens."""
+    """Is told what becomes of the images."""
 
     def admitted(self, change: int) -> None:
         """Hear of images that were admitted or, below 0, have left."""
@@ -84,14 +83,16 @@ class Classifier:
         self._watcher = watcher
         self._on_run = on_run
         # What a large image takes for a moment must not be multiplied, and nobody small waits for its turn.
-        self._one_at_a_time = ThreadPoolExecutor(1, thread_name_prefix="large")
+        self._large: Batcher[tuple[Queue, Job], Result] = Batcher(
+            _run_large, max_batch_size=1, max_queue=settings.max_queue * (1 + len(self.models))
+        )
         compare = partial(self._run, pipeline.compare)
         self._batcher: Batcher[Job, Result] = Batcher(
             compare,
             max_batch_size=settings.max_batch_size,
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
-            threads=pipeline.runs,
+            runs=pipeline.runs,
             stalled_after_s=max(STALLED_AT_LEAST_S, 2 * settings.request_timeout_ms / 1000),
             on_admit=watcher.admitted,
         )
@@ -105,8 +106,6 @@ class Classifier:
     @property
     def fault(self) -> str | None:
         """Why only a restart helps; None if all is well."""
-        if not self._batcher.alive:
-            return "the thread that runs the model died"
         return "the model hangs" if self._batcher.stalled else self._pipeline.fault
 
     def candidates(self) -> list[Candidate]:
@@ -124,16 +123,16 @@ class Classifier:
         """Raise `QueueFull` or `Draining` if no comparison would be admitted now."""
         self._batcher.check_room(self._comparisons.lane)
 
-    def _run(
+    async def _run(
         self,
-        run: Callable[..., Iterable[Result]],
+        run: Callable[..., Awaitable[Iterable[Result]]],
         jobs: Sequence[Job],
         large: bool = False,
         variant: Variant | None = None,
     ) -> list[Result]:
         values, owners = [value for value, _ in jobs], [owner for _, owner in jobs]
         began = time.monotonic()
-        results = list(run(values, large))
+        results = list(await run(values, large))
         ended, images = time.monotonic(), Counter[Variant]()
         for value, result in zip(values, results, strict=True):
             if isinstance(result, Outcome) and variant is not None:
@@ -260,7 +259,8 @@ class Classifier:
         answer = await slot.submit(job, deadline=deadline)
         result = answer.result
         if isinstance(result, LargeImage):
-            (result,) = await slot.call(self._one_at_a_time, queue.run, [job], large=True)
+            with self._large.admit() as (place,):
+                result = (await place.submit((queue, job), deadline=deadline)).result
         if isinstance(result, LargeImage):
             return InternalError("the image is too large")
         if isinstance(result, ServiceError):
@@ -268,15 +268,19 @@ class Classifier:
         outcomes = result if isinstance(result, tuple) else (result,)
         return classified(models, outcomes, queued, answer.batch_size)
 
-    def preview(self, payload: Payload) -> bytes:
-        """Return the network's input for an image file, as a PNG; takes its time. Raises what `images.decode` does."""
-        return self._pipeline.preview(payload)
+    async def preview(self, payload: Payload) -> bytes:
+        """Return the network's input for an image file, as a PNG. Raises what `images.decode` does."""
+        return await self._pipeline.preview(payload)
 
     async def drain(self) -> None:
-        """Finish what was admitted, admit no more, end the threads and the pipeline."""
+        """Finish what was admitted, admit no more, end the pipeline."""
         await self._batcher.drain()
-        self._one_at_a_time.shutdown()
-        await asyncio.to_thread(self._pipeline.close)
+        await self._pipeline.close()
+
+
+async def _run_large(jobs: Sequence[tuple[Queue, Job]]) -> list[Result]:
+    ((queue, job),) = jobs
+    return await queue.run([job], large=True)
 
 
 async def _all(settling: Iterable[Awaitable[Found]]) -> list[Found]:

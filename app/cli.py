@@ -62,7 +62,9 @@ def serve() -> None:
         server.serve_one(create_app(settings, lambda _: pipeline or begin(settings)()), settings, listener)
         return
     if pipeline:
-        pipeline.close()  # each worker has its own
+        import asyncio
+
+        asyncio.run(pipeline.close())  # each worker has its own
     server.serve_many(settings, listener)
 
 

@@ -1,9 +1,9 @@
-"""One of the queues of a batcher: its items, its room, how fast it clears, and its share of the threads' time."""
+"""One of the queues of a batcher: its items, its room, how fast it clears, and its share of the time."""
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Generic, TypeVar
@@ -31,25 +31,55 @@ class Answer(Generic[R]):
     batch_size: int
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Item(Generic[T, R]):
     """What waits to be run: no later than `deadline` and since `arrived`, times of `time.monotonic`."""
 
     value: T
     deadline: float
     arrived: float
-    future: Future[Answer[R]]
+    future: asyncio.Future[Answer[R] | Exception]
+    started: bool = False
+    ended: bool = False
+    on_end: Callable[[], None] = lambda: None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.future.done()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is worked on."""
+        return self.started and not self.ended
+
+    def withdraw(self) -> bool:
+        """Take it back; return whether that spared its run."""
+        if not self.started:
+            self.future.cancel()
+        return not self.started
+
+    def end(self, outcome: Answer[R] | Exception) -> None:
+        """Tell who waits for it what came of it, and free what it held."""
+        self.ended = True
+        if self.wanted:
+            self.future.set_result(outcome)
+        self.on_end()
+
+
+Runner = Callable[[Sequence[T]], Awaitable[Iterable[R]]]
+"""Runs a batch of items and returns as many results, in order."""
 
 
 class Lane(Generic[T, R]):
-    """A queue of its own for a sort of items. Holds no lock: its batcher does."""
+    """A queue of its own for a sort of items."""
 
-    def __init__(self, run: Callable[[Sequence[T]], Iterable[R]], max_queue: int, first_s: float = 0.0) -> None:
+    def __init__(self, run: Runner[T, R], max_queue: int, first_s: float = 0.0) -> None:
         """`first_s` is how long an item is taken to run before any has."""
         self.run = run
         self.items: deque[Item[T, R]] = deque()
         self.admitted = 0
-        self.served_s = 0.0  # of the threads' time, on the clock that all lanes of a batcher share
+        self.served_s = 0.0  # of the time, on the clock that all lanes of a batcher share
         self._max_queue = max_queue
         self._first_s = self._item_s = first_s
         self._ran = 0.0
@@ -82,12 +112,12 @@ class Lane(Generic[T, R]):
 
     @property
     def item_s(self) -> float:
-        """How long a thread takes for one item: the mean of the last runs, or what it was at first."""
+        """How long one item takes to run: the mean of the last runs, or what it was at first."""
         return self._item_s if time.monotonic() - self._ran < FRESH_S else self._first_s
 
     @property
     def backlog_s(self) -> float:
-        """How long a thread would take for all that is admitted."""
+        """How long one run after the other would take for all that is admitted."""
         return self.admitted * self.item_s
 
     def _full(self, count: int) -> QueueFull:

@@ -1,4 +1,7 @@
-"""From image files to probabilities: decode each, run the model once. In this process; `processes` has it in others."""
+"""From image files to probabilities: decode each, run the model once.
+
+Here is what does it, for one batch after the other; `processes` and `threads` have it done beside an event loop.
+"""
 
 import binascii
 import time
@@ -55,7 +58,7 @@ Compared = list[tuple[Outcome, ...] | ServiceError | LargeImage]
 
 
 class Pipeline(Protocol):
-    """Models that take image files; the first is the one for who names none."""
+    """Models that take image files beside an event loop; the first is the one for who names none."""
 
     models: tuple[Model, ...]
     runs: int  # how many batches may run at once
@@ -65,23 +68,19 @@ class Pipeline(Protocol):
         """Why it will never run again; None if all is well."""
         ...
 
-    def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
-        """Classify image files together in one variant, in order; each has its own outcome.
-
-        Without `large` an image of more than 12 million pixels is not decoded: its outcome is `LargeImage`. Whatever
-        else is wrong with the model or with us is raised.
-        """
+    async def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
+        """Classify image files together, as `Local` does."""
         ...
 
-    def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
-        """Decode each image once and classify it in all of its variants; otherwise as `run`."""
+    async def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
+        """Classify image files in several variants, as `Local` does."""
         ...
 
-    def preview(self, payload: Payload) -> bytes:
-        """Return the network's input for an image file, as a PNG. Raises what `images.decode` raises."""
+    async def preview(self, payload: Payload) -> bytes:
+        """Draw the network's input, as `Local` does."""
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of what it holds."""
         ...
 
@@ -100,10 +99,7 @@ class Decoded(NamedTuple):
 
 
 class Local:
-    """The pipeline in this process, for one batch at a time."""
-
-    runs = 1
-    fault: str | None = None
+    """Loaded models, the first for who names none; runs one batch at a time, and whoever asks waits."""
 
     def __init__(self, models: Sequence[Model], max_pixels: int) -> None:
         self.models = tuple(models)
@@ -119,14 +115,18 @@ class Local:
         return Local(models, self._max_pixels)
 
     def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
-        """Classify, as `Pipeline` says."""
+        """Classify image files together in one variant, in order; each has its own outcome.
+
+        Without `large` an image of more than 12 million pixels is not decoded: its outcome is `LargeImage`. Whatever
+        else is wrong with the model or with us is raised.
+        """
         chosen = self.model(variant)
         decoded = [self._decode(payload, (chosen.variant,), large) for payload in payloads]
         rows, *times = _predict(chosen, [found.pixels[0] for found in decoded if isinstance(found, Decoded)])
         return [found.outcome(next(rows), *times) if isinstance(found, Decoded) else found for found in decoded]
 
     def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
-        """Classify, as `Pipeline` says."""
+        """Decode each image once and classify it in all of its variants; otherwise as `run`."""
         decoded = [self._decode(payload, variants, large) for payload, variants in wanted]
         answers: list[dict[Variant, Outcome]] = [{} for _ in wanted]
         for one in self.models:
@@ -170,14 +170,11 @@ class Local:
         return pixels, images.kind_of(content[:16])
 
     def preview(self, payload: Payload) -> bytes:
-        """Return the network's input, as `Pipeline` says."""
+        """Return the network's input for an image file, as a PNG. Raises what `images.decode` raises."""
         buffer = BytesIO()
         (pixels,), _ = self._pixels(payload, [self.models[0].variant.resolution], large=True)
         Image.fromarray(pixels).save(buffer, "PNG")
         return buffer.getvalue()
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def _predict(chosen: Model, pixels: Sequence[Pixels]) -> tuple[Iterator[Probabilities], float, float]:

@@ -1,6 +1,6 @@
 """What the network sees of an image, for people who look at it: a few at a time, behind the predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.batcher import Batcher
 from app.lanes import Answer
@@ -8,12 +8,12 @@ from app.lanes import Answer
 MAX_QUEUE = 16
 """Previews that may wait; they are drawn one after the other, so that they never starve the predictions."""
 
-Draw = Callable[[bytes], bytes]
+Draw = Callable[[bytes], Awaitable[bytes]]
 """Makes the network's input, as a PNG, of an image file."""
 
 
 class Previewer:
-    """Draws previews on a thread of its own."""
+    """Draws previews, one at a time."""
 
     def __init__(self) -> None:
         self._batcher: Batcher[tuple[Draw, bytes], bytes] = Batcher(_draw_all, max_batch_size=1, max_queue=MAX_QUEUE)
@@ -31,9 +31,9 @@ class Previewer:
             return await slot.submit((draw, content), deadline=deadline)
 
     async def drain(self) -> None:
-        """Finish what was admitted, admit no more, end the thread."""
+        """Finish what was admitted, admit no more."""
         await self._batcher.drain()
 
 
-def _draw_all(wanted: Sequence[tuple[Draw, bytes]]) -> list[bytes]:
-    return [draw(content) for draw, content in wanted]
+async def _draw_all(wanted: Sequence[tuple[Draw, bytes]]) -> list[bytes]:
+    return [await draw(content) for draw, content in wanted]

@@ -6,25 +6,25 @@ the workers share the memory of what the template loaded, and one that dies of w
 milliseconds.
 """
 
+import asyncio
 import logging
 import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
+from app import messages
 from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 from app.model import Model
 from app.pipeline import Compared, Comparison, Outcomes, Payload, Pipeline, in_process
+from app.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -32,31 +32,56 @@ STOP_S = 5.0
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """Threads of numpy's linear algebra would not survive a fork, and nothing here needs them."""
 
+Reply = tuple[bool, Any]
+"""Whether a method raised, and what it returned or raised."""
+
 
 class WorkerDied(Exception):
     """A worker ended in the middle of its work."""
 
 
-class Worker:
-    """The end of a worker's socket that asks."""
+class Worker(asyncio.Protocol):
+    """The end of a worker's socket that asks, for one thing at a time."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    _transport: asyncio.Transport
+    _reply: asyncio.Future[Reply] | None = None
 
-    def ask(self, method: str, *arguments: Any) -> Any:
-        """Have a method called, of those that `app.worker` knows; return whether it raised, and what.
+    def __init__(self) -> None:
+        self._received = bytearray()
 
-        Raises `WorkerDied`.
-        """
-        try:
-            self._connection.send((method, arguments))
-            return self._connection.recv()
-        except (EOFError, OSError) as exc:
-            raise WorkerDied("a worker ended in the middle of its work") from exc
+    @property
+    def alive(self) -> bool:
+        """Whether the other end is open, for all we know."""
+        return not self._transport.is_closing()
+
+    async def ask(self, method: str, *arguments: Any) -> Reply:
+        """Have a method called, of those that `app.worker` knows. Raises `WorkerDied`."""
+        self._reply = asyncio.get_running_loop().create_future()
+        self._transport.writelines(messages.packed((method, arguments)))
+        return await self._reply
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be ready to ask."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep a part of a reply, or give the reply to who waits for it."""
+        self._received += data
+        if found := messages.unpacked(self._received):
+            self._received = bytearray()
+            self._settle(lambda reply: reply.set_result(found[0]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits that there will be no reply."""
+        self._settle(lambda reply: reply.set_exception(WorkerDied("a worker ended in the middle of its work")))
+
+    def _settle(self, settle: Callable[[asyncio.Future[Reply]], None]) -> None:
+        if self._reply is not None and not self._reply.done():
+            settle(self._reply)
 
     def close(self) -> None:
         """Let the worker end."""
-        self._connection.close()
+        self._transport.close()
 
 
 class Workers:
@@ -68,62 +93,70 @@ class Workers:
         command = [sys.executable, "-m", "app.worker", str(theirs.fileno())]
         with theirs:
             self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | ENVIRONMENT)
-        self._forking = threading.Lock()
         self._idle: list[Worker] = []
-        with suppress(OSError), Connection(os.dup(self._control.fileno())) as connection:
-            connection.send(settings)
+        with suppress(OSError):
+            messages.send(self._control, settings)
 
     def models(self) -> tuple[Model, ...]:
-        """Return the models once they are loaded and tested. Raises what went wrong with that."""
+        """Wait for the models to be loaded and tested, and return them. Raises what went wrong with that."""
         try:
-            with Connection(os.dup(self._control.fileno())) as connection:
-                raised, answer = connection.recv()
+            raised, answer = messages.receive(self._control)
         except (EOFError, OSError) as exc:
             raise StartError(
                 "the process that loads the model ended before it was done; was there too little memory?"
             ) from exc
         if raised:
             raise answer
-        return tuple(replace(model, engine=RemoteEngine(facts, model.variant, self)) for model, facts in answer)
+        return tuple(replace(model, engine=RemoteEngine(*facts)) for model, facts in answer)
 
     @property
     def fault(self) -> str | None:
         """Why no worker can be had any more; None if all is well."""
         return None if self._template.poll() is None else "the process that forks the workers ended"
 
-    def ask(self, method: str, *arguments: Any) -> Any:
+    async def ask(self, method: str, *arguments: Any) -> Any:
         """Have a worker call a method; if it dies, a new one, since it may not have been the fault of this work.
 
         Raises `WorkerDied` if the new one dies too, or what the method raised.
         """
         try:
-            worker = self._idle.pop()
-        except IndexError:
-            worker = self._fork()
-        try:
-            return self._ask(worker, method, *arguments)
+            return await self._ask(await self._free(), method, *arguments)
         except WorkerDied:
-            return self._ask(self._fork(), method, *arguments)
+            return await self._ask(await self._fork(), method, *arguments)
 
-    def _ask(self, worker: Worker, method: str, *arguments: Any) -> Any:
+    async def _free(self) -> Worker:
+        while self._idle:
+            if (worker := self._idle.pop()).alive:
+                return worker
+        return await self._fork()
+
+    async def _ask(self, worker: Worker, method: str, *arguments: Any) -> Any:
         try:
-            raised, answer = worker.ask(method, *arguments)
-        except WorkerDied:
-            logger.error("a worker ended in the middle of its work")
+            raised, answer = await worker.ask(method, *arguments)
+        except BaseException as exc:  # cancelled too: it would answer the next one with what this one asked for
             worker.close()
+            if isinstance(exc, WorkerDied):
+                logger.error("%s", exc)
             raise
         self._idle.append(worker)
         if raised:
             raise answer
         return answer
 
-    def _fork(self) -> Worker:
+    async def _fork(self) -> Worker:
         ours, theirs = socket.socketpair()
-        with theirs, self._forking, suppress(OSError):  # without a template the worker's end is closed at once
+        with theirs, suppress(OSError):  # without a template the worker's end is closed at once
             socket.send_fds(self._control, [b"f"], [theirs.fileno()])
-        return Worker(Connection(ours.detach()))
+        _, worker = await asyncio.get_running_loop().create_unix_connection(Worker, sock=ours)
+        return worker
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """End all of them."""
+        for worker in self._idle:
+            worker.close()
+        await asyncio.to_thread(self.end)
+
+    def end(self) -> None:
         """End the template, and with it the workers."""
         self._control.close()
         try:
@@ -131,22 +164,17 @@ class Workers:
         except subprocess.TimeoutExpired:
             self._template.kill()
             self._template.wait()
-        for worker in self._idle:
-            worker.close()
 
 
 class RemoteEngine:
-    """An engine that workers have, for a variant."""
+    """What is known here of an engine that the workers have."""
 
-    def __init__(self, facts: tuple[str, Precision, int], variant: Variant, workers: Workers) -> None:
-        self.name, self.precision, self.classes = facts
-        self._variant = variant
-        self._workers = workers
+    def __init__(self, name: str, precision: Precision, classes: int) -> None:
+        self.name, self.precision, self.classes = name, precision, classes
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, classes]` probabilities, as every engine does."""
-        probabilities: Probabilities = self._workers.ask("predict", list(images), self._variant)
-        return probabilities
+        """Raise: it runs where its pipeline is."""
+        raise NotImplementedError("the engine is in another process")
 
 
 class Processes:
@@ -157,7 +185,6 @@ class Processes:
     def __init__(self, settings: Settings) -> None:
         """Begin to load the models and to test them, elsewhere."""
         self.runs = settings.threads
-        self._counting = threading.Lock()
         self._under_way = 0  # one alone has the threads of all, and is answered the sooner
         self._workers = Workers(settings)
 
@@ -166,7 +193,7 @@ class Processes:
         try:
             self.models = self._workers.models()
         except BaseException:
-            self._workers.close()
+            self._workers.end()
             raise
         return self
 
@@ -175,34 +202,31 @@ class Processes:
         """Why it will never run again; None if all is well."""
         return self._workers.fault
 
-    def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
-        """Classify in a worker, as `Pipeline` says. Raises `WorkerDied` too."""
-        outcomes: Outcomes = self._ask("run", list(payloads), large, variant)
+    async def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
+        """Classify in a worker, as `Local` does. Raises `WorkerDied` too."""
+        outcomes: Outcomes = await self._ask("run", payloads, large, variant)
         return outcomes
 
-    def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
-        """Classify in a worker, as `Pipeline` says. Raises `WorkerDied` too."""
-        compared: Compared = self._ask("compare", list(wanted), large)
+    async def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
+        """Classify in a worker, as `Local` does. Raises `WorkerDied` too."""
+        compared: Compared = await self._ask("compare", wanted, large)
         return compared
 
-    def _ask(self, method: str, *arguments: Any) -> Any:
-        with self._counting:
-            self._under_way += 1
-            alone = self._under_way == 1
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        self._under_way += 1
         try:
-            return self._workers.ask(method, alone, *arguments)
+            return await self._workers.ask(method, self._under_way == 1, *arguments)
         finally:
-            with self._counting:
-                self._under_way -= 1
+            self._under_way -= 1
 
-    def preview(self, payload: Payload) -> bytes:
-        """Have a worker draw it, as `Pipeline` says. Raises `WorkerDied` too."""
-        png: bytes = self._workers.ask("preview", payload)
+    async def preview(self, payload: Payload) -> bytes:
+        """Have a worker draw it, as `Local` does. Raises `WorkerDied` too."""
+        png: bytes = await self._workers.ask("preview", payload)
         return png
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the workers."""
-        self._workers.close()
+        await self._workers.close()
 
 
 def begin(settings: Settings) -> Callable[[], Pipeline]:
@@ -212,5 +236,5 @@ def begin(settings: Settings) -> Callable[[], Pipeline]:
     The function returned raises `StartError` in one line, or `SelfTestFailed`.
     """
     if settings.engine == "tensorflow":
-        return partial(in_process, settings)
+        return lambda: Threads(in_process(settings))
     return Processes(settings).ready

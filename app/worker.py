@@ -6,18 +6,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from multiprocessing.connection import Connection
 from typing import Any, cast
 
+from app import messages
 from app.config import Settings
-from app.engines.engine import Pixels, Probabilities
 from app.engines.litert import LiteRTEngine
 from app.logs import configure_logging
-from app.mobilenet.variants import Precision, Variant
+from app.mobilenet.variants import Precision
 from app.model import Model
 from app.pipeline import Local, in_process
 
@@ -26,21 +25,20 @@ PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 
 def _template(control: socket.socket) -> None:
     """Load the models, say how that went, and fork a worker for each socket that comes."""
-    with Connection(os.dup(control.fileno())) as connection:
-        settings: Settings = connection.recv()
-        configure_logging(settings)
-        try:
-            pipeline = in_process(settings.model_copy(update={"threads": 1}))
-        except Exception as exc:
-            connection.send((True, exc))
-            return
-        connection.send((False, [_described(model) for model in pipeline.models]))
+    settings: Settings = messages.receive(control)
+    configure_logging(settings)
+    try:
+        pipeline = in_process(settings.model_copy(update={"threads": 1}))
+    except Exception as exc:
+        messages.send(control, (True, exc))
+        return
+    messages.send(control, (False, [_described(model) for model in pipeline.models]))
     gc.freeze()  # what was loaded lies on pages that no collection touches, so that they remain shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
         if os.fork() == 0:
             control.close()
-            _answer(Connection(descriptors[0]), pipeline, settings.threads)
+            _answer(socket.socket(fileno=descriptors[0]), pipeline, settings.threads)
             os._exit(0)
         os.close(descriptors[0])
 
@@ -51,7 +49,7 @@ def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:
     return replace(model, engine=unloaded), (engine.name, engine.precision, engine.classes)
 
 
-def _answer(connection: Connection, pipeline: Local, threads: int) -> None:
+def _answer(front: socket.socket, pipeline: Local, threads: int) -> None:
     """Call what is asked for until nobody asks any more."""
     _end_with_template()
 
@@ -65,23 +63,19 @@ def _answer(connection: Connection, pipeline: Local, threads: int) -> None:
     def fitting(alone: bool) -> Local:
         return wide() if alone and threads > 1 else pipeline
 
-    def predict(images: Sequence[Pixels], variant: Variant) -> Probabilities:
-        return pipeline.model(variant).engine.predict(images)
-
     methods: dict[str, Callable[..., Any]] = {
         "run": lambda alone, *arguments: fitting(alone).run(*arguments),
         "compare": lambda alone, *arguments: fitting(alone).compare(*arguments),
         "preview": pipeline.preview,
-        "predict": predict,
     }
     with suppress(EOFError, OSError):
         while True:
-            method, arguments = connection.recv()
+            method, arguments = messages.receive(front)
             try:
                 answer: tuple[bool, Any] = False, methods[method](*arguments)
             except Exception as exc:
                 answer = True, exc
-            connection.send(answer)
+            messages.send(front, answer)
 
 
 def _end_with_template() -> None:

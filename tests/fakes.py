@@ -11,6 +11,7 @@ from app.labels import Label
 from app.mobilenet.variants import Precision, Variant
 from app.model import Model
 from app.pipeline import Pipeline, in_process
+from app.threads import Threads
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -54,9 +55,9 @@ def serving_lineup(**engines: Engine) -> Callable[[Settings], Pipeline]:
         engine = engines.get(f"r{settings.resolution}", ColourEngine())
         return replace(colour_model(), variant=settings.variant, engine=engine)
 
-    return lambda settings: in_process(settings, load)
+    return lambda settings: Threads(in_process(settings, load))
 
 
 def serving(model: Model) -> Callable[[Settings], Pipeline]:
     """Return what `create_app` opens to serve this model in its own process."""
-    return lambda settings: in_process(settings, lambda _: model)
+    return lambda settings: Threads(in_process(settings, lambda _: model))

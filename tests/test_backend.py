@@ -55,17 +55,17 @@ def test_every_photo_has_its_own_result_here(local: Local) -> None:
 
 
 def test_a_large_photo_is_classified_here_too(local: Local) -> None:
-    assert local._pipeline.run([LARGE])[0].__class__ is LargeImage
+    assert local._wait(local._pipeline.run([LARGE]))[0].__class__ is LargeImage
     assert codes(local.classify([LARGE, FILES[0]], 1)) == ["", ""]
 
 
 def test_a_photo_that_kills_its_process_fails_alone(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     run = local._pipeline.run
 
-    def deadly(payloads: Sequence[Payload], large: bool = False) -> Outcomes:
+    async def deadly(payloads: Sequence[Payload], large: bool = False) -> Outcomes:
         if b"deadly" in payloads:
             raise WorkerDied("a worker ended in the middle of its work")
-        return run(payloads, large)
+        return await run(payloads, large)
 
     monkeypatch.setattr(local._pipeline, "run", deadly)
     assert codes(local.classify([FILES[0], b"deadly", FILES[2]], 1)) == ["", InternalError.code, ""]

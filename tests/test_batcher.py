@@ -1,10 +1,8 @@
-"""The promises of the batcher, on real threads; the model is a gate that the test opens."""
+"""The promises of the batcher; the model is a gate that the test opens."""
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,13 +19,13 @@ class Doubler:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.gate = threading.Event()
-        self.running = threading.Event()
+        self.gate = asyncio.Event()
+        self.running = asyncio.Event()
 
-    def __call__(self, items: Sequence[int]) -> list[int]:
+    async def __call__(self, items: Sequence[int]) -> list[int]:
         self.batches.append(list(items))
         self.running.set()
-        assert self.gate.wait(10)
+        await asyncio.wait_for(self.gate.wait(), 10)
         if POISON in items:
             raise ValueError("poison")
         if LETHAL in items:
@@ -66,7 +64,7 @@ async def ask(batcher: Batcher[int, int], value: int, **how: float) -> Answer[in
 async def occupy(batcher: Batcher[int, int], model: Doubler, value: int = 0) -> "asyncio.Task[Answer[int]]":
     """Start one item and return once the model is busy with it."""
     task = asyncio.create_task(ask(batcher, value))
-    await asyncio.to_thread(model.running.wait, 10)
+    await asyncio.wait_for(model.running.wait(), 10)
     return task
 
 
@@ -136,8 +134,8 @@ async def test_a_batch_is_never_larger_than_the_maximum_and_keeps_the_order_of_a
     assert model.batches == [[0], [1, 2, 3], [4, 5, 6], [7]]
 
 
-async def test_several_threads_run_at_once_and_take_shares_of_what_queued_up(make: Make, model: Doubler) -> None:
-    batcher = make(threads=2)
+async def test_several_runs_go_at_once_and_take_shares_of_what_queued_up(make: Make, model: Doubler) -> None:
+    batcher = make(runs=2)
     tasks = await queue(batcher, 0, 1)
     while len(model.batches) < 2:
         await asyncio.sleep(0.01)
@@ -145,7 +143,7 @@ async def test_several_threads_run_at_once_and_take_shares_of_what_queued_up(mak
     model.gate.set()
     assert await results(tasks) == [2 * number for number in range(10)]
     assert sorted(model.batches[:2]) == [[0], [1]]
-    assert model.batches[2] == [2, 3, 4, 5], "a batch of all would leave the other thread idle"
+    assert model.batches[2] == [2, 3, 4, 5], "a batch of all would leave the other run idle"
 
 
 async def test_max_wait_gathers_what_arrives_within_it_and_counts_from_the_first(make: Make, model: Doubler) -> None:
@@ -178,21 +176,6 @@ async def test_an_item_past_its_deadline_is_not_run(make: Make, model: Doubler) 
     assert model.batches == [[0], [2]]
 
 
-async def test_an_item_past_its_deadline_may_free_its_slot_while_it_is_failed(make: Make, model: Doubler) -> None:
-    # Its caller's own timeout may fire just as the item is taken; the slot is then freed by the item's future, on the
-    # thread of the batcher, which must not hold its lock meanwhile.
-    batcher = make()
-    first = await occupy(batcher, model)
-    (late,) = await queue(batcher, 1, deadline=time.monotonic() - 1)
-    batcher.lane.items[-1].future.add_done_callback(lambda _: batcher.admit().__exit__(None, None, None))
-    (patient,) = await queue(batcher, 2)
-    model.gate.set()
-    assert (await asyncio.wait_for(patient, 5)).result == 4
-    with pytest.raises(DeadlineExceeded):
-        await late
-    assert (await first).result == 0
-
-
 async def test_a_batch_that_raises_is_retried_singly_so_an_item_fails_alone(make: Make, model: Doubler) -> None:
     batcher = make()
     first = await occupy(batcher, model)
@@ -205,7 +188,10 @@ async def test_a_batch_that_raises_is_retried_singly_so_an_item_fails_alone(make
 
 
 async def test_a_model_that_returns_too_few_results_is_an_error_and_not_a_wrong_answer() -> None:
-    batcher: Batcher[int, int] = Batcher(lambda items: items[1:], max_batch_size=8, max_queue=8)
+    async def forgetful(items: Sequence[int]) -> Sequence[int]:
+        return items[1:]
+
+    batcher: Batcher[int, int] = Batcher(forgetful, max_batch_size=8, max_queue=8)
     with pytest.raises(RuntimeError, match="0 results for 1 items"):
         await asyncio.wait_for(ask(batcher, 1), 5)
     await batcher.drain()
@@ -261,7 +247,7 @@ async def test_an_item_is_withdrawn_until_its_run_begins(make: Make, model: Doub
     batcher = make(max_batch_size=1)
     with batcher.admit(3) as (running, queued, unsent):
         tasks = [asyncio.create_task(running.submit(1))]
-        await asyncio.to_thread(model.running.wait, 10)
+        await asyncio.wait_for(model.running.wait(), 10)
         tasks.append(asyncio.create_task(queued.submit(2)))
         await asyncio.sleep(0)
         assert [slot.withdraw() for slot in (running, queued, unsent)] == [False, True, True]
@@ -294,30 +280,6 @@ async def test_a_slot_is_freed_only_when_its_work_really_ended(make: Make, model
     assert batcher.admitted == 0
 
 
-async def test_a_slot_is_held_while_a_function_that_cannot_be_stopped_prepares_its_item(make: Make) -> None:
-    batcher, gate, begun = make(), threading.Event(), threading.Event()
-
-    def prepare() -> bool:
-        begun.set()
-        return gate.wait(10)
-
-    async def call(executor: ThreadPoolExecutor) -> bool:
-        with batcher.admit() as (slot,):
-            return await slot.call(executor, prepare)
-
-    with ThreadPoolExecutor(1) as executor:
-        leaver = asyncio.create_task(call(executor))
-        await asyncio.to_thread(begun.wait, 10)
-        queued = asyncio.create_task(call(executor))
-        await asyncio.sleep(0)
-        for task in (leaver, queued):
-            task.cancel()
-        await asyncio.gather(leaver, queued, return_exceptions=True)
-        assert batcher.admitted == 1, "the one that had not begun was taken back, the other still runs"
-        gate.set()
-    assert batcher.admitted == 0
-
-
 async def test_draining_finishes_what_was_admitted_and_admits_no_more(make: Make, model: Doubler) -> None:
     batcher = make()
     tasks = [await occupy(batcher, model), *await queue(batcher, 1, 2)]
@@ -332,22 +294,28 @@ async def test_draining_finishes_what_was_admitted_and_admits_no_more(make: Make
         assert (await slot.submit(3)).result == 6, "what was admitted before may still come"
     await asyncio.wait_for(draining, 5)
     assert await results(tasks) == [0, 2, 4]
-    assert not batcher.alive
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_when_the_thread_dies_everybody_gets_an_error_and_alive_says_so(make: Make, model: Doubler) -> None:
+async def test_a_model_that_would_end_the_process_ends_one_item(make: Make, model: Doubler) -> None:
     batcher = make()
-    killer = await occupy(batcher, model, LETHAL)
-    tasks = await queue(batcher, 1, 2)
+    first = await occupy(batcher, model)
+    good, lethal = await queue(batcher, 1, LETHAL)
     model.gate.set()
-    for task in (killer, *tasks):
-        with pytest.raises(InternalError):
-            await asyncio.wait_for(task, 5)
     with pytest.raises(InternalError):
-        await asyncio.wait_for(ask(batcher, 3), 5)
-    assert not batcher.alive
-    assert batcher.admitted == 0
+        await lethal
+    assert await results([first, good]) == [0, 2]
+
+
+async def test_the_next_batch_is_on_its_way_before_the_first_answer_of_this_one(make: Make, model: Doubler) -> None:
+    batcher = make(max_batch_size=2)
+    first = await occupy(batcher, model)
+    tasks = await queue(batcher, 1, 2, 3, 4)
+    seen: list[int] = []
+    for task in tasks[:2]:
+        task.add_done_callback(lambda _: seen.append(len(model.batches)))
+    model.gate.set()
+    assert await results([first, *tasks]) == [0, 2, 4, 6, 8]
+    assert seen == [3, 3]
 
 
 async def test_many_callers_that_come_and_leave_each_get_their_own_answer_and_leave_nothing_behind(

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,10 +141,10 @@ def test_keys_lock_the_laboratory_too(launch: Launch) -> None:
 
 
 async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
-    held, drawn = threading.Event(), []
+    held, drawn = asyncio.Event(), []
 
-    def draw(content: bytes) -> bytes:
-        held.wait(10)
+    async def draw(content: bytes) -> bytes:
+        await asyncio.wait_for(held.wait(), 10)
         drawn.append(content)
         return b"png of " + content
 

@@ -1,8 +1,6 @@
-"""Several queues for the threads of one batcher: none starves another, each has room of its own, and tells its time."""
+"""Several queues of one batcher: none starves another, each has room of its own, and tells its time."""
 
 import asyncio
-import threading
-import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -15,27 +13,27 @@ Values = Sequence[int]
 
 
 class Kitchen:
-    """A thread that runs for two lanes, slowly and quickly, notes in which order, and waits for its gate at first."""
+    """Runs for two lanes, slowly and quickly, notes in which order, and waits for its gate at first."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
-        self.gate, self.running = threading.Event(), threading.Event()
+        self.gate, self.running = asyncio.Event(), asyncio.Event()
         self.batcher: Batcher[int, int] = Batcher(self.slow, max_batch_size=1, max_queue=100)
         self.lanes = {"slow": self.batcher.lane, "quick": self.batcher.add(self.quick)}
 
-    def slow(self, values: Values) -> Values:
+    async def slow(self, values: Values) -> Values:
         """Take ten times as long as `quick`."""
-        return self._run("slow", values, 0.02)
+        return await self._run("slow", values, 0.02)
 
-    def quick(self, values: Values) -> Values:
+    async def quick(self, values: Values) -> Values:
         """Answer."""
-        return self._run("quick", values, 0.002)
+        return await self._run("quick", values, 0.002)
 
-    def _run(self, name: str, values: Values, seconds: float) -> Values:
+    async def _run(self, name: str, values: Values, seconds: float) -> Values:
         self.running.set()
-        assert self.gate.wait(10)
+        await asyncio.wait_for(self.gate.wait(), 10)
         self.order.append(name)
-        time.sleep(seconds)
+        await asyncio.sleep(seconds)
         return values
 
     async def ask(self, name: str, value: int = 0) -> int:
@@ -48,7 +46,7 @@ class Kitchen:
         self.gate.clear()
         self.running.clear()
         first = asyncio.create_task(self.ask(names[0]))
-        await asyncio.to_thread(self.running.wait, 10)
+        await asyncio.wait_for(self.running.wait(), 10)
         tasks = [asyncio.create_task(self.ask(name, number)) for number, name in enumerate(names[1:])]
         await asyncio.sleep(0.05)
         self.order.clear()
@@ -95,7 +93,6 @@ async def test_an_item_alone_is_expected_to_take_what_one_takes_to_run(kitchen: 
     kitchen.gate.set()
     for name in ("slow", "quick"):
         await kitchen.ask(name)
-    await asyncio.sleep(0.05)  # the thread takes note once it has answered
     slow, quick = (kitchen.batcher.expected_s(kitchen.lanes[name]) for name in ("slow", "quick"))
     assert slow >= 0.02
     assert 0.002 <= quick < slow
@@ -104,7 +101,6 @@ async def test_an_item_alone_is_expected_to_take_what_one_takes_to_run(kitchen: 
 async def test_what_waits_is_expected_to_be_run_first(kitchen: Kitchen) -> None:
     kitchen.gate.set()
     await kitchen.ask("slow")
-    await asyncio.sleep(0.05)
     alone = kitchen.batcher.expected_s(kitchen.lanes["slow"])
     with kitchen.batcher.admit(10):
         assert kitchen.batcher.expected_s(kitchen.lanes["slow"]) == pytest.approx(11 * alone)
@@ -113,7 +109,7 @@ async def test_what_waits_is_expected_to_be_run_first(kitchen: Kitchen) -> None:
 
 
 def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten() -> None:
-    lane: Lane[int, int] = Lane(lambda values: values, max_queue=1, first_s=0.008)
+    lane: Lane[int, int] = Lane(Kitchen().slow, max_queue=1, first_s=0.008)
     assert lane.item_s == 0.008
     lane.served(0.032, 2)
     assert lane.item_s == pytest.approx(0.008 + (0.016 - 0.008) / 8)

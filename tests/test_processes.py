@@ -1,14 +1,17 @@
 """The pipeline in other processes gives what it gives in this one: answers, errors, and what keeps it from starting."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.config import Settings
-from app.engines.selftest import patterns
 from app.errors import ServiceError, StartError
 from app.images import LargeImage
 from app.mobilenet.variants import Variant
@@ -33,15 +36,26 @@ def local() -> Local:
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[Processes]:
+def wait() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+Wait = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def processes(wait: Wait) -> Iterator[Processes]:
     made = Processes(SETTINGS).ready()
     yield made
-    made.close()
+    wait(made.close())
     assert made.fault
 
 
-def test_every_image_has_the_outcome_that_it_has_in_this_process(local: Local, processes: Processes) -> None:
-    for found, expected in zip(processes.run(FILES), local.run(FILES), strict=True):
+def test_every_image_has_the_outcome_that_it_has_in_this_process(
+    local: Local, processes: Processes, wait: Wait
+) -> None:
+    for found, expected in zip(wait(processes.run(FILES)), local.run(FILES), strict=True):
         if isinstance(expected, Outcome):
             assert isinstance(found, Outcome)
             np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
@@ -53,12 +67,12 @@ def test_every_image_has_the_outcome_that_it_has_in_this_process(local: Local, p
 
 @pytest.mark.parametrize("variants", [(SMALL, LARGE), (LARGE, SMALL), (LARGE,)], ids=str)
 def test_a_comparison_has_for_every_variant_what_that_answers_alone(
-    local: Local, processes: Processes, variants: tuple[Variant, ...]
+    local: Local, processes: Processes, wait: Wait, variants: tuple[Variant, ...]
 ) -> None:
     alone = [local.run(FILES, variant=variant) for variant in variants]
     wanted = [Comparison(file, variants) for file in FILES]
-    for pipeline in (local, processes):
-        for found, *expected in zip(pipeline.compare(wanted), *alone, strict=True):
+    for compared in (local.compare(wanted), wait(processes.compare(wanted))):
+        for found, *expected in zip(compared, *alone, strict=True):
             if isinstance(found, ServiceError):
                 assert [(one.code, one.detail) for one in expected] == [(found.code, found.detail)] * len(variants)
             else:
@@ -78,20 +92,22 @@ def test_a_batch_of_comparisons_may_want_different_variants(local: Local) -> Non
     np.testing.assert_allclose(small[0].probabilities, expected.probabilities, atol=1e-6)
 
 
-def test_one_image_alone_has_the_answer_that_it_has_in_a_crowd(local: Local, processes: Processes) -> None:
+def test_one_image_alone_has_the_answer_that_it_has_in_a_crowd(local: Local, processes: Processes, wait: Wait) -> None:
     (expected,) = local.run(FILES[:1])
     assert isinstance(expected, Outcome)
-    with ThreadPoolExecutor(2) as threads:
-        crowd = [outcomes[0] for outcomes in threads.map(processes.run, [FILES[:1]] * 20)]
-    for outcome in (*processes.run(FILES[:1]), *crowd):
+
+    async def crowd() -> list[list[Any]]:
+        return await asyncio.gather(*(processes.run(FILES[:1]) for _ in range(20)))
+
+    for (outcome,) in (wait(processes.run(FILES[:1])), *wait(crowd())):
         assert isinstance(outcome, Outcome)
         np.testing.assert_allclose(outcome.probabilities, expected.probabilities, atol=1e-6)
 
 
-def test_a_large_image_is_decoded_by_who_may(processes: Processes) -> None:
+def test_a_large_image_is_decoded_by_who_may(processes: Processes, wait: Wait) -> None:
     large = encoded(Image.new("L", (4000, 4000)), "PNG")
-    assert isinstance(processes.run([large])[0], LargeImage)
-    assert isinstance(processes.run([large], large=True)[0], Outcome)
+    assert isinstance(wait(processes.run([large]))[0], LargeImage)
+    assert isinstance(wait(processes.run([large], large=True))[0], Outcome)
 
 
 def test_what_is_known_of_the_model_comes_over(local: Local, processes: Processes) -> None:
@@ -99,10 +115,41 @@ def test_what_is_known_of_the_model_comes_over(local: Local, processes: Processe
         assert getattr(processes.models[0], name) == getattr(local.models[0], name)
     engine, expected = processes.models[0].engine, local.models[0].engine
     assert (engine.name, engine.precision, engine.classes) == (expected.name, expected.precision, expected.classes)
-    images = list(patterns(3, 128))
-    np.testing.assert_allclose(engine.predict(images), expected.predict(images), atol=1e-6)
-    with pytest.raises(ValueError, match="same shape"):
-        engine.predict([images[0], images[1][1:]])
+
+
+def test_work_that_is_given_up_takes_no_answer_from_who_asks_next(
+    local: Local, processes: Processes, wait: Wait
+) -> None:
+    async def give_up() -> list[Any]:
+        await processes.run(FILES[:1])
+        left = asyncio.create_task(processes.run([FILES[2]]))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        return await processes.run(FILES[:1])
+
+    (expected,), (outcome,) = local.run(FILES[:1]), wait(give_up())
+    assert isinstance(expected, Outcome)
+    np.testing.assert_allclose(outcome.probabilities, expected.probabilities, atol=1e-6)
+
+
+def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(processes: Processes, wait: Wait) -> None:
+    def kill() -> None:
+        children = Path(f"/proc/{processes._workers._template.pid}/task/{processes._workers._template.pid}/children")
+        for worker in children.read_text().split():
+            os.kill(int(worker), signal.SIGKILL)
+
+    async def with_kills() -> list[Any]:
+        await processes.run(FILES[:1])
+        kill()  # idle
+        await asyncio.sleep(0.05)
+        running = [asyncio.create_task(processes.run(FILES)) for _ in range(2)]
+        await asyncio.sleep(0.001)
+        kill()  # at work
+        return await asyncio.gather(*running)
+
+    for outcomes in wait(with_kills()):
+        assert [isinstance(one, Outcome) for one in outcomes] == [True, False, True, False, False]
 
 
 def test_what_keeps_the_model_from_loading_is_raised_here() -> None:

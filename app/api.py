@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app import model_info, openapi, payload
-from app.answer import answer
+from app.answer import answer, degraded_from, encoded
 from app.classifier import Classifier
 from app.config import Settings
 from app.errors import (
@@ -107,9 +107,9 @@ def create_router(
         if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
             raise outcomes[0]
         body = answer(current, plan, outcomes, k, about)
-        if body.degraded_from is not None:
-            metrics.degraded(body.degraded_from.name, body.model.name)
-        return Response(body.model_dump_json(), media_type="application/json")
+        if wanted := degraded_from(plan, outcomes):
+            metrics.degraded(wanted.name, str(about.facts["variant"]))
+        return Response(encoded(body), media_type="application/json")
 
     router.add_api_route(
         "/predict",

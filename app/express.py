@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app import openapi
-from app.answer import answer
+from app.answer import answer, encoded
 from app.api import CLIENT_CLOSED_REQUEST, default_top_k
 from app.classified import Classified
 from app.classifier import Classifier
@@ -150,7 +150,7 @@ class Prediction:
 
     def _answer(self, outcome: Classified) -> None:
         k = default_top_k(self._classifier.model)
-        body = answer(self._classifier, Pick(), [outcome], k, self._trace).model_dump_json().encode()
+        body = encoded(answer(self._classifier, Pick(), [outcome], k, self._trace))
         self._send(200, "application/json", body, self._trace.headers)
 
     def _fail(self, error: ServiceError) -> None:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accuracy import Score
 from app.latency import Latency
-from app.mobilenet.variants import Precision, Variant
+from app.mobilenet.variants import Precision
 
 EXAMPLE_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAQklEQVR42mPUiLJhIAUwMZAISNbAgsbfZ3MDU5HTEQ3sNmBVjSbORFA1"
@@ -62,11 +62,6 @@ class VariantRef(BaseModel):
 
     alpha: float = Field(examples=[0.5], description="width multiplier α")
     resolution: int = Field(examples=[160], description="side of the network's input in pixels")
-
-    @property
-    def name(self) -> str:
-        """What `MOBILENET_VARIANTS` and the parameters call it."""
-        return Variant(self.alpha, self.resolution).name
 
 
 class ModelRef(VariantRef):

@@ -1,5 +1,6 @@
 """What a request asks for beside its images, over HTTP in one process, on colours that claim to be variants."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from app.engines.engine import Engine, Pixels, Probabilities
 from app.main import create_app
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
+from app.schemas import PredictResponse
 from tests.client import check_problem, samples
 from tests.data import solid
 from tests.fakes import COLOURS, ColourEngine, serving_lineup
@@ -276,6 +278,35 @@ def test_a_full_queue_refuses_or_degrades_if_the_request_allows_it(launch: Any) 
     assert degraded.json()["degraded_from"] == {"alpha": 0.5, "resolution": 64}
     assert samples(client)["mobilenet_degraded_total", "0.25/32", "0.5/64"] == 1
     assert "degraded_from" not in post(client, degrade="allow").json(), "there is room again"
+
+
+WISHES: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "a variant": {"alpha": 0.25, "resolution": 32},
+    "a budget": {"max_macs": 10**9},
+    "a comparison": {"variants": "0.25/32,0.75/96"},
+    "a cascade": {"cascade": "0.25/32,0.5/64", "threshold": 0.9},
+    "another number of classes": {"top_k": 1},
+}
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES)
+def test_an_answer_says_what_its_schema_says_and_nothing_else(launch: Any, wish: dict[str, Any]) -> None:
+    files = [("image", one) for one in (RED, b"no image", solid(COLOURS["blue"]))]
+    response = launch().post("/predict", params=wish, files=files)
+    assert response.status_code == 200
+    read = PredictResponse.model_validate_json(response.content, strict=True)
+    assert json.loads(read.model_dump_json()) == response.json()
+    assert [*response.json()] == [name for name in PredictResponse.model_fields if name in response.json()]
+
+
+def test_a_degraded_answer_says_what_its_schema_says(launch: Any) -> None:
+    held = Held()
+    client = launch({"r64": held}, **FULL)
+    degraded = while_full(client, held, lambda: post(client, degrade="allow"))
+    read = PredictResponse.model_validate_json(degraded.content, strict=True)
+    assert json.loads(read.model_dump_json()) == degraded.json()
+    assert read.degraded_from is not None
 
 
 def test_a_cascade_is_refused_as_a_whole_if_a_stage_has_no_room_and_a_comparison_has_room_of_its_own(

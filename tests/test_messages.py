@@ -1,4 +1,4 @@
-"""Messages between our processes arrive whole in whatever pieces they come, or the reader is told that they will not."""
+"""Messages between our processes arrive whole, in pieces of whatever size, or the reader is told that they will not."""
 
 import socket
 import threading

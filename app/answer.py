@@ -4,7 +4,6 @@ It is put together as what JSON has, and not as models of pydantic, which took a
 millisecond. Tests hold it against `schemas.PredictResponse`.
 """
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -21,13 +20,6 @@ from app.plan import Cascade, Compare, Pick, Plan
 from app.telemetry import Trace
 
 Json = dict[str, Any]
-
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-def encoded(answer: Json) -> bytes:
-    """Return the answer as it goes on the wire."""
-    return _encode(answer).encode()
 
 
 def account(outcomes: Sequence[Found], current: Trace) -> int:

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Respons
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app import model_info, openapi, payload
-from app.answer import answer, degraded_from, encoded
+from app.answer import answer, degraded_from
 from app.classifier import Classifier
 from app.config import Settings
 from app.errors import (
@@ -109,7 +110,7 @@ def create_router(
         body = answer(current, plan, outcomes, k, about)
         if wanted := degraded_from(plan, outcomes):
             metrics.degraded(wanted.name, str(about.facts["variant"]))
-        return Response(encoded(body), media_type="application/json")
+        return Response(to_json(body), media_type="application/json")
 
     router.add_api_route(
         "/predict",

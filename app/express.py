@@ -9,8 +9,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pydantic_core import to_json
+
 from app import openapi
-from app.answer import answer, encoded
+from app.answer import answer
 from app.api import CLIENT_CLOSED_REQUEST, default_top_k
 from app.classified import Classified
 from app.classifier import Classifier
@@ -150,7 +152,7 @@ class Prediction:
 
     def _answer(self, outcome: Classified) -> None:
         k = default_top_k(self._classifier.model)
-        body = encoded(answer(self._classifier, Pick(), [outcome], k, self._trace))
+        body = to_json(answer(self._classifier, Pick(), [outcome], k, self._trace))
         self._send(200, "application/json", body, self._trace.headers)
 
     def _fail(self, error: ServiceError) -> None:

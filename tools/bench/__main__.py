@@ -22,6 +22,7 @@ from app.engines.engine import Probabilities
 from app.latency import machine
 from app.mobilenet.variants import Precision
 from app.pipeline import Outcome, in_process
+from tools.bench import wrk
 from tools.bench.contenders import (
     CONTENDERS,
     FOLDER,
@@ -38,6 +39,7 @@ from tools.bench.loop import loop
 from tools.bench.peers import classify
 from tools.bench.plots import draw
 from tools.bench.results import DISTURBED, FILE, LOOP, Report, Run, knee, markdown, read, save
+from tools.bench.wrk import Load
 from tools.load import OK, Message, Result, closed_loop, make_photos, open_loop, post
 
 PHOTOS = {"small": (16, 224, 224, 75), "large": (16, 500, 375, 93), "phone": (4, 4032, 3024, 80)}
@@ -48,6 +50,7 @@ STEPS = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2)
 WARM_UP_S = 1.0
 ATTEMPTS = 3
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+CLIENT = "wrk, in open loops tools/load.py" if wrk.installed() else "tools/load.py"
 console = Console(stderr=True, highlight=False)
 
 
@@ -62,31 +65,17 @@ class Plan:
     cpus: int
 
 
-def run_of(
-    number: int,
-    name: str,
-    photos: str,
-    result: Result,
-    *,
-    connections: int | None = None,
-    offered: float | None = None,
-    others: float = 0,
-) -> Run:
-    """Summarise a load."""
-    return Run(
-        round=number,
-        contender=name,
-        photos=photos,
-        connections=connections,
-        offered=offered,
-        offered_per_s=result.offered_per_s,
-        requests_per_s=result.goodput_per_s,
-        p50_ms=result.percentile_ms(50),
-        p95_ms=result.percentile_ms(95),
-        p99_ms=result.percentile_ms(99),
-        success=result.counts.get(str(OK), 0) / max(1, len(result.outcomes)),
-        others=others,
-    )
+def load_of(result: Result) -> Load:
+    """Summarise a load of our own client."""
+    p50_ms, p95_ms, p99_ms = (result.percentile_ms(percent) for percent in (50, 95, 99))
+    success = result.counts.get(str(OK), 0) / max(1, len(result.outcomes))
+    return Load(result.goodput_per_s, p50_ms, p95_ms, p99_ms, success)
+
+
+async def _closed(url: str, bodies: Sequence[bytes], messages: Sequence[Message], connections: int, s: float) -> Load:
+    if wrk.installed():
+        return wrk.closed_loop(url, bodies, connections=connections, seconds=s)
+    return load_of(await closed_loop(url, messages, connections=connections, seconds=s))
 
 
 async def _loaded(url: str, name: str, number: int, plan: Plan) -> list[Run]:
@@ -98,18 +87,18 @@ async def _loaded(url: str, name: str, number: int, plan: Plan) -> list[Run]:
         for connections in plan.connections:
             for _ in range(ATTEMPTS):
                 others = Others()
-                result = await closed_loop(url, messages, connections=connections, seconds=plan.seconds)
+                load = await _closed(url, bodies, messages, connections, plan.seconds)
                 share = others.share(plan.cpus)
-                found.append(run_of(number, name, photos, result, connections=connections, others=share))
+                found.append(Run(number, name, photos, connections, None, load.requests_per_s, *load, share))
                 if share <= DISTURBED:
                     break
-            capacity = max(capacity, result.goodput_per_s)
+            capacity = max(capacity, load.requests_per_s)
         for part in plan.steps:
             rate = capacity * part
             others = Others()
             result = await open_loop(url, messages, rate_per_s=rate, seconds=plan.seconds)
             share = others.share(plan.cpus)
-            found.append(run_of(number, name, photos, result, offered=part, others=share))
+            found.append(Run(number, name, photos, None, part, result.offered_per_s, *load_of(result), share))
             if knee(found[-1].success, found[-1].requests_per_s, rate):
                 break
     return found
@@ -142,7 +131,8 @@ def _bare(precision: Precision, settings: Settings, number: int, plan: Plan) -> 
             outcomes = np.full(len(times), OK, np.int16)
             zeros = np.zeros(len(times))
             result = Result(0.0, plan.seconds, outcomes, zeros, zeros, zeros, times)
-            yield run_of(number, f"{LOOP}{precision}", photos, result, connections=processes, others=share)
+            load = load_of(result)
+            yield Run(number, f"{LOOP}{precision}", photos, processes, None, load.requests_per_s, *load, share)
 
 
 def _versions(contenders: Sequence[Contender]) -> dict[str, list[str]]:
@@ -155,7 +145,7 @@ def _report(contenders: Sequence[Contender], settings: Settings, plan: Plan, ear
     sizes = {name: sum(map(len, bodies)) // len(bodies) for name, bodies in plan.photos.items()}
     return Report(
         date=date.today().isoformat(),
-        machine=f"{machine()}, which the client shares",
+        machine=f"{machine()}, which the client ({CLIENT}) shares",
         command=f"python -m tools.bench {' '.join(sys.argv[1:])}",
         model=f"{settings.weights}, {settings.variant}",
         photo_bytes=(earlier.photo_bytes if earlier else {}) | sizes,

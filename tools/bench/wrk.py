@@ -1,0 +1,51 @@
+"""A closed loop by wrk, where it is installed: a client in C leaves the servers more of the CPUs than one in Python."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+REST_S = 30.0
+"""How much longer than its load wrk may take."""
+
+
+class Load(NamedTuple):
+    """What became of a load: answers 200 a second, their latencies, and which part of all answers they were, 0 to 1."""
+
+    requests_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    success: float
+
+
+def installed() -> bool:
+    """Whether there is a wrk."""
+    return shutil.which("wrk") is not None
+
+
+def closed_loop(url: str, bodies: Sequence[bytes], *, connections: int, seconds: float) -> Load:
+    """Post the bodies in turn to `/predict` of the service at `url`, on each connection as soon as it was answered."""
+    with TemporaryDirectory() as folder:
+        files = [Path(folder) / str(number) for number in range(len(bodies))]
+        for file, body in zip(files, bodies, strict=True):
+            file.write_bytes(body)
+        command = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={round(seconds)}s"]
+        command += ["--timeout=30s", f"--script={SCRIPT}", f"{url.rstrip('/')}/predict", "--", *map(str, files)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + REST_S, check=True)
+    return read(done.stdout)
+
+
+def read(output: str) -> Load:
+    """Return what the script printed in its last line."""
+    found = json.loads(output.splitlines()[-1])
+    failed = found["errors"] + found["refused"]
+    # Refusals are among the requests, errors of connections are not.
+    answered = found["requests"] - found["refused"]
+    p50_ms, p95_ms, p99_ms = (found[f"p{percent}_us"] / 1000 for percent in (50, 95, 99))
+    rate = answered / found["duration_us"] * 1e6
+    return Load(rate, p50_ms, p95_ms, p99_ms, answered / max(1, answered + failed))

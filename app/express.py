@@ -1,7 +1,8 @@
 """A plain prediction, from the protocol straight to the classifier and back: `docs/decisions/0011` says why.
 
-Routing, dependencies, middleware and their tasks cost a small photo as much time as its network. A request that is one
-image and wishes for nothing needs none of them; any other is the application's, and the answers are the same.
+Routing, dependencies, middleware and their tasks cost a small photo as much time as its network. A request that wishes
+for nothing, in whichever form its images come, needs none of them; any other is the application's, and the answers are
+the same.
 """
 
 import asyncio
@@ -14,12 +15,12 @@ from pydantic_core import to_json
 from app import openapi
 from app.answer import answer
 from app.api import CLIENT_CLOSED_REQUEST, default_top_k
-from app.classified import Classified
+from app.classified import Found
 from app.classifier import Classifier
 from app.config import Settings
 from app.errors import InternalError, QueueFull, ServiceError
 from app.metrics import Metrics
-from app.payload import is_raw, late, media_type
+from app.payload import is_known, late, media_type, parse
 from app.plan import Pick
 from app.refusal import ROUTE, ROUTES, refusal
 from app.reply import Field, Fields, reply
@@ -49,9 +50,7 @@ class Express:
         self._classifier = classifier
         self._spans = spans
         self._guard = Guard(settings.api_keys)
-        self._max_body_bytes = settings.max_body_bytes
-        self._degrade = settings.degrade
-        self.timeout_ms = settings.request_timeout_ms
+        self.settings = settings
         self.metrics = metrics
 
     def take(self, target: bytes, fields: Fields, own: Sequence[Field]) -> "Prediction | bytes | None":
@@ -71,22 +70,28 @@ class Express:
             return refusal(error, self._trace(known), self.metrics, own, path)
         except ServiceError:
             return None  # starting or stopping, which the application says
-        plain = path == ROUTE and not query and not self._degrade and self._plain(known)
-        return Prediction(self, current, self._trace(known), own) if plain else None
+        plain = path == ROUTE and not query and not self.settings.degrade and self._plain(known)
+        return Prediction(self, current, self._trace(known), _content_type(known), own) if plain else None
 
     def _check_room(self, current: Classifier, query: bytes) -> None:
         # A query may mean any of several variants; comparisons have a queue of their own, which is asked later.
         if COMPARISON not in query:
-            current.check_room(tuple(current.models) if query or self._degrade else ())
+            current.check_room(tuple(current.models) if query or self.settings.degrade else ())
 
     def _plain(self, known: Mapping[bytes, bytes]) -> bool:
         length = known.get(b"content-length", b"")
-        raw = is_raw(media_type(known.get(b"content-type", b"").decode("latin-1")))
-        return raw and length.isdigit() and 0 < int(length) <= self._max_body_bytes and not known.keys() & WISHES
+        form = is_known(media_type(_content_type(known)))
+        return (
+            form and length.isdigit() and 0 < int(length) <= self.settings.max_body_bytes and not known.keys() & WISHES
+        )
 
     def _trace(self, known: Mapping[bytes, bytes]) -> Trace:
         names = ("x-request-id", "traceparent", "tracestate") if self._spans else ("x-request-id",)
         return begin({name: known.get(name.encode(), b"").decode("latin-1") for name in names}, self._spans)
+
+
+def _content_type(known: Mapping[bytes, bytes]) -> str:
+    return known.get(b"content-type", b"").decode("latin-1")
 
 
 class Prediction:
@@ -98,12 +103,15 @@ class Prediction:
     keep_alive = True
     task: asyncio.Task[None] | None = None
 
-    def __init__(self, express: Express, classifier: Classifier, trace: Trace, own: Sequence[Field]) -> None:
+    def __init__(
+        self, express: Express, classifier: Classifier, trace: Trace, content_type: str, own: Sequence[Field]
+    ) -> None:
         self.body: list[bytes] = []
         self.message_event = self
         self._express = express
         self._classifier = classifier
         self._trace = trace
+        self._content_type = content_type
         self._own = own
 
     def begin(self, loop: asyncio.AbstractEventLoop, respond: Callable[..., None]) -> None:
@@ -112,7 +120,7 @@ class Prediction:
         self._trace.facts["variant"] = self._classifier.model.variant.name
         self._loop = loop
         self._respond = respond
-        self._timer = loop.call_later(self._express.timeout_ms / 1000, self._late)
+        self._timer = loop.call_later(self._express.settings.request_timeout_ms / 1000, self._late)
 
     def set(self) -> None:
         """Go on: a part of the body came, or all of it, or the client left."""
@@ -122,7 +130,7 @@ class Prediction:
             self._leave()
         elif not self.more_body and self.task is None:
             self._timer.cancel()
-            self.task = self._loop.create_task(self._classify(b"".join(self.body)))
+            self.task = self._loop.create_task(self._classify())
 
     def _leave(self) -> None:
         self._timer.cancel()
@@ -132,27 +140,32 @@ class Prediction:
         self._finish(CLIENT_CLOSED_REQUEST)
 
     def _late(self) -> None:
-        self._fail(late(self._express.timeout_ms))
+        self._fail(late(self._express.settings.request_timeout_ms))
 
-    async def _classify(self, image: bytes) -> None:
-        deadline = self._trace.started + self._express.timeout_ms / 1000
-        try:
-            (outcome,) = await self._classifier.classify([image], deadline, owner=self._trace.span)
-        except ServiceError as error:
-            outcome = error
-        except Exception:
-            logger.exception("a prediction failed")
-            outcome = InternalError("the request failed for a reason that is ours")
+    async def _classify(self) -> None:
+        outcomes = await self._outcomes(b"".join(self.body))
         if self.response_complete:
             return  # the client left in the same moment
-        if isinstance(outcome, ServiceError):
-            self._fail(outcome)
+        if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
+            self._fail(outcomes[0])
         else:
-            self._answer(outcome)
+            self._answer(outcomes)
 
-    def _answer(self, outcome: Classified) -> None:
+    async def _outcomes(self, body: bytes) -> Sequence[Found]:
+        settings = self._express.settings
+        deadline = self._trace.started + settings.request_timeout_ms / 1000
+        try:
+            images = await parse(body, self._content_type, settings)
+            return await self._classifier.classify(images, deadline, owner=self._trace.span)
+        except ServiceError as error:
+            return [error]
+        except Exception:
+            logger.exception("a prediction failed")
+            return [InternalError("the request failed for a reason that is ours")]
+
+    def _answer(self, outcomes: Sequence[Found]) -> None:
         k = default_top_k(self._classifier.model)
-        body = to_json(answer(self._classifier, Pick(), [outcome], k, self._trace))
+        body = to_json(answer(self._classifier, Pick(), outcomes, k, self._trace))
         self._send(200, "application/json", body, self._trace.headers)
 
     def _fail(self, error: ServiceError) -> None:

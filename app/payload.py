@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -30,6 +30,7 @@ MAX_TEXT_FIELDS = 16
 JSON_REST = 1_000
 """Commas that JSON may have beside those between the values that are wanted."""
 RAW_TYPES = ("", "application/octet-stream")
+MULTIPART, JSON = "multipart/form-data", "application/json"
 
 T = TypeVar("T")
 
@@ -41,15 +42,34 @@ class InMemoryParser(MultiPartParser):
 
 
 async def read(request: Request, settings: Settings, deadline: float) -> list[Payload]:
-    """Read the images of a request: 1 to `max_images` of them, undecoded; `deadline` is of `time.monotonic`.
+    """Read the images of a request, undecoded; `deadline` is of `time.monotonic`.
 
-    Raises `BodyTooLarge` as soon as the limit is passed, `UnsupportedMedia` for another content type,
-    `MalformedRequest`, `InvalidParameter`, `TooManyImages`, or `DeadlineExceeded` for a body that comes too slowly.
+    Raises `UnsupportedMedia` for another content type, before the body is read, and what `read_any` and `parse` do.
     """
-    payloads = await _in_time(_read(request, settings), settings, deadline)
-    if len(payloads) > settings.max_images:
-        raise too_many(len(payloads), settings.max_images)
-    return payloads
+    content_type = request.headers.get("content-type", "")
+    if not is_known(media_type(content_type)):
+        raise UnsupportedMedia(
+            f"content type {media_type(content_type)} is none of image/*, application/octet-stream, {MULTIPART} and "
+            f"{JSON}"
+        )
+    return await parse(await read_any(request, settings, deadline), content_type, settings)
+
+
+async def parse(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
+    """Return the images of a whole body, undecoded: 1 to `max_images` of them.
+
+    `content_type` is the header field, of which `is_known` holds. Raises `MalformedRequest`, `InvalidParameter`,
+    `TooManyImages`, or `BodyTooLarge` for JSON of far too many values.
+    """
+    kind = media_type(content_type)
+    if kind == MULTIPART:
+        return await _multipart(body, content_type, settings)
+    if kind != JSON:
+        return [body]
+    images = _json(body, settings)
+    if len(images) > settings.max_images:
+        raise too_many(len(images), settings.max_images)
+    return list(images)
 
 
 async def read_raw(request: Request, settings: Settings, deadline: float) -> bytes:
@@ -61,7 +81,11 @@ async def read_raw(request: Request, settings: Settings, deadline: float) -> byt
 
 
 async def read_any(request: Request, settings: Settings, deadline: float) -> bytes:
-    """Read the body, whatever it is. Raises `BodyTooLarge`, `EmptyImage` for none, or `DeadlineExceeded`."""
+    """Read the body, whatever it is.
+
+    Raises `BodyTooLarge` as soon as the limit is passed, `EmptyImage` for none, or `DeadlineExceeded` for a body that
+    comes too slowly.
+    """
     return await _in_time(_body(request, settings), settings, deadline)
 
 
@@ -78,20 +102,6 @@ def late(timeout_ms: int) -> DeadlineExceeded:
     return DeadlineExceeded(f"the body did not arrive within {timeout_ms:,} ms")
 
 
-async def _read(request: Request, settings: Settings) -> list[Payload]:
-    content_type = _content_type(request)
-    if content_type == "multipart/form-data":
-        return await _multipart(request, settings)
-    if content_type == "application/json":
-        return list(_json(await _body(request, settings), settings))
-    if is_raw(content_type):
-        return [await _body(request, settings)]
-    raise UnsupportedMedia(
-        f"content type {content_type} is none of image/*, application/octet-stream, multipart/form-data and "
-        "application/json"
-    )
-
-
 def _content_type(request: Request) -> str:
     return media_type(request.headers.get("content-type", ""))
 
@@ -99,6 +109,11 @@ def _content_type(request: Request) -> str:
 def media_type(content_type: str) -> str:
     """Return what a header field `Content-Type` names, in lower case and without parameters."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def is_known(content_type: str) -> bool:
+    """Whether a body of this media type is one of the three forms."""
+    return content_type in (MULTIPART, JSON) or is_raw(content_type)
 
 
 def is_raw(content_type: str) -> bool:
@@ -145,9 +160,9 @@ def _json(body: bytes, settings: Settings) -> list[str]:
         raise invalid(exc.errors()[0]) from exc
 
 
-async def _multipart(request: Request, settings: Settings) -> list[Payload]:
-    body = await _body(request, settings)  # whole before it is parsed, so that no upload is left open half-way
-    parser = InMemoryParser(request.headers, _once(body), max_files=settings.max_images, max_fields=MAX_TEXT_FIELDS)
+async def _multipart(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
+    headers = Headers({"content-type": content_type})
+    parser = InMemoryParser(headers, _once(body), max_files=settings.max_images, max_fields=MAX_TEXT_FIELDS)
     try:
         form = await parser.parse()
     except MultiPartException as exc:

@@ -1,5 +1,6 @@
 """A plain prediction takes a shorter way through the real process, and nobody can tell by its answer."""
 
+import base64
 import json
 import re
 import socket
@@ -17,7 +18,7 @@ from tests.e2e.conftest import Process, Serve
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
 PNG = {"Content-Type": "image/png"}
-RED = solid((220, 30, 30))
+RED, BLUE = solid((220, 30, 30)), solid((30, 40, 210))
 LONG_WAY = {"X-Request-Timeout-Ms": "9000"}
 """A wish, which the short way leaves to the application."""
 OWN = {"request_id", "timing", "probability", "batch_size"}
@@ -36,22 +37,51 @@ def kinds(headers: httpx.Headers) -> dict[str, str]:
     return {name: "" if name in own else re.sub(r"[\d.]+", "0", value) for name, value in headers.items()}
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [(RED, 200), (RED[:60], 422), (b"<html>", 415), (b"GIF89a", 422)],
-    ids=["photo", "truncated", "html", "damaged"],
-)
-def test_both_ways_answer_alike(server: Process, body: bytes, status: int) -> None:
-    with httpx.Client(base_url=server.url, headers=PNG) as client:
-        short = client.post("/predict", content=body)
-        long = client.post("/predict", content=body, headers=LONG_WAY)
-    assert (short.status_code, long.status_code) == (status, status)
+def multipart(*images: bytes, field: str = "image") -> dict[str, Any]:
+    return {"files": [(field, ("a.png", image, "image/png")) for image in images]}
+
+
+def in_json(*images: bytes) -> dict[str, Any]:
+    return {"json": {"images": [base64.b64encode(image).decode() for image in images]}}
+
+
+REQUESTS: dict[str, tuple[dict[str, Any], int]] = {
+    "photo": ({"content": RED, "headers": PNG}, 200),
+    "truncated": ({"content": RED[:60], "headers": PNG}, 422),
+    "html": ({"content": b"<html>", "headers": PNG}, 415),
+    "damaged": ({"content": b"GIF89a", "headers": PNG}, 422),
+    "one in multipart": (multipart(RED), 200),
+    "three in multipart, one broken": (multipart(RED, b"<html>", BLUE), 200),
+    "too many in multipart": (multipart(*[RED] * 33), 413),
+    "none in multipart": (multipart(RED, field="photo"), 400),
+    "no multipart": ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=y"}}, 400),
+    "no boundary": ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400),
+    "one in JSON": (in_json(RED), 200),
+    "three in JSON, one broken": (in_json(RED, b"GIF89a", BLUE), 200),
+    "too many in JSON": (in_json(*[RED] * 33), 413),
+    "none in JSON": (in_json(), 422),
+    "no JSON": ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+    "no base64": ({"json": {"images": ["?"]}}, 422),
+    "unknown form": ({"content": RED, "headers": {"Content-Type": "text/plain"}}, 415),
+    "empty": ({"content": b"", "headers": PNG}, 400),
+}
+
+
+@pytest.mark.parametrize(("request_", "status"), REQUESTS.values(), ids=REQUESTS)
+def test_both_ways_answer_alike(server: Process, request_: dict[str, Any], status: int) -> None:
+    with httpx.Client(base_url=server.url) as client:
+        short = client.post("/predict", **request_)
+        long = client.post("/predict", **request_ | {"headers": request_.get("headers", {}) | LONG_WAY})
+    assert (short.status_code, long.status_code) == (status, status), short.text
     assert same(short.json()) == same(long.json())
     assert kinds(short.headers) == kinds(long.headers)
     assert short.json()["request_id"] == short.headers["x-request-id"]
     if status == 200:
         PredictResponse.model_validate_json(short.content, strict=True)
-        best = [answer.json()["results"][0]["predictions"][0]["probability"] for answer in (short, long)]
+        best = [
+            [result["predictions"][0]["probability"] for result in answer.json()["results"] if "predictions" in result]
+            for answer in (short, long)
+        ]
         assert best[0] == pytest.approx(best[1], abs=1e-6)
 
 

@@ -44,6 +44,9 @@ ERROR, TIMEOUT, LEFT = 0, 1, 2
 NAMES = {ERROR: "error", TIMEOUT: "timeout", LEFT: "left"}
 OK, TOO_MANY_REQUESTS = 200, 429
 
+RAW = "application/octet-stream"
+BOUNDARY = "----4f1c8a0e7b2d"
+
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 
 
@@ -58,14 +61,21 @@ class Message(NamedTuple):
     on_answer: Callable[[int, bytes], None] | None = None
 
 
-def post(url: str, body: bytes, query: str = "") -> bytes:
-    """Return the bytes of a request that posts this body raw to `/predict` of the service at `url`."""
+def post(url: str, body: bytes, query: str = "", kind: str = RAW) -> bytes:
+    """Return the bytes of a request that posts this body, of this media type, to `/predict` of the service at `url`."""
     parts = urlsplit(url)
     head = (
         f"POST {parts.path.rstrip('/')}/predict{query and '?'}{query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-        f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def post_form(url: str, image: bytes) -> bytes:
+    """Return the bytes of a request that posts an image as a browser's form does."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a"\r\nContent-Type: {RAW}\r\n\r\n'
+    body = b"%b%b\r\n--%b--\r\n" % (head.encode(), image, BOUNDARY.encode())
+    return post(url, body, kind=f"multipart/form-data; boundary={BOUNDARY}")
 
 
 def read_photos(folder: Path) -> list[bytes]:
@@ -452,9 +462,11 @@ def main(
     connections: Annotated[int | None, typer.Option(help="Connections, for a closed loop.")] = None,
     seconds: Annotated[float, typer.Option(help="How long to send.")] = 10,
     timeout: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = TIMEOUT_S,
+    form: Annotated[bool, typer.Option(help="Post each as a form, not raw.")] = False,
 ) -> None:
     """Put load on a running service, and print what became of it."""
-    messages = [Message(post(url, photo.read_bytes())) for photo in photos]
+    write = post_form if form else post
+    messages = [Message(write(url, photo.read_bytes())) for photo in photos]
     if rate and not connections:
         work = open_loop(url, messages, rate_per_s=rate, seconds=seconds, timeout_s=timeout)
     elif connections and not rate:

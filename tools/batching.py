@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -65,7 +65,7 @@ class Served:
     batch_size: float
 
 
-def measure(engines: dict[str, Engine], resolution: int, seconds: float) -> list[Speed]:
+def measure(engines: Mapping[str, Engine], resolution: int, seconds: float) -> list[Speed]:
     """Run batches of every size in every engine by turns for so long; return the medians."""
     images = list(patterns(max(SIZES), resolution))
     times: dict[tuple[str, int], list[float]] = {(name, size): [] for name in engines for size in SIZES}

@@ -59,8 +59,13 @@ RUN set -e; export MOBILENET_WEIGHTS=$WEIGHTS; for variant in $VARIANTS; do \
         MOBILENET_ALPHA=${variant%@*} MOBILENET_RESOLUTION=${variant#*@} python -m app compile; \
     done
 
+# Who compiles nothing needs no Keras weights: what they were compiled to is there.
+FROM full AS compiled
+USER root
+RUN rm model_weights/*.weights.h5
+
 FROM base AS service
 COPY --from=dependencies /opt/venv /opt/venv
-COPY --from=full /opt/mobilenet ./
+COPY --from=compiled /opt/mobilenet ./
 COPY --from=full /var/cache/mobilenet /var/cache/mobilenet
 USER 10001:10001

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.files import replacing, sha256
-from app.engines.manifest import verified
+from app.engines.manifest import entries, verified
 from app.errors import StartError
 from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS, STRIDE, layers
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant
@@ -54,9 +54,7 @@ def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
     """
     setting, variant = settings.weights, settings.variant
     if setting == BUNDLED:
-        weights = _identify(setting, folder / bundled_name(variant.alpha), _bundled_hint(folder))
-        verified(weights.path)
-        return weights
+        return _bundled(variant.alpha, folder)
     if setting == PUBLISHED:
         return _published(variant, settings)
     path = Path(setting).expanduser()
@@ -92,13 +90,21 @@ def published_name(variant: Variant) -> str:
     return f"mobilenet_{tenths}_{variant.resolution}_tf.h5"
 
 
+def _bundled(alpha: float, folder: Path) -> Weights:
+    path = folder / bundled_name(alpha)
+    entry = entries(folder).get(path.name)
+    if entry is None:
+        bundled = ", ".join(f"{alpha:g}" for alpha in _bundled_alphas(folder))
+        raise StartError(f"MOBILENET_WEIGHTS={BUNDLED}: α {alpha:g} is not among the bundled ones, {bundled}")
+    # An image that serves and compiles nothing has what they were compiled to, and not the weights themselves.
+    if path.exists():
+        verified(path)
+    return Weights(BUNDLED, path, entry["sha256"])
+
+
 def _bundled_alphas(folder: Path) -> list[float]:
-    return [alpha for alpha in ALPHAS if (folder / bundled_name(alpha)).is_file()]
-
-
-def _bundled_hint(folder: Path) -> str:
-    bundled = ", ".join(f"{alpha:g}" for alpha in _bundled_alphas(folder))
-    return f"weights are bundled for α {bundled}" if bundled else "no weights are bundled"
+    known = entries(folder)
+    return [alpha for alpha in ALPHAS if bundled_name(alpha) in known]
 
 
 def _published(variant: Variant, settings: Settings) -> Weights:

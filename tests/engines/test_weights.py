@@ -96,11 +96,19 @@ def test_a_path_is_known_by_its_name_and_by_the_sha256_of_its_bytes(tmp_path: Pa
     assert found.sha256 == hashlib.sha256(b"bytes").hexdigest()
 
 
-def test_bundled_weights_are_found_by_their_width(tmp_path: Path) -> None:
-    path = tmp_path / "imagenette_0.75.weights.h5"
+def bundle(folder: Path) -> Path:
+    path = folder / "imagenette_0.75.weights.h5"
     path.write_bytes(b"bundled")
-    (tmp_path / "MANIFEST.toml").write_text(f'["{path.name}"]\nsha256 = "{sha256(path)}"\n')
-    assert locate(settings(Variant(0.75, 192)), tmp_path) == Weights("imagenette", path, sha256(path))
+    (folder / "MANIFEST.toml").write_text(f'["{path.name}"]\nsha256 = "{sha256(path)}"\n')
+    return path
+
+
+def test_bundled_weights_are_found_by_their_width(tmp_path: Path) -> None:
+    path = bundle(tmp_path)
+    found = locate(settings(Variant(0.75, 192)), tmp_path)
+    assert found == Weights("imagenette", path, sha256(path))
+    path.unlink()
+    assert locate(settings(Variant(0.75, 192)), tmp_path) == found, "what they are compiled to is found without them"
     path.write_bytes(b"damaged")
     with pytest.raises(StartError, match="is damaged or was replaced"):
         locate(settings(Variant(0.75, 192)), tmp_path)
@@ -108,16 +116,16 @@ def test_bundled_weights_are_found_by_their_width(tmp_path: Path) -> None:
 
 def test_the_variants_of_weights_are_those_they_are_published_or_bundled_or_made_for(tmp_path: Path) -> None:
     assert set(variants(settings(weights="imagenet"))) == set(PUBLISHED)
-    (tmp_path / "imagenette_0.75.weights.h5").touch()
+    bundle(tmp_path)
     four = [Variant(0.75, resolution) for resolution in (224, 192, 160, 128)]
     assert variants(settings(), tmp_path) == four
     assert variants(settings(Variant(0.75, 32), weights="own.h5"), tmp_path) == four
 
 
 def test_weights_that_are_not_there_say_which_file_is_missing_and_what_is_there(tmp_path: Path) -> None:
-    (tmp_path / "imagenette_0.75.weights.h5").write_bytes(b"bundled")
+    bundle(tmp_path)
     for setting, message in [
-        ("imagenette", r"imagenette_0\.25\.weights\.h5: No such file.*bundled for α 0\.75$"),
+        ("imagenette", r"MOBILENET_WEIGHTS=imagenette: α 0\.25 is not among the bundled ones, 0\.75$"),
         (str(tmp_path / "own.h5"), r"own\.h5: No such file"),
         ("photo.jpg", r"MOBILENET_WEIGHTS=photo\.jpg: allowed are imagenette, imagenet, or a path"),
     ]:

@@ -1,5 +1,6 @@
 """The documents say what the code does: settings, routes, error codes, dependencies, links."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.errors import ServiceError
 from app.main import create_app
 from tests.data import REPOSITORY
 from tests.fakes import colour_model, serving
+from tools.batching import Served, Speed, tables
 from tools.bench import results
 
 README = (REPOSITORY / "README.md").read_text()
@@ -100,6 +102,13 @@ def test_the_model_card_has_the_temperature_of_every_file_of_weights() -> None:
     bundled = {name: entry for name, entry in entries(MODEL_WEIGHTS).items() if name.endswith(".weights.h5")}
     expected = {name: f"{entry['temperature']:g}" for name, entry in bundled.items()}
     assert {bundled_name(float(row[0])): row[1] for row in rows(CARD, "Temperature")} == expected
+
+
+def test_the_figures_of_batching_are_those_that_were_measured() -> None:
+    found = json.loads((REPOSITORY / "docs" / "performance" / "batching.json").read_text())
+    speeds, served = [Speed(**one) for one in found["engines"]], [Served(**one) for one in found["service"]]
+    text = (REPOSITORY / "docs" / "batching.md").read_text()
+    assert all(table in text for table in tables(speeds, served).split("\n\n"))
 
 
 def test_the_figures_of_performance_are_those_that_were_measured() -> None:

@@ -44,6 +44,7 @@ LEFT_OUT = {
     ".venv/bin/pip install --constraint": "installs, and serves until it is stopped; test_operations.py has the spans",
     ".venv/bin/python -m tools.experiments": "takes days; tests/mobilenet trains the networks for a step",
     "MOBILENET_ALPHA=0.75": "overloads the machine for minutes, with photos of no reader",
+    "MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128 .venv/bin/python -m tools.batching": "measures for minutes",
     "MOBILENET_PRECISION=int8 MOBILENET_THREADS=2": "starts four services and measures for minutes",
     ".venv/bin/pip install -e": "trains for hours",
     "pip install": "is what `make build/clients/…/installed` does",

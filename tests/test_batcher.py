@@ -309,13 +309,18 @@ async def test_a_model_that_would_end_the_process_ends_one_item(make: Make, mode
 async def test_the_next_batch_is_on_its_way_before_the_first_answer_of_this_one(make: Make, model: Doubler) -> None:
     batcher = make(max_batch_size=2)
     first = await occupy(batcher, model)
-    tasks = await queue(batcher, 1, 2, 3, 4)
-    seen: list[int] = []
-    for task in tasks[:2]:
-        task.add_done_callback(lambda _: seen.append(len(model.batches)))
+    begun: dict[int, int] = {}
+
+    async def ask_and_look(value: int) -> None:
+        await ask(batcher, value)
+        begun[value] = len(model.batches)
+
+    tasks = [asyncio.create_task(ask_and_look(value)) for value in (1, 2, 3, 4)]
+    await asyncio.sleep(0)
     model.gate.set()
-    assert await results([first, *tasks]) == [0, 2, 4, 6, 8]
-    assert seen == [3, 3]
+    await asyncio.gather(first, *tasks)
+    assert model.batches == [[0], [1, 2], [3, 4]]
+    assert (begun[1], begun[2]) == (3, 3)
 
 
 async def test_many_callers_that_come_and_leave_each_get_their_own_answer_and_leave_nothing_behind(

@@ -122,7 +122,7 @@ def test_work_that_is_given_up_takes_no_answer_from_who_asks_next(
 ) -> None:
     async def give_up() -> list[Any]:
         await processes.run(FILES[:1])
-        left = asyncio.create_task(processes.run([FILES[2]]))
+        left = asyncio.create_task(processes.run([FILES[2]] * 20))
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.gather(left, return_exceptions=True)

@@ -40,3 +40,15 @@ def test_who_gives_up_is_not_told_and_a_loop_that_ended_is_not_missed() -> None:
     gate.set()
     thread.join(10)
     assert ended.is_set()
+
+
+async def test_an_answer_that_comes_after_its_caller_gave_up_is_no_error() -> None:
+    gate, wrong = threading.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(in_thread(lambda: gate.wait(10)), 0.01)
+    (thread,) = [one for one in threading.enumerate() if one.name == "model"]
+    gate.set()
+    await asyncio.to_thread(thread.join, 10)
+    await asyncio.sleep(0.01)
+    assert not wrong

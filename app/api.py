@@ -31,7 +31,7 @@ from app.plan import Pick, Plan
 from app.schemas import Health, LabelItem, ModelInfo, PredictResponse
 from app.security import Guard
 from app.telemetry import trace
-from app.wish import Alpha, Resolution, Wish, resolve
+from app.wish import Alpha, Resolution, Wish, resolve, wished
 
 DEFAULT_TOP_K = 5
 PLAIN = Wish()
@@ -89,7 +89,7 @@ def create_router(
     locked = [Security(Guard(settings.api_keys))] if settings.api_keys else []
 
     async def predict(
-        request: Request, wish: Annotated[Wish, Depends()] = PLAIN, k: TopK = None, timeout_ms: TimeoutMs = None
+        request: Request, wish: Annotated[Wish, Depends(wished)] = PLAIN, k: TopK = None, timeout_ms: TimeoutMs = None
     ) -> Response:
         """Classify one image or several, each with its own result or its own error, in order.
 

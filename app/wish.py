@@ -1,8 +1,9 @@
 """What a request asks for beside its images: a variant, a budget, a comparison or a cascade; and what that comes to."""
 
+import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 
@@ -123,6 +124,14 @@ class Wish:
         wanted = resolve(self.alpha, self.resolution, candidates[0].variant)
         _check_loaded([one.variant for one in candidates], wanted)
         return next(one for one in candidates if one.variant == wanted)
+
+
+async def wished(**parameters: Any) -> Wish:
+    """Return what the parameters of a request wish for; FastAPI would make a `Wish` itself on a thread."""
+    return Wish(**parameters)
+
+
+wished.__signature__ = inspect.signature(Wish)  # type: ignore[attr-defined]
 
 
 def _chain(chosen: Candidate, others: Sequence[Candidate]) -> list[Variant]:

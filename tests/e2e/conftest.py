@@ -18,7 +18,7 @@ import pytest
 from tests.data import SHARED
 from tests.engines.conftest import saved as saved  # noqa: PLC0414
 
-START_S = 150
+START_S = 60
 Environment = dict[str, str]
 
 

@@ -123,6 +123,14 @@ def test_without_the_process_that_forks_workers_it_wants_to_be_restarted(serve: 
     assert process.stop() == 0
 
 
+def listening(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/healthz")
+    except httpx.ConnectError:
+        return False
+    return True
+
+
 def test_a_service_whose_model_answers_otherwise_than_pinned_runs_and_is_never_ready(tmp_path: Path) -> None:
     settings = {"CACHE": tmp_path, "RESOLUTION": 128, "PORT": 0}
     for alpha in (0.25, 0.5):
@@ -135,6 +143,7 @@ def test_a_service_whose_model_answers_otherwise_than_pinned_runs_and_is_never_r
         while not (found := re.search(r"serving on (http://[^,]+)", popen.stderr.readline().decode())):
             assert popen.poll() is None
         url = found[1]
+        wait_for(lambda: listening(url))  # it says where it serves before it listens
         wait_for(lambda: "golden image" in httpx.get(f"{url}/readyz").json()["detail"])
         assert (status(f"{url}/readyz"), status(f"{url}/healthz")) == (503, 200)
         check_problem(httpx.post(f"{url}/predict", content=RED, headers=PNG), 503, "starting")

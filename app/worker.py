@@ -21,6 +21,8 @@ from app.model import Model
 from app.pipeline import Local, in_process
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
+NICENESS = 10
+"""A worker computes for milliseconds at a time; who passes on what another waits for goes first."""
 
 
 def _template(control: socket.socket) -> None:
@@ -52,6 +54,7 @@ def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:
 def _answer(front: socket.socket, pipeline: Local, threads: int) -> None:
     """Call what is asked for until nobody asks any more."""
     _end_with_template()
+    os.nice(NICENESS)
 
     @cache
     def wide() -> Local:

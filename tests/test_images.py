@@ -670,3 +670,28 @@ def test_damaged_files_give_pixels_or_our_error(
     for place, bit in flips:
         damaged[int(place * min(near, len(damaged)))] ^= 1 << bit
     pixels_or_error(bytes(damaged[: int(kept * len(damaged))]))
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""),
+    reason="it is glibc that keeps it",
+)
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_the_memory_of_one_image_is_kept_for_the_next(form: str, tmp_path: Path) -> None:
+    file = tmp_path / "photo"
+    file.write_bytes(encoded(photo(500, 375), form))
+    faults_an_image = """
+import resource, sys
+from pathlib import Path
+from app.images import decode
+photo = Path(sys.argv[1]).read_bytes()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+one = lambda: decode(photo, resolution=128, max_pixels=10**8)
+one(), one()
+before = faults()
+for _ in range(100):
+    one()
+print((faults() - before) / 100)
+"""
+    done = subprocess.run([sys.executable, "-c", faults_an_image, file], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 10  # of hundreds, where each image takes its memory anew

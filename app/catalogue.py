@@ -17,7 +17,7 @@ def describe(models: Sequence[Model], settings: Settings) -> Catalogue:
     """Describe the published variants, and the served ones that are none of them; the first model is the default."""
     model = models[0]
     machine = latency.machine()
-    setup = (machine, model.engine.name, model.engine.precision, settings.threads, model.engine.classes)
+    setup = (machine, model.engine.name, model.engine.precision, settings.model_threads, model.engine.classes)
     measured = {(one.alpha, one.resolution): one for one in latency.read(settings.cache) if one.setup == setup}
     served = {one.variant: one for one in models}
     items = [

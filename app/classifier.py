@@ -26,9 +26,6 @@ from app.pipeline import Comparison, Outcome, Payload, Pipeline
 
 logger = logging.getLogger(__name__)
 
-STALLED_AT_LEAST_S = 5.0
-"""A run of the model hangs after twice the deadline of requests, and not before this."""
-
 T = TypeVar("T")
 Value = Payload | Comparison
 Result = Any
@@ -93,7 +90,7 @@ class Classifier:
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
             runs=pipeline.runs,
-            stalled_after_s=max(STALLED_AT_LEAST_S, 2 * settings.request_timeout_ms / 1000),
+            stalled_after_s=settings.patience_s,
             on_admit=watcher.admitted,
         )
         self._comparisons = Queue(self._batcher.lane, compare)

@@ -239,7 +239,7 @@ def bench(
     from app.engines.weights import variants
 
     settings = config.load()
-    print(f"{latency.machine()}; {settings.engine}, {settings.precision}, {settings.threads} threads")
+    print(f"{latency.machine()}; {settings.engine}, {settings.precision}, {settings.model_threads} threads")
     print(f"{'variant':14}{'MACs':>13}{'median':>11}{'95 %':>11}")
     failed = False
     for variant in variants(settings):
@@ -258,6 +258,6 @@ def _bench_one(settings: Settings, seconds: float) -> str:
     from app import model as models
 
     model = models.load(settings)
-    found = latency.measure(model.engine, settings.variant, settings.threads, seconds)
+    found = latency.measure(model.engine, settings.variant, settings.model_threads, seconds)
     latency.save(settings.cache, [found])
     return f"{settings.variant!s:14}{model.cost.macs:>13,}{found.median_ms:>8.2f} ms{found.p95_ms:>8.2f} ms"

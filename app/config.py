@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     HttpUrl,
+    NonNegativeInt,
     PositiveInt,
     SecretStr,
     ValidationError,
@@ -28,6 +29,7 @@ OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDP
 SECRETS = ("api_keys",)
 QUEUE_A_THREAD = 64
 """So that what is admitted waits for no more than about twice as long at overload as at full load."""
+STALLED_AT_LEAST_S = 5.0
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
 
 
@@ -119,13 +121,13 @@ class Settings(BaseSettings):
         50_000_000, description="most pixels of an image, checked before decoding; else 413"
     )
     max_images: PositiveInt = Field(32, description="most images in one request; else 413")
-    threads: PositiveInt = Field(
+    threads: NonNegativeInt = Field(
         default_factory=available_cpus,
-        description="processes that decode images and run the model (with TensorFlow: threads of the model); default: "
-        "the CPUs this process may use",
+        description="processes that decode images and run the model (with TensorFlow: threads of the model); 0: those "
+        "that take requests do it themselves; default: the CPUs this process may use",
     )
     max_queue: PositiveInt = Field(
-        default_factory=lambda data: QUEUE_A_THREAD * data.get("threads", 1),
+        default_factory=lambda data: QUEUE_A_THREAD * max(1, data.get("threads", 1)),
         description="most images admitted at once to a loaded variant, running ones included; beyond it the answer is "
         "429; default: 64 for each of `MOBILENET_THREADS`",
     )
@@ -174,10 +176,22 @@ class Settings(BaseSettings):
         return keys
 
     @model_validator(mode="after")
-    def _quantised(self) -> "Settings":
+    def _engine(self) -> "Settings":
         if self.precision == "int8" and self.engine != "litert":
             raise ValueError(f"{PREFIX}PRECISION=int8 needs {PREFIX}ENGINE=litert")
+        if self.threads == 0 and self.engine != "litert":
+            raise ValueError(f"{PREFIX}THREADS=0 needs {PREFIX}ENGINE=litert")
         return self
+
+    @property
+    def model_threads(self) -> int:
+        """Threads that a model may have for one image: with none to spare, the one that it is called on."""
+        return max(1, self.threads)
+
+    @property
+    def patience_s(self) -> float:
+        """From how long on a run of the model is taken to hang: twice the deadline of requests, and not before 5 s."""
+        return max(STALLED_AT_LEAST_S, 2 * self.request_timeout_ms / 1000)
 
     @property
     def variant(self) -> Variant:

@@ -63,11 +63,11 @@ def _load_engine(weights: Weights, settings: Settings) -> Engine:
             from app.engines.tensorflow import TensorFlowEngine
         except ImportError as exc:
             raise StartError("MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra") from exc
-        return TensorFlowEngine(weights, settings.variant, settings.threads)
+        return TensorFlowEngine(weights, settings.variant, settings.model_threads)
     from app.engines.litert import LiteRTEngine
 
     model = compiled(weights, settings.variant, settings.cache, settings.precision)
-    return LiteRTEngine(model.path, settings.threads, settings.precision)
+    return LiteRTEngine(model.path, settings.model_threads, settings.precision)
 
 
 def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:

@@ -1,6 +1,7 @@
 """From image files to probabilities: decode each, run the model once.
 
-Here is what does it, for one batch after the other; `processes` and `threads` have it done beside an event loop.
+Here is what does it, for one batch after the other; `processes` and `threads` have it done beside an event loop, and
+`inline` in its midst.
 """
 
 import binascii
@@ -98,6 +99,9 @@ class Decoded(NamedTuple):
         return Outcome(row, self.decode_ms, inference_ms, self.format, self.began, inference_began)
 
 
+Input = Decoded | ServiceError | LargeImage
+
+
 class Local:
     """Loaded models, the first for who names none; runs one batch at a time, and whoever asks waits."""
 
@@ -120,14 +124,21 @@ class Local:
         Without `large` an image of more than 12 million pixels is not decoded: its outcome is `LargeImage`. Whatever
         else is wrong with the model or with us is raised.
         """
+        variants = (self.model(variant).variant,)
+        return self.answer([self.decode(payload, variants, large) for payload in payloads], variant)
+
+    def answer(self, inputs: Sequence[Input], variant: Variant | None = None) -> Outcomes:
+        """Classify what was decoded for this variant."""
         chosen = self.model(variant)
-        decoded = [self._decode(payload, (chosen.variant,), large) for payload in payloads]
-        rows, *times = _predict(chosen, [found.pixels[0] for found in decoded if isinstance(found, Decoded)])
-        return [found.outcome(next(rows), *times) if isinstance(found, Decoded) else found for found in decoded]
+        rows, *times = _predict(chosen, [found.pixels[0] for found in inputs if isinstance(found, Decoded)])
+        return [found.outcome(next(rows), *times) if isinstance(found, Decoded) else found for found in inputs]
 
     def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
         """Decode each image once and classify it in all of its variants; otherwise as `run`."""
-        decoded = [self._decode(payload, variants, large) for payload, variants in wanted]
+        return self.answer_each(wanted, [self.decode(*one, large) for one in wanted])
+
+    def answer_each(self, wanted: Sequence[Comparison], decoded: Sequence[Input]) -> Compared:
+        """Classify what was decoded for these comparisons."""
         answers: list[dict[Variant, Outcome]] = [{} for _ in wanted]
         for one in self.models:
             self._answer(one, wanted, decoded, answers)
@@ -140,7 +151,7 @@ class Local:
         self,
         chosen: Model,
         wanted: Sequence[Comparison],
-        decoded: Sequence[Decoded | ServiceError | LargeImage],
+        decoded: Sequence[Input],
         answers: Sequence[dict[Variant, Outcome]],
     ) -> None:
         asking = [
@@ -152,9 +163,8 @@ class Local:
         for (found, _, mine), row in zip(asking, rows, strict=True):
             mine[chosen.variant] = found.outcome(row, *times)
 
-    def _decode(
-        self, payload: Payload, variants: Sequence[Variant], large: bool
-    ) -> Decoded | ServiceError | LargeImage:
+    def decode(self, payload: Payload, variants: Sequence[Variant], large: bool = False) -> Input:
+        """Return the image as these variants need it, or what is wrong with it; on any thread."""
         began = time.monotonic()
         try:
             pixels, form = self._pixels(payload, [variant.resolution for variant in variants], large)

@@ -21,6 +21,7 @@ from app import messages
 from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
 from app.errors import StartError
+from app.inline import Inline
 from app.mobilenet.variants import Precision, Variant
 from app.model import Model
 from app.pipeline import Compared, Comparison, Outcomes, Payload, Pipeline, in_process
@@ -232,9 +233,12 @@ class Processes:
 def begin(settings: Settings) -> Callable[[], Pipeline]:
     """Begin to load and test what the settings name; return what waits until that is done.
 
-    LiteRT does so in processes of its own, TensorFlow, which cannot fork, in this one and not before somebody waits.
-    The function returned raises `StartError` in one line, or `SelfTestFailed`.
+    LiteRT does so in processes of its own, unless there shall be none; TensorFlow, which cannot fork, in this one. In
+    this one nothing begins before somebody waits. The function returned raises `StartError` in one line, or
+    `SelfTestFailed`.
     """
     if settings.engine == "tensorflow":
         return lambda: Threads(in_process(settings))
+    if settings.threads == 0:
+        return lambda: Inline(in_process(settings), settings.patience_s)
     return Processes(settings).ready

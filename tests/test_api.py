@@ -454,7 +454,7 @@ def test_a_model_that_would_end_the_process_fails_one_image_and_goes_on(launch: 
 
 
 def test_a_model_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.classifier.STALLED_AT_LEAST_S", 0.1)
+    monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.1)
     client = launch(slow_model(1.0), request_timeout_ms=50)
     check_problem(post(client, RED), 504, "deadline_exceeded")
     time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The pipeline in other processes gives what it gives in this one: answers, errors, and what keeps it from starting."""
+"""The pipeline beside an event loop, or in its midst, gives what it gives alone: answers, errors, failures to start."""
 
 import asyncio
 import os
@@ -14,8 +14,9 @@ from PIL import Image
 from app.config import Settings
 from app.errors import ServiceError, StartError
 from app.images import LargeImage
+from app.inline import Inline
 from app.mobilenet.variants import Variant
-from app.pipeline import Comparison, Local, Outcome, in_process
+from app.pipeline import Comparison, Local, Outcome, Pipeline, in_process
 from app.processes import Processes
 from tests.photos import encoded, photo, png
 
@@ -52,10 +53,16 @@ def processes(wait: Wait) -> Iterator[Processes]:
     assert made.fault
 
 
-def test_every_image_has_the_outcome_that_it_has_in_this_process(
-    local: Local, processes: Processes, wait: Wait
-) -> None:
-    for found, expected in zip(wait(processes.run(FILES)), local.run(FILES), strict=True):
+@pytest.fixture(scope="module", params=["processes", "inline"])
+def pipeline(request: pytest.FixtureRequest, local: Local) -> Pipeline:
+    if request.param == "inline":
+        return Inline(local, patience_s=60)
+    made: Processes = request.getfixturevalue("processes")
+    return made
+
+
+def test_every_image_has_the_outcome_that_it_has_alone(local: Local, pipeline: Pipeline, wait: Wait) -> None:
+    for found, expected in zip(wait(pipeline.run(FILES)), local.run(FILES), strict=True):
         if isinstance(expected, Outcome):
             assert isinstance(found, Outcome)
             np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
@@ -67,11 +74,11 @@ def test_every_image_has_the_outcome_that_it_has_in_this_process(
 
 @pytest.mark.parametrize("variants", [(SMALL, LARGE), (LARGE, SMALL), (LARGE,)], ids=str)
 def test_a_comparison_has_for_every_variant_what_that_answers_alone(
-    local: Local, processes: Processes, wait: Wait, variants: tuple[Variant, ...]
+    local: Local, pipeline: Pipeline, wait: Wait, variants: tuple[Variant, ...]
 ) -> None:
     alone = [local.run(FILES, variant=variant) for variant in variants]
     wanted = [Comparison(file, variants) for file in FILES]
-    for compared in (local.compare(wanted), wait(processes.compare(wanted))):
+    for compared in (local.compare(wanted), wait(pipeline.compare(wanted))):
         for found, *expected in zip(compared, *alone, strict=True):
             if isinstance(found, ServiceError):
                 assert [(one.code, one.detail) for one in expected] == [(found.code, found.detail)] * len(variants)
@@ -92,22 +99,25 @@ def test_a_batch_of_comparisons_may_want_different_variants(local: Local) -> Non
     np.testing.assert_allclose(small[0].probabilities, expected.probabilities, atol=1e-6)
 
 
-def test_one_image_alone_has_the_answer_that_it_has_in_a_crowd(local: Local, processes: Processes, wait: Wait) -> None:
+def test_one_image_alone_has_the_answer_that_it_has_in_a_crowd(local: Local, pipeline: Pipeline, wait: Wait) -> None:
     (expected,) = local.run(FILES[:1])
     assert isinstance(expected, Outcome)
 
     async def crowd() -> list[list[Any]]:
-        return await asyncio.gather(*(processes.run(FILES[:1]) for _ in range(20)))
+        return await asyncio.gather(*(pipeline.run(FILES[:1]) for _ in range(20)))
 
-    for (outcome,) in (wait(processes.run(FILES[:1])), *wait(crowd())):
+    for (outcome,) in (wait(pipeline.run(FILES[:1])), *wait(crowd())):
         assert isinstance(outcome, Outcome)
         np.testing.assert_allclose(outcome.probabilities, expected.probabilities, atol=1e-6)
 
 
-def test_a_large_image_is_decoded_by_who_may(processes: Processes, wait: Wait) -> None:
+def test_a_large_image_is_decoded_by_who_may(pipeline: Pipeline, wait: Wait) -> None:
     large = encoded(Image.new("L", (4000, 4000)), "PNG")
-    assert isinstance(wait(processes.run([large]))[0], LargeImage)
-    assert isinstance(wait(processes.run([large], large=True))[0], Outcome)
+    assert isinstance(wait(pipeline.run([large]))[0], LargeImage)
+    assert isinstance(wait(pipeline.run([large], large=True))[0], Outcome)
+    comparison = Comparison(large, (LARGE, SMALL))
+    assert isinstance(wait(pipeline.compare([comparison]))[0], LargeImage)
+    assert len(wait(pipeline.compare([comparison], large=True))[0]) == 2
 
 
 def test_what_is_known_of_the_model_comes_over(local: Local, processes: Processes) -> None:

@@ -4,13 +4,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app import classifier
+from app import config
 from app.config import Settings
 from app.engines.engine import Pixels, Probabilities
 from app.main import create_app
 from tests.fakes import ColourEngine, colour_model, serving
 
-classifier.STALLED_AT_LEAST_S = 0.5
+config.STALLED_AT_LEAST_S = 0.5
 
 
 class Hanging(ColourEngine):

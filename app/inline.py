@@ -1,0 +1,69 @@
+"""The pipeline in the process that takes requests, between its events: `docs/decisions/0020` says for whom.
+
+An image that waits for no other process is answered for the least work. The price is that whatever ends the work, a
+decoder that crashes or a model that hangs, ends the process, so that there should be several.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+from app.mobilenet.variants import Variant
+from app.pipeline import Compared, Comparison, Input, Local, Outcomes, Payload
+from app.threads import in_thread
+
+T = TypeVar("T")
+
+
+class Inline:
+    """A pipeline that keeps the event loop waiting for one image at a time, and for large ones not at all."""
+
+    runs = 1
+    fault: str | None = None
+
+    def __init__(self, local: Local, patience_s: float) -> None:
+        """End the process when one image takes more than `patience_s`: nothing else could stop a model that hangs."""
+        self.models = local.models
+        self._local = local
+        self._patience_s = patience_s
+
+    async def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
+        """Classify, as `Local` does."""
+        variants = (self._local.model(variant).variant,)
+        wanted = [Comparison(payload, variants) for payload in payloads]
+        return await self._in_turn(wanted, large, lambda _, decoded: self._local.answer([decoded], variant))
+
+    async def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
+        """Classify, as `Local` does."""
+        return await self._in_turn(wanted, large, lambda one, decoded: self._local.answer_each([one], [decoded]))
+
+    async def _in_turn(
+        self, wanted: Sequence[Comparison], large: bool, answer: Callable[[Comparison, Input], list[T]]
+    ) -> list[T]:
+        found: list[T] = []
+        for one in wanted:
+            if found:
+                await asyncio.sleep(0)  # meanwhile requests are read and answers leave
+            decoded = await in_thread(partial(self._local.decode, *one, large=True)) if large else None
+            with self._watched():
+                found += answer(one, decoded or self._local.decode(*one))
+        return found
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        # Nobody handles SIGALRM: it ends the process, even one whose interpreter hangs.
+        signal.setitimer(signal.ITIMER_REAL, self._patience_s)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    async def preview(self, payload: Payload) -> bytes:
+        """Draw, as `Local` does."""
+        return await in_thread(lambda: self._local.preview(payload))
+
+    async def close(self) -> None:
+        """Nothing is held."""

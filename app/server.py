@@ -5,15 +5,17 @@ import signal
 import socket
 import sys
 import uuid
+from functools import partial
 from math import ceil
 from typing import cast
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors import multiprocess
 
 from app import metrics, openapi
+from app.acceptor import Accepted, Acceptor
 from app.config import Settings
 from app.errors import BAD_START, MalformedRequest, StartError
 from app.express import EXPRESS, Express, Prediction
@@ -175,13 +177,53 @@ def serve_one(app: object, settings: Settings, listener: socket.socket) -> None:
     server.run(sockets=[listener])
 
 
-class Supervisor(Multiprocess):
-    """uvicorn's, but what was under way in a process that ended is counted no more."""
+class Server(uvicorn.Server):
+    """uvicorn's, but its connections come from an acceptor."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections from the channel that is the one socket, once the application is ready."""
+        await super().startup(sockets=[])
+        protocol = partial(Protocol, self.config, self.server_state, self.lifespan.state)
+        self.servers += [cast("asyncio.Server", Accepted(channel, protocol)) for channel in sockets or ()]
+
+
+class Process(multiprocess.Process):
+    """uvicorn's, with a channel of its own; of the supervisor it gets the acceptor in place of a socket."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[Acceptor]) -> None:
+        ours, self._theirs = socket.socketpair()
+        super().__init__(config, [self._theirs])
+        sockets[0].add(ours)
+
+    def start(self) -> None:
+        """Start it, and leave its end of the channel to it alone."""
+        super().start()
+        self._theirs.close()
+
+    @property
+    def server(self) -> Server:
+        """What runs in the process."""
+        if self._server is None:
+            self._server = Server(self.config)
+        return cast("Server", self._server)
+
+
+multiprocess.Process = Process  # type: ignore[misc,assignment]  # the supervisor makes them, and takes no other class
+
+
+class Supervisor(multiprocess.Multiprocess):
+    """uvicorn's, but all processes get as many connections, and what was under way in one that ended counts no more."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, folder: str) -> None:
-        super().__init__(config, sockets=[listener])
+        self._acceptor = Acceptor(listener)
+        super().__init__(config, sockets=cast("list[socket.socket]", [self._acceptor]))
         self._folder = folder
         self._known: set[int] = set()
+
+    def terminate_all(self) -> None:
+        """Stop accepting, then the processes."""
+        self._acceptor.close()
+        super().terminate_all()
 
     def keep_subprocess_alive(self) -> None:
         """Replace what died, and forget it."""

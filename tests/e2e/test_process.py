@@ -110,19 +110,32 @@ def test_the_tensorflow_engine_gives_the_same_answers(serve: Serve, server: Proc
     assert reference.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_told_to_stop_it_accepts_no_more_finishes_what_it_accepted_and_exits_0(
-    serve: Serve, own: dict[str, object], workers: int, number: int
+def test_without_processes_for_the_model_the_answers_are_the_same(
+    serve: Serve, server: Process, own: dict[str, object]
 ) -> None:
-    process = serve(**own, WORKERS=workers)
+    inline = serve(**own, WORKERS=2, THREADS=0)
+    assert not inline.workers()
+    for image in colours(5):
+        ours, theirs = (
+            httpx.post(f"{process.url}/predict?top_k=12", content=image, headers=PNG).json()["results"][0]
+            for process in (server, inline)
+        )
+        assert probabilities(ours) == pytest.approx(probabilities(theirs), abs=1e-6)
+    assert inline.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("processes", [{}, {"WORKERS": 2}, {"WORKERS": 2, "THREADS": 0}], ids=str)
+def test_told_to_stop_it_accepts_no_more_finishes_what_it_accepted_and_exits_0(
+    serve: Serve, own: dict[str, object], processes: dict[str, int], number: int
+) -> None:
+    process = serve(**own, **processes)
     under_way = [half_sent(process.url, RED) for _ in range(4)]
     time.sleep(0.5)
     process.popen.send_signal(number)
     time.sleep(1.5)
-    if workers == 1:  # with several the parent keeps the listener open until its workers ended
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{process.url}/healthz")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{process.url}/healthz")
     for connection in under_way:
         connection.sendall(RED[50:])
     for connection in under_way:

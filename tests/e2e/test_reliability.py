@@ -67,8 +67,11 @@ def children(process: Process) -> list[int]:
     return [number for number, command in process.tree().items() if "spawn_main" in command]
 
 
-def test_a_killed_worker_of_several_is_survived_and_replaced(serve: Serve, own: dict[str, object]) -> None:
-    process = serve(**own, WORKERS=2)
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_killed_worker_of_several_is_survived_and_replaced(
+    serve: Serve, own: dict[str, object], threads: int
+) -> None:
+    process = serve(**own, WORKERS=2, THREADS=threads)
     before = children(process)
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)

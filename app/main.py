@@ -125,12 +125,14 @@ def create_app(
         spans = open_spans()
         # Not awaited: meanwhile the probes and everything else answer that the service is starting.
         starting = asyncio.create_task(service.start(spans))
+        sharing = asyncio.create_task(metrics.share())
         if multiprocessing.parent_process():
             await starting  # one worker of several: until it is ready the connections are the others'
         yield {EXPRESS: Express(settings, service.classifier, metrics, spans), SPANS: spans}
         starting.cancel()
         await previewer.drain()
         await service.stop()
+        sharing.cancel()
         if spans is not None:
             await asyncio.to_thread(spans.close)
 

@@ -6,6 +6,7 @@ millisecond. Tests hold it against `schemas.PredictResponse`.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from app import openapi
@@ -25,27 +26,35 @@ Json = dict[str, Any]
 def account(outcomes: Sequence[Found], current: Trace) -> int:
     """Note in the trace where the time of the images went and how they fared; return the largest batch size."""
     done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
-    for stage in ("decode", "queue", "inference"):
-        current.stages[stage] = round(max((getattr(outcome, f"{stage}_ms") for outcome in done), default=0.0), 3)
+    current.stages = {
+        "decode": round(max([one.decode_ms for one in done], default=0.0), 3),
+        "queue": round(max([one.queue_ms for one in done], default=0.0), 3),
+        "inference": round(max([one.inference_ms for one in done], default=0.0), 3),
+    }
     current.images = done
-    batch_size = max((outcome.batch_size for outcome in done), default=0)
+    batch_size = max([one.batch_size for one in done], default=0)
     current.facts |= {"images": len(outcomes), "failed": len(outcomes) - len(done), "batch_size": batch_size}
     return batch_size
 
 
 def answer(classifier: Classifier, plan: Plan, outcomes: Sequence[Found], k: int, current: Trace) -> Json:
     """Put a `PredictResponse` together, and note its stages and facts in the trace."""
-    done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
     batch_size = account(outcomes, current)
-    model = max((outcome.model for outcome in done), key=_macs, default=classifier.model)
+    runs = {outcome.model: outcome for outcome in current.images}  # most often all are of one model
+    model = max(runs, key=_macs) if runs else classifier.model
     current.facts["variant"] = model.variant.name
-    costs = [_cost(outcome.models) for outcome in done] or [_cost([model])]
-    timing = {f"{stage}_ms": ms for stage, ms in current.stages.items()} | {"total_ms": round(current.total_ms, 3)}
+    costs = [_cost(one.models) for one in runs.values()] or [_cost([model])]
+    stages = current.stages
     body: Json = {
         "model": _model(model),
         "results": [_result(outcome, plan, k, current) for outcome in outcomes],
-        "cost": max(costs, key=lambda cost: cost["macs"]),
-        "timing": timing,
+        "cost": costs[0] if len(costs) == 1 else max(costs, key=itemgetter("macs")),
+        "timing": {
+            "decode_ms": stages["decode"],
+            "queue_ms": stages["queue"],
+            "inference_ms": stages["inference"],
+            "total_ms": round(current.total_ms, 3),
+        },
         "batch_size": batch_size,
     }
     if isinstance(plan, Pick) and plan.reason is not None and plan.expected_ms is not None:
@@ -92,18 +101,16 @@ def _agreement(predictions: Sequence[Json], variants: Sequence[Json]) -> float:
 
 
 def _predictions(run: Classified, k: int) -> list[Json]:
-    labels = run.model.labels
-    return [
-        {
-            "class_id": index,
-            "wordnet_id": labels[index].wordnet_id,
-            "label": labels[index].label,
-            "probability": probability,
-        }
-        for index, probability in top_k(run.probabilities, k)
-    ]
+    classes = _classes(run.model)
+    return [{**classes[index], "probability": probability} for index, probability in top_k(run.probabilities, k)]
 
 
+@lru_cache(maxsize=64)
+def _classes(model: Model) -> list[Json]:
+    return [{"class_id": n, "wordnet_id": one.wordnet_id, "label": one.label} for n, one in enumerate(model.labels)]
+
+
+@lru_cache(maxsize=64)
 def _model(model: Model) -> Json:
     return {
         "alpha": model.variant.alpha,

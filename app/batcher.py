@@ -14,7 +14,7 @@ from math import ceil, inf
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from app.errors import DeadlineExceeded, Draining, InternalError
+from app.errors import Draining, InternalError
 from app.lanes import Answer, Item, Lane, Runner
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ class Batcher(Generic[T, R]):
         while lane.items and len(items) < share:
             item = lane.items.popleft()
             if item.wanted and time.monotonic() > item.deadline:
-                item.end(DeadlineExceeded("the deadline passed in the queue; the image was not run"))
+                item.expire()
             elif item.wanted:
                 item.started = True
                 items.append(item)
@@ -238,13 +238,20 @@ class Slot(Generic[T, R]):
     async def submit(self, value: T, *, deadline: float = inf) -> Answer[R]:
         """Queue an item and wait for its answer. Cancelled while it is queued, the item is never run.
 
-        `deadline` is a time of `time.monotonic`. Raises `DeadlineExceeded` for an item that would be taken later,
-        and whatever `run` raised for this item.
+        `deadline` is a time of `time.monotonic`. Raises `DeadlineExceeded` at that time, and whatever `run` raised for
+        this item.
         """
-        future: asyncio.Future[Answer[R] | Exception] = asyncio.get_running_loop().create_future()
-        self._item = item = Item(value, deadline, time.monotonic(), future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer[R] | Exception] = loop.create_future()
+        arrived = time.monotonic()
+        self._item = item = Item(value, deadline, arrived, future)
         self._batcher.enqueue(item, self._lane)
-        answer = await future
+        timer = None if deadline == inf else loop.call_later(deadline - arrived, item.expire)
+        try:
+            answer = await future
+        finally:
+            if timer is not None:
+                timer.cancel()
         if isinstance(answer, Exception):
             raise answer
         return answer

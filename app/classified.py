@@ -38,24 +38,20 @@ class Classified:
 Found = Classified | ServiceError
 
 
-def classified(models: Sequence[Model], outcomes: Sequence[Outcome], queued: float, batch_size: int) -> Classified:
+def classified(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size: int, queued: float) -> Classified:
     """Put together what came of one decoding, which the first run is charged for, as it is for the waiting."""
     decode_ms, elapsed_ms = outcomes[0].decode_ms, (time.monotonic() - queued) * 1000
-    queue_ms = max(0.0, elapsed_ms - decode_ms - sum(one.inference_ms for one in outcomes))
-    shared = [(decode_ms, queue_ms), *[(0.0, 0.0)] * (len(outcomes) - 1)]
-    first, *others = [
-        Classified(
-            model,
-            one.probabilities,
-            *times,
-            one.inference_ms,
-            batch_size,
-            one.format,
-            (queued, one.decode_began, one.inference_began),
-        )
-        for model, one, times in zip(models, outcomes, shared, strict=True)
-    ]
-    return replace(first, runs=(first, *others)) if others else first
+    queue_ms = max(0.0, elapsed_ms - decode_ms - sum([one.inference_ms for one in outcomes]))
+    first = _run(models[0], outcomes[0], (decode_ms, queue_ms), batch_size, queued)
+    if len(outcomes) == 1:
+        return first
+    others = [_run(*pair, (0.0, 0.0), batch_size, queued) for pair in zip(models[1:], outcomes[1:], strict=True)]
+    return replace(first, runs=(first, *others))
+
+
+def _run(model: Model, one: Outcome, times: tuple[float, float], batch_size: int, queued: float) -> Classified:
+    began = (queued, one.decode_began, one.inference_began)
+    return Classified(model, one.probabilities, *times, one.inference_ms, batch_size, one.format, began)
 
 
 def summed(runs: Sequence[Classified], at: int) -> Classified:

@@ -19,7 +19,7 @@ from app.classified import Classified, Found, classified, summed
 from app.config import Settings
 from app.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
 from app.images import LargeImage
-from app.lanes import Lane
+from app.lanes import Answer, Lane
 from app.mobilenet.variants import Variant
 from app.model import Model
 from app.pipeline import Comparison, Outcome, Payload, Pipeline
@@ -30,6 +30,9 @@ T = TypeVar("T")
 Value = Payload | Comparison
 Result = Any
 """What a pipeline has for one value: an `Outcome` or several, a `ServiceError`, or `LargeImage`."""
+
+Ran = tuple[Sequence[Outcome], int]
+"""What one or more variants made of an image, and how many images ran with it."""
 
 Job = tuple[Value, object]
 """What is to be done with an image, and on whose behalf."""
@@ -222,48 +225,37 @@ class Classifier:
             raise
 
     async def _settle(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
-        found = await self._found(slot, queue, job, models, deadline)
+        queued = time.monotonic()
+        ran = await self._ran(slot, queue, job, deadline)
+        found = ran if isinstance(ran, ServiceError) else classified(models, *ran, queued)
         self._watcher.settled(found, models[0].variant.name)
         return found
 
-    async def _found(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
+    async def _ran(self, slot: Image, queue: Queue, job: Job, deadline: float) -> Ran | ServiceError:
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._classify(slot, queue, job, models, deadline)
-        except TimeoutError:
-            return self._late(slot)
-        except DeadlineExceeded as exc:
-            self._watcher.dropped("deadline")
-            return exc
-        except asyncio.CancelledError:
-            if slot.withdraw():
-                self._watcher.dropped("departed")
-            raise
+            answer = await self._submit(slot, job, deadline)
+            result = answer.result
+            if isinstance(result, LargeImage):
+                with self._large.admit() as (place,):
+                    result = (await self._submit(place, (queue, job), deadline)).result
         except ServiceError as exc:
             return exc
         except Exception:
             logger.exception("an image failed for a reason that is ours")
             return InternalError("the image could not be classified")
-
-    def _late(self, slot: Image) -> DeadlineExceeded:
-        if slot.withdraw():
-            self._watcher.dropped("deadline")
-            return DeadlineExceeded("the deadline passed before the image was run, and it was not run")
-        return DeadlineExceeded("the deadline passed while the image was run")
-
-    async def _classify(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
-        queued = time.monotonic()
-        answer = await slot.submit(job, deadline=deadline)
-        result = answer.result
-        if isinstance(result, LargeImage):
-            with self._large.admit() as (place,):
-                result = (await place.submit((queue, job), deadline=deadline)).result
         if isinstance(result, LargeImage):
             return InternalError("the image is too large")
         if isinstance(result, ServiceError):
             return result
-        outcomes = result if isinstance(result, tuple) else (result,)
-        return classified(models, outcomes, queued, answer.batch_size)
+        return result if isinstance(result, tuple) else (result,), answer.batch_size
+
+    async def _submit(self, slot: Slot[T, Result], value: T, deadline: float) -> Answer[Result]:
+        try:
+            return await slot.submit(value, deadline=deadline)
+        except (DeadlineExceeded, asyncio.CancelledError) as exc:
+            if slot.withdraw():
+                self._watcher.dropped("deadline" if isinstance(exc, DeadlineExceeded) else "departed")
+            raise
 
     async def preview(self, payload: Payload) -> bytes:
         """Return the network's input for an image file, as a PNG. Raises what `images.decode` does."""

@@ -1,7 +1,6 @@
 """What the class indices mean: index to WordNet id and label, and the k most probable of them."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +42,12 @@ def _parse(index: int, line: str) -> Label:
     return Label(index, wordnet_id.strip(), label.strip()) if tab else Label(index, None, line.strip())
 
 
-def top_k(probabilities: NDArray[np.float32], k: int) -> Iterable[tuple[int, float]]:
-    """Yield the `k` most probable class indices of `[classes]`, with their probabilities, best first.
+def top_k(probabilities: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+    """Return the `k` most probable class indices of `[classes]`, with their probabilities, best first.
 
     Probabilities have the seven significant digits of a float32, and no more.
     """
     # Stable, so that equal probabilities come in the order of the classes, whatever the k.
     best = (-probabilities).argsort(kind="stable")[:k]
-    for index, share in zip(best.tolist(), probabilities[best].tolist(), strict=True):
-        yield index, float(f"{share:.7g}")
+    shares = probabilities[best].tolist()
+    return [(index, float(f"{share:.7g}")) for index, share in zip(best.tolist(), shares, strict=True)]

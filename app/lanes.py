@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Generic, TypeVar
 
-from app.errors import QueueFull
+from app.errors import DeadlineExceeded, QueueFull
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,6 +58,12 @@ class Item(Generic[T, R]):
         if not self.started:
             self.future.cancel()
         return not self.started
+
+    def expire(self) -> None:
+        """Tell who waits for it that its time is over; what is worked on holds its room until that ends."""
+        what = "while the image was run" if self.started else "before the image was run, and it was not run"
+        if self.wanted:
+            self.future.set_result(DeadlineExceeded(f"the deadline passed {what}"))
 
     def end(self, outcome: Answer[R] | Exception) -> None:
         """Tell who waits for it what came of it, and free what it held."""

@@ -15,9 +15,9 @@ from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import PUBLISHED, Variant
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A loaded model and what there is to say of it."""
+    """A loaded model and what there is to say of it; equal to itself alone."""
 
     engine: Engine
     variant: Variant

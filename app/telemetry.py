@@ -51,9 +51,9 @@ class Trace:
     def headers(self) -> dict[str, str]:
         """`X-Request-ID`, `Server-Timing` with each stage and the total in milliseconds, and `traceparent` if any."""
         stages = self.stages | {"total": self.total_ms}
-        timing = ", ".join(f"{name};dur={duration:.3f}" for name, duration in stages.items())
-        named = {} if self.span is None else {"traceparent": self.span.traceparent}
-        return {"X-Request-ID": self.request_id, "Server-Timing": timing} | named
+        timing = ", ".join([f"{name};dur={duration:.3f}" for name, duration in stages.items()])
+        named = {"X-Request-ID": self.request_id, "Server-Timing": timing}
+        return named if self.span is None else named | {"traceparent": self.span.traceparent}
 
 
 def trace(scope: Scope) -> Trace:
@@ -103,7 +103,7 @@ def begin(headers: Mapping[str, str], spans: "Spans | None") -> Trace:
 
 def request_id(given: str) -> str:
     """Return the id that a caller gave if it is sane, else a new one."""
-    return given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    return given if given and SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
 def finish(metrics: Metrics, current: Trace, status: int, *, method: str, path: str, route: str) -> None:

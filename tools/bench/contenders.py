@@ -52,10 +52,10 @@ class Contender:
 RUNTIME = ("ai-edge-litert", "numpy", "pillow")
 
 
-def _ours(precision: Precision) -> Contender:
+def _ours(precision: Precision, kind: str = "", **more: str) -> Contender:
     variables = {"MOBILENET_PRECISION": precision, "MOBILENET_PORT": "{port}", "MOBILENET_LOG_LEVEL": "warning"}
     command = str(Path(sys.executable).with_name("mobilenet")), "serve"
-    return Contender(f"this service, {precision}", command, (), variables, precision)
+    return Contender(f"this service, {precision}{kind}", command, (), variables | more, precision)
 
 
 def _peer(name: str, module: str, *packages: str, arguments: Sequence[str] = (), keras: bool = False) -> Contender:
@@ -64,9 +64,13 @@ def _peer(name: str, module: str, *packages: str, arguments: Sequence[str] = (),
     return Contender(name, command, packages, variables, keras=keras)
 
 
+INLINE = {"MOBILENET_WORKERS": "{cpus}", "MOBILENET_THREADS": "0"}
+
 CONTENDERS = (
     _ours("float32"),
+    _ours("float32", ", inline", **INLINE),
     _ours("int8"),
+    _ours("int8", ", inline", **INLINE),
     _peer("mosec", "mosec", "mosec==0.9.8", *RUNTIME, arguments=("--address", "127.0.0.1", "--port", "{port}")),
     _peer("LitServe", "litserve", "litserve==0.2.19", "fastapi", "uvicorn", "uvloop", "httptools", *RUNTIME),
     _peer("Ray Serve", "ray", "ray[serve]==2.60.0", *RUNTIME),

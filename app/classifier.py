@@ -46,6 +46,7 @@ class Queue:
 
     lane: Lane[Job, Result]
     run: Callable[..., Awaitable[list[Result]]]
+    models: Sequence[Model]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,13 @@ class Classifier:
             stalled_after_s=settings.patience_s,
             on_admit=watcher.admitted,
         )
-        self._comparisons = Queue(self._batcher.lane, compare)
+        self._comparisons = Queue(self._batcher.lane, compare, pipeline.models)
         self._queues = {variant: self._queue(model) for variant, model in self.models.items()}
+        self._first = self._queues[self.model.variant]
 
     def _queue(self, model: Model) -> Queue:
         run = partial(self._run, partial(self._pipeline.run, variant=model.variant), variant=model.variant)
-        return Queue(self._batcher.add(run, model.first_s), run)
+        return Queue(self._batcher.add(run, model.first_s), run, (model,))
 
     @property
     def fault(self) -> str | None:
@@ -152,12 +154,13 @@ class Classifier:
         `QueueFull` or `Draining` before any work; whatever happens to one image is its own result. `owner` is whatever
         the `Run` shall say of whose images they are.
         """
-        variant, admission = self._first_with_room(variants, partial(self._batcher.admit, len(payloads)))
-        queue, models = self._queues[variant], (self.models[variant],)
+        queue, admission = self._first_with_room(variants, partial(self._batcher.admit, len(payloads)))
         with admission as slots:
             return await _all(
-                self._settle(slot, queue, (data, owner), models, deadline)
-                for slot, data in zip(slots, payloads, strict=True)
+                [
+                    self._settle(slot, queue, (data, owner), queue.models, deadline)
+                    for slot, data in zip(slots, payloads, strict=True)
+                ]
             )
 
     async def compare(
@@ -196,7 +199,7 @@ class Classifier:
             rows = [stack.enter_context(admit(self._queues[stage].lane)) for stage in stages]
             places = zip(payloads, zip(*rows, strict=True), strict=True)
             return await _all(
-                self._descend(slots, (data, owner), stages, threshold, deadline) for data, slots in places
+                [self._descend(slots, (data, owner), stages, threshold, deadline) for data, slots in places]
             )
 
     async def _descend(
@@ -204,7 +207,8 @@ class Classifier:
     ) -> Found:
         runs: list[Classified] = []
         for slot, stage in zip(slots, stages, strict=True):
-            found = await self._settle(slot, self._queues[stage], job, (self.models[stage],), deadline)
+            queue = self._queues[stage]
+            found = await self._settle(slot, queue, job, queue.models, deadline)
             if isinstance(found, ServiceError):
                 return found
             runs.append(found)
@@ -212,16 +216,14 @@ class Classifier:
                 break
         return summed(runs, -1)
 
-    def _first_with_room(
-        self, variants: Sequence[Variant], take: Callable[[Lane[Job, Result]], T]
-    ) -> tuple[Variant, T]:
-        chosen, *others = variants or (self.model.variant,)
+    def _first_with_room(self, variants: Sequence[Variant], take: Callable[[Lane[Job, Result]], T]) -> tuple[Queue, T]:
+        chosen, *others = [self._queues[variant] for variant in variants] or [self._first]
         try:
-            return chosen, take(self._queues[chosen].lane)
+            return chosen, take(chosen.lane)
         except QueueFull:
             for other in others:
                 with suppress(QueueFull):
-                    return other, take(self._queues[other].lane)
+                    return other, take(other.lane)
             raise
 
     async def _settle(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
@@ -272,6 +274,5 @@ async def _run_large(jobs: Sequence[tuple[Queue, Job]]) -> list[Result]:
     return await queue.run([job], large=True)
 
 
-async def _all(settling: Iterable[Awaitable[Found]]) -> list[Found]:
-    waiting = list(settling)
+async def _all(waiting: Sequence[Awaitable[Found]]) -> list[Found]:
     return [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)

@@ -25,7 +25,7 @@ from app.plan import Pick
 from app.refusal import ROUTE, ROUTES, refusal
 from app.reply import Field, Fields, reply
 from app.security import Guard
-from app.telemetry import Trace, begin, finish
+from app.telemetry import Trace, begin, finish, request_id
 
 if TYPE_CHECKING:
     from app.tracing import Spans
@@ -65,33 +65,33 @@ class Express:
             return None
         try:
             current = self._classifier()
-            self._check_room(current, query)
+            if query or self.settings.degrade:
+                self._check_room(current, query)
+            else:
+                current.check_room()
         except QueueFull as error:
             return refusal(error, self._trace(known), self.metrics, own, path)
         except ServiceError:
             return None  # starting or stopping, which the application says
-        plain = path == ROUTE and not query and not self.settings.degrade and self._plain(known)
-        return Prediction(self, current, self._trace(known), _content_type(known), own) if plain else None
+        content_type = known.get(b"content-type", b"").decode("latin-1")
+        plain = path == ROUTE and not query and not self.settings.degrade and self._plain(known, content_type)
+        return Prediction(self, current, self._trace(known), content_type, own) if plain else None
 
     def _check_room(self, current: Classifier, query: bytes) -> None:
-        # A query may mean any of several variants; comparisons have a queue of their own, which is asked later.
+        # It may mean any of several variants; comparisons have a queue of their own, which is asked later.
         if COMPARISON not in query:
-            current.check_room(tuple(current.models) if query or self.settings.degrade else ())
+            current.check_room(tuple(current.models))
 
-    def _plain(self, known: Mapping[bytes, bytes]) -> bool:
+    def _plain(self, known: Mapping[bytes, bytes], content_type: str) -> bool:
         length = known.get(b"content-length", b"")
-        form = is_known(media_type(_content_type(known)))
-        return (
-            form and length.isdigit() and 0 < int(length) <= self.settings.max_body_bytes and not known.keys() & WISHES
-        )
+        sized = length.isdigit() and 0 < int(length) <= self.settings.max_body_bytes
+        return sized and WISHES.isdisjoint(known) and is_known(media_type(content_type))
 
     def _trace(self, known: Mapping[bytes, bytes]) -> Trace:
-        names = ("x-request-id", "traceparent", "tracestate") if self._spans else ("x-request-id",)
+        if self._spans is None:
+            return Trace(request_id(known.get(b"x-request-id", b"").decode("latin-1")))
+        names = ("x-request-id", "traceparent", "tracestate")
         return begin({name: known.get(name.encode(), b"").decode("latin-1") for name in names}, self._spans)
-
-
-def _content_type(known: Mapping[bytes, bytes]) -> str:
-    return known.get(b"content-type", b"").decode("latin-1")
 
 
 class Prediction:
@@ -102,6 +102,7 @@ class Prediction:
     more_body = True
     keep_alive = True
     task: asyncio.Task[None] | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def __init__(
         self, express: Express, classifier: Classifier, trace: Trace, content_type: str, own: Sequence[Field]
@@ -115,12 +116,20 @@ class Prediction:
         self._own = own
 
     def begin(self, loop: asyncio.AbstractEventLoop, respond: Callable[..., None]) -> None:
-        """Wait for the body; `respond` sends the answer."""
+        """Expect the body; `respond` sends the answer."""
         self._express.metrics.begun()
         self._trace.facts["variant"] = self._classifier.model.variant.name
         self._loop = loop
         self._respond = respond
-        self._timer = loop.call_later(self._express.settings.request_timeout_ms / 1000, self._late)
+
+    def wait(self) -> None:
+        """Wait for the body, of which there is more to come, for as long as the request may take."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._express.settings.request_timeout_ms / 1000, self._late)
+
+    def _wait_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def set(self) -> None:
         """Go on: a part of the body came, or all of it, or the client left."""
@@ -129,11 +138,11 @@ class Prediction:
         if self.disconnected:
             self._leave()
         elif not self.more_body and self.task is None:
-            self._timer.cancel()
+            self._wait_no_more()
             self.task = self._loop.create_task(self._classify())
 
     def _leave(self) -> None:
-        self._timer.cancel()
+        self._wait_no_more()
         self.response_complete = True
         if self.task is not None:
             self.task.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable
+from functools import lru_cache
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -106,6 +107,7 @@ def _content_type(request: Request) -> str:
     return media_type(request.headers.get("content-type", ""))
 
 
+@lru_cache(maxsize=256)  # every request has one, of few kinds
 def media_type(content_type: str) -> str:
     """Return what a header field `Content-Type` names, in lower case and without parameters."""
     return content_type.partition(";")[0].strip().lower()

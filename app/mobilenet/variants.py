@@ -1,6 +1,7 @@
 """The two numbers that name a MobileNetV1, α and the resolution, and what the published ones score."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from app.mobilenet.architecture import STRIDE
@@ -13,7 +14,7 @@ Precision = Literal["float32", "int8"]
 """Of weights and arithmetic. In int8 both are 8-bit integers, with a scale for each channel of the weights."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Variant:
     """A width multiplier α, one of `ALPHAS`, and a resolution in pixels, a multiple of 32.
 
@@ -39,7 +40,7 @@ class Variant:
             raise ValueError(f"{name!r} is not a variant such as 0.5/160: α, a slash, the resolution") from None
         return cls(*numbers)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """What `parse` reads."""
         return f"{self.alpha:g}/{self.resolution}"

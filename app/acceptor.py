@@ -119,23 +119,28 @@ class Accepted:
         self._channel = channel
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
-        self._connecting: set[asyncio.Task[object]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
         channel.setblocking(False)
         self._loop.add_reader(channel, self._take)
         channel.send(READY)
 
     def _take(self) -> None:
         try:
-            _, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
+            said, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
         except BlockingIOError:
             return
-        for descriptor in descriptors:
-            connection = socket.socket(fileno=descriptor)
-            connecting = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection))
+        for descriptor in descriptors:  # none, if this process may have no more of them
+            connecting = self._loop.create_task(self._connect(socket.socket(fileno=descriptor)))
             self._connecting.add(connecting)
             connecting.add_done_callback(self._connecting.discard)
-        if not descriptors:
+        if not said:
             self.close()  # the acceptor is no more
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._protocol, connection)
+        except OSError:  # its client has left meanwhile
+            connection.close()
 
     def close(self) -> None:
         """Take no more."""

@@ -64,7 +64,8 @@ def serve() -> None:
     if pipeline:
         import asyncio
 
-        asyncio.run(pipeline.close())  # each worker has its own
+        asyncio.run(pipeline.close())
+        del pipeline  # each worker has its own
     server.serve_many(settings, listener)
 
 

@@ -158,3 +158,18 @@ async def test_what_has_connected_before_the_end_is_not_lost(listener: socket.so
     with pytest.raises(ConnectionRefusedError):
         await greeted(port)
     one.end()
+
+
+async def test_a_process_that_may_have_no_more_files_takes_the_next_connection(listener: socket.socket) -> None:
+    ours, theirs = socket.socketpair()
+    taken = Accepted(theirs, lambda: Greeting(b"one"))
+    listener.listen()
+    with ours, theirs, socket.create_connection(listener.getsockname()) as client:
+        ours.send(b"c")  # what is left of a connection that the kernel had to drop
+        await asyncio.sleep(0.01)
+        connection, _ = listener.accept()
+        with connection:
+            socket.send_fds(ours, [b"c"], [connection.fileno()])
+        client.settimeout(10)
+        assert await asyncio.to_thread(client.recv, 10) == b"one"
+        taken.close()

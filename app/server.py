@@ -50,7 +50,6 @@ class Protocol(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
-    _begun = False  # the head that is read
     _head_ended = False  # in the data that came last, or before
     _head_bytes = 0
 
@@ -70,22 +69,16 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if isinstance(self.cycle, Prediction) and self.cycle.more_body:
             self.cycle.wait()
-        if (self._begun or not self._head_ended) and not self.transport.is_closing():
+        if not self._head_ended and not self.transport.is_closing():
             self._close_in(HEADERS_S)  # blank lines before a request are no reason to wait longer
-            self._head_bytes += 0 if self._head_ended else len(data)
+            self._head_bytes += len(data)
             if self._head_bytes > HEADERS_BYTES:
                 self.send_400_response(f"The headers have more than {HEADERS_BYTES:,} bytes.")
-
-    def on_message_begin(self) -> None:
-        """Expect headers."""
-        super().on_message_begin()
-        self._begun = True
 
     def on_headers_complete(self) -> None:
         """Let the request take the time that it has."""
         self._keep_open()
-        self._begun = self._in_head = False
-        self._head_ended, self._head_bytes = True, 0
+        self._in_head, self._head_ended, self._head_bytes = False, True, 0
         if not self._taken():
             super().on_headers_complete()
 

@@ -109,6 +109,7 @@ async def test_with_one_that_ends_no_connection_is_lost_and_without_any_they_wai
     waiting = asyncio.create_task(greeted(port))
     await asyncio.sleep(0.1)
     assert not waiting.done()
+    assert not acceptor._ready
     third.ready()
     assert await waiting == "third"
     third.end()

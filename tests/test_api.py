@@ -213,6 +213,7 @@ def slow_model(delay_s: float) -> Model:
 def test_a_request_past_its_deadline_answers_504(launch: Launch) -> None:
     client = launch(slow_model(0.3), request_timeout_ms=50, max_batch_size=1)
     check_problem(post(client, RED), 504, "deadline_exceeded")
+    assert samples(client)["mobilenet_dropped_total", "deadline"] == 0, "it was run, in vain"
 
 
 def test_a_request_may_ask_for_an_earlier_deadline_and_for_no_later_one(launch: Launch) -> None:

@@ -176,6 +176,19 @@ async def test_an_item_past_its_deadline_is_not_run(make: Make, model: Doubler) 
     assert model.batches == [[0], [2]]
 
 
+async def test_an_item_is_not_run_either_if_its_deadline_passed_while_the_loop_was_kept(
+    make: Make, model: Doubler
+) -> None:
+    batcher = make()
+    model.gate.set()
+    late = asyncio.create_task(ask(batcher, 1, deadline=time.monotonic() + 0.05))
+    await asyncio.sleep(0)
+    time.sleep(0.1)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert not model.batches
+
+
 async def test_a_batch_that_raises_is_retried_singly_so_an_item_fails_alone(make: Make, model: Doubler) -> None:
     batcher = make()
     first = await occupy(batcher, model)

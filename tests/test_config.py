@@ -89,6 +89,16 @@ def test_every_setting_says_what_it_does() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
+def test_without_processes_for_the_model_there_is_a_queue_and_the_engine_is_litert(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MOBILENET_THREADS", "0")
+    assert (load().max_queue, load().model_threads) == (64, 1)
+    monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")
+    with pytest.raises(StartError, match="MOBILENET_THREADS=0 needs MOBILENET_ENGINE=litert"):
+        load()
+
+
 def test_int8_on_an_engine_that_cannot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBILENET_PRECISION", "INT8")
     assert load().precision == "int8"

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from app.schemas import PredictResponse
 from tests.client import check_problem
 from tests.data import solid
-from tests.e2e.conftest import Process, Serve
+from tests.e2e.conftest import Process, Serve, half_sent
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
@@ -133,6 +134,13 @@ def test_a_body_that_does_not_come_is_given_up(serve: Serve, own: dict[str, obje
     assert answer.startswith(b"HTTP/1.1 504 ")
     problem = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert (problem["code"], problem["detail"]) == ("deadline_exceeded", "the body did not arrive within 300 ms")
+    with half_sent(process.url, RED) as connection:
+        connection.settimeout(20)
+        connection.sendall(RED[50:])
+        receive(connection, 1)
+        time.sleep(0.6)  # what came in time is not given up later
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RED) + RED)
+        receive(connection, 1)
 
 
 def test_what_was_accepted_is_answered_when_the_service_stops(serve: Serve, own: dict[str, object]) -> None:

@@ -25,7 +25,7 @@ class Previewer:
     async def preview(self, draw: Draw, content: bytes, deadline: float) -> Answer[bytes]:
         """Return the PNG of an image file; `deadline` is of `time.monotonic`.
 
-        Raises `QueueFull`, `Draining`, `DeadlineExceeded` for one that is not begun by then, or what `draw` raises.
+        Raises `QueueFull`, `Draining`, `DeadlineExceeded` for one that is not drawn by then, or what `draw` raises.
         """
         with self._batcher.admit() as (slot,):
             return await slot.submit((draw, content), deadline=deadline)

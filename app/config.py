@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     )
     precision: Precision = Field(
         "float32",
-        description="`float32`, or `int8`: quantised, a quarter of the size, and faster where the processor has "
+        description="`float32`, or `int8`: quantised, a third of the size, and faster where the processor has "
         "instructions for it; bundled for `imagenette`, else made by `mobilenet compile --precision int8 --calibrate "
         "FOLDER`",
     )

@@ -65,10 +65,7 @@ class Express:
             return None
         try:
             current = self._classifier()
-            if query or self.settings.degrade:
-                self._check_room(current, query)
-            else:
-                current.check_room()
+            self._check_room(current, query)
         except QueueFull as error:
             return refusal(error, self._trace(known), self.metrics, own, path)
         except ServiceError:
@@ -78,8 +75,10 @@ class Express:
         return Prediction(self, current, self._trace(known), content_type, own) if plain else None
 
     def _check_room(self, current: Classifier, query: bytes) -> None:
-        # It may mean any of several variants; comparisons have a queue of their own, which is asked later.
-        if COMPARISON not in query:
+        if not query and not self.settings.degrade:
+            current.check_room()
+        # A query may mean any of several variants; comparisons have a queue of their own, which is asked later.
+        elif COMPARISON not in query:
             current.check_room(tuple(current.models))
 
     def _plain(self, known: Mapping[bytes, bytes], content_type: str) -> bool:

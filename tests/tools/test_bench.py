@@ -85,6 +85,13 @@ def test_the_service_is_held_against_the_fastest_peer_and_the_loop_in_all_proces
     assert "**missed**" in found["spread of 3 runs"].status
 
 
+def test_each_way_of_running_the_service_has_its_goals() -> None:
+    inline = run("this service, float32, inline", 1200)
+    found = {goal.name: goal for goal in goals(Summary([*RUNS, inline]))}
+    assert found["float32, inline, small photo: requests/s, of mosec"].value == pytest.approx(1200 / 800)
+    assert found["float32, small photo: requests/s, of mosec"].value == pytest.approx(980 / 800)
+
+
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     assert Goal("p50", float("nan"), most=1).status == "not measured"
     alone = {goal.name: goal.status for goal in goals(Summary([run("this service, int8", 100)]))}

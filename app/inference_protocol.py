@@ -107,7 +107,8 @@ def _add_model(
     )
     async def metadata(request: Request) -> ModelMetadata:
         """Describe the tensors that the served model takes and gives; a request has one of the inputs."""
-        return _metadata(_found(request, classifier()).model)
+        current = classifier()
+        return _metadata(_found(request, current), current)
 
     @router.get(
         f"{path}/ready",
@@ -141,37 +142,45 @@ def _add_infer(
     )
     async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
         """Classify image files or pixels. The images of a request are answered all, or not at all."""
-        current, about = _found(request, classifier()), trace(request.scope)
-        about.facts["variant"] = current.model.variant.name
+        current, about = classifier(), trace(request.scope)
+        model = _found(request, current)
+        about.facts["variant"] = model.variant.name
         deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
-        current.check_room()  # before the body is read, which may be long
+        current.check_room([model.variant])  # before the body is read, which may be long
         _check_encoding(request)
         body = await payload.read_any(request, settings, deadline)
-        inference = tensors.read(body, json_bytes, current.model, settings.max_images)
-        outcomes = await unless_departed(request, current.classify(inference.images, deadline, owner=about.span))
-        return _answer(current, inference, outcomes, about)
+        inference = tensors.read(body, json_bytes, model, settings.max_images)
+        classifying = current.classify(inference.images, deadline, [model.variant], about.span)
+        return _answer(model, inference, await unless_departed(request, classifying), about)
 
 
-def _found(request: Request, classifier: Classifier) -> Classifier:
-    """Return the classifier if the path names its model. Raises `NotFound` with what is served."""
+def _found(request: Request, classifier: Classifier) -> Model:
+    """Return the model of the path: a loaded variant is a version. Raises `NotFound` with what is served."""
     name, version = request.path_params["name"], request.path_params.get("version")
-    served = _version(classifier.model)
     if name != MODEL:
         raise NotFound(f"there is no model {name[:80]!r}; {MODEL} is served")
-    if version not in (None, served):
-        raise NotFound(f"there is no version {version[:80]!r} of {MODEL}; {served} is served")
-    return classifier
+    if version is None:
+        return classifier.model
+    served = _versions(classifier)
+    if version not in served:
+        raise NotFound(f"there is no version {version[:80]!r} of {MODEL}; served: {', '.join(served)}")
+    return served[version]
+
+
+def _versions(classifier: Classifier) -> dict[str, Model]:
+    """Return the loaded models by their version, the default first."""
+    return {_version(model): model for model in classifier.models.values()}
 
 
 def _version(model: Model) -> str:
     return f"{model.variant.alpha:g}@{model.variant.resolution}"
 
 
-def _metadata(model: Model) -> ModelMetadata:
+def _metadata(model: Model, classifier: Classifier) -> ModelMetadata:
     side, classes = model.variant.resolution, model.engine.classes
     return ModelMetadata(
         name=MODEL,
-        versions=[_version(model)],
+        versions=list(_versions(classifier)),
         platform=model.engine.name,
         inputs=[
             TensorMetadata(name=tensors.IMAGE, datatype="BYTES", shape=[-1]),
@@ -188,16 +197,16 @@ def _check_encoding(request: Request) -> None:
 
 
 def _answer(
-    classifier: Classifier, inference: Inference, outcomes: Sequence[Classified | ServiceError], current: Trace
+    model: Model, inference: Inference, outcomes: Sequence[Classified | ServiceError], current: Trace
 ) -> Response:
     batch_size = account(outcomes, current)
     rows = [outcome.probabilities for outcome in _all(outcomes)]
-    output, raw = tensors.answer(rows, inference.wanted, classifier.model.labels)
+    output, raw = tensors.answer(rows, inference.wanted, model.labels)
     answer = InferenceResponse(
         model_name=MODEL,
-        model_version=_version(classifier.model),
+        model_version=_version(model),
         id=current.request_id if inference.id is None else inference.id,
-        parameters=AnswerParameters(macs=classifier.model.cost.macs, batch_size=batch_size),
+        parameters=AnswerParameters(macs=model.cost.macs, batch_size=batch_size),
         outputs=[output],
     )
     return _response(answer.model_dump_json().encode(), raw if inference.wanted.binary else None)

@@ -93,8 +93,8 @@ class Service:
             self._broken = "the model could not be loaded"
             return
         model = pipeline.models[0]
+        self._metrics.serves(pipeline.models)
         counts = self._metrics.images
-        counts.serves(pipeline.models)
         on_run = [counts.ran, spans.ran] if spans else [counts.ran]
         self._classifier = classifier = Classifier(pipeline, self._settings, counts, on_run)
         variants = ", ".join(str(variant) for variant in classifier.models)

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -68,6 +69,13 @@ class Metrics:
         self.images = ImageMetrics(registry, tally)
         build = gauge("mobilenet_build_info", "Always 1; the labels say what serves.", ("version", "python"))
         build.labels(__version__, platform.python_version()).set(1)
+
+    def serves(self, models: Sequence[Model]) -> None:
+        """Say what is served. What could be degraded is 0 from now on, or the rate of the first time would be lost."""
+        self.images.serves(models)
+        for wanted, smaller in permutations(models, 2):
+            if smaller.cost.macs < wanted.cost.macs:
+                self._degraded(wanted.variant.name, smaller.variant.name)
 
     def begun(self) -> None:
         """Count a request as under way."""

@@ -196,7 +196,7 @@ def responses(*errors: type[ServiceError], path: str = "") -> Responses:
     return {status: _response(list(group), path) for status, group in by_status}
 
 
-_PATH_PARAMETERS = {"name": ("of the model", MODEL), "version": ("α@resolution of the served model", "0.5@160")}
+_PATH_PARAMETERS = {"name": ("of the model", MODEL), "version": ("α@resolution of a loaded variant", "0.5@160")}
 
 
 def path_parameters(path: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,16 +21,22 @@ Launch = Callable[..., TestClient]
 
 
 @contextmanager
+def started(app: FastAPI) -> Iterator[TestClient]:
+    """Start an application and wait until it is ready; it ends with the context."""
+    with TestClient(app, raise_server_exceptions=False) as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.01)
+        yield client
+
+
+@contextmanager
 def launching() -> Iterator[Launch]:
     """Give a function that starts the application and waits until it is ready; all end with the context."""
     with ExitStack() as stack:
 
         def start(model: Model | None = None, spans: "Spans | None" = None, **settings: Any) -> TestClient:
             app = create_app(Settings(**settings), serving(model or colour_model()), lambda: spans)
-            client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
-            while client.get("/readyz").status_code != 200:
-                time.sleep(0.01)
-            return client
+            return stack.enter_context(started(app))
 
         yield start
 

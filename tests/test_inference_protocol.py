@@ -14,9 +14,11 @@ from fastapi.testclient import TestClient
 
 from app.config import Settings
 from app.main import create_app
-from tests.client import Launch, check_problem, launching, samples
+from app.mobilenet.cost import cost
+from app.mobilenet.variants import Variant
+from tests.client import Launch, check_problem, launching, samples, started
 from tests.data import solid
-from tests.fakes import COLOURS, colour_model, serving
+from tests.fakes import COLOURS, colour_model, serving, serving_lineup
 from tests.test_api import slow_model
 
 RED, BLUE = solid(COLOURS["red"]), solid(COLOURS["blue"])
@@ -96,9 +98,34 @@ def test_a_service_that_answers_is_live_and_ready_and_so_is_its_model(client: Te
 def test_another_model_or_version_is_not_found_and_the_error_names_the_served_one(
     client: TestClient, path: str
 ) -> None:
-    served = f"0.25@{SIDE}" if "versions" in path else "mobilenet"
+    served = f"served: 0.25@{SIDE}" if "versions" in path else "mobilenet is served"
     for response in (client.get(path), client.get(f"{path}/ready"), client.post(f"{path}/infer", json=files(RED))):
-        assert f"{served} is served" in check_error(response, 404, "not_found")
+        assert served in check_error(response, 404, "not_found")
+
+
+def test_every_loaded_variant_is_a_version_and_the_default_needs_no_name() -> None:
+    small, middle = Variant(0.25, 32), Variant(0.5, 64)
+    settings = Settings(alpha=0.5, resolution=64, variants=(small,))
+    with started(create_app(settings, serving_lineup())) as client:
+        for path, variant in (
+            (MODEL, middle),
+            (f"{MODEL}/versions/0.5@64", middle),
+            (f"{MODEL}/versions/0.25@32", small),
+        ):
+            model = client.get(path).json()
+            assert (model["versions"], model["inputs"][1]["shape"][1]) == (["0.5@64", "0.25@32"], variant.resolution)
+            assert client.get(f"{path}/ready").status_code == 200
+            answer = client.post(f"{path}/infer", json=files(BLUE)).json()
+            assert answer["model_version"] == f"{variant.alpha:g}@{variant.resolution}"
+            assert answer["parameters"]["macs"] == cost(variant, CLASSES).macs
+            assert int(np.argmax(answer["outputs"][0]["data"])) == list(COLOURS).index("blue")
+            side = variant.resolution
+            tensor = {"name": "pixels", "datatype": "UINT8", "shape": [1, side, side, 3], "data": [0] * side**2 * 3}
+            assert client.post(f"{path}/infer", json={"inputs": [tensor]}).status_code == 200
+        found = samples(client)
+        assert found["mobilenet_images_total", "PNG", small.name] == 1
+        assert found["mobilenet_images_total", "PNG", middle.name] == 2
+        check_error(client.get(f"{MODEL}/versions/1@224"), 404, "not_found")
 
 
 def test_json_gives_the_probabilities_that_predict_gives(client: TestClient) -> None:

@@ -17,7 +17,7 @@ from app.main import create_app
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
 from app.schemas import PredictResponse
-from tests.client import check_problem, samples
+from tests.client import check_problem, samples, started
 from tests.data import solid
 from tests.fakes import COLOURS, ColourEngine, serving_lineup
 
@@ -56,10 +56,7 @@ def launch() -> Iterator[Any]:
 
         def start(engines: dict[str, Engine] | None = None, **settings: Any) -> TestClient:
             app = create_app(Settings(**LINEUP | settings), serving_lineup(**engines or {}))
-            client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
-            while client.get("/readyz").status_code != 200:
-                time.sleep(0.01)
-            return client
+            return stack.enter_context(started(app))
 
         yield start
 
@@ -339,6 +336,12 @@ def test_the_catalogue_and_the_description_say_what_is_loaded(client: TestClient
     assert served == {MIDDLE: True, SMALL: False, LARGE: False}
     info = client.get("/model-info", params={"alpha": 0.25, "resolution": 32}).json()
     assert (info["served"], info["default"], info["weights"]) == (True, False, "colours")
+
+
+def test_what_could_be_degraded_is_counted_from_0(client: TestClient) -> None:
+    pairs = {name[1:]: value for name, value in samples(client).items() if name[0] == "mobilenet_degraded_total"}
+    smaller = [(SMALL, MIDDLE), (SMALL, LARGE), (MIDDLE, LARGE)]
+    assert pairs == {(variant.name, wanted.name): 0 for variant, wanted in smaller}
 
 
 def test_images_are_counted_in_every_variant_that_ran_on_them(client: TestClient) -> None:

@@ -107,6 +107,12 @@ def prometheus(server: Process, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     popen.wait(30)
 
 
+@pytest.fixture
+def server(serve: Serve) -> Process:
+    """Serve two variants, so that there is something to degrade to."""
+    return serve(PRECISION="int8", VARIANTS="0.25/128")
+
+
 def test_a_real_prometheus_reads_it_and_can_answer_what_dashboard_and_alerts_ask(
     server: Process, prometheus: Callable[..., Any]
 ) -> None:

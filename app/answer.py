@@ -59,13 +59,14 @@ def answer(classifier: Classifier, plan: Plan, outcomes: Sequence[Found], k: int
     }
     if isinstance(plan, Pick) and plan.reason is not None and plan.expected_ms is not None:
         body["choice"] = {"reason": plan.reason, "expected_ms": round(plan.expected_ms, 3)}
-    if wanted := degraded_from(plan, outcomes):
+    if wanted := _degraded_from(plan, outcomes):
         body["degraded_from"] = {"alpha": wanted.alpha, "resolution": wanted.resolution}
+        current.facts["degraded_from"] = wanted.name
     body["request_id"] = current.request_id
     return body
 
 
-def degraded_from(plan: Plan, outcomes: Sequence[Found]) -> Variant | None:
+def _degraded_from(plan: Plan, outcomes: Sequence[Found]) -> Variant | None:
     """Return the variant that had no room, if another answered in its place."""
     if isinstance(plan, Pick) and plan.variants:
         wanted = plan.variants[0]

@@ -8,13 +8,12 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app import model_info, openapi, payload
-from app.answer import answer, degraded_from
+from app.answer import answer
 from app.classifier import Classifier
 from app.config import Settings
 from app.errors import (
@@ -31,17 +30,13 @@ from app.plan import Pick, Plan
 from app.schemas import Health, LabelItem, ModelInfo, PredictResponse
 from app.security import Guard
 from app.telemetry import trace
-from app.wish import Alpha, Resolution, Wish, resolve, wished
+from app.wish import Alpha, Resolution, TopK, Wish, resolve, wished
 
 DEFAULT_TOP_K = 5
 PLAIN = Wish()
 """Nothing wished for: the default variant answers."""
 CLIENT_CLOSED_REQUEST = 499  # for the log alone: nobody is left to read it
 
-TopK = Annotated[
-    int | None,
-    Query(alias="top_k", description="how many classes to answer: 1 to their number; default 5", examples=[5]),
-]
 WithLayers = Annotated[bool, Query(description="add the tables of layers, of separable convolutions and of ablations")]
 
 TimeoutMs = Annotated[
@@ -56,27 +51,6 @@ TimeoutMs = Annotated[
 T = TypeVar("T")
 
 
-class PlainRoute(APIRoute):
-    """Calls the endpoint itself for a request without parameters: finding that there are none takes a while each time.
-
-    Parameters, and keys where they are set, go FastAPI's way.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what handles a request."""
-        resolve = super().get_route_handler()
-        headers = [field.alias for field in self.dependant.header_params]
-
-        async def handle(request: Request) -> Response:
-            plain = not self.dependencies and not request.scope["query_string"]
-            if plain and not any(name in request.headers for name in headers):
-                response: Response = await self.endpoint(request)
-                return response
-            return await resolve(request)
-
-        return handle
-
-
 def create_router(
     settings: Settings, classifier: Callable[[], Classifier], alive: Callable[[], None], metrics: Metrics
 ) -> APIRouter:
@@ -88,8 +62,17 @@ def create_router(
     router = APIRouter()
     locked = [Security(Guard(settings.api_keys))] if settings.api_keys else []
 
+    @router.post(
+        "/predict",
+        summary="Classify images",
+        tags=["classification"],
+        response_model=PredictResponse,
+        dependencies=locked,
+        responses=openapi.responses(*openapi.PREDICT_ERRORS),
+        openapi_extra=openapi.PREDICT_BODY,
+    )
     async def predict(
-        request: Request, wish: Annotated[Wish, Depends(wished)] = PLAIN, k: TopK = None, timeout_ms: TimeoutMs = None
+        request: Request, wish: Annotated[Wish, Depends(wished)], k: TopK = None, timeout_ms: TimeoutMs = None
     ) -> Response:
         """Classify one image or several, each with its own result or its own error, in order.
 
@@ -99,31 +82,15 @@ def create_router(
         current = classifier()
         about = trace(request.scope)
         about.facts["variant"] = current.model.variant.name
-        k = _top_k(k, current.model)
+        k = top_k_or_default(k, current.model)
         deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
-        plan = _plan(wish, current, settings)
+        plan = plan_of(wish, current, settings)
         plan.check_room(current)  # before the body is read, which may be long
         payloads = await payload.read(request, settings, deadline)
         outcomes = await unless_departed(request, plan.run(current, payloads, deadline, about.span))
         if len(outcomes) == 1 and isinstance(outcomes[0], ServiceError):
             raise outcomes[0]
-        body = answer(current, plan, outcomes, k, about)
-        if wanted := degraded_from(plan, outcomes):
-            metrics.degraded(wanted.name, str(about.facts["variant"]))
-        return Response(to_json(body), media_type="application/json")
-
-    router.add_api_route(
-        "/predict",
-        predict,
-        methods=["POST"],
-        summary="Classify images",
-        tags=["classification"],
-        response_model=PredictResponse,
-        dependencies=locked,
-        responses=openapi.responses(*openapi.PREDICT_ERRORS),
-        openapi_extra=openapi.PREDICT_BODY,
-        route_class_override=PlainRoute,
-    )
+        return Response(to_json(answer(current, plan, outcomes, k, about)), media_type="application/json")
 
     @router.get(
         "/model-info",
@@ -188,21 +155,18 @@ def timeout_or_default(wanted: int | None, settings: Settings) -> int:
     return wanted or settings.request_timeout_ms
 
 
-def _plan(wish: Wish, classifier: Classifier, settings: Settings) -> Plan:
+def plan_of(wish: Wish, classifier: Classifier, settings: Settings) -> Plan:
+    """Return what is done for a wish now; raises as `Wish.plan` does."""
     plain = wish == PLAIN and not settings.degrade
     return Pick() if plain else wish.plan(classifier.candidates(), settings.degrade)
 
 
-def _top_k(k: int | None, model: Model) -> int:
+def top_k_or_default(k: int | None, model: Model) -> int:
+    """Return how many classes are answered. Raises `InvalidParameter` if that is more than there are."""
     classes = model.engine.classes
     if k is not None and not 1 <= k <= classes:
         raise InvalidParameter(f"top_k {k} is not between 1 and {classes}, the number of classes")
-    return k or default_top_k(model)
-
-
-def default_top_k(model: Model) -> int:
-    """Return how many classes are answered where none asks for a number."""
-    return min(DEFAULT_TOP_K, model.engine.classes)
+    return k or min(DEFAULT_TOP_K, classes)
 
 
 async def unless_departed(request: Request, work: Coroutine[Any, Any, T]) -> T:

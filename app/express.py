@@ -1,27 +1,28 @@
-"""A plain prediction, from the protocol straight to the classifier and back: `docs/decisions/0011` says why.
+"""A prediction, from the protocol straight to the classifier and back: `docs/decisions/0011` says why.
 
-Routing, dependencies, middleware and their tasks cost a small photo as much time as its network. A request that wishes
-for nothing, in whichever form its images come, needs none of them; any other is the application's, and the answers are
-the same.
+Routing, dependencies, middleware and their tasks cost a small photo as much time as its network. A request that is
+right, in whichever form its images come, needs none of them; any other is the application's, which says what is wrong
+with it, and the answers are the same.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from app import openapi
+from app import openapi, query
 from app.answer import answer
-from app.api import CLIENT_CLOSED_REQUEST, default_top_k
+from app.api import CLIENT_CLOSED_REQUEST, plan_of, timeout_or_default, top_k_or_default
 from app.classified import Found
 from app.classifier import Classifier
 from app.config import Settings
 from app.errors import InternalError, QueueFull, ServiceError
 from app.metrics import Metrics
 from app.payload import is_known, late, media_type, parse
-from app.plan import Pick
+from app.plan import Plan
 from app.refusal import ROUTE, ROUTES, refusal
 from app.reply import Field, Fields, reply
 from app.security import Guard
@@ -35,10 +36,20 @@ logger = logging.getLogger(__name__)
 EXPRESS = "express"
 """The name in the state of the application under which the server finds it."""
 
-COMPARISON = b"variants="
-
-WISHES = {b"origin", b"transfer-encoding", b"upgrade", b"x-request-timeout-ms"}
+APPLICATIONS = {b"transfer-encoding", b"upgrade"}
 """Header fields that the application sees to."""
+TIMEOUT = b"x-request-timeout-ms"
+TIMEOUT_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request wants, by its head: an answer within milliseconds, of so many classes, to such a body."""
+
+    plan: Plan
+    top_k: int
+    timeout_ms: int
+    content_type: str
 
 
 class Express:
@@ -55,36 +66,47 @@ class Express:
 
     def take(self, target: bytes, fields: Fields, own: Sequence[Field]) -> "Prediction | bytes | None":
         """Take a POST by its head, or refuse it with a whole answer; None leaves it to the application."""
-        name, _, query = target.partition(b"?")
+        name, _, asked = target.partition(b"?")
         path = name.decode("latin-1")
-        if path not in ROUTES:
-            return None
         known = dict(reversed(fields))  # of a name that is given twice the first counts, as for the application
         # A browser needs the headers of CORS too, and who has no key gets to know that and nothing else.
-        if b"origin" in known or not self._guard.admits(known):
+        if path not in ROUTES or b"origin" in known or not self._guard.admits(known):
             return None
         try:
             current = self._classifier()
-            self._check_room(current, query)
+            wanted = self._admit(current, path, asked, known)
         except QueueFull as error:
             return refusal(error, self._trace(known), self.metrics, own, path)
         except ServiceError:
-            return None  # starting or stopping, which the application says
-        content_type = known.get(b"content-type", b"").decode("latin-1")
-        plain = path == ROUTE and not query and not self.settings.degrade and self._plain(known, content_type)
-        return Prediction(self, current, self._trace(known), content_type, own) if plain else None
+            return None  # starting or stopping, or the request is wrong, which the application says
+        return None if wanted is None else Prediction(self, current, wanted, self._trace(known), own)
 
-    def _check_room(self, current: Classifier, query: bytes) -> None:
-        if not query and not self.settings.degrade:
+    def _admit(self, current: Classifier, path: str, asked: bytes, known: Mapping[bytes, bytes]) -> Wanted | None:
+        """Return what is wanted if there is room for it; None if the application is to see to it."""
+        if path != ROUTE:
             current.check_room()
-        # A query may mean any of several variants; comparisons have a queue of their own, which is asked later.
-        elif COMPARISON not in query:
-            current.check_room(tuple(current.models))
+            return None
+        wanted = self._wanted(current, asked, known)
+        if wanted is not None:
+            wanted.plan.check_room(current)
+        return wanted if self._is_plain(known) else None
 
-    def _plain(self, known: Mapping[bytes, bytes], content_type: str) -> bool:
+    def _wanted(self, current: Classifier, asked: bytes, known: Mapping[bytes, bytes]) -> Wanted | None:
+        found, timeout = query.read(asked), known.get(TIMEOUT)
+        if found is None or not (timeout is None or (timeout.isdigit() and len(timeout) <= TIMEOUT_DIGITS)):
+            return None
+        return Wanted(
+            plan_of(found.wish, current, self.settings),
+            top_k_or_default(found.top_k, current.model),
+            timeout_or_default(None if timeout is None else int(timeout), self.settings),
+            known.get(b"content-type", b"").decode("latin-1"),
+        )
+
+    def _is_plain(self, known: Mapping[bytes, bytes]) -> bool:
         length = known.get(b"content-length", b"")
         sized = length.isdigit() and 0 < int(length) <= self.settings.max_body_bytes
-        return sized and WISHES.isdisjoint(known) and is_known(media_type(content_type))
+        known_form = is_known(media_type(known.get(b"content-type", b"").decode("latin-1")))
+        return sized and known_form and APPLICATIONS.isdisjoint(known)
 
     def _trace(self, known: Mapping[bytes, bytes]) -> Trace:
         if self._spans is None:
@@ -104,14 +126,14 @@ class Prediction:
     _timer: asyncio.TimerHandle | None = None
 
     def __init__(
-        self, express: Express, classifier: Classifier, trace: Trace, content_type: str, own: Sequence[Field]
+        self, express: Express, classifier: Classifier, wanted: Wanted, trace: Trace, own: Sequence[Field]
     ) -> None:
         self.body: list[bytes] = []
         self.message_event = self
         self._express = express
         self._classifier = classifier
+        self._wanted = wanted
         self._trace = trace
-        self._content_type = content_type
         self._own = own
 
     def begin(self, loop: asyncio.AbstractEventLoop, respond: Callable[..., None]) -> None:
@@ -124,7 +146,7 @@ class Prediction:
     def wait(self) -> None:
         """Wait for the body, of which there is more to come, for as long as the request may take."""
         if self._timer is None:
-            self._timer = self._loop.call_later(self._express.settings.request_timeout_ms / 1000, self._late)
+            self._timer = self._loop.call_later(self._wanted.timeout_ms / 1000, self._late)
 
     def _wait_no_more(self) -> None:
         if self._timer is not None:
@@ -161,10 +183,10 @@ class Prediction:
 
     async def _outcomes(self, body: bytes) -> Sequence[Found]:
         settings = self._express.settings
-        deadline = self._trace.started + settings.request_timeout_ms / 1000
+        deadline = self._trace.started + self._wanted.timeout_ms / 1000
         try:
-            images = await parse(body, self._content_type, settings)
-            return await self._classifier.classify(images, deadline, owner=self._trace.span)
+            images = await parse(body, self._wanted.content_type, settings)
+            return await self._wanted.plan.run(self._classifier, images, deadline, self._trace.span)
         except ServiceError as error:
             return [error]
         except Exception:
@@ -172,9 +194,8 @@ class Prediction:
             return [InternalError("the request failed for a reason that is ours")]
 
     def _answer(self, outcomes: Sequence[Found]) -> None:
-        k = default_top_k(self._classifier.model)
-        body = to_json(answer(self._classifier, Pick(), outcomes, k, self._trace))
-        self._send(200, "application/json", body, self._trace.headers)
+        body = answer(self._classifier, self._wanted.plan, outcomes, self._wanted.top_k, self._trace)
+        self._send(200, "application/json", to_json(body), self._trace.headers)
 
     def _fail(self, error: ServiceError) -> None:
         self._trace.facts["code"] = error.code

@@ -98,9 +98,9 @@ async def _in_time(reading: Awaitable[T], settings: Settings, deadline: float) -
         raise late(settings.request_timeout_ms) from None
 
 
-def late(timeout_ms: int) -> DeadlineExceeded:
-    """Return the error of a body that took longer than this."""
-    return DeadlineExceeded(f"the body did not arrive within {timeout_ms:,} ms")
+def late(most_ms: int) -> DeadlineExceeded:
+    """Return the error of a body that took longer than its request may take; none may take longer than this."""
+    return DeadlineExceeded(f"the body did not arrive within the time of the request, at most {most_ms:,} ms")
 
 
 def _content_type(request: Request) -> str:

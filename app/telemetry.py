@@ -110,6 +110,8 @@ def finish(metrics: Metrics, current: Trace, status: int, *, method: str, path: 
     """Count a request that was answered, write its line, and end its span."""
     variant = str(current.facts.get("variant", ""))
     metrics.request(route, status)
+    if wanted := current.facts.get("degraded_from"):
+        metrics.degraded(str(wanted), variant)
     if status in REFUSALS:
         metrics.rejected(str(current.facts.get("code", "other")))
     else:

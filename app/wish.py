@@ -57,6 +57,10 @@ Threshold = Annotated[
     float | None,
     Query(ge=0, le=1, description="probability from which a stage of `cascade` is sure, default 0.8"),
 ]
+TopK = Annotated[
+    int | None,
+    Query(alias="top_k", description="how many classes to answer: 1 to their number; default 5", examples=[5]),
+]
 
 
 @dataclass(frozen=True, slots=True)

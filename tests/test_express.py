@@ -6,35 +6,46 @@ from typing import Any, cast
 
 import pytest
 
+from app.budget import Candidate
 from app.classifier import Classifier
 from app.config import Settings
 from app.errors import Draining, QueueFull
 from app.express import Express, Prediction
 from app.metrics import Metrics
-from app.mobilenet.variants import PUBLISHED, Variant
+from app.mobilenet.variants import Variant
 from app.reply import Fields
+from tests.fakes import colour_model
 
+LARGE, SMALL = Variant(0.5, 160), Variant(0.25, 128)
 FULL = QueueFull("no room", {"Retry-After": "3"}, {"queue_depth": 7, "estimated_wait_ms": 2500})
 PHOTO: Fields = [(b"host", b"x"), (b"content-type", b"image/jpeg"), (b"content-length", b"13000")]
 Take = Callable[..., Prediction | bytes | None]
 
 
 class Desk:
-    """A classifier whose first variant has room, or says why not; a second one always has."""
+    """A classifier whose first variant has room, or says why not; the second, a smaller one, always has."""
 
-    def __init__(self, error: Exception | None, *variants: Variant) -> None:
+    model = colour_model()
+
+    def __init__(self, error: Exception | None) -> None:
         self.error = error
-        self.models = dict.fromkeys(variants)
 
     def check_room(self, variants: Sequence[Variant] = ()) -> None:
         """Raise what is wrong."""
-        if self.error is not None and len(variants) < 2:
+        if self.error is not None and SMALL not in variants:
             raise self.error
 
+    def check_room_to_compare(self) -> None:
+        """Raise nothing: there is room."""
 
-def express(error: Exception | None = None, *, metrics: Metrics | None = None, count: int = 1, **settings: Any) -> Take:
-    """Return what decides over the head of a POST, with so many variants loaded."""
-    desk = cast("Classifier", Desk(error, *list(PUBLISHED)[:count]))
+    def candidates(self) -> list[Candidate]:
+        """Return what is known of both."""
+        return [Candidate(LARGE, 2000, 0.9, 20.0), Candidate(SMALL, 1000, 0.8, 10.0)]
+
+
+def express(error: Exception | None = None, *, metrics: Metrics | None = None, **settings: Any) -> Take:
+    """Return what decides over the head of a POST."""
+    desk = cast("Classifier", Desk(error))
     decide = Express(Settings(**settings), lambda: desk, metrics or Metrics())
     return lambda target=b"/predict", fields=PHOTO: decide.take(target, fields, [(b"date", b"today")])
 
@@ -49,20 +60,71 @@ KINDS = [
 ]
 
 
+QUERIES = [
+    b"top_k=1",
+    b"alpha=0.25&resolution=128",
+    b"max_macs=1500&top_k=2",
+    b"max_latency_ms=15.5",
+    b"min_accuracy=0.85",
+    b"variants=all",
+    b"variants=0.25%2F128",
+    b"cascade=0.25/128,0.5/160&threshold=1",
+    b"degrade=allow",
+    b"degrade=never",
+]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_without_wishes_are_taken_in_any_form(kind: bytes) -> None:
     assert isinstance(express()(fields=[(b"content-type", kind), (b"content-length", b"1")]), Prediction)
 
 
+@pytest.mark.parametrize("query", QUERIES)
+def test_wishes_that_can_be_met_are_taken(query: bytes) -> None:
+    assert isinstance(express()(b"/predict?" + query), Prediction)
+
+
+@pytest.mark.parametrize("milliseconds", [b"1", b"10000"])
+def test_a_deadline_of_its_own_is_taken(milliseconds: bytes) -> None:
+    assert isinstance(express()(fields=[*PHOTO, (b"x-request-timeout-ms", milliseconds)]), Prediction)
+
+
+WRONG = [
+    b"top_k=0",
+    b"top_k=1000",
+    b"top_k=x",
+    b"top_k=1&top_k=2",
+    b"top_k=1#2",
+    b"unknown=1",
+    b"alpha=",
+    b"alpha=0.3",
+    b"alpha=0.75&resolution=224",
+    b"max_macs=0",
+    b"max_macs=999",
+    b"max_latency_ms=nan",
+    b"variants=",
+    b"variants=1/224",
+    b"cascade=0.25/128",
+    b"threshold=0.5",
+    b"alpha=0.25&max_macs=1500",
+    b"degrade=perhaps",
+    b"variants=" + b"0.25/128," * 30 + b"0.5/160",
+]
+"""Queries of which there is something to say."""
+
+
 @pytest.mark.parametrize(
     ("target", "fields"),
     [
-        (b"/predict?top_k=1", PHOTO),
+        *((b"/predict?" + query, PHOTO) for query in WRONG),
         (b"/predict/", PHOTO),
         (b"/preview", PHOTO),
         (b"/v2/models/mobilenet/infer", PHOTO),
         (b"http://x/predict", PHOTO),
-        (b"/predict", [*PHOTO, (b"x-request-timeout-ms", b"5")]),
+        (b"/predict", [*PHOTO, (b"x-request-timeout-ms", b"0")]),
+        (b"/predict", [*PHOTO, (b"x-request-timeout-ms", b"10001")]),
+        (b"/predict", [*PHOTO, (b"x-request-timeout-ms", b"9" * 5000)]),
+        (b"/predict", [*PHOTO, (b"x-request-timeout-ms", b"soon")]),
         (b"/predict", [*PHOTO, (b"origin", b"https://example.org")]),
         (b"/predict", [*PHOTO, (b"upgrade", b"websocket")]),
         (b"/predict", [(b"content-type", b"image/jpeg"), (b"transfer-encoding", b"chunked")]),
@@ -87,17 +149,18 @@ def test_without_room_a_prediction_of_any_form_is_refused() -> None:
     assert json.loads(body).items() >= facts.items()
 
 
-def test_who_may_mean_a_variant_that_has_room_is_left_to_the_application() -> None:
-    full = express(FULL, count=2)
-    assert isinstance(full(), bytes), "without parameters it is the first"
-    assert full(b"/predict?alpha=0.25") is None
-    assert full(b"/predict?variants=all") is None
-    assert express(FULL, count=2, degrade=True)() is None
-    assert express(FULL)(b"/predict?variants=all") is None, "comparisons have a queue of their own"
+@pytest.mark.parametrize("query", [b"", *QUERIES, *WRONG])
+def test_only_who_means_a_variant_without_room_is_refused(query: bytes) -> None:
+    taken = express(FULL)(b"/predict?" + query)
+    needs_it = {b"", b"top_k=1", b"min_accuracy=0.85", b"cascade=0.25/128,0.5/160&threshold=1", b"degrade=never"}
+    full = query in needs_it
+    assert isinstance(taken, bytes) == full
+    assert isinstance(taken, Prediction) == (query in QUERIES and not full)
 
 
-def test_where_degrading_is_set_a_request_goes_through_the_application() -> None:
-    assert express(degrade=True)() is None
+def test_where_degrading_is_set_a_smaller_variant_has_room_too() -> None:
+    assert isinstance(express(FULL, degrade=True)(), Prediction)
+    assert isinstance(express(FULL, degrade=True)(b"/predict?degrade=never"), bytes)
 
 
 def test_each_refusal_tells_of_the_queue_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""A plain prediction takes a shorter way through the real process, and nobody can tell by its answer."""
+"""A prediction takes a shorter way through the real process, and nobody can tell by its answer."""
 
 import base64
 import json
@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
 PNG = {"Content-Type": "image/png"}
 RED, BLUE = solid((220, 30, 30)), solid((30, 40, 210))
-LONG_WAY = {"X-Request-Timeout-Ms": "9000"}
-"""A wish, which the short way leaves to the application."""
-OWN = {"request_id", "timing", "probability", "batch_size"}
+LONG_WAY = {"unknown": ""}
+"""A parameter that the short way leaves to the application, which does not mind it."""
+OWN = {"request_id", "timing", "probability", "batch_size", "expected_ms", "inference_ms"}
 
 
 def same(value: Any) -> Any:
@@ -68,11 +68,55 @@ REQUESTS: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
+def wish(**params: Any) -> dict[str, Any]:
+    return multipart(RED, BLUE) | {"params": params}
+
+
+def within(milliseconds: str) -> dict[str, Any]:
+    return {"content": RED, "headers": PNG | {"X-Request-Timeout-Ms": milliseconds}}
+
+
+WISHES: dict[str, tuple[dict[str, Any], int]] = {
+    "two classes": (wish(top_k=2), 200),
+    "a thousand classes": (wish(top_k=1000), 422),
+    "a variant": (wish(alpha=0.25, resolution=128), 200),
+    "no variant": (wish(alpha=0.3), 422),
+    "another variant": (wish(alpha=0.75, resolution=224), 404),
+    "few MACs": (wish(max_macs=20_000_000), 200),
+    "too few MACs": (wish(max_macs=1), 422),
+    "soon": (wish(max_latency_ms=5000), 200),
+    "right": (wish(min_accuracy=0.9), 200),
+    "all": (wish(variants="all", top_k=3), 200),
+    "one of all": (wish(variants="0.25/128"), 200),
+    "a cascade": (wish(cascade="0.25/128,0.5/160", threshold=1), 200),
+    "a threshold alone": (wish(threshold=0.5), 422),
+    "degraded": (wish(degrade="allow"), 200),
+    "within a while": (within("9000"), 200),
+    "never": (within("0"), 422),
+    "without end": (within("999999"), 422),
+}
+
+
+@pytest.fixture(scope="module")
+def lineup(serve: Serve) -> Process:
+    """Serve two variants."""
+    return serve(PRECISION="int8", VARIANTS="0.25/128")
+
+
 @pytest.mark.parametrize(("request_", "status"), REQUESTS.values(), ids=REQUESTS)
 def test_both_ways_answer_alike(server: Process, request_: dict[str, Any], status: int) -> None:
+    check_both_ways(server, request_, status)
+
+
+@pytest.mark.parametrize(("request_", "status"), WISHES.values(), ids=WISHES)
+def test_both_ways_grant_the_same_wishes(lineup: Process, request_: dict[str, Any], status: int) -> None:
+    check_both_ways(lineup, request_, status)
+
+
+def check_both_ways(server: Process, request_: dict[str, Any], status: int) -> None:
     with httpx.Client(base_url=server.url) as client:
         short = client.post("/predict", **request_)
-        long = client.post("/predict", **request_ | {"headers": request_.get("headers", {}) | LONG_WAY})
+        long = client.post("/predict", **request_ | {"params": request_.get("params", {}) | LONG_WAY})
     assert (short.status_code, long.status_code) == (status, status), short.text
     assert same(short.json()) == same(long.json())
     assert kinds(short.headers) == kinds(long.headers)
@@ -104,7 +148,7 @@ def receive(connection: socket.socket, answers: int) -> list[Any]:
 
 def test_requests_on_one_connection_are_answered_in_order_whichever_way_they_go(server: Process) -> None:
     head = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {}\r\nX-Request-ID: {}\r\n\r\n"
-    targets = ["/predict", "/predict?top_k=1", "/predict", "/predict", "/predict?top_k=1", "/predict"]
+    targets = ["/predict", "/predict?unknown=", "/predict", "/predict", "/predict?unknown=", "/predict?top_k=1"]
     requests = b"".join(
         head.format(target, len(RED), f"r{number}").encode() + RED for number, target in enumerate(targets)
     )
@@ -133,7 +177,10 @@ def test_a_body_that_does_not_come_is_given_up(serve: Serve, own: dict[str, obje
         answer = b"".join(iter(lambda: connection.recv(65536), b""))  # the connection ends, for the rest never came
     assert answer.startswith(b"HTTP/1.1 504 ")
     problem = json.loads(answer.partition(b"\r\n\r\n")[2])
-    assert (problem["code"], problem["detail"]) == ("deadline_exceeded", "the body did not arrive within 300 ms")
+    assert (problem["code"], problem["detail"]) == (
+        "deadline_exceeded",
+        "the body did not arrive within the time of the request, at most 300 ms",
+    )
     with half_sent(process.url, RED) as connection:
         connection.settimeout(20)
         connection.sendall(RED[50:])
@@ -171,9 +218,9 @@ def _ready(process: Process) -> str:
 
 def test_both_ways_are_counted_and_logged_alike(serve: Serve, own: dict[str, object]) -> None:
     process = serve(**own, LOG_FORMAT="json")
-    for headers in (PNG, PNG | LONG_WAY):
+    for params in ({}, LONG_WAY):
         for body in (RED, RED, b"<html>"):
-            httpx.post(f"{process.url}/predict", content=body, headers=headers)
+            httpx.post(f"{process.url}/predict", content=body, headers=PNG, params=params)
     text = httpx.get(f"{process.url}/metrics").text
     assert 'mobilenet_requests_total{route="/predict",status="200"} 4.0' in text
     assert 'mobilenet_requests_total{route="/predict",status="415"} 2.0' in text

@@ -23,7 +23,7 @@ FILES = [solid((220, 30, 30)), solid((30, 40, 210), "JPEG"), solid((30, 180, 40)
 
 @pytest.fixture(scope="module")
 def server(serve: Serve) -> Process:
-    return serve(PRECISION="int8")  # the bundled weights, which nobody needs to compile
+    return serve(PRECISION="int8", VARIANTS="0.25/128")  # the bundled weights, which nobody needs to compile
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,14 @@ def model(server: Process) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def expected(server: Process) -> list[list[float]]:
-    """The probabilities that `/predict` gives."""
+    return predicted(server)
+
+
+def predicted(server: Process, **variant: float) -> list[list[float]]:
+    """Return the probabilities that `/predict` gives."""
     files = [("image", file) for file in FILES]
     classes = len(httpx.get(f"{server.url}/labels").json())
-    answer = httpx.post(f"{server.url}/predict", files=files, params={"top_k": classes}).json()
+    answer = httpx.post(f"{server.url}/predict", files=files, params={"top_k": classes, **variant}).json()
     ordered = (sorted(result["predictions"], key=lambda item: item["class_id"]) for result in answer["results"])
     return [[item["probability"] for item in row] for row in ordered]
 
@@ -79,9 +83,15 @@ def test_tritons_client_gets_what_predict_answers_and_reads_what_went_wrong(
 ) -> None:
     found = answers("triton", "triton_http.py", server, model, tmp_path)
     check_answers(found, expected, httpx.get(f"{server.url}/labels").json())
+    assert np.allclose(found["last version"], predicted(server, alpha=0.25, resolution=128), atol=1e-5)
     assert found["model"] == model
     assert found["server"] == httpx.get(f"{server.url}/v2").json()
-    said = [("404", "mobilenet is served"), ("404", "is served"), ("422", "between 1 and"), ("422", "image 0 of 3")]
+    said = [
+        ("404", "mobilenet is served"),
+        ("404", "served: 0.5@160, 0.25@128"),
+        ("422", "between 1 and"),
+        ("422", "image 0 of 3"),
+    ]
     for (status, message), (code, part) in zip(found["errors"], [*said, ("415", "gzip")], strict=True):
         assert (status, part in message) == (code, True), message
 

@@ -58,6 +58,7 @@ def main(address: str, version: str, pixels_path: str, *paths: str) -> None:
             "pixels": infer(tensor("pixels", pixels, "UINT8")),
             "pixels in JSON": infer(tensor("pixels", pixels, "UINT8", binary=False), wanted(binary_data=False)),
         },
+        "last version": infer(files, model_version=client.get_model_metadata(MODEL)["versions"][-1]),
         "classes": [
             [[text.decode() for text in row] for row in infer(files, wanted(class_count=2))],
             infer(files, wanted(class_count=2, binary_data=False)),

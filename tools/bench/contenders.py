@@ -58,12 +58,16 @@ def _ours(precision: Precision, kind: str = "", **more: str) -> Contender:
     return Contender(f"this service, {precision}{kind}", command, (), variables | more, precision)
 
 
+PEER = {classify.PORT: "{port}", classify.CPUS: "{cpus}", "PYTHONPATH": str(REPOSITORY)}
+
+
 def _peer(name: str, module: str, *packages: str, arguments: Sequence[str] = (), keras: bool = False) -> Contender:
     command = ("{python}", "-m", f"{classify.__package__}.{module}", *arguments)
-    variables = {classify.PORT: "{port}", classify.CPUS: "{cpus}", "PYTHONPATH": str(REPOSITORY)}
-    return Contender(name, command, packages, variables, keras=keras)
+    return Contender(name, command, packages, PEER, keras=keras)
 
 
+ADDRESS = "--host", "127.0.0.1", "--port", "{port}"
+BENTOML = "{python}", "-m", "bentoml", "serve", f"{classify.__package__}.bentoml:Classify", *ADDRESS
 INLINE = {"MOBILENET_WORKERS": "{cpus}", "MOBILENET_THREADS": "0"}
 
 CONTENDERS = (
@@ -73,6 +77,9 @@ CONTENDERS = (
     _ours("int8", ", inline", **INLINE),
     _peer("mosec", "mosec", "mosec==0.9.8", *RUNTIME, arguments=("--address", "127.0.0.1", "--port", "{port}")),
     _peer("LitServe", "litserve", "litserve==0.2.19", "fastapi", "uvicorn", "uvloop", "httptools", *RUNTIME),
+    # Its workers do not start with a newer uvloop.
+    _peer("MLServer", "mlserver", "mlserver==1.7.1", "uvloop==0.21.0", *RUNTIME),
+    Contender("BentoML", BENTOML, ("bentoml==1.4.40", *RUNTIME), PEER),
     _peer("Ray Serve", "ray", "ray[serve]==2.60.0", *RUNTIME),
     _peer("FastAPI + Keras", "tutorial", "fastapi", "uvicorn", "tensorflow", "keras", "numpy", "pillow", keras=True),
 )

@@ -14,7 +14,7 @@ class Classify:
     def __init__(self) -> None:
         self._classify = Classifier()
 
-    @bentoml.api(route="/predict")
+    @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
     def predict(self, data: bytes, /) -> Answer:
         """Classify one photo; the only argument, by position, is what BentoML takes the whole body for."""
         return self._classify(data)

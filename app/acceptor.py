@@ -114,10 +114,16 @@ def _sent(channel: socket.socket, connection: socket.socket) -> bool:
 class Accepted:
     """The other end of a channel, in place of a server that listens."""
 
-    def __init__(self, channel: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-        """Be ready: each connection that comes gets a protocol."""
+    def __init__(
+        self,
+        channel: socket.socket,
+        protocol: Callable[[], asyncio.BaseProtocol],
+        at_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Be ready: each connection that comes gets a protocol; `at_end` is called when the acceptor is no more."""
         self._channel = channel
         self._protocol = protocol
+        self._at_end = at_end
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
         channel.setblocking(False)
@@ -134,7 +140,8 @@ class Accepted:
             self._connecting.add(connecting)
             connecting.add_done_callback(self._connecting.discard)
         if not said:
-            self.close()  # the acceptor is no more
+            self.close()
+            self._at_end()
 
     async def _connect(self, connection: socket.socket) -> None:
         try:

@@ -195,7 +195,12 @@ class Server(uvicorn.Server):
         await super().startup(sockets=[])
         _collect_seldom()
         protocol = partial(Protocol, self.config, self.server_state, self.lifespan.state)
-        self.servers += [cast("asyncio.Server", Accepted(channel, protocol)) for channel in sockets or ()]
+        for channel in sockets or ():
+            self.servers.append(cast("asyncio.Server", Accepted(channel, protocol, self._stop)))
+
+    def _stop(self) -> None:
+        # Nobody would, if the process that accepts was killed.
+        self.should_exit = True
 
 
 class Process(multiprocess.Process):

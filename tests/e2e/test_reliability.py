@@ -68,6 +68,18 @@ def children(process: Process) -> list[int]:
 
 
 @pytest.mark.parametrize("threads", [0, 1])
+def test_nothing_outlives_a_parent_of_several_that_is_killed(
+    serve: Serve, own: dict[str, object], threads: int
+) -> None:
+    process = serve(**own, WORKERS=2, THREADS=threads)
+    running = list(process.tree())
+    assert len(running) > 2
+    process.popen.kill()
+    process.popen.wait()
+    wait_for(lambda: not any(Path(f"/proc/{number}").exists() for number in running))
+
+
+@pytest.mark.parametrize("threads", [0, 1])
 def test_a_killed_worker_of_several_is_survived_and_replaced(
     serve: Serve, own: dict[str, object], threads: int
 ) -> None:

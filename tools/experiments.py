@@ -24,7 +24,7 @@ from app.mobilenet.architecture import IMAGENET_CLASSES, layers
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, Variant
 from tools.axis import price
-from tools.train import Plan, Run, fit, split
+from tools.train import Plan, Run, batches, fit, split
 from tools.trainer import BATCH, HeldOut, Trainer
 from tools.views import Photos, Views
 
@@ -105,7 +105,8 @@ def measure(candidate: Candidate, photos: Photos, validation: HeldOut, plan: Pla
     indices, held_out = split(len(photos.labels), plan.seed)
     views = Views.draw(photos, indices, None, plan.seed, folder)
     trainer = Trainer(partial(candidate.build, len(photos.wnids)), views.temperature, plan.seed)
-    rows = fit(trainer, views, HeldOut.of(photos, held_out, [RESOLUTION]), plan, run)
+    held_out_photos = HeldOut.of(photos, held_out, [RESOLUTION])
+    rows = fit(trainer, partial(batches, views), held_out_photos, plan, run)
     total = candidate.cost(len(photos.wnids))
     return Result(
         network=candidate.name,

@@ -9,12 +9,12 @@ import csv
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import keras
 import matplotlib.figure
@@ -30,6 +30,8 @@ from tools.widen import begin_as
 
 Shares = dict[int, float]
 Row = dict[str, float]
+
+T = TypeVar("T")
 
 Phases = tuple[tuple[float, Shares], ...]
 
@@ -81,31 +83,43 @@ class Plan:
         return self.highest_rate * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
 
 
+Batches = Callable[[Plan, int], Iterator[tuple[Any, ...]]]
+"""Gives the batches of an epoch: each is what `Trainer.step` takes after its number."""
+
+
+def ahead(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Yield what the calls return, made ahead in a thread."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for call in calls:
+            waiting.append(pool.submit(call))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 def batches(views: Views, plan: Plan, epoch: int) -> Iterator[tuple[Pixels, Floats]]:
-    """Yield an epoch's shuffled batches, uint8 `[64, r, r, 3]` and targets `[64, classes]`, made ahead in a thread."""
+    """Yield an epoch's shuffled batches, uint8 `[64, r, r, 3]` and targets `[64, classes]`."""
     rng = np.random.default_rng((plan.seed, epoch))
     shares = plan.shares(epoch)
-    ahead: deque[tuple[Future[Pixels], Floats]] = deque()
-    with ThreadPoolExecutor(1) as pool:
+
+    def calls() -> Iterator[Callable[[], tuple[Pixels, Floats]]]:
         for rows in rng.permutation(len(views.indices))[: plan.steps * BATCH].reshape(-1, BATCH):
             resolution = int(rng.choice(list(shares), p=list(shares.values())))
             columns, mirror = rng.integers(views.targets.shape[1], size=BATCH), rng.random(BATCH) < 0.5
-            future = pool.submit(views.batch, rows, columns, mirror, resolution)
-            ahead.append((future, views.targets[rows, columns]))
-            if len(ahead) > AHEAD:
-                pixels, targets = ahead.popleft()
-                yield pixels.result(), targets
-        for pixels, targets in ahead:
-            yield pixels.result(), targets
+            yield partial(views.batch, rows, columns, mirror, resolution)
+
+    return ahead(calls())
 
 
-def train_epoch(trainer: Trainer, views: Views, plan: Plan, epoch: int) -> Row:
+def train_epoch(trainer: Trainer, batches: Batches, plan: Plan, epoch: int) -> Row:
     """Train one epoch; return its mean loss and accuracy."""
     results = []
     with tqdm(total=plan.steps * BATCH, unit=" images", desc=f"epoch {epoch + 1}/{plan.epochs}", mininterval=2) as bar:
-        for number, (pixels, targets) in enumerate(batches(views, plan, epoch), start=epoch * plan.steps):
+        for number, batch in enumerate(batches(plan, epoch), start=epoch * plan.steps):
             trainer.optimizer.learning_rate.assign(plan.learning_rate(number))
-            results.append(trainer.step(pixels, targets, tf.constant(number)))
+            results.append(trainer.step(tf.constant(number), *batch))
             bar.update(BATCH)
     loss, accuracy = np.mean(np.array(results, np.float64), axis=0)
     rate = plan.learning_rate(epoch * plan.steps)
@@ -174,13 +188,13 @@ class Run:
         figure.savefig(self.folder / "curve.png", dpi=120)
 
 
-def fit(trainer: Trainer, views: Views, held_out: HeldOut, plan: Plan, run: Run) -> list[Row]:
+def fit(trainer: Trainer, batches: Batches, held_out: HeldOut, plan: Plan, run: Run) -> list[Row]:
     """Train what is left of the plan, saving after every epoch; return the table."""
     done = run.restore(trainer)
     rows = run.rows(done)
     for epoch in range(done, plan.epochs):
         start = time.monotonic()
-        scores = train_epoch(trainer, views, plan, epoch) | evaluate_epoch(trainer, held_out)
+        scores = train_epoch(trainer, batches, plan, epoch) | evaluate_epoch(trainer, held_out)
         seconds = time.monotonic() - start
         rows.append({"epoch": epoch + 1, **scores, "seconds": seconds})
         run.write(rows)
@@ -224,7 +238,7 @@ def main(
     trainer = Trainer(build, views.temperature, seed, first)
     files = Run(run)
     plan = Plan(epochs, len(indices) // BATCH, seed, highest_rate=learning_rate)
-    files.plot(fit(trainer, views, held_out, plan, files))
+    files.plot(fit(trainer, partial(batches, views), held_out, plan, files))
     for resolution in REPORT:
         typer.echo(f"held-out top-1 @ {resolution}: {trainer.evaluate(held_out, resolution)[1]:.2%}")
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tools.views import CENTRAL_CROP, Indices, Photos, Pixels, crop
+from tools.views import CENTRAL_CROP, FEATURES, Indices, Photos, Pixels, crop
 
 REPORT = (128, 160, 192, 224)
 """The resolutions that the weights are for."""
@@ -36,6 +36,8 @@ class HeldOut:
 class Trainer:
     """The network, the moving average of its weights, and the optimiser: all that a checkpoint holds."""
 
+    average_decay = AVERAGE_DECAY
+
     def __init__(
         self,
         build: Callable[[], keras.Model],
@@ -54,35 +56,44 @@ class Trainer:
         self.average.set_weights(self.model.get_weights())
         self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.optimizer.build(self.model.trainable_variables)
+        self.optimizer.build(self.learning)
         self.temperature = temperature
         self.seed = seed
         self.step = tf.function(self._step)
         self.predict = tf.function(self._predict)
 
     @property
+    def learning(self) -> list[Any]:
+        """The variables that are trained."""
+        return list(self.model.trainable_variables)
+
+    @property
     def variables(self) -> list[Any]:
         """Every variable, in a fixed order."""
         return [*self.model.weights, *self.average.weights, *self.optimizer.variables]
 
-    def _step(self, pixels: tf.Tensor, targets: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _step(self, number: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor, *more: tf.Tensor) -> Any:
         """Learn from batch `number` of all, counted from 0; return its loss and accuracy.
 
         TensorFlow traces this once a resolution.
         """
         pixels = jitter_colours(tf.cast(pixels, tf.float32), seed=tf.stack([self.seed, number]))
         with tf.GradientTape() as tape:
-            logits = training_logits(self.model, pixels)
-            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits / self.temperature))
-        gradients = tape.gradient(loss, self.model.trainable_variables)
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+            logits, features = training_outputs(self.model, pixels)
+            loss = self.loss(logits, features, targets, *more)
+        gradients = tape.gradient(loss, self.learning)
+        self.optimizer.apply(gradients, self.learning)
         self._move_average(tf.cast(number, tf.float32))
         right = tf.argmax(logits, -1) == tf.argmax(targets, -1)
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
+    def loss(self, logits: tf.Tensor, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Return how far the logits `[n, classes]` are from the targets, in nats; `features` are for others."""
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits / self.temperature))
+
     def _move_average(self, number: tf.Tensor) -> None:
         # A young average forgets faster, or it would long remember the random weights.
-        decay = tf.minimum(AVERAGE_DECAY, (1 + number) / (10 + number))
+        decay = tf.minimum(self.average_decay, (1 + number) / (10 + number))
         for average, weight in zip(self.average.weights, self.model.weights, strict=True):
             average.assign(average * decay + weight * (1 - decay))
 
@@ -110,17 +121,20 @@ def jitter_colours(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(brightness * contrast * saturation * pixels + rest, 0.0, 255.0)
 
 
-def training_logits(model: keras.Model, outputs: tf.Tensor) -> tf.Tensor:
-    """Run the chain of layers up to the softmax in training mode.
+def training_outputs(model: keras.Model, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Run the chain of layers in training mode; return the logits `[n, classes]` and the pooled features `[n, f]`.
 
     Keras normalises in several operations; TensorFlow's fused one trains 1.6 times as fast on a CPU.
     """
+    features = outputs
     for layer in model.layers[1:-1]:
         if isinstance(layer, keras.layers.BatchNormalization):
             outputs = normalise(layer, outputs)
         else:
             outputs = layer(outputs, training=True)
-    return outputs
+        if layer.name == FEATURES:
+            features = tf.squeeze(outputs, (1, 2))
+    return outputs, features
 
 
 def normalise(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:

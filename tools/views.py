@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
+import keras
 import numpy as np
 import tensorflow as tf
 import typer
@@ -35,6 +36,8 @@ AREA = (0.25, 1.0)
 """Lighter than the usual 8 to 100 %: a small network underfits."""
 ASPECT = (0.8, 1.25)
 LABEL_SMOOTHING = 0.1
+FEATURES = "global_average_pooling"
+"""The layer whose outputs the classifier takes."""
 TEMPERATURE = 2.0
 
 
@@ -76,8 +79,9 @@ class Teacher:
         """Compile the teacher for so many images at once: on a CPU, LiteRT is twice as fast as TensorFlow."""
         model = network.build(self.alpha, self.resolution, input_dtype="float32")
         model.load_weights(self.weights)
+        both = keras.Model(model.input, [model.get_layer(FEATURES).output, model.output])
         with tempfile.TemporaryDirectory() as folder:
-            model.export(folder, format="tf_saved_model", verbose=False)
+            both.export(folder, format="tf_saved_model", verbose=False)
             content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
         interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
         shape = [batch, self.resolution, self.resolution, 3]
@@ -85,16 +89,24 @@ class Teacher:
         interpreter.allocate_tensors()
         return interpreter
 
+    def ask(self, interpreter: Interpreter, pixels: Floats, columns: list[int]) -> tuple[Floats, Floats]:
+        """Return log probabilities of these classes, float32 `[n, classes]`, and the pooled features `[n, f]`.
+
+        `pixels` are float32 `[n, r, r, 3]` at the teacher's resolution, as many as the interpreter was made for.
+        """
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)
+        interpreter.invoke()
+        outputs = [interpreter.get_tensor(each["index"]) for each in interpreter.get_output_details()]
+        probabilities, features = sorted(outputs, key=np.ndim)  # the features are [n, 1, 1, f]
+        return np.log(probabilities[:, columns] + 1e-9), features.reshape(len(features), -1)
+
     def logits(self, photos: Pixels, indices: Indices, boxes: Floats, columns: list[int]) -> Floats:
         """Return log probabilities, float32 `[n, v, classes]`, of these classes in the boxes `[n, v, 4]`."""
         interpreter = self.interpreter(boxes.shape[1])
-        source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
         logits = np.empty((*boxes.shape[:2], len(columns)), np.float32)
         for row, index in enumerate(tqdm(indices, desc="teacher", unit=" photos", mininterval=2)):
             crops = [crop(photos[index], box, self.resolution) for box in boxes[row]]
-            interpreter.set_tensor(source, np.stack(crops).astype(np.float32))
-            interpreter.invoke()
-            logits[row] = np.log(interpreter.get_tensor(sink)[:, columns] + 1e-9)
+            logits[row], _ = self.ask(interpreter, np.stack(crops).astype(np.float32), columns)
         return logits
 
 
@@ -127,12 +139,12 @@ class Views:
             write_whole(path, lambda file: np.save(file, logits))
         return cls(photos.pixels, indices, boxes, soften(np.load(path), labels), TEMPERATURE)
 
-    def batch(self, rows: Indices, columns: Indices, mirror: NDArray[np.bool_], resolution: int) -> Pixels:
-        """Return one view of each row's photo, uint8 `[n, r, r, 3]`, mirrored where `mirror` says so."""
-        pairs = zip(self.indices[rows], self.boxes[rows, columns], strict=True)
-        crops = np.stack([crop(self.photos[index], box, resolution) for index, box in pairs])
-        crops[mirror] = crops[mirror, :, ::-1]
-        return crops
+    def batch(
+        self, rows: Indices, columns: Indices, mirror: NDArray[np.bool_], resolution: int
+    ) -> tuple[Pixels, Floats]:
+        """Return one view of each row's photo, uint8 `[n, r, r, 3]`, mirrored where `mirror` says, and its target."""
+        boxes = self.boxes[rows, columns]
+        return cut(self.photos, self.indices[rows], boxes, mirror, resolution), self.targets[rows, columns]
 
 
 def decode_all(files: list[Path]) -> Pixels:
@@ -152,6 +164,13 @@ def crop(photo: Pixels, box: Box, resolution: int) -> Pixels:
     image = Image.fromarray(photo)
     size = (resolution, resolution)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)))
+
+
+def cut(photos: Pixels, indices: Indices, boxes: Floats, mirror: NDArray[np.bool_], resolution: int) -> Pixels:
+    """Return a box `[n, 4]` of each of these photos, uint8 `[n, r, r, 3]`, mirrored where `mirror` says so."""
+    crops = np.stack([crop(photos[index], box, resolution) for index, box in zip(indices, boxes, strict=True)])
+    crops[mirror] = crops[mirror, :, ::-1]
+    return crops
 
 
 def random_boxes(photos: int, views: int, seed: int) -> Floats:

@@ -45,7 +45,7 @@ def main(
             target.write_bytes(convert(source, Variant(width, CALIBRATED_AT), "int8", pixels))
         classes = len(read(source, width)[-1])
         licence = f"Apache-2.0; trained on {PHOTOS}"
-        trained = _entry(source, classes, "trained here with tools/train.py", licence)
+        trained = _entry(source, classes, "trained here, as the card beside it says", licence)
         entries[source.name] = trained | {"temperature": temperatures[width]}
         made = f"made from {source.name} with tools/bundle.py"
         entries[target.name] = _entry(target, classes, made, licence) | {"weights_sha256": sha256(source)}

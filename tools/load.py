@@ -47,6 +47,7 @@ OK, TOO_MANY_REQUESTS = 200, 429
 RAW = "application/octet-stream"
 BOUNDARY = "----4f1c8a0e7b2d"
 
+CHUNKED = b"\r\ntransfer-encoding: chunked"
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 
 
@@ -178,7 +179,7 @@ class _Request:
 
 
 class _Connection(asyncio.Protocol):
-    """A keep-alive connection: one request at a time. An answer ends with its Content-Length or the connection."""
+    """A keep-alive connection: one request at a time. An answer ends where its head says, or with the connection."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -197,9 +198,9 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
-        head, found, body = self._answer.partition(b"\r\n\r\n")
-        length = LENGTH.search(head.lower()) if found else None
-        if length is not None and len(body) >= int(length[1]):
+        head, found, rest = self._answer.partition(b"\r\n\r\n")
+        body = _whole(head.lower(), rest) if found else None
+        if body is not None:
             self._finish(int(head[9:12]), body, b"connection: close" in head.lower())
 
     def _finish(self, status: int, body: bytes, close: bool) -> None:
@@ -218,8 +219,28 @@ class _Connection(asyncio.Protocol):
         self._client.lost(self)
         if request is not None:
             head, found, _ = self._answer.partition(b"\r\n\r\n")
-            whole = exc is None and found and not LENGTH.search(head.lower())
-            self._client.end(request, int(head[9:12]) if whole else ERROR)
+            endless = found and not LENGTH.search(head.lower()) and CHUNKED not in head.lower()
+            self._client.end(request, int(head[9:12]) if endless and exc is None else ERROR)
+
+
+def _whole(head: bytes, rest: bytes) -> bytes | None:
+    """Return the body of an answer, None if there is more to come; `head` is in lower case."""
+    if length := LENGTH.search(head):
+        return rest if len(rest) >= int(length[1]) else None
+    return _joined(rest) if CHUNKED in head else None
+
+
+def _joined(rest: bytes) -> bytes | None:
+    """Return what the chunks have, None if the last one has not come."""
+    body = b""
+    while True:
+        line, found, rest = rest.partition(b"\r\n")
+        size = int(line.partition(b";")[0], 16) if found else 0
+        if not found or len(rest) < size + 2:
+            return None
+        if size == 0:
+            return body
+        body, rest = body + rest[:size], rest[size + 2 :]
 
 
 class Client:

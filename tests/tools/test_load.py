@@ -13,8 +13,10 @@ BODY = b"photo" * 100
 
 
 @asynccontextmanager
-async def server(answer: Callable[[int], tuple[int, float]]) -> AsyncIterator[str]:
-    """Serve HTTP that answers request n with a status after some seconds, both given by `answer(n)`."""
+async def server(
+    answer: Callable[[int], tuple[int, float]], tail: str = "Content-Length: 2\r\n\r\nok"
+) -> AsyncIterator[str]:
+    """Serve HTTP that answers request n with a status after some seconds, both given by `answer(n)`, byte by byte."""
     numbers = count()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -24,7 +26,9 @@ async def server(answer: Callable[[int], tuple[int, float]]) -> AsyncIterator[st
                 assert await reader.readexactly(len(BODY)) == BODY
                 status, delay_s = answer(next(numbers))
                 await asyncio.sleep(delay_s)
-                writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok".encode())
+                for letter in f"HTTP/1.1 {status} X\r\n{tail}":
+                    writer.write(letter.encode())
+                    await asyncio.sleep(0)
         except asyncio.IncompleteReadError:
             pass
         finally:
@@ -41,6 +45,16 @@ async def test_every_request_of_a_constant_rate_is_sent_and_counted_by_its_statu
     assert 0 < result.goodput_per_s <= 150  # those that end after the last was sent count in `counts` alone
     assert result.offered_per_s == pytest.approx(200)
     assert len(result.latencies_ms(OK)) == 75
+
+
+async def test_an_answer_in_chunks_is_whole_when_the_last_one_has_come() -> None:
+    bodies = []
+    tail = "Transfer-Encoding: chunked\r\n\r\n3\r\n0\r\n\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n"
+    async with server(lambda _: (200, 0), tail) as url:
+        message = Message(post(url, BODY), on_answer=lambda _, body: bodies.append(body))
+        result = await open_loop(url, [message], rate_per_s=8, seconds=0.5, max_connections=1)
+    assert result.counts == {"200": 4}
+    assert bodies == [b"0\r\n0123456789"] * 4
 
 
 async def test_latency_counts_from_when_a_request_was_due_however_late_it_was_sent() -> None:

@@ -190,6 +190,13 @@ def test_a_body_that_does_not_come_is_given_up(serve: Serve, own: dict[str, obje
         receive(connection, 1)
 
 
+def test_a_body_is_given_up_at_the_deadline_of_its_own_request(server: Process) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nX-Request-Timeout-Ms: 200\r\n\r\n"
+    with socket.create_connection(server.url.removeprefix("http://").split(":"), 8) as connection:  # type: ignore[arg-type]
+        connection.sendall(head + b"x" * 100)  # the setting would have it wait for 10 s, longer than this test does
+        assert connection.recv(65536).startswith(b"HTTP/1.1 504 ")
+
+
 def test_what_was_accepted_is_answered_when_the_service_stops(serve: Serve, own: dict[str, object]) -> None:
     process = serve(**own)
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RED)

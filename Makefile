@@ -7,14 +7,19 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 SETTINGS := $(foreach setting,$(MAKEOVERRIDES),$(if $(filter PYTHON=% VENV=%,$(setting)),,MOBILENET_$(setting)))
 
 CLIENTS := build/clients
+DISTIL := build/distil
 
-.PHONY: run test lint format lock bench bench-quick
+.PHONY: run test test-distil lint format lock bench bench-quick
 
 run: $(VENV)/installed
 	$(SETTINGS) $(BIN)/mobilenet serve
 
 test: lint $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 	$(BIN)/pytest
+
+# The tests of the training on a GPU; they need none.
+test-distil: $(DISTIL)/installed
+	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/test_distil.py
 
 lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check
@@ -55,4 +60,10 @@ $(VENV)/installed-for-tests: $(VENV)/installed
 $(CLIENTS)/%/installed: tests/e2e/clients/%.txt | $(VENV)/installed-for-tests
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
 	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $<
+	touch $@
+
+# PyTorch is gigabytes, and does not run beside TensorFlow.
+$(DISTIL)/installed: pyproject.toml constraints.txt | $(VENV)/installed-for-tests
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --constraint constraints.txt --editable '.[distil,test]'
 	touch $@

@@ -24,9 +24,11 @@ from app.mobilenet.architecture import IMAGENET_CLASSES, layers
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, Variant
 from tools.axis import price
-from tools.train import Plan, Run, batches, fit, split
-from tools.trainer import BATCH, HeldOut, Trainer
-from tools.views import Photos, Views
+from tools.photos import Photos, split
+from tools.train import batches
+from tools.trainer import Trainer
+from tools.training import BATCH, HeldOut, Plan, Run, evaluate, fit
+from tools.views import Views
 
 RESOLUTION = 128
 COLOURS = {"separable": "tab:blue", "shallow": "tab:green", "narrow": "tab:orange", "full convolution": "tab:purple"}
@@ -117,7 +119,7 @@ def measure(candidate: Candidate, photos: Photos, validation: HeldOut, plan: Pla
         macs=total.macs,
         parameters=total.parameters,
         images=len(validation.labels),
-        top1=round(trainer.evaluate(validation, RESOLUTION)[1], 4),
+        top1=round(evaluate(trainer, validation, RESOLUTION)[1], 4),
         train_accuracy=round(rows[-1]["train_accuracy"], 4),
         minutes=round(sum(row["seconds"] for row in rows) / 60, 1),
     )

@@ -15,8 +15,8 @@ from app.engines.weights import read
 from app.mobilenet.network import build, trunk
 from app.mobilenet.variants import RESOLUTIONS
 from tools.evaluate import Photo
-from tools.train import split
-from tools.trainer import BATCH
+from tools.photos import split
+from tools.training import BATCH
 
 MAX_PIXELS = 10**8
 WIDEST = 20.0

@@ -1,42 +1,22 @@
-"""The network in training: one step of learning, the moving average of the weights, and its accuracy."""
+"""The network in training, in TensorFlow: one step of learning and the moving average of the weights."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tools.views import CENTRAL_CROP, FEATURES, Indices, Photos, Pixels, crop
+from tools.photos import Pixels
+from tools.training import COLOUR_JITTER, LEARNING_RATE
 
-REPORT = (128, 160, 192, 224)
-"""The resolutions that the weights are for."""
-BATCH = 64
-COLOUR_JITTER = 0.25
-LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.02
 AVERAGE_DECAY = 0.999
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Photos kept out of the training as the service sees them, `[n, r, r, 3]` by r, and their classes `[n]`."""
-
-    pixels: dict[int, Pixels]
-    labels: Indices
-
-    @classmethod
-    def of(cls, photos: Photos, indices: Indices, resolutions: Sequence[int] = REPORT) -> "HeldOut":
-        """Crop and resize these photos to every one of the resolutions."""
-        pixels = {r: np.stack([crop(photos.pixels[i], CENTRAL_CROP, r) for i in indices]) for r in resolutions}
-        return cls(pixels, photos.labels[indices])
-
-
 class Trainer:
     """The network, the moving average of its weights, and the optimiser: all that a checkpoint holds."""
-
-    average_decay = AVERAGE_DECAY
 
     def __init__(
         self,
@@ -56,58 +36,65 @@ class Trainer:
         self.average.set_weights(self.model.get_weights())
         self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.optimizer.build(self.learning)
+        self.optimizer.build(self.model.trainable_variables)
         self.temperature = temperature
         self.seed = seed
-        self.step = tf.function(self._step)
-        self.predict = tf.function(self._predict)
+        self._step = tf.function(self._take_step)
+        self._answer = tf.function(self._predict)
+
+    def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
+        """Learn from pixels `[n, r, r, 3]` and targets `[n, classes]`; return loss and accuracy."""
+        self.optimizer.learning_rate.assign(rate)
+        pixels, targets = batch
+        loss, accuracy = self._step(tf.constant(number), pixels, targets)
+        return loss, accuracy
+
+    def probabilities(self, pixels: Pixels) -> Any:
+        """Return the averaged network's answers, float32 `[n, classes]`."""
+        return self._answer(pixels)
+
+    def write(self, file: BinaryIO, epochs: int) -> None:
+        """Write every variable, and the number of finished epochs."""
+        arrays: dict[str, Any] = {f"v{number}": np.asarray(v) for number, v in enumerate(self._variables)}
+        np.savez(file, epochs=epochs, **arrays)
+
+    def read(self, file: BinaryIO) -> int:
+        """Read what `write` wrote; return the number of finished epochs."""
+        with np.load(file) as checkpoint:
+            for number, variable in enumerate(self._variables):
+                variable.assign(checkpoint[f"v{number}"])
+            return int(checkpoint["epochs"])
+
+    def save(self, path: Path) -> None:
+        """Write the averaged weights."""
+        self.average.save_weights(path)
 
     @property
-    def learning(self) -> list[Any]:
-        """The variables that are trained."""
-        return list(self.model.trainable_variables)
+    def _variables(self) -> list[Any]:
+        # `variables` rather than `weights`: the state of the dropout is among them.
+        return [*self.model.variables, *self.average.weights, *self.optimizer.variables]
 
-    @property
-    def variables(self) -> list[Any]:
-        """Every variable, in a fixed order."""
-        return [*self.model.weights, *self.average.weights, *self.optimizer.variables]
-
-    def _step(self, number: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor, *more: tf.Tensor) -> Any:
-        """Learn from batch `number` of all, counted from 0; return its loss and accuracy.
-
-        TensorFlow traces this once a resolution.
-        """
+    def _take_step(self, number: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor) -> Any:
+        # Traced once a resolution.
         pixels = jitter_colours(tf.cast(pixels, tf.float32), seed=tf.stack([self.seed, number]))
         with tf.GradientTape() as tape:
-            logits, features = training_outputs(self.model, pixels)
-            loss = self.loss(logits, features, targets, *more)
-        gradients = tape.gradient(loss, self.learning)
-        self.optimizer.apply(gradients, self.learning)
+            logits = training_logits(self.model, pixels)
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits / self.temperature)
+            loss = tf.reduce_mean(losses)
+        variables = self.model.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
         self._move_average(tf.cast(number, tf.float32))
         right = tf.argmax(logits, -1) == tf.argmax(targets, -1)
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
-    def loss(self, logits: tf.Tensor, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Return how far the logits `[n, classes]` are from the targets, in nats; `features` are for others."""
-        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits / self.temperature))
-
     def _move_average(self, number: tf.Tensor) -> None:
         # A young average forgets faster, or it would long remember the random weights.
-        decay = tf.minimum(self.average_decay, (1 + number) / (10 + number))
+        decay = tf.minimum(AVERAGE_DECAY, (1 + number) / (10 + number))
         for average, weight in zip(self.average.weights, self.model.weights, strict=True):
             average.assign(average * decay + weight * (1 - decay))
 
     def _predict(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Return the averaged network's probabilities, float32 `[n, classes]`."""
         return self.average(tf.cast(pixels, tf.float32), training=False)
-
-    def evaluate(self, held_out: HeldOut, resolution: int) -> tuple[float, float]:
-        """Return the averaged network's cross-entropy in nats and its top-1 accuracy, 0 to 1."""
-        pixels, labels = held_out.pixels[resolution], held_out.labels
-        parts = [self.predict(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
-        probabilities = np.concatenate(parts)
-        loss = -np.log(probabilities[np.arange(len(labels)), labels] + 1e-9).mean()
-        return float(loss), float(np.mean(probabilities.argmax(-1) == labels))
 
 
 def jitter_colours(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -121,20 +108,17 @@ def jitter_colours(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(brightness * contrast * saturation * pixels + rest, 0.0, 255.0)
 
 
-def training_outputs(model: keras.Model, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Run the chain of layers in training mode; return the logits `[n, classes]` and the pooled features `[n, f]`.
+def training_logits(model: keras.Model, outputs: tf.Tensor) -> tf.Tensor:
+    """Run the chain of layers up to the softmax in training mode.
 
     Keras normalises in several operations; TensorFlow's fused one trains 1.6 times as fast on a CPU.
     """
-    features = outputs
     for layer in model.layers[1:-1]:
         if isinstance(layer, keras.layers.BatchNormalization):
             outputs = normalise(layer, outputs)
         else:
             outputs = layer(outputs, training=True)
-        if layer.name == FEATURES:
-            features = tf.squeeze(outputs, (1, 2))
-    return outputs, features
+    return outputs
 
 
 def normalise(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:

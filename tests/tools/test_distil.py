@@ -1,37 +1,77 @@
-"""Lessons are what they say they are; a pupil begins with the best guess at the features, and learns from there."""
+"""The network in PyTorch is the one in Keras; lessons are what they say they are; a pupil learns from them."""
 
-from functools import partial
+import io
+import math
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
+torch = pytest.importorskip("torch", reason="needs PyTorch, without TensorFlow: make test-distil")
 
-import tensorflow as tf  # noqa: E402
-
-from app.mobilenet import network  # noqa: E402
 from tests.networks import images, lively  # noqa: E402
-from tools.distil import Lessons, Pupil, begin, soften  # noqa: E402
-from tools.train import Plan  # noqa: E402
-from tools.trainer import BATCH  # noqa: E402
-from tools.views import FEATURES, Photos  # noqa: E402
+from tools.distil import read, sharpened  # noqa: E402
+from tools.lessons import Lessons, cut, soften  # noqa: E402
+from tools.photos import cut as cut_by_pillow  # noqa: E402
+from tools.photos import random_boxes  # noqa: E402
+from tools.pupil import Pupil  # noqa: E402
+from tools.torch_network import MobileNet  # noqa: E402
+from tools.training import Plan  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
-
-CLASSES, SIDE = 4, 32
-PHOTOS = Photos(images(2 * BATCH + 5, 224), np.arange(2 * BATCH + 5) % CLASSES, ["a", "b", "c", "d"])
-PLAN = Plan(4, 2, 7, ((1.0, {SIDE: 0.5, 2 * SIDE: 0.5}),), 1e-3)
-
-
-def ask(pixels: Any) -> Any:
-    """Answer as a teacher whose one feature is how bright an image is."""
-    assert pixels.shape == (BATCH, SIDE, SIDE, 3)
-    return np.zeros((BATCH, CLASSES), np.float32), pixels.mean((1, 2, 3))[:, None]
+ALPHA, CLASSES, SIDE, BATCH = 0.25, 4, 64, 8
+PHOTOS = images(2 * BATCH + 5, 224)
+LABELS = np.arange(len(PHOTOS)) % CLASSES
+PLAN = Plan(4, 2, 7, ((1.0, {SIDE: 0.5, SIDE // 2: 0.5}),), 1e-3, BATCH)
 
 
-def lessons() -> Lessons:
-    return Lessons(PHOTOS, np.arange(len(PHOTOS.labels)), ask, SIDE)
+def channels_first(pixels: Any) -> Any:
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)
+
+
+def brightness(pixels: Any) -> Any:
+    """Answer as a teacher of six classes, always the first, with one feature: how bright an image is, 0 to 1."""
+    assert pixels.shape[1:] == (3, SIDE, SIDE)
+    return torch.eye(6)[torch.zeros(len(pixels), dtype=int)], pixels.mean((1, 2, 3))[:, None] / 255
+
+
+def lessons(columns: list[int] | None = None) -> Lessons:
+    teacher: Any = brightness
+    return Lessons(channels_first(PHOTOS), LABELS, np.arange(len(PHOTOS)), teacher, columns or [1, 0, 3, 2], SIDE)
+
+
+def network(alpha: float = ALPHA, seed: int = 0) -> Any:
+    return lively(alpha, SIDE, CLASSES, seed=seed)
+
+
+def answers(keras_network: Any, pixels: Any) -> Any:
+    return keras_network.predict(pixels, verbose=0)
+
+
+def test_the_network_answers_as_that_in_keras_and_gives_its_weights_back() -> None:
+    keras_network = network()
+    ours = MobileNet(ALPHA, CLASSES).eval()
+    ours.load(keras_network.get_weights())
+    pixels = images(3, SIDE)
+    with torch.no_grad():
+        found = torch.softmax(ours(channels_first(pixels).float())[0], -1)
+    np.testing.assert_allclose(found, answers(keras_network, pixels), atol=1e-5)
+    assert np.ptp(found.numpy(), axis=0).max() > 0.01  # not one answer for all
+    for back, weights in zip(ours.arrays(), keras_network.get_weights(), strict=True):
+        np.testing.assert_array_equal(back, weights)
+
+
+@pytest.mark.parametrize("side", [32, 160, 224])
+def test_boxes_are_cut_as_pillow_cuts_them(side: int) -> None:
+    count = 6
+    boxes, mirror = random_boxes(count, 1, seed=1)[:, 0], np.arange(count) % 2 == 0
+    wanted = cut_by_pillow(PHOTOS, np.arange(count), boxes, mirror, side)
+    found = cut(channels_first(PHOTOS[:count]).float(), torch.from_numpy(boxes), torch.from_numpy(mirror), side)
+    away = np.abs(found.permute(0, 2, 3, 1).numpy() - wanted)
+    assert away.max() <= 2  # Pillow rounds twice, to whole numbers
+    assert away.mean() < 0.4
 
 
 def test_an_epoch_is_the_same_again_and_another_one_is_not() -> None:
@@ -43,56 +83,92 @@ def test_an_epoch_is_the_same_again_and_another_one_is_not() -> None:
     assert not any(np.array_equal(one[2], two[2]) for one, two in zip(first, other, strict=True))
 
 
-def test_the_teacher_sees_what_the_pupil_sees_at_its_own_resolution() -> None:
-    sides = set()
-    for epoch in range(4):
-        for pixels, _, features in lessons()(PLAN, epoch):
-            sides.add(pixels.shape[1])
-            assert pixels.dtype == np.uint8
-            np.testing.assert_allclose(pixels.mean((1, 2, 3)), features[:, 0], atol=3)
-    assert sides == {SIDE, 2 * SIDE}
+def test_the_teacher_sees_what_the_pupil_sees_but_for_its_colours() -> None:
+    plans = [replace(PLAN, seed=seed) for seed in range(8)]
+    batches = [batch for plan in plans for batch in lessons()(plan, 0)]
+    assert {pixels.shape[-1] for pixels, _, _ in batches} == {SIDE, SIDE // 2}
+    ratio = np.concatenate([(pixels.mean((1, 2, 3)) / 255 / features[:, 0]).numpy() for pixels, _, features in batches])
+    assert 0.7 < ratio.min() < 0.8  # up to a quarter darker or brighter
+    assert 1.1 < ratio.max() < 1.3  # less where white is white already
+    assert abs(ratio.mean() - 1) < 0.05
+
+
+def test_the_classes_of_the_teacher_that_count_are_put_in_order() -> None:
+    _, targets, _ = next(iter(lessons(columns=[5, 4, 0, 3])(PLAN, 0)))
+    mixed = targets[targets.max(-1).values < 0.9]
+    assert len(mixed)
+    assert set(mixed.argmax(-1).tolist()) == {2}
 
 
 def test_a_whole_photo_that_the_teacher_gets_wrong_keeps_its_label_and_a_mixed_one_has_none() -> None:
-    logits = np.array([[4.0, 0, 0], [4.0, 0, 0], [4.0, 0, 0]], np.float32)
-    right, wrong, mixed = soften(logits, np.array([0, 1, 1]), np.array([True, True, False]))
-    assert right.argmax() == mixed.argmax() == 0
-    assert wrong.argmax() == 1
+    logits = torch.tensor([[4.0, 0, 0]] * 3)
+    right, wrong, mixed = soften(logits, torch.eye(3)[[0, 1, 1]], torch.tensor([True, True, False]))
+    np.testing.assert_array_equal(wrong, [0, 1, 0])
     np.testing.assert_array_equal(right, mixed)
-    np.testing.assert_allclose([right.sum(), wrong.sum()], 1, atol=1e-6)
-    assert right[1] == pytest.approx(right[0] / np.e**2)  # logits 4 apart, softened by 2
+    assert float(right.sum()) == pytest.approx(1)
+    assert float(right[1] / right[0]) == pytest.approx(math.exp(-2))  # logits 4 apart, softened by 2
 
 
-def pupil() -> Pupil:
-    model = lively(0.25, SIDE, CLASSES)
-    build = partial(network.build, 0.25, None, CLASSES, input_dtype="float32")
-    return Pupil(build, 2.0, 0, lambda other: other.set_weights(model.get_weights()), width=256, features=3)
+def pupil(features: int = 3) -> Pupil:
+    torch.manual_seed(0)
+    found = Pupil(ALPHA, CLASSES, features, "cpu")
+    found.load(network().get_weights())
+    return found
 
 
-def test_the_first_guess_at_features_that_can_be_had_is_right_and_a_step_makes_it_no_worse() -> None:
+def test_the_first_guess_at_features_that_can_be_had_is_right_and_learning_makes_it_no_worse() -> None:
     found = pupil()
-    pooled = keras.Model(found.model.input, found.model.get_layer(FEATURES).output)
-    make = np.random.default_rng(0).normal(size=(256, 3))
-    pixels = images(3 * BATCH, SIDE, seed=1)
-    features = (np.reshape(pooled(pixels.astype(np.float32), training=False), (-1, 256)) @ make).astype(np.float32)
-    targets = np.full((BATCH, CLASSES), 1 / CLASSES, np.float32)
-    found.guess([(pixels[at : at + BATCH], targets, features[at : at + BATCH]) for at in range(0, 3 * BATCH, BATCH)])
-    own = np.reshape(pooled(pixels[:BATCH].astype(np.float32), training=False), (-1, 256))
-    zeros = tf.zeros((BATCH, CLASSES))
-    away = float(found.loss(zeros, own, targets, features[:BATCH])) - np.log(CLASSES)
+    make = torch.from_numpy(np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32))
+    pixels = channels_first(images(192, SIDE, seed=1)).float()
+    targets = torch.full((48, CLASSES), 1 / CLASSES)
+    with torch.no_grad():
+        own = found.average(pixels)[1]
+    batches = [(part, targets, other @ make) for part, other in zip(pixels.split(48), own.split(48), strict=True)]
+    found.guess(batches)
+    away = float(found.loss(torch.zeros(48, CLASSES), own[:48], targets, batches[0][2]).detach()) - math.log(CLASSES)
     assert 0 <= away < 0.05  # 1 is what knowing nothing gives
 
-    before = np.array(found.projection)
-    found.optimizer.learning_rate.assign(1e-4)
-    losses = [float(found.step(tf.constant(n), pixels[:BATCH], targets, features[:BATCH])[0]) for n in range(6)]
+    before = found.projection.weight.detach().clone()
+    losses = [float(found.learn(number, 1e-4, *batches[0])[0]) for number in range(6)]
     assert losses[-1] < losses[0]
-    assert not np.array_equal(before, found.projection)
+    assert not torch.equal(before, found.projection.weight)
 
 
-def test_a_temperature_that_was_folded_in_is_taken_out(tmp_path: Any) -> None:
-    model, other = lively(0.25, SIDE, CLASSES), network.build(0.25, SIDE, CLASSES)
-    model.save_weights(tmp_path / "a.weights.h5")
-    begin(other, tmp_path / "a.weights.h5", 2.0)
+def test_what_is_evaluated_and_saved_is_the_average_of_what_was_learnt(tmp_path: Path) -> None:
+    found = pupil(features=1)
+    begin, weights = found.average.classifier.bias.clone(), []
+    for number, batch in enumerate(islice(lessons()(PLAN, 0), 2)):
+        found.learn(number, 1e-2, *batch)
+        weights.append(found.model.classifier.bias.detach().clone())
+    wanted = begin * 0.998**2 + weights[0] * 0.002 * 0.998 + weights[1] * 0.002
+    np.testing.assert_allclose(found.average.classifier.bias, wanted, rtol=1e-4, atol=1e-7)
+
+    found.save(tmp_path / "a.weights.h5")
+    for saved, own in zip(read(tmp_path / "a.weights.h5", ALPHA, CLASSES), found.average.arrays(), strict=True):
+        np.testing.assert_array_equal(saved, own)
+    keras_network = network(seed=1)
+    keras_network.load_weights(tmp_path / "a.weights.h5")
+    pixels = images(5, SIDE, seed=2)
+    np.testing.assert_allclose(found.probabilities(pixels), answers(keras_network, pixels), atol=1e-4)
+
+
+def test_a_checkpoint_is_all_that_it_takes_to_go_on() -> None:
+    one, other = pupil(1), pupil(1)
+    first, second = islice(lessons()(PLAN, 0), 2)
+    one.learn(0, 1e-3, *first)
+    file = io.BytesIO()
+    one.write(file, epochs=1)
+    file.seek(0)
+    assert other.read(file) == 1
+    for each in (one, other):
+        each.learn(1, 1e-3, *second)
+    for mine, yours in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        np.testing.assert_allclose(mine, yours, rtol=1e-5, atol=1e-6)
+
+
+def test_a_temperature_that_was_folded_in_is_taken_out() -> None:
+    plain, sharper = network(), network(seed=1)
+    sharper.set_weights(sharpened(plain.get_weights(), 2.0))
     pixels = images(4, SIDE)
-    plain, sharper = (np.array(each(pixels, training=False)) for each in (model, other))
-    np.testing.assert_allclose(sharper, plain**2 / (plain**2).sum(-1, keepdims=True), atol=1e-4)
+    before, after = (answers(each, pixels) for each in (plain, sharper))
+    np.testing.assert_allclose(after, before**2 / (before**2).sum(-1, keepdims=True), atol=1e-4)

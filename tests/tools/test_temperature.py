@@ -12,8 +12,8 @@ from app.engines.litert import softmax
 from app.mobilenet.network import build, trunk
 from tests.networks import images, lively
 from tools.evaluate import Photo
+from tools.photos import split
 from tools.temperature import Floats, Indices, fit, fold, held_out, measure
-from tools.train import split
 
 ALPHA = 0.25
 CLASSES = 4

@@ -1,0 +1,89 @@
+"""MobileNetV1 in PyTorch, for training on a GPU: the same layers, in and out of Keras' arrays."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.mobilenet.architecture import Layer, layers
+from app.mobilenet.variants import BASE_RESOLUTION
+
+EPSILON, MOMENTUM = 1e-3, 0.01
+"""Of Keras' batch normalisation; PyTorch's momentum is what Keras' is short of 1."""
+
+OIHW = {"kernel": (3, 2, 0, 1), "depthwise": (2, 3, 0, 1)}
+"""Which of the axes of a kernel in Keras are those in PyTorch."""
+
+Array = NDArray[np.float32]
+
+
+class MobileNet(nn.Module):
+    """The network from pixels 0 to 255, float32 `[n, 3, r, r]`, to logits `[n, classes]` and pooled features `[n, f]`.
+
+    The convolutions compute in `precision`.
+    """
+
+    def __init__(self, alpha: float, classes: int, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.precision = precision
+        *table, last = layers(alpha, BASE_RESOLUTION, classes)
+        self.blocks = nn.Sequential(*(_block(layer) for layer in table))
+        self.classifier = nn.Linear(last.in_channels, last.out_channels)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits and features in float32."""
+        with torch.autocast(pixels.device.type, self.precision, enabled=self.precision != torch.float32):
+            maps = self.blocks(pixels / 127.5 - 1)
+        features = maps.float().mean((2, 3))
+        return self.classifier(features), features
+
+    @torch.no_grad()
+    def load(self, arrays: Sequence[Array]) -> None:
+        """Take the weights from arrays in the order of Keras' `get_weights`."""
+        for (tensor, axes), array in zip(self._tensors(), arrays, strict=True):
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)).permute(axes).reshape(tensor.shape))
+
+    def arrays(self) -> list[Array]:
+        """Return the weights in the order and shapes of Keras' `set_weights`."""
+        return [_keras_layout(tensor.detach(), axes) for tensor, axes in self._tensors()]
+
+    def _tensors(self) -> Iterator[tuple[torch.Tensor, tuple[int, ...]]]:
+        """Yield every weight in Keras' order, with the axes of Keras' array that are its own."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                yield module.weight, OIHW["kernel" if module.groups == 1 else "depthwise"]
+            elif isinstance(module, nn.BatchNorm2d):
+                for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                    assert tensor is not None
+                    yield tensor, (0,)
+        yield self.classifier.weight[..., None, None], OIHW["kernel"]  # a 1 × 1 convolution in Keras
+        yield self.classifier.bias, (0,)
+
+
+def _keras_layout(tensor: torch.Tensor, axes: tuple[int, ...]) -> Array:
+    back = tuple(int(axis) for axis in np.argsort(axes))
+    array: Array = tensor.cpu().permute(back).contiguous().numpy()
+    return array
+
+
+def _block(layer: Layer) -> nn.Module:
+    """Return a convolution with what follows it; "same" pads an even size on one side only when it strides."""
+    inside = layer.stride == 1
+    parts: list[Any] = [] if inside else [nn.ZeroPad2d((0, 1, 0, 1))]
+    parts.append(
+        nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel,
+            layer.stride,
+            padding=layer.kernel // 2 if inside else 0,
+            groups=layer.in_channels if layer.kind == "depthwise" else 1,
+            bias=False,
+        )
+    )
+    normalisation = nn.BatchNorm2d(layer.out_channels, EPSILON, MOMENTUM)
+    normalisation.num_batches_tracked = None  # not used, and a kernel of its own a layer and batch
+    return nn.Sequential(*parts, normalisation, nn.ReLU6(inplace=True))

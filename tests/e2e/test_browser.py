@@ -378,12 +378,14 @@ def test_the_scatter_has_every_measured_variant_marks_the_served_one_and_opens_i
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_nothing_is_wider_than_the_screen(visit: Visit, width: int) -> None:
+def test_nothing_is_wider_than_the_screen_or_its_card(visit: Visit, width: int) -> None:
     page = complete(visit(width=width))
     choose(page, GOLF_BALL, PARACHUTE)
     answer(page)
     page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
     assert page.evaluate("document.scrollingElement.scrollWidth") == width
+    for card in page.locator(".card").all():
+        assert card.evaluate("card => card.scrollWidth <= card.clientWidth")
 
 
 def test_dark_and_light_follow_the_reader(visit: Visit) -> None:

@@ -259,9 +259,9 @@ class Classifier:
                 self._watcher.dropped("deadline" if isinstance(exc, DeadlineExceeded) else "departed")
             raise
 
-    async def preview(self, payload: Payload) -> bytes:
-        """Return the network's input for an image file, as a PNG. Raises what `images.decode` does."""
-        return await self._pipeline.preview(payload)
+    async def preview(self, payload: Payload, resolution: int) -> bytes:
+        """Return an image file as a network of this resolution takes it, a PNG, or raise what `images.decode` does."""
+        return await self._pipeline.preview(payload, resolution)
 
     async def drain(self) -> None:
         """Finish what was admitted, admit no more, end the pipeline."""

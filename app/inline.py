@@ -61,9 +61,9 @@ class Inline:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    async def preview(self, payload: Payload) -> bytes:
+    async def preview(self, payload: Payload, resolution: int) -> bytes:
         """Draw, as `Local` does."""
-        return await in_thread(lambda: self._local.preview(payload))
+        return await in_thread(lambda: self._local.preview(payload, resolution))
 
     async def close(self) -> None:
         """Nothing is held."""

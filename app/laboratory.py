@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from fastapi import APIRouter, Request, Response, Security
 
@@ -9,10 +10,13 @@ from app import catalogue, openapi, payload
 from app.api import unless_departed
 from app.classifier import Classifier
 from app.config import Settings
+from app.errors import InvalidParameter
+from app.mobilenet.variants import RESOLUTIONS
 from app.preview import Previewer
 from app.schemas import Catalogue
 from app.security import Guard
 from app.telemetry import trace
+from app.wish import Resolution
 
 
 class Png(Response):
@@ -43,14 +47,26 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], prev
         responses=openapi.PREVIEW_ANSWER | openapi.responses(*openapi.PREVIEW_ERRORS),
         openapi_extra=openapi.PREVIEW_BODY,
     )
-    async def preview(request: Request) -> Png:
-        """Answer the network's input for an image: upright, its central square, at the served resolution."""
+    async def preview(request: Request, resolution: Resolution = None) -> Png:
+        """Answer the network's input for an image: upright, its central square, at the served resolution or another."""
         current = classifier()
+        side = _side(current, resolution)
         deadline = time.monotonic() + settings.request_timeout_ms / 1000
         previewer.check_room()  # before the body is read, which may be long
         content = await payload.read_raw(request, settings, deadline)
-        answer = await unless_departed(request, previewer.preview(current.preview, content, deadline))
+        answer = await unless_departed(
+            request, previewer.preview(partial(current.preview, resolution=side), content, deadline)
+        )
         trace(request.scope).stages["decode"] = answer.run_ms
         return Png(answer.result)
 
     return router
+
+
+def _side(current: Classifier, wanted: int | None) -> int:
+    """Return the resolution to draw at: of the variants of the paper, or of a loaded one. Raises `InvalidParameter`."""
+    side = current.model.variant.resolution if wanted is None else wanted
+    allowed = sorted({*RESOLUTIONS, *(variant.resolution for variant in current.models)})
+    if side not in allowed:
+        raise InvalidParameter(f"resolution: {side} is none of {', '.join(map(str, allowed))}")
+    return side

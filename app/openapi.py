@@ -155,6 +155,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
 PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error not in (Unavailable, NotFound))
 PREVIEW_ERRORS = (
     Unauthorized,
+    InvalidParameter,
     EmptyImage,
     BodyTooLarge,
     TooManyPixels,

@@ -77,7 +77,7 @@ class Pipeline(Protocol):
         """Classify image files in several variants, as `Local` does."""
         ...
 
-    async def preview(self, payload: Payload) -> bytes:
+    async def preview(self, payload: Payload, resolution: int) -> bytes:
         """Draw the network's input, as `Local` does."""
         ...
 
@@ -179,10 +179,10 @@ class Local:
         pixels = images.decode_each(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
         return pixels, images.kind_of(content[:16])
 
-    def preview(self, payload: Payload) -> bytes:
-        """Return the network's input for an image file, as a PNG. Raises what `images.decode` raises."""
+    def preview(self, payload: Payload, resolution: int) -> bytes:
+        """Return an image file as a network of this resolution takes it, a PNG, or raise what `images.decode` does."""
         buffer = BytesIO()
-        (pixels,), _ = self._pixels(payload, [self.models[0].variant.resolution], large=True)
+        (pixels,), _ = self._pixels(payload, [resolution], large=True)
         Image.fromarray(pixels).save(buffer, "PNG")
         return buffer.getvalue()
 

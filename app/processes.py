@@ -220,9 +220,9 @@ class Processes:
         finally:
             self._under_way -= 1
 
-    async def preview(self, payload: Payload) -> bytes:
+    async def preview(self, payload: Payload, resolution: int) -> bytes:
         """Have a worker draw it, as `Local` does. Raises `WorkerDied` too."""
-        png: bytes = await self._workers.ask("preview", payload)
+        png: bytes = await self._workers.ask("preview", payload, resolution)
         return png
 
     async def close(self) -> None:

@@ -30,9 +30,9 @@ class Threads:
         """Classify, as `Local` does."""
         return await in_thread(lambda: self._local.compare(wanted, large))
 
-    async def preview(self, payload: Payload) -> bytes:
+    async def preview(self, payload: Payload, resolution: int) -> bytes:
         """Draw, as `Local` does."""
-        return await in_thread(lambda: self._local.preview(payload))
+        return await in_thread(lambda: self._local.preview(payload, resolution))
 
     async def close(self) -> None:
         """Nothing is held."""

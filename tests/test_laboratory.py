@@ -111,12 +111,13 @@ def test_measuring_takes_at_least_twenty_runs_of_one_image(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_the_preview_is_the_networks_input_to_the_pixel(launch: Launch, form: str) -> None:
+@pytest.mark.parametrize(("query", "resolution"), [("", 64), ("?resolution=64", 64), ("?resolution=192", 192)])
+def test_the_preview_is_the_networks_input_to_the_pixel(launch: Launch, form: str, query: str, resolution: int) -> None:
     content = encoded(photo(200, 120), form, exif=orientation(6))
-    answer = launch().post("/preview", content=content)
+    answer = launch().post(f"/preview{query}", content=content)
     assert answer.headers["content-type"] == "image/png"
     shown = np.asarray(Image.open(io.BytesIO(answer.content)))
-    np.testing.assert_array_equal(shown, images.decode(content, resolution=64, max_pixels=10**6))
+    np.testing.assert_array_equal(shown, images.decode(content, resolution=resolution, max_pixels=10**6))
     assert "decode;dur=" in answer.headers["server-timing"]
 
 
@@ -130,6 +131,9 @@ def test_the_preview_refuses_as_predict_does(launch: Launch) -> None:
     detail = check_problem(client.post("/preview", json={"images": []}), 415, "unsupported_media_type")
     assert detail == "content type application/json is none of image/* and application/octet-stream"
     check_problem(client.post("/preview", files={"image": b"x"}), 415, "unsupported_media_type")
+    detail = check_problem(client.post("/preview?resolution=96", content=b"no image"), 422, "invalid_parameter")
+    assert detail == "resolution: 96 is none of 64, 128, 160, 192, 224"
+    check_problem(client.post("/preview?resolution=large", content=b"no image"), 422, "invalid_parameter")
 
 
 def test_keys_lock_the_laboratory_too(launch: Launch) -> None:

@@ -53,8 +53,8 @@ export const typeOf = (file) => (file.type.startsWith("image/") ? file.type : "a
 
 const raw = (file) => ({ method: "POST", body: file, headers: { "Content-Type": typeOf(file) } });
 
-/** What the network sees of a photo, as a PNG. */
-export const preview = async (file) => (await call("preview", raw(file))).blob();
+/** What a network of this resolution sees of a photo, as a PNG. */
+export const preview = async (file, resolution) => (await call(`preview?resolution=${resolution}`, raw(file))).blob();
 
 /** One photo in every variant that is loaded. */
 export const compare = (file) => json("predict?variants=all&top_k=1", raw(file));

@@ -3,7 +3,7 @@
 import { preview, sentence } from "./api.js";
 import { sideBySide } from "./compare.js";
 import { curl } from "./curl.js";
-import { bar, byId, html, integer, milliseconds, percent, short } from "./dom.js";
+import { bar, byId, choices, html, integer, milliseconds, percent, short } from "./dom.js";
 
 const STAGES = [
   ["decode_ms", "Decode", "decode"],
@@ -11,13 +11,16 @@ const STAGES = [
   ["inference_ms", "Inference", "inference"],
 ];
 
+const SIDES = [128, 160, 192, 224];
+
 let urls = [];
 
 /** Show an answer of `/predict` to these files, of a service that has so many variants loaded. */
 export function show(files, answer, loaded, singly = false) {
   urls.forEach(URL.revokeObjectURL);
   urls = files.map((file) => URL.createObjectURL(file));
-  const photos = files.map((file, index) => ({ file, url: urls[index], outcome: answer.results[index] }));
+  const served = answer.model.resolution;
+  const photos = files.map((file, index) => ({ file, url: urls[index], outcome: answer.results[index], served }));
   const grid = byId("grid");
   grid.hidden = photos.length < 2;
   const cards = photos.length < 2 ? [] : photos.map((photo) => card(photo, () => select(photo)));
@@ -62,10 +65,10 @@ function card(photo, choose) {
 }
 
 /** A photo, or what the service makes of it where the browser cannot show its format. */
-function picture({ file, url }, alt) {
+function picture({ file, url, served }, alt) {
   const image = html("img", { src: url, alt });
   const fallBack = () =>
-    preview(file).then(
+    preview(file, served).then(
       (blob) => {
         image.src = URL.createObjectURL(blob);
         image.onload = () => URL.revokeObjectURL(image.src);
@@ -77,27 +80,42 @@ function picture({ file, url }, alt) {
 }
 
 function sight(photo) {
-  const seen = html("figure", { class: "seen" }, html("div", { class: "frame" }), html("figcaption", {}, "What the network saw"));
-  if (photo.outcome.error) seen.hidden = true;
-  else {
-    preview(photo.file).then(
+  const frame = html("div", { class: "frame" }, picture(photo, `Your photo ${photo.file.name}`));
+  return html(
+    "div",
+    { class: "sight" },
+    html("figure", {}, frame, html("figcaption", {}, photo.file.name)),
+    photo.outcome.error ? null : seen(photo),
+  );
+}
+
+/** What the network saw of a photo, and what it would see at other resolutions. */
+function seen({ file, served }) {
+  const image = html("img", { alt: "The central square of the photo, as small as the network takes it", hidden: true });
+  const caption = html("figcaption", {}, "What the network saw");
+  image.onload = () => {
+    URL.revokeObjectURL(image.src);
+    image.hidden = false;
+  };
+  let latest;
+  const look = (side) => {
+    const mine = (latest = preview(file, side));
+    mine.then(
       (blob) => {
-        const image = html("img", { alt: "The central square of the photo, as small as the network takes it" });
-        image.onload = () => {
-          URL.revokeObjectURL(image.src);
-          const { naturalWidth: side } = image;
-          seen.lastChild.textContent = `What the network saw: ${side} × ${side} pixels`;
-        };
+        if (mine !== latest) return;
         image.src = URL.createObjectURL(blob);
-        seen.firstChild.append(image);
+        caption.textContent = `What the network ${side === served ? "saw" : "would see"}: ${side} × ${side} pixels`;
       },
       (problem) => {
-        seen.lastChild.textContent = problem.message;
+        if (mine === latest) caption.textContent = problem.message;
       },
     );
-  }
-  const frame = html("div", { class: "frame" }, picture(photo, `Your photo ${photo.file.name}`));
-  return html("div", { class: "sight" }, html("figure", {}, frame, html("figcaption", {}, photo.file.name)), seen);
+  };
+  const fieldset = html("fieldset", { class: "sides" }, html("legend", { class: "hidden" }, "See it at"));
+  const sides = [...new Set([...SIDES, served])].sort((one, other) => one - other);
+  choices(fieldset, "side", sides.map((side) => [side, String(side)]), served, look);
+  look(served);
+  return html("figure", { class: "seen" }, html("div", { class: "frame" }, image), caption, fieldset);
 }
 
 function outcome({ predictions, error }) {

@@ -199,6 +199,19 @@ def test_what_the_network_saw_is_shown_to_the_pixel(page: Page) -> None:
     expect(page.locator(".seen figcaption")).to_have_text("What the network saw: 160 × 160 pixels")
 
 
+def test_what_it_would_see_at_another_resolution_is_one_press_away(page: Page) -> None:
+    choose(page, STREET)
+    answer(page)
+    seen = page.get_by_role("group", name="See it at")
+    expect(seen.get_by_role("radio", name="160")).to_be_checked()
+    for side in (224, 128):
+        seen.get_by_role("radio", name=str(side)).check()
+        expect(page.locator(".seen figcaption")).to_have_text(f"What the network would see: {side} × {side} pixels")
+        expect(page.locator(".seen img")).to_have_js_property("naturalWidth", side)
+    seen.get_by_role("radio", name="160").check()
+    expect(page.locator(".seen figcaption")).to_have_text("What the network saw: 160 × 160 pixels")
+
+
 def test_a_pasted_photo_is_answered(visit: Visit) -> None:
     page = complete(visit(permissions=["clipboard-read", "clipboard-write"]))
     page.evaluate(

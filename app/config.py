@@ -53,6 +53,19 @@ def _variants(value: Any) -> Any:
     return tuple(map(Variant.parse, _split(value))) if isinstance(value, str) else value
 
 
+def _keys_in(path: Path) -> tuple[str, ...]:
+    """Return the keys in a file. A lock without a key must not look as if it worked: `ValueError` if there is none."""
+    try:
+        keys: tuple[str, ...] = _split(path.read_text(encoding="utf-8").replace("\n", ","))
+    except OSError as exc:
+        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: is no text") from exc
+    if not keys:
+        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: there is no key in it")
+    return keys
+
+
 Variants = Annotated[tuple[Variant, ...], NoDecode, BeforeValidator(_variants)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
@@ -139,6 +152,9 @@ class Settings(BaseSettings):
     api_keys: Keys = Field(
         (), description="keys that callers need, comma separated, as `Authorization: Bearer` or `X-API-Key`; none: open"
     )
+    api_keys_file: Path | None = Field(
+        None, description="file with such keys, one a line or comma separated, such as a secret of Docker or Kubernetes"
+    )
     open_metrics: bool = Field(True, description="whether `/metrics` is open where keys are set, as the probes are")
     cors_origins: Words = Field((), description="origins that browsers may call from, comma separated; `*` for all")
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` one object a line")
@@ -166,6 +182,16 @@ class Settings(BaseSettings):
         if self.max_images > self.max_queue:
             raise ValueError(f"{PREFIX}MAX_IMAGES={self.max_images} is over {PREFIX}MAX_QUEUE={self.max_queue}")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_file(cls, given: dict[str, Any]) -> dict[str, Any]:
+        path = given.get("api_keys_file")
+        if not path:
+            return given
+        if given.get("api_keys"):
+            raise ValueError(f"{PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE exclude each other")
+        return given | {"api_keys": _keys_in(Path(path))}
 
     @field_validator("api_keys")
     @classmethod

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from app.config import Settings, load
@@ -96,6 +98,47 @@ def test_without_processes_for_the_model_there_is_a_queue_and_the_engine_is_lite
     assert (load().max_queue, load().model_threads) == (64, 1)
     monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")
     with pytest.raises(StartError, match="MOBILENET_THREADS=0 needs MOBILENET_ENGINE=litert"):
+        load()
+
+
+@pytest.mark.parametrize("text", ["one-key\nanother\n", "one-key, another", "\n one-key\r\n\nanother"])
+def test_keys_may_be_in_a_file(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    path.write_text(text)
+    monkeypatch.setenv("MOBILENET_API_KEYS_FILE", str(path))
+    assert [key.get_secret_value() for key in load().api_keys] == ["one-key", "another"]
+    assert "one-key" not in repr(load())
+    monkeypatch.setenv("MOBILENET_API_KEYS", "a-third")
+    with pytest.raises(StartError, match="MOBILENET_API_KEYS and MOBILENET_API_KEYS_FILE exclude each other") as caught:
+        load()
+    assert "key-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "No such file or directory"),
+        (b"", "there is no key in it"),
+        (b" \n,\n", "there is no key in it"),
+        (b"\xff\xfe", "is no text"),
+    ],
+)
+def test_a_file_without_keys_stops_the_start(
+    content: bytes | None, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("MOBILENET_API_KEYS_FILE", str(path))
+    with pytest.raises(StartError, match=f"^MOBILENET_API_KEYS_FILE={path}: {problem}$"):
+        load()
+
+
+def test_a_bad_key_in_a_file_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    path.write_text("two words")
+    monkeypatch.setenv("MOBILENET_API_KEYS_FILE", str(path))
+    with pytest.raises(StartError, match=r"^MOBILENET_API_KEYS: a key is printable ASCII without spaces$"):
         load()
 
 

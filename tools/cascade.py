@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.figure
 import numpy as np
@@ -19,6 +19,8 @@ from tools.axis import price
 
 THRESHOLDS = np.linspace(0, 1, 21).round(2).tolist()
 NO_ANSWER = (-1, 0.0)
+CORNERS = ((4, -10), (4, 4), (-4, 4), (-4, -10))
+"""Of a point, in points right and up: where its name may be."""
 
 
 class Single(NamedTuple):
@@ -92,14 +94,30 @@ def draw(singles: Sequence[Single], path: Path) -> None:
         axes.plot(*_line(curve), color="0.9", linewidth=0.7, zorder=1)
         if curve.small.variant == first and curve.large.variant in others:
             axes.plot(*_line(curve), marker=".", label=f"{first}, then {curve.large.variant}")
-    for single in singles:
-        place = (single.macs, single.top1 * 100)
-        axes.scatter(*place, color="black", zorder=3)
-        axes.annotate(f"{single.variant}", place, (4, -10), textcoords="offset points")
+    axes.scatter([one.macs for one in singles], [one.top1 * 100 for one in singles], color="black", zorder=3)
     axes.set(ylabel="top-1, %")
     axes.legend(loc="lower right")
     price(axes, "mean MACs of a photo")
+    _name_each(axes, singles)
     figure.savefig(path, dpi=110)
+
+
+def _name_each(axes: Any, singles: Sequence[Single]) -> None:
+    """Write the variants beside their points, each at the first corner where it covers no other name, if any."""
+    axes.figure.draw_without_rendering()  # only then is it known where things are
+    taken: list[Any] = []
+    for single in singles:
+        for (right, up), side in zip(CORNERS, ("left", "left", "right", "right"), strict=True):
+            note = axes.annotate(
+                f"{single.variant}", (single.macs, single.top1 * 100), (right, up), textcoords="offset points", ha=side
+            )
+            box = note.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            note.remove()
+        else:
+            continue
+        taken.append(box)
 
 
 def _line(curve: Curve) -> tuple[list[int], list[float]]:

@@ -128,13 +128,17 @@ class Accepted:
         self._connecting: set[asyncio.Task[None]] = set()
         channel.setblocking(False)
         self._loop.add_reader(channel, self._take)
-        channel.send(READY)
+        with suppress(OSError):  # the acceptor is no more, which the reader is told too
+            channel.send(READY)
 
     def _take(self) -> None:
+        said, descriptors = b"", list[int]()
         try:
             said, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
         except BlockingIOError:
             return
+        except OSError:  # an acceptor that was killed before it heard us resets the channel
+            pass
         for descriptor in descriptors:  # none, if this process may have no more of them
             connecting = self._loop.create_task(self._connect(socket.socket(fileno=descriptor)))
             self._connecting.add(connecting)

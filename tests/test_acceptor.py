@@ -174,3 +174,19 @@ async def test_a_process_that_may_have_no_more_files_takes_the_next_connection(l
         client.settimeout(10)
         assert await asyncio.to_thread(client.recv, 10) == b"one"
         taken.close()
+
+
+@pytest.mark.parametrize("killed", ["before it is heard of", "before it heard", "later"])
+async def test_who_hears_of_the_end_of_the_acceptor_ends(killed: str) -> None:
+    """Only a channel whose other end read all that was sent ends with an end of file; any other is reset."""
+    ours, theirs = socket.socketpair()
+    ended = asyncio.Event()
+    if killed == "before it is heard of":
+        ours.close()
+    Accepted(theirs, asyncio.Protocol, ended.set)
+    if killed == "later":
+        assert ours.recv(1)
+    ours.close()
+    async with asyncio.timeout(5):
+        await ended.wait()
+    theirs.close()

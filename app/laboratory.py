@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response, Security
+from fastapi import APIRouter, Query, Request, Response, Security
 
 from app import catalogue, openapi, payload
 from app.api import unless_departed
@@ -16,7 +17,11 @@ from app.preview import Previewer
 from app.schemas import Catalogue
 from app.security import Guard
 from app.telemetry import trace
-from app.wish import Resolution
+
+Side = Annotated[
+    int | None,
+    Query(description="128, 160, 192, 224 or that of a loaded variant; default: the served one", examples=[128]),
+]
 
 
 class Png(Response):
@@ -47,7 +52,7 @@ def create_router(settings: Settings, classifier: Callable[[], Classifier], prev
         responses=openapi.PREVIEW_ANSWER | openapi.responses(*openapi.PREVIEW_ERRORS),
         openapi_extra=openapi.PREVIEW_BODY,
     )
-    async def preview(request: Request, resolution: Resolution = None) -> Png:
+    async def preview(request: Request, resolution: Side = None) -> Png:
         """Answer the network's input for an image: upright, its central square, at the served resolution or another."""
         current = classifier()
         side = _side(current, resolution)

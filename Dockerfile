@@ -18,7 +18,7 @@ RUN groupadd --system --gid 10001 mobilenet \
     && install --directory --owner mobilenet --group mobilenet "$MOBILENET_CACHE"
 WORKDIR /opt/mobilenet
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "app.healthy"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "app.healthcheck"]
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]
 ARG VERSION=0.1.0

@@ -1,5 +1,5 @@
 """`python -m app`: the command line where the package is not installed, as in the container."""
 
-from app.cli import main
+from app.cli.main import main
 
 main()

@@ -15,22 +15,23 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from uvicorn.config import STARTUP_FAILURE
 
-from app import __version__, api, config, inference_protocol, laboratory, openapi, pages
-from app.classifier import Classifier
+from app import __version__, config
+from app.api import openapi, pages, routes
+from app.api.express import EXPRESS, Express
+from app.api.security import SecurityHeaders
 from app.config import Settings
-from app.engines.selftest import SelfTestFailed
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
-from app.express import EXPRESS, Express
 from app.logs import configure_logging
-from app.metrics import Metrics
-from app.pipeline import Pipeline
-from app.preview import Previewer
-from app.processes import begin
-from app.security import SecurityHeaders
-from app.telemetry import SPANS, Tracing
+from app.model.selftest import SelfTestFailed
+from app.observability.metrics import Metrics
+from app.observability.trace import SPANS, Tracing
+from app.oip import routes as oip
+from app.prediction.classifier import Classifier, Previewer
+from app.runtime.pipeline import Pipeline
+from app.runtime.pool import begin
 
 if TYPE_CHECKING:
-    from app.tracing import Spans
+    from app.observability.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def open_spans() -> "Spans | None":
     if not config.spans_wanted():
         return None
     try:
-        from app.tracing import Spans
+        from app.observability.spans import Spans
     except ImportError:
         logger.warning("%s is set, and there are no spans: install the extra `otel`", config.OTLP_ENDPOINTS[0])
         return None
@@ -147,12 +148,11 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     # Not `include_router`, which looks through the routes of the router whenever a request comes.
-    app.router.routes += api.create_router(settings, service.classifier, service.alive, metrics).routes
-    app.router.routes += inference_protocol.create_router(settings, service.classifier, service.alive).routes
-    app.router.routes += laboratory.create_router(settings, service.classifier, previewer).routes
+    app.router.routes += routes.create_router(settings, service.classifier, service.alive, metrics, previewer).routes
+    app.router.routes += oip.create_router(settings, service.classifier, service.alive).routes
     _name_operations([route for route in app.routes if isinstance(route, APIRoute)])
     pages.install(app)
-    api.install_handler(app)
+    routes.install_handler(app)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"])
     app.add_middleware(SecurityHeaders)

@@ -1,1 +1,1 @@
-"""How a MobileNetV1 runs: finding and checking its weights, compiling them, and the engines that answer."""
+"""From weights on disk to an engine that predicts."""

@@ -13,8 +13,7 @@ import numpy as np
 
 from app.engines import convert
 from app.engines.convert import Photos, Report
-from app.engines.files import replacing
-from app.engines.manifest import verified
+from app.engines.files import replacing, verified
 from app.engines.weights import BUNDLED, Weights, bundled_int8_name, read
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant

@@ -12,8 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.engine import Engine, Probabilities
-from app.engines.selftest import patterns
+from app.engines.base import Engine, Probabilities, patterns
 from app.engines.weights import read
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant

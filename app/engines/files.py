@@ -1,11 +1,13 @@
-"""Files that are whole or not there: written beside their place first, and known by the SHA-256 of their bytes."""
+"""Files that are whole or not there, and the bundled ones: `MANIFEST.toml` has the SHA-256 of each."""
 
 import hashlib
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from app.errors import StartError
 
@@ -40,3 +42,31 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hex. Raises `OSError`."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+NAME = "MANIFEST.toml"
+
+
+def entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what the manifest says of each file: `sha256`, `size` in bytes, `classes`, `source`, `licence`.
+
+    Raises `StartError` if there is no manifest.
+    """
+    try:
+        return tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise StartError(f"cannot read {folder / NAME}: {exc}") from exc
+
+
+def verified(path: Path) -> Path:
+    """Return the path of a bundled file. Raises `StartError` unless the file is what the manifest says."""
+    entry = entries(path.parent).get(path.name)
+    if entry is None:
+        raise StartError(f"{path.name} is not in {path.parent / NAME}")
+    try:
+        found = sha256(path)
+    except OSError as exc:
+        raise StartError(f"cannot read {path}: {exc.strerror}") from exc
+    if found != entry["sha256"]:
+        raise StartError(f"{path} is damaged or was replaced: its SHA-256 is {found}, {NAME} has {entry['sha256']}")
+    return path

@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from app.engines.engine import Pixels, Probabilities
+from app.engines.base import Pixels, Probabilities
 from app.errors import StartError
 from app.mobilenet.variants import Precision
 

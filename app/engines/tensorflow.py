@@ -6,7 +6,7 @@ from contextlib import suppress
 import numpy as np
 import tensorflow as tf
 
-from app.engines.engine import Pixels, Probabilities
+from app.engines.base import Pixels, Probabilities
 from app.engines.weights import Weights, read
 from app.mobilenet.network import build
 from app.mobilenet.variants import Precision, Variant

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.config import MODEL_WEIGHTS, Settings
-from app.engines.files import replacing, sha256
-from app.engines.manifest import entries, verified
+from app.engines.files import entries, replacing, sha256, verified
 from app.errors import StartError
 from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS, STRIDE, layers
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant

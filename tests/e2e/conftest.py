@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.data import SHARED
 from tests.engines.conftest import saved as saved  # noqa: PLC0414
+from tests.support.data import SHARED
 
 START_S = 60
 Environment = dict[str, str]
@@ -49,7 +49,7 @@ class Process:
 
     def workers(self) -> list[int]:
         """Return the processes that decode and run the model, the template that they were forked from first."""
-        return [number for number, command in self.tree().items() if "app.worker" in command]
+        return [number for number, command in self.tree().items() if "app.runtime.worker" in command]
 
     def status(self, field: str) -> int:
         """Add up a number of the status of the process and its workers, such as `VmHWM`, the most memory, in kB.

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from app import config
 from app.config import Settings
-from app.engines.engine import Pixels, Probabilities
+from app.engines.base import Pixels, Probabilities
 from app.main import create_app
-from tests.fakes import ColourEngine, colour_model, serving
+from tests.support.fakes import ColourEngine, colour_model, serving
 
 config.STALLED_AT_LEAST_S = 0.5
 

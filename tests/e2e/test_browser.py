@@ -27,8 +27,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from app import images
 from app.config import MODEL_WEIGHTS
+from app.imaging import decode
 from tests.e2e.conftest import Process, Serve, environment, mobilenet
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -195,7 +195,7 @@ def test_what_the_network_saw_is_shown_to_the_pixel(page: Page) -> None:
         }"""
     )
     shown = np.array(pixels, np.uint8).reshape(160, 160, 4)[..., :3]
-    np.testing.assert_array_equal(shown, images.decode(STREET.read_bytes(), resolution=160, max_pixels=10**7))
+    np.testing.assert_array_equal(shown, decode.decode(STREET.read_bytes(), resolution=160, max_pixels=10**7))
     expect(page.locator(".seen figcaption")).to_have_text("What the network saw: 160 × 160 pixels")
 
 

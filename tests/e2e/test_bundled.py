@@ -11,8 +11,8 @@ import pytest
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.weights import bundled_name
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS
-from tests.data import SHARED, needs_shared, solid
 from tests.e2e.conftest import Process, Serve, environment, mobilenet
+from tests.support.data import SHARED, needs_shared, solid
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.data import solid
 from tests.e2e.conftest import Environment, Process, Serve, environment, mobilenet
-from tests.photos import encoded, photo
+from tests.support.data import solid
+from tests.support.images import encoded, photo
 
 pytestmark = pytest.mark.e2e
 
@@ -191,6 +191,6 @@ def test_ctrl_c_ends_it_and_its_processes(folder: Path, bundled: Environment, tm
 
 def alive(number: int) -> bool:
     try:
-        return "app.worker" in Path(f"/proc/{number}/cmdline").read_text()
+        return "app.runtime.worker" in Path(f"/proc/{number}/cmdline").read_text()
     except OSError:
         return False

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.data import REPOSITORY, SHARED, needs_shared, solid
 from tests.e2e.conftest import environment, free_port, half_sent
+from tests.support.data import REPOSITORY, SHARED, needs_shared, solid
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}

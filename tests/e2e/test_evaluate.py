@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from app.config import Settings
-from tests.data import solid
 from tests.e2e.conftest import Process
-from tools.evaluate import find_photos, in_process, over_http
+from tests.support.data import solid
+from tools.weights.evaluate import find_photos, in_process, over_http
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from app.schemas import PredictResponse
-from tests.client import check_problem
-from tests.data import solid
 from tests.e2e.conftest import Process, Serve, half_sent
+from tests.support.client import check_problem
+from tests.support.data import solid
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

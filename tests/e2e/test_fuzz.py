@@ -12,12 +12,12 @@ from schemathesis import Case, CheckContext, CheckFunction, HookContext, Respons
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from app.api.openapi import RAW_TYPES
 from app.config import Settings
 from app.main import create_app
-from app.openapi import RAW_TYPES
-from tests.corpus import FORMATS
 from tests.e2e.conftest import Process
-from tests.photos import encoded, photo
+from tests.support.corpus import FORMATS
+from tests.support.images import encoded, photo
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from app.schemas import EXAMPLE_PNG
-from tests.data import REPOSITORY, solid
 from tests.e2e.conftest import Process, Serve
+from tests.support.data import REPOSITORY, solid
 
 GENERATOR = REPOSITORY / "build" / "clients" / "openapi" / "bin" / "openapi-python-client"
 PACKAGE = "generated_client"

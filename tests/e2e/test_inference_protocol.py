@@ -9,10 +9,10 @@ import httpx
 import numpy as np
 import pytest
 
-from app import images
 from app.config import Settings
-from tests.data import REPOSITORY, solid
+from app.imaging import decode
 from tests.e2e.conftest import Process, Serve
+from tests.support.data import REPOSITORY, solid
 
 pytestmark = pytest.mark.e2e
 
@@ -56,7 +56,7 @@ def answers(client: str, script: str, server: Process, model: dict[str, Any], fo
         paths.append(folder / str(number))
         paths[-1].write_bytes(file)
     side = model["inputs"][1]["shape"][1]
-    pixels = [images.decode(file, resolution=side, max_pixels=Settings().max_pixels) for file in FILES]
+    pixels = [decode.decode(file, resolution=side, max_pixels=Settings().max_pixels) for file in FILES]
     np.save(folder / "pixels.npy", np.stack(pixels))
     address = server.url.removeprefix("http://")
     command = [python, SCRIPTS / script, address, model["versions"][0], folder / "pixels.npy", *paths]

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.data import needs_shared, samples
 from tests.e2e.conftest import Process
+from tests.support.data import needs_shared, samples
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow, needs_shared]
 

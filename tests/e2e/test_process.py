@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.data import REPOSITORY, solid
 from tests.e2e.conftest import Process, Serve, environment, half_sent, mobilenet
+from tests.support.data import REPOSITORY, solid
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

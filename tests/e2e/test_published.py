@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.data import SHARED, needs_shared, samples
 from tests.e2e.conftest import Serve, environment, mobilenet
-from tests.webserver import serving
+from tests.support.data import SHARED, needs_shared, samples
+from tests.support.webserver import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

@@ -21,10 +21,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.client import check_problem
-from tests.data import REPOSITORY, solid
 from tests.e2e.conftest import Process, Serve, environment, free_port, mobilenet
-from tests.photos import encoded
+from tests.support.client import check_problem
+from tests.support.data import REPOSITORY, solid
+from tests.support.images import encoded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

@@ -14,9 +14,9 @@ import pytest
 from app.config import MODEL_WEIGHTS
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
-from tests.client import check_problem, samples
 from tests.e2e.conftest import Process, Serve, environment, mobilenet
-from tests.photos import encoded, photo
+from tests.support.client import check_problem, samples
+from tests.support.images import encoded, photo
 
 pytestmark = [pytest.mark.e2e]
 

@@ -33,7 +33,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     from keras.src.legacy.saving import legacy_h5_format
 
-    from tests.networks import lively
+    from tests.support.networks import lively
 
     folder = tmp_path_factory.mktemp("weights")
     network = lively(VARIANT.alpha, VARIANT.resolution, CLASSES)

@@ -7,9 +7,9 @@ import pytest
 
 from app.config import MODEL_WEIGHTS
 from app.engines import compile as compile_module
+from app.engines.base import patterns
 from app.engines.compile import compiled
 from app.engines.litert import LiteRTEngine
-from app.engines.selftest import patterns
 from app.engines.weights import Weights, locate
 from app.errors import StartError
 from app.mobilenet.variants import Variant
@@ -104,7 +104,7 @@ def test_compiling_and_serving_keep_tensorflow_out_of_the_process(weights: Weigh
     code = f"""
 import sys
 from app.config import Settings
-from app import model as models
+from app.model import model as models
 models.load(Settings(**{values!r}))
 assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 """

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_the_weights_converts_to_the_answers_of_keras(saved: Saved, form: str, tmp_path: Path) -> None:
-    from tests.networks import images
+    from tests.support.networks import images
 
     model = tmp_path / "model.tflite"
     model.write_bytes(convert(saved.folder / form, VARIANT))
@@ -24,7 +24,7 @@ def test_every_form_of_the_weights_converts_to_the_answers_of_keras(saved: Saved
 
 @pytest.fixture(scope="module")
 def quantised(saved: Saved, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.networks import images
+    from tests.support.networks import images
 
     path = tmp_path_factory.mktemp("int8") / "model.tflite"
     path.write_bytes(convert(saved.folder / "network.weights.h5", VARIANT, "int8", images(30, VARIANT.resolution)))
@@ -41,7 +41,7 @@ def test_in_int8_every_layer_is_of_integers_with_a_scale_a_channel(quantised: Pa
 
 
 def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(saved: Saved, quantised: Path) -> None:
-    from tests.networks import images
+    from tests.support.networks import images
 
     pixels = images(40, VARIANT.resolution, seed=5)
     expected = saved.network.predict_on_batch(pixels)
@@ -54,7 +54,7 @@ def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(sa
 
 
 def test_int8_takes_any_resolution_and_answers_an_image_alike_in_any_company(saved: Saved, quantised: Path) -> None:
-    from tests.networks import images
+    from tests.support.networks import images
 
     engine = LiteRTEngine(quantised, 2, "int8")
     for resolution in (96, 64, 128):
@@ -64,7 +64,7 @@ def test_int8_takes_any_resolution_and_answers_an_image_alike_in_any_company(sav
 
 
 def test_int8_keeps_every_step_of_the_pixels_even_if_the_photos_are_all_dull(saved: Saved, tmp_path: Path) -> None:
-    from tests.networks import images
+    from tests.support.networks import images
 
     dull = images(4, VARIANT.resolution) // 4 + 96
     (tmp_path / "model").write_bytes(convert(saved.folder / "network.weights.h5", VARIANT, "int8", dull))

@@ -9,7 +9,7 @@ import pytest
 from app.engines import download as module
 from app.engines.download import ATTEMPTS, download
 from app.errors import StartError
-from tests.webserver import Site, serving
+from tests.support.webserver import Site, serving
 
 CONTENT = random.Random(0).randbytes(300_000)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engines.engine import Engine
+from app.engines.base import Engine
 from app.engines.litert import LiteRTEngine
 from app.engines.weights import Weights
 from app.errors import StartError
@@ -25,7 +25,7 @@ def engine(request: pytest.FixtureRequest, weights: Weights, model_path: Path) -
 
 def test_the_engines_agree_within_1e_4(weights: Weights, model_path: Path) -> None:
     from app.engines.tensorflow import TensorFlowEngine
-    from tests.networks import images
+    from tests.support.networks import images
 
     pixels = list(images(16, VARIANT.resolution, seed=5))
     reference = TensorFlowEngine(weights, VARIANT, 2).predict(pixels)
@@ -34,7 +34,7 @@ def test_the_engines_agree_within_1e_4(weights: Weights, model_path: Path) -> No
 
 
 def test_an_answer_does_not_depend_on_the_batch(engine: Engine) -> None:
-    from tests.networks import images
+    from tests.support.networks import images
 
     pixels = list(images(9, VARIANT.resolution, seed=7))
     alone = np.concatenate([engine.predict([image]) for image in pixels])
@@ -47,7 +47,7 @@ def test_an_answer_does_not_depend_on_the_batch(engine: Engine) -> None:
 
 
 def test_answers_are_probabilities_of_all_classes(engine: Engine) -> None:
-    from tests.networks import images
+    from tests.support.networks import images
 
     answer = engine.predict(list(images(3, VARIANT.resolution)))
     assert (answer.shape, str(answer.dtype), engine.classes) == ((3, CLASSES), "float32", CLASSES)
@@ -55,7 +55,7 @@ def test_answers_are_probabilities_of_all_classes(engine: Engine) -> None:
 
 
 def test_answers_are_kept_when_the_next_batch_runs(engine: Engine) -> None:
-    from tests.networks import images
+    from tests.support.networks import images
 
     first, second = images(2, VARIANT.resolution, seed=9)
     answer = engine.predict([first])

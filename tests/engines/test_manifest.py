@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from app.config import MODEL_WEIGHTS
-from app.engines.files import sha256
-from app.engines.manifest import NAME, entries, verified
+from app.engines.files import NAME, entries, sha256, verified
 from app.errors import StartError
-from app.labels import load
+from app.model.labels import load
 
 ENTRIES = entries(MODEL_WEIGHTS)
 

@@ -10,9 +10,9 @@ from app.engines.files import sha256
 from app.engines.weights import Weights, locate, published_name, read, variants
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED, Variant
-from tests.data import SHARED, needs_shared
 from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved, settings
-from tests.webserver import Site, serving
+from tests.support.data import SHARED, needs_shared
+from tests.support.webserver import Site, serving
 
 pytestmark = pytest.mark.tensorflow
 

@@ -12,7 +12,7 @@ keras = pytest.importorskip("keras", reason="TensorFlow is not installed")
 pytestmark = pytest.mark.tensorflow
 
 from app.mobilenet.network import assemble, build  # noqa: E402
-from tests.networks import images, lively  # noqa: E402
+from tests.support.networks import images, lively  # noqa: E402
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)

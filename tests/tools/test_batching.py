@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engines.engine import Pixels, Probabilities
-from tests.fakes import ColourEngine
-from tools.batching import CONNECTIONS, LIMITS, SIZES, Served, draw, measure, tables
+from app.engines.base import Pixels, Probabilities
+from tests.support.fakes import ColourEngine
+from tools.load.batching import CONNECTIONS, LIMITS, SIZES, Served, draw, measure, tables
 
 
 class Sleeper(ColourEngine):

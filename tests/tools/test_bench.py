@@ -10,13 +10,13 @@ from math import isnan
 import numpy as np
 import pytest
 
-from app import baseline, images
+from app.imaging import decode, jpeg
 from tools.bench import disturbance
 from tools.bench.contenders import CONTENDERS, TOLERANCE, difference, pinned, probabilities
 from tools.bench.disturbance import Others
 from tools.bench.peers import classify
 from tools.bench.results import Goal, Report, Run, Summary, goals, knee, markdown, spread
-from tools.load import make_photos
+from tools.load.generator import make_photos
 
 ROW = np.array([0.1, 0.5, 0.02, 0.3, 0.05, 0.02, 0.01], np.float32)
 
@@ -42,9 +42,9 @@ RUNS = [
 def test_a_peer_sees_the_pixels_that_the_service_sees_by_pillow(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(baseline, "read", lambda *_: None)
+    monkeypatch.setattr(jpeg, "read", lambda *_: None)
     for photo in make_photos(2, *size):
-        ours = images.decode(photo, resolution=128, max_pixels=10**8)
+        ours = decode.decode(photo, resolution=128, max_pixels=10**8)
         assert (classify.decode(photo, 128)[0] == ours).all()
 
 

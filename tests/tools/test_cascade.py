@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from app import accuracy
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
-from tests.data import REPOSITORY
-from tests.test_docs import rows
-from tools.cascade import THRESHOLDS, Single, at, curves, draw, worthwhile, write
+from app.model import scores
+from tests.documents.test_docs import rows
+from tests.support.data import REPOSITORY
+from tools.weights.cascade import THRESHOLDS, Single, at, curves, draw, worthwhile, write
 
 DOCS = REPOSITORY / "docs"
 WRITTEN = json.loads((DOCS / "cascade.json").read_text())
@@ -71,8 +71,8 @@ def test_the_figures_are_written_and_drawn(small: Single, large: Single, tmp_pat
 
 def test_the_documented_cascades_are_of_the_weights_that_are_bundled() -> None:
     found = {(one["alpha"], one["resolution"]): one["top1"] for one in WRITTEN["variants"]}
-    scores = [score for score in accuracy.read() if score.precision == "float32"]
-    assert found == {(score.alpha, score.resolution): score.top1 for score in scores}
+    measured = [score for score in scores.read() if score.precision == "float32"]
+    assert found == {(score.alpha, score.resolution): score.top1 for score in measured}
     for cascade in WRITTEN["cascades"]:
         small, large = (found[one["alpha"], one["resolution"]] for one in (cascade["small"], cascade["large"]))
         assert (cascade["top1"][0], cascade["passed_on"][0]) == (small, 0)

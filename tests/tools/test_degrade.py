@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.degrade import Tally, read_classes, step
-from tools.load import Result
+from tools.load.degrade import Tally, read_classes, step
+from tools.load.generator import Result
 
 
 def answer(alpha: float, wordnet_id: str) -> bytes:

@@ -12,14 +12,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, without TensorFlow: make test-distil")
 
-from tests.networks import images, lively  # noqa: E402
-from tools.distil import read, sharpened  # noqa: E402
-from tools.lessons import Lessons, cut, soften  # noqa: E402
-from tools.photos import cut as cut_by_pillow  # noqa: E402
-from tools.photos import random_boxes  # noqa: E402
-from tools.pupil import Pupil  # noqa: E402
-from tools.torch_network import MobileNet  # noqa: E402
-from tools.training import Plan  # noqa: E402
+from tests.support.networks import images, lively  # noqa: E402
+from tools.distillation.batches import Lessons, cut, soften  # noqa: E402
+from tools.distillation.distil import read, sharpened  # noqa: E402
+from tools.distillation.network import MobileNet  # noqa: E402
+from tools.distillation.student import Pupil  # noqa: E402
+from tools.training.photos import cut as cut_by_pillow  # noqa: E402
+from tools.training.photos import random_boxes  # noqa: E402
+from tools.training.run import Plan  # noqa: E402
 
 ALPHA, CLASSES, SIDE, BATCH = 0.25, 4, 64, 8
 PHOTOS = images(2 * BATCH + 5, 224)

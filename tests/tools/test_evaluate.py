@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import accuracy
 from app.errors import StartError
-from tests.data import solid
-from tools import evaluate
-from tools.evaluate import Best, Class, Photo, Subject, calibration_error, confusion, find_photos
+from app.model import scores
+from tests.support.data import solid
+from tools.weights import evaluate
+from tools.weights.evaluate import Best, Class, Photo, Subject, calibration_error, confusion, find_photos
 
 CLASSES = [Class("n01", "red"), Class("n02", "green"), Class(None, "blue")]
 PHOTOS = [Photo(Path("a"), 0), Photo(Path("b"), 0), Photo(Path("c"), 1), Photo(Path("d"), 2)]
@@ -49,7 +49,7 @@ def test_saved_scores_take_the_place_of_those_of_the_same_model(tmp_path: Path) 
     new = evaluate.score(SUBJECT, PHOTOS, ANSWERS, "new")
     evaluate.save(path, [old, other])
     evaluate.save(path, [new])
-    assert accuracy.read(path) == [other, new]
+    assert scores.read(path) == [other, new]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from tools.load import OK, Message, closed_loop, open_loop, post
+from tools.load.generator import OK, Message, closed_loop, open_loop, post
 
 BODY = b"photo" * 100
 

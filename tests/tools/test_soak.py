@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tools.load import OK, Result
-from tools.process import Sample
-from tools.soak import drift, memory_slope, mixture, slope_per_hour, windows
+from tools.load.generator import OK, Result
+from tools.load.service import Sample
+from tools.load.soak import drift, memory_slope, mixture, slope_per_hour, windows
 
 SECONDS = 40
 

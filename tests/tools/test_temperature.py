@@ -10,10 +10,10 @@ pytest.importorskip("keras")
 
 from app.engines.litert import softmax
 from app.mobilenet.network import build, trunk
-from tests.networks import images, lively
-from tools.evaluate import Photo
-from tools.photos import split
-from tools.temperature import Floats, Indices, fit, fold, held_out, measure
+from tests.support.networks import images, lively
+from tools.training.photos import split
+from tools.weights.evaluate import Photo
+from tools.weights.temperature import Floats, Indices, fit, fold, held_out, measure
 
 ALPHA = 0.25
 CLASSES = 4

@@ -9,11 +9,11 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from app.mobilenet import network  # noqa: E402
-from tests.networks import images  # noqa: E402
-from tools.train import batches  # noqa: E402
-from tools.trainer import Trainer  # noqa: E402
-from tools.training import BATCH, Plan, train_epoch  # noqa: E402
-from tools.views import Views  # noqa: E402
+from tests.support.networks import images  # noqa: E402
+from tools.training.crops import Views  # noqa: E402
+from tools.training.run import BATCH, Plan, train_epoch  # noqa: E402
+from tools.training.train import batches  # noqa: E402
+from tools.training.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 
-from tools.photos import Pixels
-from tools.training import WARM_UP, HeldOut, Plan, Run, evaluate, fit
+from tools.training.photos import Pixels
+from tools.training.run import WARM_UP, HeldOut, Plan, Run, evaluate, fit
 
 PLAN = Plan(5, 3, 0, ((0.5, {96: 1.0}), (1.0, {128: 0.5, 192: 0.5})), highest_rate=1.0)
 HELD_OUT = HeldOut({128: np.zeros((70, 2, 2, 3), np.uint8)}, np.arange(70) % 2)
@@ -57,7 +57,7 @@ def text(run: Run, name: str) -> str:
 def test_a_training_that_was_cut_off_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    monkeypatch.setattr("tools.training.SAVED_EVERY", seconds)
+    monkeypatch.setattr("tools.training.run.SAVED_EVERY", seconds)
     whole, parts = Run(tmp_path), Run(tmp_path / "parts")
     parts.folder.mkdir()
     rows = fit(Number(), batches, HELD_OUT, PLAN, whole)

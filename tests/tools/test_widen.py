@@ -9,7 +9,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from app.mobilenet import network  # noqa: E402
-from tools.widen import begin_as, widen  # noqa: E402
+from tools.training.widen import begin_as, widen  # noqa: E402
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
 

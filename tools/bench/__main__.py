@@ -18,10 +18,10 @@ import uvloop
 from rich.console import Console
 
 from app.config import Settings
-from app.engines.engine import Probabilities
-from app.latency import machine
+from app.engines.base import Probabilities
 from app.mobilenet.variants import Precision
-from app.pipeline import Outcome, in_process
+from app.model.latency import machine
+from app.runtime.pipeline import Outcome, in_process
 from tools.bench import wrk
 from tools.bench.contenders import (
     CONTENDERS,
@@ -40,7 +40,7 @@ from tools.bench.peers import classify
 from tools.bench.plots import draw
 from tools.bench.results import DISTURBED, FILE, LOOP, Report, Run, knee, markdown, read, save
 from tools.bench.wrk import Load
-from tools.load import OK, Message, Result, closed_loop, make_photos, open_loop, post
+from tools.load.generator import OK, Message, Result, closed_loop, make_photos, open_loop, post
 
 PHOTOS = {"small": (16, 224, 224, 75), "large": (16, 500, 375, 93), "phone": (4, 4032, 3024, 80)}
 """How many, width, height, JPEG quality."""
@@ -50,7 +50,7 @@ STEPS = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2)
 WARM_UP_S = 1.0
 ATTEMPTS = 3
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
-CLIENT = "wrk, in open loops tools/load.py" if wrk.installed() else "tools/load.py"
+CLIENT = "wrk, in open loops tools/load/generator.py" if wrk.installed() else "tools/load/generator.py"
 console = Console(stderr=True, highlight=False)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 
 from app.config import Settings
+from app.engines.base import Probabilities
 from app.engines.compile import compiled
-from app.engines.engine import Probabilities
 from app.engines.weights import locate
 from app.mobilenet.variants import Precision
 from tools.bench.peers import classify

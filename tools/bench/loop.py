@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.config import Settings
-from app.pipeline import in_process
+from app.runtime.pipeline import in_process
 
 Floats = NDArray[np.float64]
 WARM_UP_S = 0.5

@@ -8,7 +8,7 @@ from statistics import median
 
 from pydantic import TypeAdapter
 
-from tools.load import format_number
+from tools.load.generator import format_number
 
 FILE = "report.json"
 OURS, LOOP = "this service, ", "bare loop, "

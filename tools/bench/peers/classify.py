@@ -1,4 +1,4 @@
-"""What every peer runs on an image: the decoding of `app/images.py` without its safety, and the same `.tflite`."""
+"""What every peer runs on an image: the decoding of `app.imaging` without its safety, and the same `.tflite`."""
 
 import math
 import os

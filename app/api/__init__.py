@@ -1,0 +1,1 @@
+"""The service over HTTP: routes, request bodies, responses, problems, keys and pages."""

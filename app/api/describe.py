@@ -1,0 +1,215 @@
+"""The answers of `/model-info` and `/variants`: what a variant is, costs and scores, and what is served."""
+
+import platform
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from app import __version__
+from app.config import Settings
+from app.mobilenet.ablations import ABLATIONS, Ablation
+from app.mobilenet.architecture import IMAGENET_CLASSES
+from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
+from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Variant
+from app.model import latency, scores
+from app.model.latency import Latency
+from app.model.model import Model
+from app.schemas import (
+    AblationItem,
+    Accuracy,
+    Batching,
+    Catalogue,
+    LayerItem,
+    ModelInfo,
+    Parameters,
+    Preprocessing,
+    PublishedAccuracy,
+    SeparableItem,
+    VariantItem,
+)
+
+PACKAGES = ("ai-edge-litert", "fastapi", "pillow", "tensorflow", "uvicorn")
+
+PREPROCESSING = Preprocessing(
+    orientation="turned upright as EXIF says",
+    transparency="composited on white",
+    crop="central square, 87.5 % of the shorter side",
+    resize="bilinear with antialiasing, to the resolution",
+    scale="pixels 0 to 255 to -1 to 1, in the network",
+)
+
+
+def model_info(models: Sequence[Model], variant: Variant, settings: Settings, *, layers: bool) -> ModelInfo:
+    """Describe a variant with the classes of the served models, the first the default; `layers` adds their table."""
+    model = next((one for one in models if one.variant == variant), models[0])
+    served = variant == model.variant
+    total = cost(variant, model.engine.classes)
+    return ModelInfo(
+        served=served,
+        default=variant == models[0].variant,
+        alpha=variant.alpha,
+        rho=variant.rho,
+        resolution=variant.resolution,
+        classes=model.engine.classes,
+        parameters=Parameters(total=total.parameters, trainable=total.trainable),
+        macs=total.macs,
+        flops=total.flops,
+        flops_in_words="FLOPs are 2 × MACs: one multiplication and one addition for each multiply-accumulate",
+        activation_bytes=total.activation_bytes,
+        accuracy=Accuracy(
+            measured=scores.find(model.weights, variant, model.engine.precision),
+            published=published(model, variant),
+        ),
+        weights=model.weights if served else None,
+        weights_sha256=model.weights_sha256 if served else None,
+        precision=model.engine.precision if served else None,
+        engine=model.engine.name if served else None,
+        preprocessing=PREPROCESSING,
+        batching=Batching(
+            max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms, max_queue=settings.max_queue
+        ),
+        versions=_versions(),
+        layers=[_layer(item, total) for item in total.layers] if layers else None,
+        separable=[_separable(item) for item in total.separable] if layers else None,
+        ablations=[_ablation(item, variant, total, model.engine.classes) for item in ABLATIONS] if layers else None,
+    )
+
+
+def published(model: Model, variant: Variant) -> PublishedAccuracy | None:
+    """Return what the published ImageNet weights of this variant score; None for other weights."""
+    found = PUBLISHED.get(variant)
+    # Of the served variant we know whose weights it has; of the others only that ImageNet's have these figures.
+    if found is None or model.engine.classes != IMAGENET_CLASSES:
+        return None
+    if variant == model.variant and not model.published:
+        return None
+    return PublishedAccuracy(
+        paper_top1=found.paper_top1,
+        checkpoint_top1=found.checkpoint_top1,
+        checkpoint_top5=found.checkpoint_top5,
+        sources=[PAPER, CHECKPOINTS],
+    )
+
+
+def _layer(item: LayerCost, total: Cost) -> LayerItem:
+    layer = item.layer
+    return LayerItem(
+        name=layer.name,
+        kind=layer.kind,
+        kernel=layer.kernel,
+        stride=layer.stride,
+        input_shape=(layer.in_size, layer.in_size, layer.in_channels),
+        output_shape=(layer.out_size, layer.out_size, layer.out_channels),
+        macs=item.macs,
+        flops=item.flops,
+        parameters=Parameters(total=item.parameters, trainable=item.trainable),
+        activation_bytes=item.activation_bytes,
+        share=item.macs / total.macs,
+        standard_macs=item.standard_macs,
+        ratio=item.ratio,
+    )
+
+
+def _separable(item: SeparableCost) -> SeparableItem:
+    return SeparableItem.model_validate(item, from_attributes=True)
+
+
+def _ablation(item: Ablation, variant: Variant, total: Cost, classes: int) -> AblationItem:
+    other = Cost.of(item.layers(variant.alpha, variant.resolution, classes))
+    return AblationItem(
+        name=item.name,
+        description=item.description,
+        macs=other.macs,
+        parameters=Parameters(total=other.parameters, trainable=other.trainable),
+        activation_bytes=other.activation_bytes,
+        macs_ratio=other.macs / total.macs,
+        paper_top1=item.paper_top1 if variant == BASE else None,
+    )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"mobilenet-service": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # TensorFlow is not there in the slim container
+            continue
+    return found
+
+
+BYTES = {"float32": 4, "int8": 1}
+
+
+def variants(models: Sequence[Model], settings: Settings) -> Catalogue:
+    """Describe the published variants, and the served ones that are none of them; the first model is the default."""
+    model = models[0]
+    machine = latency.machine()
+    setup = (machine, model.engine.name, model.engine.precision, settings.model_threads, model.engine.classes)
+    measured = {(one.alpha, one.resolution): one for one in latency.read(settings.cache) if one.setup == setup}
+    served = {one.variant: one for one in models}
+    items = [
+        _item(
+            served.get(variant, model),
+            variant,
+            variant == model.variant,
+            measured.get((variant.alpha, variant.resolution)),
+        )
+        for variant in dict.fromkeys([*PUBLISHED, *served])
+    ]
+    return Catalogue(
+        weights=model.weights,
+        classes=model.engine.classes,
+        precision=model.engine.precision,
+        engine=model.engine.name,
+        machine=machine,
+        variants=_with_frontiers(items),
+    )
+
+
+def _item(model: Model, variant: Variant, default: bool, measured: Latency | None) -> VariantItem:
+    total = cost(variant, model.engine.classes)
+    score = scores.find(model.weights, variant, model.engine.precision)
+    known = published(model, variant)
+    top1 = score.top1 if score else known.checkpoint_top1 / 100 if known else None
+    return VariantItem(
+        alpha=variant.alpha,
+        rho=variant.rho,
+        resolution=variant.resolution,
+        served=variant == model.variant,
+        default=default,
+        macs=total.macs,
+        flops=total.flops,
+        parameters=Parameters(total=total.parameters, trainable=total.trainable),
+        size_bytes=total.parameters * BYTES[model.engine.precision],
+        top1=top1,
+        accuracy=Accuracy(measured=score, published=known),
+        latency=measured,
+    )
+
+
+def _with_frontiers(items: Sequence[VariantItem]) -> list[VariantItem]:
+    by_macs = frontier((item.macs, item.top1) for item in items)
+    by_latency = frontier((item.latency.median_ms if item.latency else None, item.top1) for item in items)
+    return [
+        item.model_copy(update={"macs_frontier": cheap, "latency_frontier": quick})
+        for item, cheap, quick in zip(items, by_macs, by_latency, strict=True)
+    ]
+
+
+def frontier(points: Iterable[tuple[float | None, float | None]]) -> list[bool | None]:
+    """Return for each (price, value) whether no other has at least its value for no more; None if one is unknown.
+
+    Of two that are equal both are on the frontier.
+    """
+    known = list(points)
+    return [
+        None
+        if price is None or value is None
+        else not any(
+            other <= price and gain >= value and (other, gain) != (price, value)
+            for other, gain in known
+            if other is not None and gain is not None
+        )
+        for price, value in known
+    ]

@@ -1,0 +1,171 @@
+"""What the OpenAPI document says beyond the types: the forms of a request, and every error with an example."""
+
+from itertools import groupby
+from typing import Any
+
+from app.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    Draining,
+    EmptyImage,
+    ImpossibleBudget,
+    InternalError,
+    InvalidParameter,
+    MalformedRequest,
+    NotFound,
+    QueueFull,
+    ServiceError,
+    Starting,
+    TooManyImages,
+    TooManyPixels,
+    Unauthorized,
+    Unavailable,
+    UndecodableImage,
+    UnsupportedImage,
+    UnsupportedMedia,
+    VariantNotLoaded,
+)
+from app.schemas import EXAMPLE_PNG, PredictBody, Problem
+
+DESCRIPTION = """
+Image classification with MobileNetV1 at a chosen width multiplier α and resolution. Post an image to `/predict`;
+`/model-info` tells what any variant costs. Every error is an RFC 9457 problem with a stable `code`.
+"""
+
+PROBLEM_TYPE = "application/problem+json"
+PROTOCOL = "/v2"
+"""Below it are the routes of the Open Inference Protocol, whose clients read the member `error` of an error."""
+
+_BINARY = {"schema": {"type": "string", "format": "binary", "description": "the bytes of one image file"}}
+RAW_TYPES = (
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/gif",
+    "image/bmp",
+    "image/tiff",
+    "application/octet-stream",
+)
+
+PREDICT_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One image as the raw body, or several as multipart files or in JSON.",
+        "content": {
+            **dict.fromkeys(RAW_TYPES, _BINARY),
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            },
+            "application/json": {
+                "schema": PredictBody.model_json_schema(),
+                "examples": {
+                    "one": {"summary": "one image", "value": {"images": [EXAMPLE_PNG]}},
+                    "two": {"summary": "two images", "value": {"images": [EXAMPLE_PNG, EXAMPLE_PNG]}},
+                },
+            },
+        },
+    }
+}
+
+
+PREVIEW_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One image as the raw body.",
+        "content": dict.fromkeys(RAW_TYPES, _BINARY),
+    }
+}
+PREVIEW_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the network's input as a PNG",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+_EXAMPLES: dict[type[ServiceError], str] = {
+    MalformedRequest: "the body is no valid JSON: Invalid JSON: expected value at line 1 column 1",
+    Unauthorized: "a key is needed, as Authorization: Bearer or X-API-Key",
+    NotFound: "there is no model 'resnet'; mobilenet is served",
+    VariantNotLoaded: "the variant 1/224 is not loaded; loaded are 0.5/160, 0.25/128",
+    EmptyImage: "the body is empty; send the bytes of an image",
+    BodyTooLarge: "the body has more than 20,971,520 bytes, the most that is accepted",
+    TooManyPixels: "the image has 20,000 × 20,000 pixels, and 50,000,000 in all is the most",
+    TooManyImages: "the request has 33 images or more, and 32 is the most",
+    UnsupportedMedia: "content type text/plain is none of image/*, application/octet-stream, multipart/form-data and "
+    "application/json",
+    UnsupportedImage: "the bytes are no JPEG, PNG, WEBP, GIF, BMP or TIFF image",
+    InvalidParameter: "top_k 11 is not between 1 and 10, the number of classes",
+    ImpossibleBudget: "no loaded variant fits max_macs=1000 now; the nearest that is feasible is max_macs=13570048, "
+    "with 0.25/128",
+    UndecodableImage: "the JPEG image is truncated, damaged or of an unusual kind",
+    QueueFull: "256 of 256 places are taken and 1 more are asked for; they clear in about 0.6 s",
+    InternalError: "the request failed for a reason that is ours",
+    Starting: "the model is loading",
+    Draining: "the service is stopping",
+    Unavailable: "the thread that runs the model died",
+    DeadlineExceeded: "the deadline passed before the image was run",
+}
+
+PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error not in (Unavailable, NotFound))
+PREVIEW_ERRORS = (
+    Unauthorized,
+    InvalidParameter,
+    EmptyImage,
+    BodyTooLarge,
+    TooManyPixels,
+    UnsupportedMedia,
+    UnsupportedImage,
+    UndecodableImage,
+    QueueFull,
+    InternalError,
+    Starting,
+    Draining,
+    DeadlineExceeded,
+)
+INFO_ERRORS = (Unauthorized, InvalidParameter, InternalError, Starting, Draining)
+LABELS_ERRORS = (Unauthorized, InternalError, Starting, Draining)
+METRICS_ERRORS = (Unauthorized, InternalError)
+STATE_ERRORS = (InternalError, Starting, Draining, Unavailable)
+ALIVE_ERRORS = (InternalError, Unavailable)
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problem(error: ServiceError, request_id: str, path: str = "") -> Problem:
+    """Return the problem that a caller of this path reads for this error."""
+    return Problem(
+        type=f"urn:mobilenet:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        error=error.detail if path.startswith(PROTOCOL) else None,
+        **error.facts,
+    )
+
+
+def responses(*errors: type[ServiceError], path: str = "") -> Responses:
+    """Describe these errors of a path for OpenAPI, by status, with an example of each code."""
+    by_status = groupby(sorted(errors, key=_status), key=_status)
+    return {status: _response(list(group), path) for status, group in by_status}
+
+
+def _status(error: type[ServiceError]) -> int:
+    return error.status
+
+
+def _response(errors: list[type[ServiceError]], path: str) -> dict[str, Any]:
+    examples = {error.code: {"summary": error.title, "value": _example(error, path)} for error in errors}
+    return {
+        "description": " or ".join(error.title.lower() for error in errors),
+        "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
+    }
+
+
+def _example(error: type[ServiceError], path: str) -> dict[str, Any]:
+    return problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b", path).model_dump()

@@ -1,0 +1,1 @@
+"""The command line: `mobilenet serve`, `classify`, `info`, `compile` and `bench`."""

@@ -1,0 +1,171 @@
+"""`mobilenet classify`: photos classified many at once, here or by a service. Both answer alike."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+from app.cli.photos import Photo
+from app.client import Client
+from app.client.retry import error_of
+from app.config import Settings
+from app.errors import BodyTooLarge, ClientError, InternalError, ServiceError, StartError, Unreachable, Unreadable
+from app.imaging.decode import LargeImage
+from app.model.labels import top_k
+from app.model.selftest import SelfTestFailed
+from app.runtime.pipeline import Outcome
+from app.runtime.pool import begin
+from app.schemas import Prediction, Predictions
+
+T = TypeVar("T")
+Result = list[Prediction] | ServiceError | ClientError
+"""The most probable classes of a photo, best first, or why there are none."""
+
+MOST_IN_REQUEST = 8
+"""Photos in a request: docs/decisions/0018 says why."""
+FIRST_PATIENCE_S, PATIENCE_S = 3.0, 60.0
+"""A wrong address is said soon; a service that is busy, or restarts half-way, is waited for."""
+
+
+class Backend(Protocol):
+    """Classifies photos."""
+
+    classes: int
+    size: int  # photos that are best given to it together
+    at_once: int  # calls that keep it busy
+
+    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+        """Classify image files, in order; each has its own result. From many threads at once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+class LocalBackend:
+    """The model that the settings name, in as many processes as they say. Raises `StartError`."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            self._pipeline = begin(settings)()
+        except SelfTestFailed as exc:
+            raise StartError(str(exc)) from exc
+        self._model = self._pipeline.models[0]
+        self.classes = self._model.engine.classes
+        self.size = settings.max_batch_size
+        self.at_once = self._pipeline.runs
+        self._one_large = threading.Lock()  # what a large image takes for a moment must not be multiplied
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+        """Classify, as `Backend` says."""
+        try:
+            outcomes = self._wait(self._pipeline.run(images))
+        except Exception:  # a worker that died, say: the photo that it died of fails alone
+            if len(images) > 1:
+                return [result for image in images for result in self.classify([image], k)]
+            return [InternalError("the image could not be classified")]
+        return [self._result(image, outcome, k) for image, outcome in zip(images, outcomes, strict=True)]
+
+    def _result(self, image: bytes, outcome: Outcome | ServiceError | LargeImage, k: int) -> Result:
+        if isinstance(outcome, LargeImage):
+            with self._one_large:
+                (outcome,) = self._wait(self._pipeline.run([image], large=True))
+        if not isinstance(outcome, Outcome):
+            return InternalError("the image is too large") if isinstance(outcome, LargeImage) else outcome
+        named = ((self._model.labels[index], share) for index, share in top_k(outcome.probabilities, k))
+        return [
+            Prediction(class_id=label.class_id, wordnet_id=label.wordnet_id, label=label.label, probability=share)
+            for label, share in named
+        ]
+
+    def close(self) -> None:
+        """End the processes."""
+        self._wait(self._pipeline.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class RemoteBackend:
+    """The service at an address. Raises `StartError` if it does not answer, or not to this key."""
+
+    def __init__(self, url: str, api_key: str | None, connections: int | None) -> None:
+        try:
+            with Client(url, api_key=api_key, patience_s=FIRST_PATIENCE_S) as client:
+                info = client.model_info()
+        except (ValueError, ServiceError, ClientError) as exc:
+            raise StartError(str(exc)) from exc
+        self.classes = info.classes
+        self.size = min(MOST_IN_REQUEST, info.batching.max_batch_size)
+        self.at_once = connections or max(1, info.batching.max_queue // 4 // self.size)
+        self._client = Client(url, api_key=api_key, patience_s=PATIENCE_S, connections=self.at_once)
+        self._gone: Unreachable | None = None  # or each request would be waited for in its turn
+
+    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+        """Classify, as `Backend` says; what is too much for one request is sent in two."""
+        if self._gone:
+            return [self._gone] * len(images)
+        try:
+            results = self._client.predict(*images, top_k=k).results
+        except Unreachable as exc:
+            self._gone = exc
+            return [exc] * len(images)
+        except (ServiceError, ClientError) as exc:
+            if exc.status == BodyTooLarge.status and len(images) > 1:
+                half = len(images) // 2
+                return [*self.classify(images[:half], k), *self.classify(images[half:], k)]
+            return [exc] * len(images)
+        return [one.predictions if isinstance(one, Predictions) else error_of(one.error) for one in results]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+MOST_BYTES: Final = 8 * 2**20
+"""Of several photos together: less than a service takes in one request, and no more of each call is in memory."""
+
+
+def classify_photos(photos: Sequence[Photo], backend: Backend, k: int) -> Generator[tuple[Photo, Result]]:
+    """Yield each photo with its `k` most probable classes or its error, in order, as soon as all before it are done."""
+    size = max(1, min(backend.size, len(photos) // backend.at_once))  # a few photos are shared out as well
+    groups = list(_groups(photos, size))
+    with ThreadPoolExecutor(backend.at_once) as pool:
+        for group, results in zip(groups, pool.map(partial(_classify, backend, k), groups), strict=True):
+            yield from zip(group, results, strict=True)
+
+
+def _groups(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:
+    group: list[Photo] = []
+    room = MOST_BYTES
+    for photo in photos:
+        if group and (len(group) == size or photo.size > room):
+            yield group
+            group, room = [], MOST_BYTES
+        group.append(photo)
+        room -= photo.size
+    if group:
+        yield group
+
+
+def _classify(backend: Backend, k: int, group: list[Photo]) -> list[Result]:
+    files = [_read(photo) for photo in group]
+    whole = [file for file in files if isinstance(file, bytes)]
+    results = iter(backend.classify(whole, k) if whole else ())
+    return [next(results) if isinstance(file, bytes) else file for file in files]
+
+
+def _read(photo: Photo) -> bytes | Unreadable:
+    try:
+        return photo.read()
+    except Unreadable as exc:
+        return exc

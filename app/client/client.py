@@ -1,0 +1,225 @@
+"""The service as Python calls it: `Client` waits, `AsyncClient` awaits; what they ask is the same."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from queue import LifoQueue
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+from pydantic import TypeAdapter
+
+from app import __version__
+from app.client.retry import Exchange, Outcome, exchange
+from app.schemas import Catalogue, LabelItem, ModelInfo, PredictResponse
+
+URL: Final = "http://127.0.0.1:8000"
+TIMEOUT_S: Final = 30.0
+PATIENCE_S: Final = 10.0
+CONNECTIONS: Final = 16
+BYTES: Final = "application/octet-stream"
+
+_KEEP_ALIVE_S: Final = 3.0  # the service closes idle connections after 5 s, and what is sent just then is lost
+_PREDICTED: Final = TypeAdapter(PredictResponse)
+_INFO: Final = TypeAdapter(ModelInfo)
+_LABELS: Final = TypeAdapter(list[LabelItem])
+_VARIANTS: Final = TypeAdapter(Catalogue)
+
+T = TypeVar("T")
+
+
+class _Calls:
+    """What can be asked."""
+
+    _http: httpx.Client | httpx.AsyncClient
+    _patience_s: float
+
+    def _predict(self, images: Sequence[bytes], top_k: int | None) -> Exchange[PredictResponse]:
+        if not images:
+            raise ValueError("there is no image to classify")
+        return self._ask(_PREDICTED, "POST", "predict", params=_given(top_k=top_k), **_body(images))
+
+    def _model_info(self, alpha: float | None, resolution: int | None, layers: bool) -> Exchange[ModelInfo]:
+        params = _given(alpha=alpha, resolution=resolution, layers=layers or None)
+        return self._ask(_INFO, "GET", "model-info", params=params)
+
+    def _labels(self) -> Exchange[list[LabelItem]]:
+        return self._ask(_LABELS, "GET", "labels")
+
+    def _variants(self) -> Exchange[Catalogue]:
+        return self._ask(_VARIANTS, "GET", "variants")
+
+    def _ask(self, answer: TypeAdapter[T], method: str, path: str, **content: Any) -> Exchange[T]:
+        request = self._http.build_request(method, path, **content)
+        request.read()  # in one piece; the parts of multipart would be sent one by one
+        return exchange(request, answer, self._patience_s)
+
+
+def _given(**params: Any) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _body(images: Sequence[bytes]) -> dict[str, Any]:
+    if len(images) == 1:
+        return {"content": images[0], "headers": {"Content-Type": BYTES}}
+    return {"files": [("image", (str(index), image, BYTES)) for index, image in enumerate(images)]}
+
+
+def _options(url: str, api_key: str | None, timeout_s: float, connections: int) -> dict[str, Any]:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"{url} is no address of a service: {exc}") from exc
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise ValueError(f"{url} is no address of a service: it needs http:// or https:// and a host")
+    key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return {
+        "base_url": address,
+        "headers": {"User-Agent": f"mobilenet/{__version__}"} | key,
+        "timeout": httpx.Timeout(timeout_s, pool=None),  # to wait for a connection that others use is not to be late
+        "limits": httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEP_ALIVE_S
+        ),
+    }
+
+
+class Client(_Calls):
+    """Calls a service and waits for it; one for many threads, so that they share its connections.
+
+    `url` is where the service is, `api_key` one of its keys. `timeout_s` bounds each wait for the network. A call that
+    is refused (429, 502, 503) or loses its connection is sent again, after `Retry-After` where the service says it,
+    until its pauses add up to `patience_s` seconds. Beyond `connections` calls at once the next wait for their turn.
+
+    Every call raises the `ServiceError` that the service answers, `Unreachable`, or `UnexpectedAnswer`. Raises
+    `ValueError` for what is no address.
+    """
+
+    def __init__(
+        self,
+        url: str = URL,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        patience_s: float = PATIENCE_S,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        options = _options(url, api_key, timeout_s, 1) | {"verify": httpx.create_ssl_context()}
+        self._http: httpx.Client = httpx.Client(**options)
+        self._patience_s = patience_s
+        # Each by itself: a pool that threads share now and then closes the connection that one of them has just taken.
+        self._connections = [httpx.Client(**options) for _ in range(connections)]
+        self._idle: LifoQueue[httpx.Client] = LifoQueue()  # the last one is the least likely to have been closed
+        for connection in self._connections:
+            self._idle.put(connection)
+
+    def predict(self, *images: bytes, top_k: int | None = None) -> PredictResponse:
+        """Classify one image file or several; each of several has its own result or its own error, in order.
+
+        A single image that fails raises its error. `top_k` is how many classes to answer, 1 to their number.
+        """
+        return self._run(self._predict(images, top_k))
+
+    def model_info(
+        self, alpha: float | None = None, resolution: int | None = None, *, layers: bool = False
+    ) -> ModelInfo:
+        """Describe the served model, or another variant; with `layers` also layer by layer."""
+        return self._run(self._model_info(alpha, resolution, layers))
+
+    def labels(self) -> list[LabelItem]:
+        """List the classes."""
+        return self._run(self._labels())
+
+    def variants(self) -> Catalogue:
+        """List the variants: what each costs, scores and takes."""
+        return self._run(self._variants())
+
+    def _run(self, steps: Exchange[T]) -> T:
+        try:
+            pause_s, request = next(steps)
+            while True:
+                if pause_s:  # even a sleep of 0 lets others have the processor
+                    time.sleep(pause_s)
+                pause_s, request = steps.send(self._outcome(request))
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
+
+    def _outcome(self, request: httpx.Request) -> Outcome:
+        connection = self._idle.get()
+        try:
+            return connection.send(request)
+        except httpx.RequestError as exc:
+            return exc
+        finally:
+            self._idle.put(connection)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in (self._http, *self._connections):
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient(_Calls):
+    """Calls a service from asyncio; made and called as `Client`, whose errors it raises."""
+
+    def __init__(
+        self,
+        url: str = URL,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        patience_s: float = PATIENCE_S,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        self._http: httpx.AsyncClient = httpx.AsyncClient(**_options(url, api_key, timeout_s, connections))
+        self._patience_s = patience_s
+
+    async def predict(self, *images: bytes, top_k: int | None = None) -> PredictResponse:
+        """Classify, as `Client.predict`."""
+        return await self._run(self._predict(images, top_k))
+
+    async def model_info(
+        self, alpha: float | None = None, resolution: int | None = None, *, layers: bool = False
+    ) -> ModelInfo:
+        """Describe, as `Client.model_info`."""
+        return await self._run(self._model_info(alpha, resolution, layers))
+
+    async def labels(self) -> list[LabelItem]:
+        """List the classes."""
+        return await self._run(self._labels())
+
+    async def variants(self) -> Catalogue:
+        """List the variants."""
+        return await self._run(self._variants())
+
+    async def _run(self, steps: Exchange[T]) -> T:
+        try:
+            pause_s, request = next(steps)
+            while True:
+                await asyncio.sleep(pause_s)
+                pause_s, request = steps.send(await self._outcome(request))
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
+
+    async def _outcome(self, request: httpx.Request) -> Outcome:
+        try:
+            return await self._http.send(request)
+        except httpx.RequestError as exc:
+            return exc
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

@@ -1,0 +1,1 @@
+"""A loaded model, and what is known of it: labels, scores, and the self-test it has to pass."""

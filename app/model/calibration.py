@@ -1,0 +1,30 @@
+"""Photos to calibrate a model in int8 with: some of a folder, as the service decodes them."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ServiceError, StartError
+from app.imaging import decode
+
+COUNT = 400
+
+
+def load(folder: Path, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
+    """Return up to 400 photos of a folder and its subfolders, always the same ones, uint8 `[n, r, r, 3]`.
+
+    What is no image is left out. Raises `StartError` if nothing is left.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    photos: list[NDArray[np.uint8]] = []
+    for index in np.random.default_rng(0).permutation(len(files)):
+        try:
+            photos.append(decode.decode(files[index].read_bytes(), resolution=resolution, max_pixels=max_pixels))
+        except (OSError, ServiceError):
+            continue
+        if len(photos) == COUNT:
+            break
+    if not photos:
+        raise StartError(f"there is no image to calibrate with in {folder}")
+    return np.stack(photos)

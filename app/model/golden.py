@@ -1,0 +1,69 @@
+"""Golden inputs: images of our own whose answers are pinned, so that a model that answers otherwise is never ready."""
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, TypeAdapter
+
+from app.config import MODEL_WEIGHTS
+from app.imaging import decode
+from app.mobilenet.variants import Precision
+from app.model.model import Model
+from app.model.selftest import SelfTestFailed
+
+FOLDER = MODEL_WEIGHTS / "golden"
+MAX_PIXELS = 10**6
+TOLERANCES: dict[Precision, float] = {"float32": 0.1, "int8": 0.5}
+"""How far the logarithm of a probability may be from the pinned one: decoders and processors round differently."""
+SMALLEST = 1e-5
+"""Smaller probabilities count as this one."""
+
+
+class Answers(BaseModel):
+    """The probabilities `[classes]` that one model gives each image, by file name."""
+
+    weights: str
+    alpha: float
+    resolution: int
+    precision: Precision
+    probabilities: dict[str, list[float]]
+
+
+ANSWERS = TypeAdapter(list[Answers])
+
+
+def read(folder: Path = FOLDER) -> list[Answers]:
+    """Read what is pinned. Raises `OSError` or `ValueError`."""
+    return ANSWERS.validate_json((folder / "answers.json").read_bytes())
+
+
+def classify(model: Model, path: Path) -> list[float]:
+    """Return the model's probabilities for an image file, by the whole path that an upload takes."""
+    pixels = decode.decode(path.read_bytes(), resolution=model.variant.resolution, max_pixels=MAX_PIXELS)
+    return [float(share) for share in model.engine.predict([pixels])[0]]
+
+
+def check(model: Model, folder: Path = FOLDER) -> None:
+    """Raise `SelfTestFailed` if a bundled model answers a golden image otherwise than it is pinned.
+
+    Nothing is pinned of other weights and of unusual resolutions.
+    """
+    key = (model.weights, model.variant.alpha, model.variant.resolution, model.engine.precision)
+    for answers in read(folder):
+        if (answers.weights, answers.alpha, answers.resolution, answers.precision) == key:
+            for name, expected in answers.probabilities.items():
+                _compare(model, name, classify(model, folder / name), expected)
+
+
+def _compare(model: Model, name: str, found: list[float], expected: list[float]) -> None:
+    if len(found) != len(expected):
+        raise SelfTestFailed(f"the self-test failed: {len(found)} classes instead of {len(expected)}")
+    wanted, answer = (model.labels[int(np.argmax(shares))].label for shares in (expected, found))
+    # Of logarithms, because a network that is sure hides a change: its best class stays near 1 whatever the others do.
+    distance = float(np.abs(np.log(np.maximum(found, SMALLEST)) - np.log(np.maximum(expected, SMALLEST))).max())
+    # Within the tolerance only classes that are all but equal can change places.
+    if distance > TOLERANCES[model.engine.precision]:
+        raise SelfTestFailed(
+            f"the self-test failed: the golden image {name} is {answer!r}, expected {wanted!r}, and a probability is "
+            f"{np.exp(distance):.3g} times what it should be: wrong weights or wrong preprocessing"
+        )

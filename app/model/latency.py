@@ -1,0 +1,106 @@
+"""How long variants take on this machine: measured by `mobilenet bench`, kept in the cache, shown by `/variants`."""
+
+import logging
+import platform
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median, quantiles
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.config import available_cpus
+from app.engines.base import Engine
+from app.engines.files import replacing
+from app.mobilenet.variants import Precision, Variant
+
+logger = logging.getLogger(__name__)
+
+NAME = "latency.json"
+WARM_UP = 10
+MIN_RUNS = 20
+
+
+class Latency(BaseModel):
+    """What one run of the network on one image takes, without decoding and HTTP; milliseconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alpha: float = Field(examples=[0.5])
+    resolution: int = Field(examples=[160])
+    classes: int
+    precision: Precision
+    engine: str = Field(examples=["litert"])
+    threads: int = Field(description="of the model")
+    machine: str = Field(description="that this was measured on", examples=["AMD EPYC 9B14, 2 CPUs"])
+    measured: str = Field(description="day, UTC", examples=["2026-11-24"])
+    runs: int = Field(description="how many runs this is of, after a warm-up")
+    median_ms: float = Field(gt=0)
+    p95_ms: float = Field(gt=0, description="95 of 100 runs took no longer")
+
+    @property
+    def setup(self) -> tuple[str, str, Precision, int, int]:
+        """What the latencies of different variants must share to be compared."""
+        return self.machine, self.engine, self.precision, self.threads, self.classes
+
+
+LATENCIES = TypeAdapter(list[Latency])
+
+
+def machine() -> str:
+    """Return a name of this machine: its processor, and the CPUs that this process may use."""
+    return f"{_processor()}, {available_cpus()} CPUs"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # no Linux, or no x86
+        return platform.processor() or platform.machine()
+
+
+def measure(engine: Engine, variant: Variant, threads: int, seconds: float) -> Latency:
+    """Run the engine on one image again and again for so many seconds, and at least 20 times."""
+    image = np.random.default_rng(0).integers(0, 256, (variant.resolution, variant.resolution, 3), np.uint8)
+    for _ in range(WARM_UP):
+        engine.predict([image])
+    times_ms: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times_ms) < MIN_RUNS or time.perf_counter() < end:
+        start = time.perf_counter()
+        engine.predict([image])
+        times_ms.append((time.perf_counter() - start) * 1000)
+    return Latency(
+        alpha=variant.alpha,
+        resolution=variant.resolution,
+        classes=engine.classes,
+        precision=engine.precision,
+        engine=engine.name,
+        threads=threads,
+        machine=machine(),
+        measured=datetime.now(UTC).date().isoformat(),
+        runs=len(times_ms),
+        median_ms=round(median(times_ms), 3),
+        p95_ms=round(quantiles(times_ms, n=20)[-1], 3),
+    )
+
+
+def read(cache: Path) -> list[Latency]:
+    """Read what was measured; a file that is not there or damaged counts as none."""
+    try:
+        return LATENCIES.validate_json((cache / NAME).read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError) as exc:
+        logger.warning("%s is not used: %s", cache / NAME, str(exc).splitlines()[0])
+        return []
+
+
+def save(cache: Path, measured: Sequence[Latency]) -> None:
+    """Add measurements to the cache in place of older ones of the same. Raises `StartError` if it is not writable."""
+    merged = {(*one.setup, one.alpha, one.resolution): one for one in [*read(cache), *measured]}
+    with replacing(cache / NAME) as temporary:
+        temporary.write_bytes(LATENCIES.dump_json(list(merged.values()), indent=1) + b"\n")

@@ -1,0 +1,84 @@
+"""The model that is served: an engine with loaded weights, and what there is to say of it."""
+
+from dataclasses import dataclass
+
+from app.config import MODEL_WEIGHTS, Settings
+from app.engines.base import Engine
+from app.engines.compile import compiled
+from app.engines.files import verified
+from app.engines.weights import BUNDLED, Weights, locate
+from app.errors import StartError
+from app.mobilenet.architecture import IMAGENET_CLASSES
+from app.mobilenet.cost import Cost, cost
+from app.mobilenet.variants import PUBLISHED, Variant
+from app.model import labels, scores
+from app.model.labels import Labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A loaded model and what there is to say of it; equal to itself alone."""
+
+    engine: Engine
+    variant: Variant
+    labels: Labels
+    weights: str
+    weights_sha256: str
+    published: bool
+    first_s: float = 0.0
+    """How long one image took in the self-test."""
+
+    @property
+    def top1(self) -> float | None:
+        """How often it is right, 0 to 1: as measured with the bundled weights, or published; None if nobody knows."""
+        if score := scores.find(self.weights, self.variant, self.engine.precision):
+            return score.top1
+        published = PUBLISHED.get(self.variant) if self.published else None
+        return published.checkpoint_top1 / 100 if published else None
+
+    @property
+    def cost(self) -> Cost:
+        """What one image costs."""
+        return cost(self.variant, self.engine.classes)
+
+
+def load(settings: Settings) -> Model:
+    """Find, compile where needed, and load what the settings name. Raises `StartError` in one line."""
+    weights = locate(settings)
+    engine = _load_engine(weights, settings)
+    return Model(
+        engine=engine,
+        variant=settings.variant,
+        labels=_load_labels(weights, settings, engine.classes),
+        weights=weights.name,
+        weights_sha256=weights.sha256,
+        published=weights.published,
+    )
+
+
+def _load_engine(weights: Weights, settings: Settings) -> Engine:
+    # Imported here: each engine brings its own runtime, and a process holds one of them.
+    if settings.engine == "tensorflow":
+        try:
+            from app.engines.tensorflow import TensorFlowEngine
+        except ImportError as exc:
+            raise StartError("MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra") from exc
+        return TensorFlowEngine(weights, settings.variant, settings.model_threads)
+    from app.engines.litert import LiteRTEngine
+
+    model = compiled(weights, settings.variant, settings.cache, settings.precision)
+    return LiteRTEngine(model.path, settings.model_threads, settings.precision)
+
+
+def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:
+    if settings.labels is not None:
+        found = labels.load(settings.labels)
+    elif weights.name == BUNDLED:
+        found = labels.load(verified(MODEL_WEIGHTS / "imagenette.labels.txt"))
+    elif classes == IMAGENET_CLASSES:
+        found = labels.load(verified(MODEL_WEIGHTS / "imagenet.labels.txt"))
+    else:
+        raise StartError(f"{weights.name} has {classes} classes; set MOBILENET_LABELS to a file with their labels")
+    if len(found) != classes:
+        raise StartError(f"there are {len(found)} labels, and {weights.name} has {classes} classes")
+    return found

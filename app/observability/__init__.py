@@ -1,0 +1,1 @@
+"""What is known of requests and of the process: traces, metrics and spans."""

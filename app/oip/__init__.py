@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, version 2, which Triton, KServe and MLServer speak too."""

@@ -1,0 +1,325 @@
+"""Classifies images: admit, batch, have them decoded and run. The path of an image, and its state.
+
+Every loaded variant has a queue of its own, and comparisons have one; the time of the pipeline is shared among them.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Any, Protocol, TypeVar
+
+from app.config import Settings
+from app.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
+from app.imaging.decode import LargeImage
+from app.mobilenet.variants import Variant
+from app.model.model import Model
+from app.prediction.batcher import Batcher, Slot
+from app.prediction.budget import Candidate
+from app.prediction.queue import Answer, Lane
+from app.prediction.result import Classified, Found, classified, summed
+from app.prediction.selection import Cascade, Plan, SideBySide, Single
+from app.runtime.pipeline import Comparison, Outcome, Payload, Pipeline
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+DEFAULT = Single()
+"""The default variant answers."""
+Value = Payload | Comparison
+Result = Any
+"""What a pipeline has for one value: an `Outcome` or several, a `ServiceError`, or `LargeImage`."""
+
+Ran = tuple[Sequence[Outcome], int]
+"""What one or more variants made of an image, and how many images ran with it."""
+
+Job = tuple[Value, object]
+"""What is to be done with an image, and on whose behalf."""
+Image = Slot[Job, Result]
+"""The place of one image in the batcher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The images for one variant, or for comparisons, and what runs them."""
+
+    lane: Lane[Job, Result]
+    run: Callable[..., Awaitable[list[Result]]]
+    models: Sequence[Model]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One batch: how many images ran in each variant, from when to when (`time.monotonic`), and on whose behalf."""
+
+    images: Mapping[Variant, int]
+    began: float
+    ended: float
+    owners: Sequence[object]
+
+
+class Watcher(Protocol):
+    """Is told what becomes of the images."""
+
+    def admitted(self, change: int) -> None:
+        """Hear of images that were admitted or, below 0, have left."""
+
+    def dropped(self, reason: str) -> None:
+        """Hear of an image that was admitted and not run: `departed` or `deadline`."""
+
+    def settled(self, found: Found, variant: str) -> None:
+        """Hear of an image that has its answer in a variant."""
+
+
+class Classifier:
+    """Takes image files, gives probabilities: every image has its own result or its own error."""
+
+    def __init__(
+        self, pipeline: Pipeline, settings: Settings, watcher: Watcher, on_run: Sequence[Callable[[Run], None]] = ()
+    ) -> None:
+        self.model = pipeline.models[0]
+        self.models = {model.variant: model for model in pipeline.models}
+        self._pipeline = pipeline
+        self._watcher = watcher
+        self._on_run = on_run
+        # What a large image takes for a moment must not be multiplied, and nobody small waits for its turn.
+        self._large: Batcher[tuple[Queue, Job], Result] = Batcher(
+            _run_large, max_batch_size=1, max_queue=settings.max_queue * (1 + len(self.models))
+        )
+        compare = partial(self._run, pipeline.compare)
+        self._batcher: Batcher[Job, Result] = Batcher(
+            compare,
+            max_batch_size=settings.max_batch_size,
+            max_wait_ms=settings.max_wait_ms,
+            max_queue=settings.max_queue,
+            runs=pipeline.runs,
+            stalled_after_s=settings.patience_s,
+            on_admit=watcher.admitted,
+        )
+        self._comparisons = Queue(self._batcher.lane, compare, pipeline.models)
+        self._queues = {variant: self._queue(model) for variant, model in self.models.items()}
+        self._first = self._queues[self.model.variant]
+
+    def _queue(self, model: Model) -> Queue:
+        run = partial(self._run, partial(self._pipeline.run, variant=model.variant), variant=model.variant)
+        return Queue(self._batcher.add(run, model.first_s), run, (model,))
+
+    @property
+    def fault(self) -> str | None:
+        """Why only a restart helps; None if all is well."""
+        return "the model hangs" if self._batcher.stalled else self._pipeline.fault
+
+    def candidates(self) -> list[Candidate]:
+        """Return what is known of each loaded variant, and how long an answer of it would take now."""
+        return [
+            Candidate(variant, model.cost.macs, model.top1, 1000 * self._batcher.expected_s(self._queues[variant].lane))
+            for variant, model in self.models.items()
+        ]
+
+    def check_room(self, plan: Plan = DEFAULT) -> None:
+        """Raise `QueueFull` or `Draining` if no image would be admitted now."""
+        match plan:
+            case Single(variants):
+                self._first_with_room(variants, self._batcher.check_room)
+            case SideBySide():
+                self._batcher.check_room(self._comparisons.lane)
+            case Cascade(stages):
+                for stage in stages:
+                    self._batcher.check_room(self._queues[stage].lane)
+
+    async def _run(
+        self,
+        run: Callable[..., Awaitable[Iterable[Result]]],
+        jobs: Sequence[Job],
+        large: bool = False,
+        variant: Variant | None = None,
+    ) -> list[Result]:
+        values, owners = [value for value, _ in jobs], [owner for _, owner in jobs]
+        began = time.monotonic()
+        results = list(await run(values, large))
+        ended, images = time.monotonic(), Counter[Variant]()
+        for value, result in zip(values, results, strict=True):
+            if isinstance(result, Outcome) and variant is not None:
+                images[variant] += 1
+            elif isinstance(value, Comparison) and isinstance(result, tuple):
+                images.update(value.variants)
+        for tell in self._on_run:
+            tell(Run(images, began, ended, owners))
+        return results
+
+    async def classify(
+        self, payloads: Sequence[Payload], plan: Plan = DEFAULT, deadline: float = inf, owner: object = None
+    ) -> list[Found]:
+        """Classify the images of one request by a plan, in order; `deadline` is a time of `time.monotonic`.
+
+        Raises `QueueFull` or `Draining` before any work; whatever happens to one image is its own result. `owner` is
+        whatever the `Run` shall say of whose images they are.
+        """
+        match plan:
+            case Single(variants):
+                return await self._single(payloads, deadline, variants, owner)
+            case SideBySide(wanted, best):
+                return await self._side_by_side(payloads, deadline, wanted, best, owner)
+            case Cascade(stages, threshold):
+                return await self._cascade(payloads, deadline, stages, threshold, owner)
+
+    async def _single(
+        self, payloads: Sequence[Payload], deadline: float, variants: Sequence[Variant], owner: object
+    ) -> list[Found]:
+        queue, admission = self._first_with_room(variants, partial(self._batcher.admit, len(payloads)))
+        with admission as slots:
+            return await _all(
+                [
+                    self._settle(slot, queue, (data, owner), queue.models, deadline)
+                    for slot, data in zip(slots, payloads, strict=True)
+                ]
+            )
+
+    async def _side_by_side(
+        self,
+        payloads: Sequence[Payload],
+        deadline: float,
+        variants: tuple[Variant, ...],
+        answering: Variant,
+        owner: object,
+    ) -> list[Found]:
+        models = [self.models[variant] for variant in variants]
+        with self._batcher.admit(len(payloads), self._comparisons.lane) as slots:
+            compared = [
+                self._settle(slot, self._comparisons, (Comparison(data, variants), owner), models, deadline)
+                for slot, data in zip(slots, payloads, strict=True)
+            ]
+            found = await _all(compared)
+        at = variants.index(answering)
+        return [summed(one.runs or (one,), at) if isinstance(one, Classified) else one for one in found]
+
+    async def _cascade(
+        self,
+        payloads: Sequence[Payload],
+        deadline: float,
+        stages: Sequence[Variant],
+        threshold: float,
+        owner: object,
+    ) -> list[Found]:
+        # There must be room in the queues of all stages, since no stage is known to be needless.
+        with ExitStack() as stack:
+            admit = partial(self._batcher.admit, len(payloads))
+            rows = [stack.enter_context(admit(self._queues[stage].lane)) for stage in stages]
+            places = zip(payloads, zip(*rows, strict=True), strict=True)
+            return await _all(
+                [self._descend(slots, (data, owner), stages, threshold, deadline) for data, slots in places]
+            )
+
+    async def _descend(
+        self, slots: Sequence[Image], job: Job, stages: Sequence[Variant], threshold: float, deadline: float
+    ) -> Found:
+        runs: list[Classified] = []
+        for slot, stage in zip(slots, stages, strict=True):
+            queue = self._queues[stage]
+            found = await self._settle(slot, queue, job, queue.models, deadline)
+            if isinstance(found, ServiceError):
+                return found
+            runs.append(found)
+            if found.probabilities.max() >= threshold:
+                break
+        return summed(runs, -1)
+
+    def _first_with_room(self, variants: Sequence[Variant], take: Callable[[Lane[Job, Result]], T]) -> tuple[Queue, T]:
+        chosen, *others = [self._queues[variant] for variant in variants] or [self._first]
+        try:
+            return chosen, take(chosen.lane)
+        except QueueFull:
+            for other in others:
+                with suppress(QueueFull):
+                    return other, take(other.lane)
+            raise
+
+    async def _settle(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
+        queued = time.monotonic()
+        ran = await self._ran(slot, queue, job, deadline)
+        found = ran if isinstance(ran, ServiceError) else classified(models, *ran, queued)
+        self._watcher.settled(found, models[0].variant.name)
+        return found
+
+    async def _ran(self, slot: Image, queue: Queue, job: Job, deadline: float) -> Ran | ServiceError:
+        try:
+            answer = await self._submit(slot, job, deadline)
+            result = answer.result
+            if isinstance(result, LargeImage):
+                with self._large.admit() as (place,):
+                    result = (await self._submit(place, (queue, job), deadline)).result
+        except ServiceError as exc:
+            return exc
+        except Exception:
+            logger.exception("an image failed for a reason that is ours")
+            return InternalError("the image could not be classified")
+        if isinstance(result, LargeImage):
+            return InternalError("the image is too large")
+        if isinstance(result, ServiceError):
+            return result
+        return result if isinstance(result, tuple) else (result,), answer.batch_size
+
+    async def _submit(self, slot: Slot[T, Result], value: T, deadline: float) -> Answer[Result]:
+        try:
+            return await slot.submit(value, deadline=deadline)
+        except (DeadlineExceeded, asyncio.CancelledError) as exc:
+            if slot.withdraw():
+                self._watcher.dropped("deadline" if isinstance(exc, DeadlineExceeded) else "departed")
+            raise
+
+    async def preview(self, payload: Payload, resolution: int) -> bytes:
+        """Return an image file as a network of this resolution takes it, a PNG, or raise what `images.decode` does."""
+        return await self._pipeline.preview(payload, resolution)
+
+    async def drain(self) -> None:
+        """Finish what was admitted, admit no more, end the pipeline."""
+        await self._batcher.drain()
+        await self._pipeline.close()
+
+
+async def _run_large(jobs: Sequence[tuple[Queue, Job]]) -> list[Result]:
+    ((queue, job),) = jobs
+    return await queue.run([job], large=True)
+
+
+async def _all(waiting: Sequence[Awaitable[Found]]) -> list[Found]:
+    return [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)
+
+
+MAX_QUEUE = 16
+"""Previews that may wait; they are drawn one after the other, so that they never starve the predictions."""
+
+Draw = Callable[[bytes], Awaitable[bytes]]
+"""Makes the network's input, as a PNG, of an image file."""
+
+
+class Previewer:
+    """Draws previews, one at a time."""
+
+    def __init__(self) -> None:
+        self._batcher: Batcher[tuple[Draw, bytes], bytes] = Batcher(_draw_all, max_batch_size=1, max_queue=MAX_QUEUE)
+
+    def check_room(self) -> None:
+        """Raise `QueueFull` or `Draining` if no image would be admitted now."""
+        self._batcher.check_room()
+
+    async def preview(self, draw: Draw, content: bytes, deadline: float) -> Answer[bytes]:
+        """Return the PNG of an image file; `deadline` is of `time.monotonic`.
+
+        Raises `QueueFull`, `Draining`, `DeadlineExceeded` for one that is not drawn by then, or what `draw` raises.
+        """
+        with self._batcher.admit() as (slot,):
+            return await slot.submit((draw, content), deadline=deadline)
+
+    async def drain(self) -> None:
+        """Finish what was admitted, admit no more."""
+        await self._batcher.drain()
+
+
+async def _draw_all(wanted: Sequence[tuple[Draw, bytes]]) -> list[bytes]:
+    return [await draw(content) for draw, content in wanted]

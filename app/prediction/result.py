@@ -1,0 +1,66 @@
+"""What came of one image: the answer of one model, or of several that ran on it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from app.engines.base import Probabilities
+from app.errors import ServiceError
+from app.model.model import Model
+from app.runtime.pipeline import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """The probabilities `[classes]` of one image, where its time went, and how many images ran with it.
+
+    `format` is that of the `Outcome`; `began` are the times of `time.monotonic` at which it was queued, its decoding
+    began, and the run of its batch began. If several models ran on the image, `runs` are all of them in order, this is
+    the answer, and its times are sums.
+    """
+
+    model: Model
+    probabilities: Probabilities
+    decode_ms: float
+    queue_ms: float
+    inference_ms: float
+    batch_size: int
+    format: str
+    began: tuple[float, float, float]
+    runs: tuple["Classified", ...] = ()
+
+    @property
+    def models(self) -> list[Model]:
+        """The models that ran on the image."""
+        return [run.model for run in self.runs] or [self.model]
+
+
+Found = Classified | ServiceError
+
+
+def classified(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size: int, queued: float) -> Classified:
+    """Put together what came of one decoding, which the first run is charged for, as it is for the waiting."""
+    decode_ms, elapsed_ms = outcomes[0].decode_ms, (time.monotonic() - queued) * 1000
+    queue_ms = max(0.0, elapsed_ms - decode_ms - sum([one.inference_ms for one in outcomes]))
+    first = _run(models[0], outcomes[0], (decode_ms, queue_ms), batch_size, queued)
+    if len(outcomes) == 1:
+        return first
+    others = [_run(*pair, (0.0, 0.0), batch_size, queued) for pair in zip(models[1:], outcomes[1:], strict=True)]
+    return replace(first, runs=(first, *others))
+
+
+def _run(model: Model, one: Outcome, times: tuple[float, float], batch_size: int, queued: float) -> Classified:
+    began = (queued, one.decode_began, one.inference_began)
+    return Classified(model, one.probabilities, *times, one.inference_ms, batch_size, one.format, began)
+
+
+def summed(runs: Sequence[Classified], at: int) -> Classified:
+    """Return one of the runs on an image, by its place, as the answer, with the times of all."""
+    return replace(
+        runs[at],
+        decode_ms=sum(run.decode_ms for run in runs),
+        queue_ms=sum(run.queue_ms for run in runs),
+        inference_ms=sum(run.inference_ms for run in runs),
+        batch_size=max(run.batch_size for run in runs),
+        runs=tuple(runs),
+    )

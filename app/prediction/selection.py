@@ -1,0 +1,206 @@
+"""Which variants answer a request: one, several side by side, or one after the other until one is sure."""
+
+import inspect
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import Query
+
+from app.errors import InvalidParameter, VariantNotLoaded
+from app.mobilenet.variants import Variant
+from app.prediction.budget import Budget, Candidate, fitting, ranked
+
+ALL = "all"
+DEFAULT_THRESHOLD = 0.8
+
+Alpha = Annotated[float | None, Query(description="1, 0.75, 0.5 or 0.25; default: the served one", examples=[0.5])]
+Resolution = Annotated[
+    int | None, Query(description="a multiple of 32 from 32 up; default: the served one", examples=[160])
+]
+MaxMacs = Annotated[
+    int | None,
+    Query(ge=1, description="answer with the most accurate loaded variant of no more MACs", examples=[100_000_000]),
+]
+MaxLatencyMs = Annotated[
+    float | None,
+    Query(
+        gt=0,
+        allow_inf_nan=False,
+        description="answer with the most accurate loaded variant that is expected to take no longer, by what queues "
+        "and runs take now",
+        examples=[50],
+    ),
+]
+MinAccuracy = Annotated[
+    float | None, Query(ge=0, le=1, description="no loaded variant of a lower known top-1, 0 to 1", examples=[0.85])
+]
+Degrade = Annotated[
+    Literal["allow", "never"] | None,
+    Query(description="whether a smaller loaded variant may answer instead of 429; default: MOBILENET_DEGRADE"),
+]
+Names = Annotated[
+    str | None,
+    Query(
+        description="answers of several loaded variants side by side, of one decoding: `all`, or names such as "
+        "`0.25/128,0.5/160`"
+    ),
+]
+Stages = Annotated[
+    str | None,
+    Query(
+        description="loaded variants to ask one after the other until one is sure, such as `0.25/128,0.5/160`",
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    Query(ge=0, le=1, description="probability from which a stage of `cascade` is sure, default 0.8"),
+]
+TopK = Annotated[
+    int | None,
+    Query(alias="top_k", description="how many classes to answer: 1 to their number; default 5", examples=[5]),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """Answer with the first of `variants` that has room, by default with the default variant.
+
+    `reason` says in words how a budget led here, and `expected_ms` how long the answer was expected to take.
+    """
+
+    variants: Sequence[Variant] = ()
+    reason: str | None = None
+    expected_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Answer with all of `variants`, of one decoding; `best` gives the answer."""
+
+    variants: tuple[Variant, ...]
+    best: Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """Ask the stages in turn until one gives a class a probability of `threshold` or more, 0 to 1."""
+
+    stages: tuple[Variant, ...]
+    threshold: float
+
+
+Plan = Single | SideBySide | Cascade
+"""What is done with the images of a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The parameters of a request that choose the variant. Without α or resolution it is that of the default."""
+
+    alpha: Alpha = None
+    resolution: Resolution = None
+    max_macs: MaxMacs = None
+    max_latency_ms: MaxLatencyMs = None
+    min_accuracy: MinAccuracy = None
+    degrade: Degrade = None
+    variants: Names = None
+    cascade: Stages = None
+    threshold: Threshold = None
+
+    def plan(self, candidates: Sequence[Candidate], degrade: bool) -> Plan:
+        """Return what to do with the loaded variants, the default one first; `degrade` is what holds if not said here.
+
+        Raises `InvalidParameter`, `VariantNotLoaded` or `ImpossibleBudget`.
+        """
+        self._check_one_way()
+        if self.variants is not None:
+            return self._compare(candidates)
+        if self.cascade is not None:
+            return Cascade(self._stages(candidates), DEFAULT_THRESHOLD if self.threshold is None else self.threshold)
+        return self._pick(candidates, degrade if self.degrade is None else self.degrade == "allow")
+
+    def _check_one_way(self) -> None:
+        ways = {
+            "alpha and resolution": (self.alpha, self.resolution),
+            "a budget": (self.max_macs, self.max_latency_ms, self.min_accuracy),
+            "variants": (self.variants,),
+            "cascade": (self.cascade,),
+        }
+        given = [name for name, values in ways.items() if any(value is not None for value in values)]
+        if len(given) > 1:
+            raise InvalidParameter(f"{' and '.join(given)} exclude each other; one way of choosing is allowed")
+        if self.threshold is not None and self.cascade is None:
+            raise InvalidParameter("threshold is allowed with cascade only")
+
+    def _compare(self, candidates: Sequence[Candidate]) -> SideBySide:
+        known = tuple(one.variant for one in candidates)
+        wanted = known if self.variants == ALL else _named("variants", self.variants or "", known)
+        best = ranked([one for one in candidates if one.variant in wanted])[0]
+        return SideBySide(wanted, best.variant)
+
+    def _stages(self, candidates: Sequence[Candidate]) -> tuple[Variant, ...]:
+        stages = _named("cascade", self.cascade or "", [one.variant for one in candidates])
+        if len(stages) < 2:
+            raise InvalidParameter("cascade needs two or more different variants, the first to be asked first")
+        return stages
+
+    def _pick(self, candidates: Sequence[Candidate], degrade: bool) -> Single:
+        budget = Budget(self.max_macs, self.max_latency_ms, self.min_accuracy)
+        if budget == Budget():
+            chosen = self._candidate(candidates)
+            return Single(_chain(chosen, ranked(candidates) if degrade else ()))
+        found = fitting(candidates, budget)
+        return Single(
+            _chain(found[0], found if degrade else ()), _reason(found, candidates, budget), found[0].expected_ms
+        )
+
+    def _candidate(self, candidates: Sequence[Candidate]) -> Candidate:
+        wanted = resolve(self.alpha, self.resolution, candidates[0].variant)
+        _check_loaded([one.variant for one in candidates], wanted)
+        return next(one for one in candidates if one.variant == wanted)
+
+
+async def wished(**parameters: Any) -> Wish:
+    """Return what the parameters of a request wish for; FastAPI would make a `Wish` itself on a thread."""
+    return Wish(**parameters)
+
+
+wished.__signature__ = inspect.signature(Wish)  # type: ignore[attr-defined]
+
+
+def _chain(chosen: Candidate, others: Sequence[Candidate]) -> list[Variant]:
+    return [chosen.variant, *(one.variant for one in others if one.macs < chosen.macs)]
+
+
+def _reason(found: Sequence[Candidate], candidates: Sequence[Candidate], budget: Budget) -> str:
+    by = "the most accurate" if all(one.top1 is not None for one in found) else "the one with the most MACs"
+    return f"{by} of the {len(found)} of {len(candidates)} loaded variants that fit {budget}"
+
+
+def resolve(alpha: float | None, resolution: int | None, served: Variant) -> Variant:
+    """Return a variant by its numbers, or those of the served one. Raises `InvalidParameter`."""
+    try:
+        return Variant(
+            served.alpha if alpha is None else alpha, served.resolution if resolution is None else resolution
+        )
+    except ValueError as exc:
+        raise InvalidParameter(str(exc)) from exc
+
+
+def _named(parameter: str, names: str, known: Collection[Variant]) -> tuple[Variant, ...]:
+    """Return the loaded variants of a list of names, each once. Raises `InvalidParameter` or `VariantNotLoaded`."""
+    try:
+        wanted = tuple(dict.fromkeys(Variant.parse(name.strip()) for name in names.split(",")))
+    except ValueError as exc:
+        raise InvalidParameter(f"{parameter}: {exc}") from exc
+    _check_loaded(known, *wanted)
+    return wanted
+
+
+def _check_loaded(known: Collection[Variant], *wanted: Variant) -> None:
+    """Raise `VariantNotLoaded` if one is not."""
+    for one in wanted:
+        if one not in known:
+            names = ", ".join(other.name for other in known)
+            raise VariantNotLoaded(f"the variant {one.name} is not loaded; loaded are {names}")

@@ -1,0 +1,1 @@
+"""Where models run: in worker processes, in threads, or in the process that takes requests."""

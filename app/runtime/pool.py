@@ -1,0 +1,243 @@
+"""The pipeline in processes of their own, forked from one that loaded it: `docs/decisions/0009` says why.
+
+The *template* loads the models, tests them, and then only forks a worker for each socket that it is sent. A worker
+answers batches on its socket until the other end closes it. So HTTP never waits for the interpreter lock of a decoder,
+the workers share the memory of what the template loaded, and one that dies of what it decodes is replaced in
+milliseconds.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, cast
+
+from app.config import Settings
+from app.engines.base import Pixels, Probabilities
+from app.errors import StartError
+from app.mobilenet.variants import Precision, Variant
+from app.model.model import Model
+from app.runtime import ipc
+from app.runtime.inline import Inline, Threads
+from app.runtime.pipeline import Compared, Comparison, Outcomes, Payload, Pipeline, in_process
+
+logger = logging.getLogger(__name__)
+
+STOP_S = 5.0
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""Threads of numpy's linear algebra would not survive a fork, and nothing here needs them."""
+
+Reply = tuple[bool, Any]
+"""Whether a method raised, and what it returned or raised."""
+
+
+class WorkerDied(Exception):
+    """A worker ended in the middle of its work."""
+
+
+class Worker(asyncio.Protocol):
+    """The end of a worker's socket that asks, for one thing at a time."""
+
+    _transport: asyncio.Transport
+    _reply: asyncio.Future[Reply] | None = None
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the other end is open, for all we know."""
+        return not self._transport.is_closing()
+
+    async def ask(self, method: str, *arguments: Any) -> Reply:
+        """Have a method called, of those that `app.runtime.worker` knows. Raises `WorkerDied`."""
+        self._reply = asyncio.get_running_loop().create_future()
+        self._transport.writelines(ipc.packed((method, arguments)))
+        return await self._reply
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be ready to ask."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep a part of a reply, or give the reply to who waits for it."""
+        self._received += data
+        if found := ipc.unpacked(self._received):
+            self._received = bytearray()
+            self._settle(lambda reply: reply.set_result(found[0]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits that there will be no reply."""
+        self._settle(lambda reply: reply.set_exception(WorkerDied("a worker ended in the middle of its work")))
+
+    def _settle(self, settle: Callable[[asyncio.Future[Reply]], None]) -> None:
+        if self._reply is not None and not self._reply.done():
+            settle(self._reply)
+
+    def close(self) -> None:
+        """Let the worker end."""
+        self._transport.close()
+
+
+class Workers:
+    """Workers that were forked from one template, idle or busy."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start the template."""
+        self._control, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "app.runtime.worker", str(theirs.fileno())]
+        with theirs:
+            self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | ENVIRONMENT)
+        self._idle: list[Worker] = []
+        with suppress(OSError):
+            ipc.send(self._control, settings)
+
+    def models(self) -> tuple[Model, ...]:
+        """Wait for the models to be loaded and tested, and return them. Raises what went wrong with that."""
+        try:
+            raised, answer = ipc.receive(self._control)
+        except (EOFError, OSError) as exc:
+            raise StartError(
+                "the process that loads the model ended before it was done; was there too little memory?"
+            ) from exc
+        if raised:
+            raise answer
+        return tuple(replace(model, engine=RemoteEngine(*facts)) for model, facts in answer)
+
+    @property
+    def fault(self) -> str | None:
+        """Why no worker can be had any more; None if all is well."""
+        return None if self._template.poll() is None else "the process that forks the workers ended"
+
+    async def ask(self, method: str, *arguments: Any) -> Any:
+        """Have a worker call a method; if it dies, a new one, since it may not have been the fault of this work.
+
+        Raises `WorkerDied` if the new one dies too, or what the method raised.
+        """
+        try:
+            return await self._ask(await self._free(), method, *arguments)
+        except WorkerDied:
+            return await self._ask(await self._fork(), method, *arguments)
+
+    async def _free(self) -> Worker:
+        while self._idle:
+            if (worker := self._idle.pop()).alive:
+                return worker
+        return await self._fork()
+
+    async def _ask(self, worker: Worker, method: str, *arguments: Any) -> Any:
+        try:
+            raised, answer = await worker.ask(method, *arguments)
+        except BaseException as exc:  # cancelled too: it would answer the next one with what this one asked for
+            worker.close()
+            if isinstance(exc, WorkerDied):
+                logger.error("%s", exc)
+            raise
+        self._idle.append(worker)
+        if raised:
+            raise answer
+        return answer
+
+    async def _fork(self) -> Worker:
+        ours, theirs = socket.socketpair()
+        with theirs, suppress(OSError):  # without a template the worker's end is closed at once
+            socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+        _, worker = await asyncio.get_running_loop().create_unix_connection(Worker, sock=ours)
+        return worker
+
+    async def close(self) -> None:
+        """End all of them."""
+        for worker in self._idle:
+            worker.close()
+        await asyncio.to_thread(self.end)
+
+    def end(self) -> None:
+        """End the template, and with it the workers."""
+        self._control.close()
+        try:
+            self._template.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._template.kill()
+            self._template.wait()
+
+
+class RemoteEngine:
+    """What is known here of an engine that the workers have."""
+
+    def __init__(self, name: str, precision: Precision, classes: int) -> None:
+        self.name, self.precision, self.classes = name, precision, classes
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Raise: it runs where its pipeline is."""
+        raise NotImplementedError("the engine is in another process")
+
+
+class Processes:
+    """A pipeline in as many workers as run at once."""
+
+    models: tuple[Model, ...]
+
+    def __init__(self, settings: Settings) -> None:
+        """Begin to load the models and to test them, elsewhere."""
+        self.runs = settings.threads
+        self._under_way = 0  # one alone has the threads of all, and is answered the sooner
+        self._workers = Workers(settings)
+
+    def ready(self) -> "Processes":
+        """Wait until the models are loaded and tested. Raises `StartError` in one line, or `SelfTestFailed`."""
+        try:
+            self.models = self._workers.models()
+        except BaseException:
+            self._workers.end()
+            raise
+        return self
+
+    @property
+    def fault(self) -> str | None:
+        """Why it will never run again; None if all is well."""
+        return self._workers.fault
+
+    async def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
+        """Classify in a worker, as `Local` does. Raises `WorkerDied` too."""
+        outcomes: Outcomes = await self._ask("run", payloads, large, variant)
+        return outcomes
+
+    async def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
+        """Classify in a worker, as `Local` does. Raises `WorkerDied` too."""
+        compared: Compared = await self._ask("compare", wanted, large)
+        return compared
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        self._under_way += 1
+        try:
+            return await self._workers.ask(method, self._under_way == 1, *arguments)
+        finally:
+            self._under_way -= 1
+
+    async def preview(self, payload: Payload, resolution: int) -> bytes:
+        """Have a worker draw it, as `Local` does. Raises `WorkerDied` too."""
+        png: bytes = await self._workers.ask("preview", payload, resolution)
+        return png
+
+    async def close(self) -> None:
+        """End the workers."""
+        await self._workers.close()
+
+
+def begin(settings: Settings) -> Callable[[], Pipeline]:
+    """Begin to load and test what the settings name; return what waits until that is done.
+
+    LiteRT does so in processes of its own, unless there shall be none; TensorFlow, which cannot fork, in this one. In
+    this one nothing begins before somebody waits. The function returned raises `StartError` in one line, or
+    `SelfTestFailed`.
+    """
+    if settings.engine == "tensorflow":
+        return lambda: Threads(in_process(settings))
+    if settings.threads == 0:
+        return lambda: Inline(in_process(settings), settings.patience_s)
+    return Processes(settings).ready

@@ -1,0 +1,1 @@
+"""Sockets and processes: the only package that knows uvicorn."""

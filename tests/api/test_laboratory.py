@@ -1,0 +1,170 @@
+"""`/variants` and `/preview` as their callers see them."""
+
+import asyncio
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.api import describe
+from app.config import Settings
+from app.errors import DeadlineExceeded, QueueFull
+from app.imaging import decode
+from app.mobilenet.cost import cost
+from app.mobilenet.variants import PUBLISHED, Variant
+from app.model import latency
+from app.model.latency import Latency
+from app.prediction.classifier import MAX_QUEUE, Previewer
+from tests.support.client import Launch, check_problem, launching
+from tests.support.data import solid
+from tests.support.fakes import colour_model
+from tests.support.images import encoded, orientation, photo
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    with launching() as launch:
+        yield launch
+
+
+def measured(variant: Variant, median_ms: float, **other: Any) -> Latency:
+    facts: dict[str, Any] = {
+        "alpha": variant.alpha,
+        "resolution": variant.resolution,
+        "classes": 6,
+        "precision": "float32",
+        "engine": "colour",
+        "threads": 2,
+        "machine": latency.machine(),
+        "measured": "2026-01-31",
+        "runs": 20,
+        "median_ms": median_ms,
+        "p95_ms": 2 * median_ms,
+    }
+    return Latency(**facts | other)
+
+
+def test_variants_lists_the_sixteen_and_the_served_one_with_their_exact_cost(launch: Launch, tmp_path: Path) -> None:
+    answer = launch(cache=tmp_path).get("/variants").json()
+    found = {Variant(item["alpha"], item["resolution"]): item for item in answer["variants"]}
+    served = Variant(0.25, 64)
+    assert list(found) == [*PUBLISHED, served]
+    assert [variant for variant, item in found.items() if item["served"]] == [served]
+    for variant, item in found.items():
+        total = cost(variant, classes=6)
+        assert (item["macs"], item["parameters"]["total"]) == (total.macs, total.parameters)
+        assert item["size_bytes"] == 4 * total.parameters
+        assert (item["top1"], item["latency"], item["macs_frontier"], item["latency_frontier"]) == (None,) * 4
+    assert (answer["weights"], answer["classes"], answer["machine"]) == ("colours", 6, latency.machine())
+
+
+def test_variants_shows_the_latencies_of_this_machine_and_this_setup_alone(launch: Launch, tmp_path: Path) -> None:
+    one, other = Variant(0.5, 160), Variant(0.25, 128)
+    strange = [
+        measured(other, 1.0, **{name: value})
+        for name, value in [("machine", "another"), ("threads", 3), ("precision", "int8"), ("classes", 7)]
+    ]
+    latency.save(tmp_path, [measured(one, 9.0), *strange])
+    latency.save(tmp_path, [measured(one, 4.0)])
+    answer = launch(cache=tmp_path, threads=2).get("/variants").json()
+    found = {(item["alpha"], item["resolution"]): item["latency"] for item in answer["variants"] if item["latency"]}
+    assert list(found) == [(0.5, 160)]
+    assert found[0.5, 160]["median_ms"] == 4.0, "the newest measurement counts"
+    assert found[0.5, 160]["machine"] == answer["machine"]
+
+
+def test_a_damaged_file_of_latencies_is_none(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / latency.NAME).write_text('[{"alpha": 1')
+    answer = launch(cache=tmp_path).get("/variants")
+    assert answer.status_code == 200
+    assert not any(item["latency"] for item in answer.json()["variants"])
+
+
+def test_the_frontier_has_what_nothing_beats_at_its_price() -> None:
+    points = [(1.0, 0.5), (2.0, 0.7), (3.0, 0.6), (2.0, 0.65), (None, 0.9), (4.0, None), (4.0, 0.7), (1.0, 0.5)]
+    assert describe.frontier(points) == [True, True, False, False, None, None, False, True]
+
+
+def test_the_bundled_weights_have_their_measured_accuracy_and_a_frontier(tmp_path: Path) -> None:
+    model = colour_model()
+    bundled = type(model)(model.engine, Variant(0.5, 160), model.labels, "imagenette", "0" * 64, published=False)
+    slow_and_right, quick = Variant(0.75, 192), Variant(0.25, 128)
+    latency.save(tmp_path, [measured(slow_and_right, 9.0), measured(quick, 1.0), measured(Variant(0.5, 224), 10.0)])
+    settings = Settings(cache=tmp_path, threads=2)
+    items = {Variant(item.alpha, item.resolution): item for item in describe.variants([bundled], settings).variants}
+    score = items[slow_and_right].accuracy.measured
+    assert score is not None
+    assert items[slow_and_right].top1 == score.top1
+    assert (items[quick].macs_frontier, items[quick].latency_frontier) == (True, True)
+    assert items[slow_and_right].latency_frontier
+    assert items[Variant(0.5, 224)].latency_frontier is False
+    assert items[Variant(0.5, 160)].latency_frontier is None, "nobody measured it"
+
+
+def test_measuring_takes_at_least_twenty_runs_of_one_image(tmp_path: Path) -> None:
+    found = latency.measure(colour_model().engine, Variant(0.25, 64), threads=2, seconds=0)
+    assert (found.runs, found.engine, found.classes, found.threads) == (20, "colour", 6, 2)
+    assert 0 < found.median_ms <= found.p95_ms
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize(("query", "resolution"), [("", 64), ("?resolution=64", 64), ("?resolution=192", 192)])
+def test_the_preview_is_the_networks_input_to_the_pixel(launch: Launch, form: str, query: str, resolution: int) -> None:
+    content = encoded(photo(200, 120), form, exif=orientation(6))
+    answer = launch().post(f"/preview{query}", content=content)
+    assert answer.headers["content-type"] == "image/png"
+    shown = np.asarray(Image.open(io.BytesIO(answer.content)))
+    np.testing.assert_array_equal(shown, decode.decode(content, resolution=resolution, max_pixels=10**6))
+    assert "decode;dur=" in answer.headers["server-timing"]
+
+
+def test_the_preview_refuses_as_predict_does(launch: Launch) -> None:
+    client = launch(max_body_bytes=10_000, max_pixels=10_000)
+    check_problem(client.post("/preview"), 400, "empty_image")
+    check_problem(client.post("/preview", content=bytes(10_001)), 413, "body_too_large")
+    check_problem(client.post("/preview", content=solid((1, 2, 3), size=(200, 60))), 413, "too_many_pixels")
+    check_problem(client.post("/preview", content=b"no image"), 415, "unsupported_image")
+    check_problem(client.post("/preview", content=solid((1, 2, 3))[:-30]), 422, "undecodable_image")
+    detail = check_problem(client.post("/preview", json={"images": []}), 415, "unsupported_media_type")
+    assert detail == "content type application/json is none of image/* and application/octet-stream"
+    check_problem(client.post("/preview", files={"image": b"x"}), 415, "unsupported_media_type")
+    detail = check_problem(client.post("/preview?resolution=96", content=b"no image"), 422, "invalid_parameter")
+    assert detail == "resolution: 96 is none of 64, 128, 160, 192, 224"
+    check_problem(client.post("/preview?resolution=large", content=b"no image"), 422, "invalid_parameter")
+
+
+def test_keys_lock_the_laboratory_too(launch: Launch) -> None:
+    client = launch(api_keys=("a-key",))
+    check_problem(client.get("/variants"), 401, "unauthorized")
+    check_problem(client.post("/preview", content=solid((1, 2, 3))), 401, "unauthorized")
+    assert client.get("/variants", headers={"X-API-Key": "a-key"}).status_code == 200
+    assert client.post("/preview", content=solid((1, 2, 3)), headers={"X-API-Key": "a-key"}).status_code == 200
+
+
+async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
+    held, drawn = asyncio.Event(), []
+
+    async def draw(content: bytes) -> bytes:
+        await asyncio.wait_for(held.wait(), 10)
+        drawn.append(content)
+        return b"png of " + content
+
+    previewer = Previewer()
+    soon, later = time.monotonic() + 0.01, time.monotonic() + 60
+    waiting = [asyncio.create_task(previewer.preview(draw, b"one", later)) for _ in range(MAX_QUEUE - 1)]
+    late = asyncio.create_task(previewer.preview(draw, b"late", soon))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        previewer.check_room()
+    with pytest.raises(DeadlineExceeded):
+        await late
+    previewer.check_room()
+    held.set()
+    assert [answer.result for answer in await asyncio.gather(*waiting)] == [b"png of one"] * (MAX_QUEUE - 1)
+    assert drawn == [b"one"] * (MAX_QUEUE - 1)
+    await previewer.drain()

@@ -1,0 +1,120 @@
+"""The OpenAPI document is valid, complete, and true: its examples are sent and answered."""
+
+import base64
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from openapi_spec_validator import validate
+
+from app import errors
+from app.config import Settings
+from app.errors import MethodNotAllowed, NotFound, ServiceError, Unavailable
+from app.main import create_app
+from app.oip import routes
+from app.oip.schemas import InferenceResponse
+from app.schemas import EXAMPLE_PNG, PredictResponse, Problem
+from tests.support.fakes import colour_model, serving
+
+# Answered elsewhere.
+NOT_OF_PREDICT = {MethodNotAllowed, NotFound, Unavailable}
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return create_app(Settings(), serving(colour_model())).openapi()
+
+
+def leaves() -> set[type[ServiceError]]:
+    return {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)} - {
+        ServiceError
+    }
+
+
+def examples(operation: Any) -> dict[str, dict[str, Any]]:
+    """Return the example problems of an operation by code."""
+    found = {}
+    for status, response in operation["responses"].items():
+        content = response.get("content", {}).get("application/problem+json", {})
+        for code, example in content.get("examples", {}).items():
+            assert example["value"]["status"] == int(status)
+            found[code] = example["value"]
+    return found
+
+
+def test_the_document_is_valid(document: Any) -> None:
+    validate(document)
+
+
+def test_every_route_is_in_it_with_its_errors(document: Any) -> None:
+    probes = {"/healthz", "/readyz", "/metrics"}
+    model = {f"{path}{end}" for path in routes.PATHS for end in ("", "/ready", "/infer")}
+    protocol = {"/v2", "/v2/health/live", "/v2/health/ready"} | model
+    ours = {"/predict", "/preview", "/model-info", "/variants", "/labels"}
+    assert set(document["paths"]) == ours | probes | protocol
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert ({"500"} if path in {"/metrics", "/v2"} else {"500", "503"}) <= set(operation["responses"]), path
+            assert operation["summary"]
+            assert operation["description"]
+
+
+def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(document: Any) -> None:
+    found = examples(document["paths"]["/predict"]["post"])
+    assert set(found) == {kind.code for kind in leaves() - NOT_OF_PREDICT}
+    for code, example in found.items():
+        assert Problem.model_validate(example).code == code
+
+
+def test_every_error_of_the_protocol_is_in_it_as_its_clients_read_it(document: Any) -> None:
+    for path in routes.PATHS:
+        found = examples(document["paths"][f"{path}/infer"]["post"])
+        assert set(found) == {kind.code for kind in leaves() - {MethodNotAllowed, Unavailable}}
+        assert all(example["error"] == example["detail"] for example in found.values())
+
+
+def test_an_answer_of_the_protocol_is_json_or_has_bytes_after_it(document: Any) -> None:
+    for path in routes.PATHS:
+        content = document["paths"][f"{path}/infer"]["post"]["responses"]["200"]["content"]
+        assert set(content) == {"application/json", "application/octet-stream"}
+
+
+def test_the_json_example_of_the_protocol_is_answered(document: Any) -> None:
+    content = document["paths"][f"{routes.PATHS[0]}/infer"]["post"]["requestBody"]["content"]
+    assert "$ref" not in str(content)
+    with TestClient(create_app(Settings(), serving(colour_model()))) as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        for example in content["application/json"]["examples"].values():
+            answer = client.post("/v2/models/mobilenet/infer", json=example["value"])
+            assert InferenceResponse.model_validate(answer.json()).outputs[0].shape == [1, 3]
+
+
+def test_codes_are_unique_and_titles_are_words() -> None:
+    kinds = leaves()
+    assert len({kind.code for kind in kinds}) == len({kind.title for kind in kinds}) == len(kinds)
+
+
+def test_the_only_422_is_a_problem(document: Any) -> None:
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert set(operation["responses"].get("422", {}).get("content", {})) <= {"application/problem+json"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_every_form_of_predict_is_in_it_and_its_json_examples_are_answered(document: Any) -> None:
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert {"image/jpeg", "image/png", "application/octet-stream", "multipart/form-data", "application/json"} <= set(
+        content
+    )
+    with TestClient(create_app(Settings(), serving(colour_model()))) as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        for example in content["application/json"]["examples"].values():
+            answer = client.post("/predict", json=example["value"])
+            assert answer.status_code == 200
+            assert len(PredictResponse.model_validate(answer.json()).results) == len(example["value"]["images"])
+
+
+def test_the_example_image_is_a_png() -> None:
+    assert base64.b64decode(EXAMPLE_PNG, validate=True).startswith(b"\x89PNG")

@@ -1,0 +1,92 @@
+"""Limits are kept while a body comes, not after it came."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from starlette import formparsers
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from app.api import payload
+from app.config import Settings
+from app.errors import BodyTooLarge, DeadlineExceeded, TooManyImages
+
+CHUNK = b"x" * 1000
+SETTINGS = Settings(max_body_bytes=10_000, max_images=3)
+
+
+class Upload:
+    """A client that sends chunk after chunk for as long as it is read, and counts them."""
+
+    def __init__(self, *headers: tuple[bytes, bytes], body: bytes | None = None) -> None:
+        self.read = 0
+        self._body = body
+        self.request = Request({"type": "http", "method": "POST", "headers": list(headers)}, self._receive)
+
+    async def _receive(self) -> dict[str, Any]:
+        self.read += 1
+        if self._body is not None:
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        assert self.read < 1000, "the body is read without an end"
+        return {"type": "http.request", "body": CHUNK, "more_body": True}
+
+
+def in_ten_seconds() -> float:
+    return time.monotonic() + 10
+
+
+async def test_a_body_without_an_end_is_cut_at_the_limit() -> None:
+    upload = Upload((b"content-type", b"image/png"))
+    with pytest.raises(BodyTooLarge, match="10,000 bytes"):
+        await payload.read(upload.request, SETTINGS, in_ten_seconds())
+    assert upload.read == 11, "ten chunks fit, the next is one too many"
+
+
+async def test_a_body_that_announces_too_much_is_refused_unread() -> None:
+    upload = Upload((b"content-type", b"image/png"), (b"content-length", b"10001"))
+    with pytest.raises(BodyTooLarge):
+        await payload.read(upload.request, SETTINGS, in_ten_seconds())
+    assert upload.read == 0
+
+
+async def test_multipart_files_beyond_the_limit_are_not_even_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+
+    class Counted(UploadFile):
+        """Counts itself."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            opened.append(self)
+
+    monkeypatch.setattr(formparsers, "UploadFile", Counted)
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="f"\r\n\r\nx\r\n'
+    upload = Upload((b"content-type", b"multipart/form-data; boundary=b"), body=part * 100 + b"--b--\r\n")
+    with pytest.raises(TooManyImages, match="3 is the most"):
+        await payload.read(upload.request, SETTINGS, in_ten_seconds())
+    assert len(opened) <= 4
+
+
+async def test_a_body_that_comes_too_slowly_ends_at_the_deadline() -> None:
+    class Stalled(Upload):
+        """Sends one chunk and then nothing."""
+
+        async def _receive(self) -> dict[str, Any]:
+            if self.read:
+                await asyncio.sleep(60)
+            return await super()._receive()
+
+    with pytest.raises(DeadlineExceeded, match="did not arrive"):
+        await payload.read(Stalled((b"content-type", b"image/png")).request, SETTINGS, time.monotonic() + 0.05)
+
+
+@pytest.mark.parametrize("body", [b'{"images":[' + b"1," * 50_000 + b"1]}", b"{" + b'"":1,' * 50_000 + b'"":1}'])
+async def test_json_that_is_wrong_a_thousand_times_is_refused_unread(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload, "PredictBody", None)
+    upload = Upload((b"content-type", b"application/json"), body=body)
+    with pytest.raises(BodyTooLarge, match="values"):
+        await payload.read(upload.request, SETTINGS.model_copy(update={"max_body_bytes": 10**6}), in_ten_seconds())

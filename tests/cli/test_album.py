@@ -1,0 +1,107 @@
+"""Many photos: each has its result, in order, and a backend has no more at once than it takes."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from app.cli.classify import MOST_BYTES, Result, classify_photos
+from app.cli.photos import Photo
+from app.errors import Unreadable
+from app.schemas import Prediction
+
+
+class Echo:
+    """Takes the bytes of a photo for its label; the first call ends last."""
+
+    classes = 1
+
+    def __init__(self, size: int = 4, at_once: int = 3) -> None:
+        self.size, self.at_once = size, at_once
+        self.calls: list[list[bytes]] = []
+        self.most = self.under_way = 0
+        self._later = threading.Event()
+        self._counting = threading.Lock()
+
+    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+        with self._counting:
+            self.calls.append(list(images))
+            first = len(self.calls) == 1
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+        if first:
+            self._later.wait(0.2)
+        else:
+            self._later.set()
+        with self._counting:
+            self.under_way -= 1
+        return [[Prediction(class_id=0, wordnet_id=None, label=image.decode(), probability=1)] * k for image in images]
+
+    def close(self) -> None:
+        pass
+
+
+def photos(folder: Path, count: int) -> list[Photo]:
+    for index in range(count):
+        (folder / f"{index:03}").write_bytes(f"photo {index}".encode())
+    return [Photo(str(folder / f"{index:03}")) for index in range(count)]
+
+
+def labels(results: Sequence[tuple[Photo, Result]]) -> list[str]:
+    return [result.detail if isinstance(result, Exception) else result[0].label for _, result in results]
+
+
+def test_results_come_in_the_order_of_the_photos(tmp_path: Path) -> None:
+    found = photos(tmp_path, 50)
+    backend = Echo()
+    results = list(classify_photos(found, backend, 2))
+    assert [photo for photo, _ in results] == found
+    assert labels(results) == [f"photo {index}" for index in range(50)]
+    assert all(isinstance(result, list) and len(result) == 2 for _, result in results)
+    assert max(map(len, backend.calls)) == 4
+    assert 1 < backend.most <= 3
+
+
+def test_few_photos_are_shared_out(tmp_path: Path) -> None:
+    backend = Echo(size=8, at_once=3)
+    list(classify_photos(photos(tmp_path, 6), backend, 1))
+    assert [len(call) for call in backend.calls] == [2, 2, 2]
+
+
+def test_a_file_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
+    found = photos(tmp_path, 3)
+    found.insert(1, Photo(str(tmp_path / "missing")))
+    backend = Echo(at_once=1)
+    results = list(classify_photos(found, backend, 1))
+    assert labels(results) == ["photo 0", "No such file or directory", "photo 1", "photo 2"]
+    assert isinstance(results[1][1], Unreadable)
+    assert labels(list(classify_photos(found[1:2], backend, 1))) == ["No such file or directory"]
+
+
+def test_photos_that_are_large_together_go_apart(tmp_path: Path) -> None:
+    found = photos(tmp_path, 4)
+    for photo in found[1:3]:
+        with open(photo.name, "r+b") as file:
+            file.truncate(MOST_BYTES)
+    backend = Echo(at_once=1)
+    assert len(list(classify_photos(found, backend, 1))) == 4
+    assert [len(call) for call in backend.calls] == [1, 1, 1, 1]
+
+
+def test_nothing_more_is_begun_once_nobody_wants_results(tmp_path: Path) -> None:
+    backend = Echo(size=1, at_once=1)
+    results = classify_photos(photos(tmp_path, 100), backend, 1)
+    next(results)
+    results.close()
+    assert len(backend.calls) < 100
+    assert backend.under_way == 0
+
+
+def test_what_a_backend_raises_is_raised(tmp_path: Path) -> None:
+    class Broken(Echo):
+        def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(classify_photos(photos(tmp_path, 9), Broken(), 1))

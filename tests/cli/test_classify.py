@@ -1,0 +1,170 @@
+"""This process and a service classify alike; what is wrong with a photo, a request or an address is said."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from app.cli import classify
+from app.cli.classify import Backend, LocalBackend, RemoteBackend, Result
+from app.config import Settings
+from app.errors import BodyTooLarge, InternalError, QueueFull, ServiceError, StartError, Unauthorized
+from app.imaging.decode import LargeImage
+from app.model.selftest import SelfTestFailed
+from app.runtime.pipeline import Outcomes, Payload
+from app.runtime.pool import WorkerDied
+from tests.support.client import launching
+from tests.support.images import encoded, photo, png
+from tests.support.script import Answer, playing, predicted, refused
+
+SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, threads=2)
+FILES = [encoded(photo(), "JPEG"), b"no image", encoded(photo().rotate(90), "PNG"), b"", png(9000, 9000)]
+LARGE = png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalBackend]:
+    made = LocalBackend(SETTINGS)
+    yield made
+    made.close()
+
+
+def info(**batching: int) -> Answer:
+    with launching() as launch:
+        body = launch().get("/model-info").json()
+    body["batching"] |= batching
+    return Answer(json.dumps(body))
+
+
+INFO = info(max_queue=128, max_batch_size=8)
+
+
+def codes(results: Sequence[Result]) -> list[str]:
+    return [result.code if isinstance(result, Exception) else "" for result in results]
+
+
+def test_every_photo_has_its_own_result_here(local: LocalBackend) -> None:
+    results = local.classify(FILES, 3)
+    assert codes(results) == ["", "unsupported_image", "", "empty_image", "too_many_pixels"]
+    best = results[0]
+    assert isinstance(best, list)
+    assert [one.probability for one in best] == sorted((one.probability for one in best), reverse=True)
+    assert (len(best), local.classes, local.at_once, local.size) == (3, 10, 2, 8)
+    assert all(one.wordnet_id and one.label for one in best)
+
+
+def test_a_large_photo_is_classified_here_too(local: LocalBackend) -> None:
+    assert local._wait(local._pipeline.run([LARGE]))[0].__class__ is LargeImage
+    assert codes(local.classify([LARGE, FILES[0]], 1)) == ["", ""]
+
+
+def test_a_photo_that_kills_its_process_fails_alone(local: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = local._pipeline.run
+
+    async def deadly(payloads: Sequence[Payload], large: bool = False) -> Outcomes:
+        if b"deadly" in payloads:
+            raise WorkerDied("a worker ended in the middle of its work")
+        return await run(payloads, large)
+
+    monkeypatch.setattr(local._pipeline, "run", deadly)
+    assert codes(local.classify([FILES[0], b"deadly", FILES[2]], 1)) == ["", InternalError.code, ""]
+
+
+def test_a_model_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StartError, match="no such file"):
+        LocalBackend(Settings(weights="missing.h5", labels=None))
+
+    def wrong(_: Settings) -> Any:
+        raise SelfTestFailed("it answers nonsense")
+
+    monkeypatch.setattr(classify, "begin", lambda _: lambda: wrong(SETTINGS))
+    with pytest.raises(StartError, match="it answers nonsense"):
+        LocalBackend(SETTINGS)
+
+
+def asking(url: str, connections: int | None = None) -> RemoteBackend:
+    return RemoteBackend(url, "secret", connections)
+
+
+def test_a_service_gives_what_its_photos_gave() -> None:
+    with launching() as launch:
+        app = launch()
+        answer = app.post("/predict?top_k=1", files=[("image", file) for file in FILES if file])
+    with playing(INFO, Answer(answer.text)) as script:
+        remote = asking(script.url)
+        results = remote.classify([file for file in FILES if file], 1)
+        remote.close()
+    assert codes(results) == ["", "unsupported_image", "", "too_many_pixels"]
+    assert [asked.headers["Authorization"] for asked in script.asked] == ["Bearer secret"] * 2
+    assert script.asked[1].line.startswith("POST /predict?top_k=1 ")
+
+
+@pytest.mark.parametrize(
+    ("max_queue", "max_batch_size", "connections", "expected"),
+    [
+        (128, 8, None, (8, 4)),
+        (1024, 8, None, (8, 32)),
+        (64, 32, None, (8, 2)),
+        (4, 1, None, (1, 1)),
+        (128, 8, 9, (8, 9)),
+    ],
+)
+def test_a_quarter_of_the_queue_is_kept_busy(
+    max_queue: int, max_batch_size: int, connections: int | None, expected: tuple[int, int]
+) -> None:
+    with playing(info(max_queue=max_queue, max_batch_size=max_batch_size)) as script:
+        remote = asking(script.url, connections)
+        remote.close()
+    assert (remote.size, remote.at_once) == expected
+
+
+@pytest.mark.parametrize("too_much", [refused(BodyTooLarge("too large")), Answer("<html>a proxy's", 413)])
+def test_what_is_too_much_for_one_request_is_sent_in_two(too_much: Answer) -> None:
+    with playing(INFO, too_much, predicted("a", "b"), too_much, predicted("c"), too_much) as script:
+        remote = asking(script.url)
+        *good, bad = remote.classify([b"a", b"b", b"c", b"d"], 1)
+        remote.close()
+    assert [result[0].label for result in good if isinstance(result, list)] == ["a", "b", "c"]
+    assert isinstance(bad, Exception)
+    assert len(script.asked) == 6
+
+
+def test_every_photo_of_a_request_that_failed_says_why() -> None:
+    with playing(INFO, Answer("", 504)) as script:
+        remote: Backend = asking(script.url)
+        assert codes(remote.classify([b"a", b"b"], 1)) == ["unexpected_answer"] * 2
+        remote.close()
+
+
+def test_a_service_that_stays_away_is_given_up_once_for_all_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classify, "PATIENCE_S", 0.0)
+    with playing(INFO, Answer(status=0)) as script:
+        remote = asking(script.url)
+        found = [codes(remote.classify([b"a", b"b"], 1)) for _ in range(3)]
+        remote.close()
+    assert found == [["unreachable"] * 2] * 3
+    assert len(script.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (refused(Unauthorized("the key is wrong")), "the key is wrong"),
+        (Answer("hello"), "answered 200 OK, and not as this service does"),
+    ],
+)
+def test_a_service_that_is_none_or_locked_is_one_line(answer: Answer, words: str) -> None:
+    with playing(answer) as script, pytest.raises(StartError, match=words):
+        asking(script.url)
+    with pytest.raises(StartError, match="is no address of a service"):
+        asking("localhost:8000")
+
+
+def test_a_service_that_never_has_room_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classify, "PATIENCE_S", 0.0)
+    full: ServiceError = QueueFull("full")
+    with playing(INFO, refused(full, {"Retry-After": "1"})) as script:
+        remote = asking(script.url)
+        assert codes(remote.classify([b"a", b"b"], 1)) == ["queue_full"] * 2
+        remote.close()

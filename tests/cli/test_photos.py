@@ -1,0 +1,79 @@
+"""What a command line names is found: files, folders, patterns; and what is not there is said."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.cli.photos import SUFFIXES, Photo, find
+from app.errors import StartError, Unreadable
+from app.imaging import decode
+
+FILES = ("b.jpg", "a.PNG", "notes.txt", "sub/c.jpeg", "sub/deep/d.webp", "[odd].gif", "plain")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def names(folder: Path, *arguments: str) -> list[str]:
+    return [os.path.relpath(photo.name, folder) for photo in find(os.path.join(folder, one) for one in arguments)]
+
+
+def test_a_folder_is_all_photos_below_it_by_what_they_are_called(folder: Path) -> None:
+    assert names(folder, "") == ["[odd].gif", "a.PNG", "b.jpg", "sub/c.jpeg", "sub/deep/d.webp"]
+
+
+def test_files_are_taken_as_they_are_named_and_in_that_order(folder: Path) -> None:
+    named = ["plain", "notes.txt", "b.jpg", "b.jpg", "missing.jpg", "[odd].gif"]
+    assert names(folder, *named) == named
+
+
+def test_patterns_that_the_shell_left_are_searched(folder: Path) -> None:
+    assert names(folder, "*.jpg", "**/*.jp*g") == ["b.jpg", "b.jpg", "sub/c.jpeg"]
+    assert names(folder, "*") == ["[odd].gif", "a.PNG", "b.jpg", "notes.txt", "plain"]
+
+
+@pytest.mark.parametrize("argument", ["*.tiff", "empty", "sub/*/*/*"])
+def test_a_pattern_or_a_folder_without_photos_is_a_mistake(folder: Path, argument: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(StartError, match=r"there are no photos in .*\.bmp, .*\.webp"):
+        names(folder, argument)
+
+
+def test_a_folder_that_cannot_be_searched_is_not_passed_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(StartError, match=r"cannot look for photos in .*deep: Permission denied"):
+        find([str(folder)])
+
+
+def test_a_file_that_cannot_be_read_says_so_when_it_is(folder: Path) -> None:
+    assert Photo(str(folder / "b.jpg")).read() == b"b.jpg"
+    for wrong in ("missing.jpg", "sub"):
+        assert Photo(str(folder / wrong)).size >= 0
+        with pytest.raises(Unreadable, match=r"No such file or directory|Is a directory"):
+            Photo(str(folder / wrong)).read()
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xd8 photo")))
+    (photo,) = find(["-"])
+    assert (photo.name, photo.size, photo.read()) == ("-", 0, b"\xff\xd8 photo")
+
+
+def test_the_endings_are_of_every_format_that_is_read_and_of_no_other() -> None:
+    Image.init()
+    assert {Image.EXTENSION[suffix] for suffix in SUFFIXES} == set(decode.FORMATS)

@@ -1,0 +1,55 @@
+"""What is printed of results: for people, as JSON and as CSV, and where the errors go."""
+
+import csv
+import json
+
+import pytest
+
+from app.cli import report
+from app.cli.classify import Result
+from app.cli.photos import Photo
+from app.errors import QueueFull, Unreadable
+from app.schemas import Prediction
+
+TENCH = Prediction(class_id=0, wordnet_id="n01440764", label="tench, Tinca", probability=0.93)
+OWN = Prediction(class_id=1, wordnet_id=None, label='"own"', probability=0.0625)
+RESULTS: list[tuple[Photo, Result]] = [
+    (Photo("good.jpg"), [TENCH, OWN]),
+    (Photo("missing, alas.jpg"), Unreadable("No such file")),
+    (Photo("n\udcffme.jpg"), QueueFull("full")),  # a name that is no UTF-8
+]
+
+
+def printed(form: report.Form, capfdbinary: pytest.CaptureFixture[bytes]) -> tuple[str, str]:
+    assert report.write(RESULTS, form, len(RESULTS)) == 2
+    out, err = capfdbinary.readouterr()
+    return out.decode(errors="surrogateescape"), err.decode(errors="surrogateescape")
+
+
+def test_people_get_a_line_a_photo_and_errors_aside(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    out, err = printed(report.TEXT, capfdbinary)
+    assert out == 'good.jpg: tench, Tinca 93.0%, "own" 6.2%\n'
+    assert err == "missing, alas.jpg: No such file\nn\udcffme.jpg: full\n"
+
+
+def test_programs_get_an_object_a_line_errors_included(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    out, err = printed(report.JSON, capfdbinary)
+    assert not err
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"path": "good.jpg", "predictions": [TENCH.model_dump(), OWN.model_dump()]},
+        {"path": "missing, alas.jpg", "error": {"code": "unreadable", "detail": "No such file"}},
+        {"path": "n\udcffme.jpg", "error": {"code": "queue_full", "detail": "full"}},
+    ]
+
+
+def test_spreadsheets_get_a_row_a_class_errors_included(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    out, err = printed(report.CSV, capfdbinary)
+    assert not err
+    names = ["path", "rank", "class_id", "wordnet_id", "label", "probability", "error", "detail"]
+    assert list(csv.reader(out.splitlines())) == [
+        names,
+        ["good.jpg", "1", "0", "n01440764", "tench, Tinca", "0.93", "", ""],
+        ["good.jpg", "2", "1", "", '"own"', "0.0625", "", ""],
+        ["missing, alas.jpg", "", "", "", "", "", "unreadable", "No such file"],
+        ["n\udcffme.jpg", "", "", "", "", "", "queue_full", "full"],
+    ]

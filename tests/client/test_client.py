@@ -1,0 +1,167 @@
+"""Both clients, on real connections: what they send, what they raise, and that they wait for their turn."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from app import errors
+from app.client import AsyncClient, Client
+from app.errors import QueueFull, ServiceError, Unreachable
+from app.schemas import Failure, Predictions
+from tests.support.client import launching
+from tests.support.data import REPOSITORY
+from tests.support.fakes import COLOURS
+from tests.support.script import REQUEST_ID, Answer, playing, predicted, refused
+
+Ask = Callable[..., Any]
+
+LEAVES = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ServiceError) and kind is not ServiceError
+]
+
+
+def waiting(url: str, method: str, *arguments: Any, times: int = 1, named: Any = None, **options: Any) -> list[Any]:
+    with Client(url, **options) as client:
+        return [getattr(client, method)(*arguments, **named or {}) for _ in range(times)]
+
+
+def awaited(url: str, method: str, *arguments: Any, times: int = 1, named: Any = None, **options: Any) -> list[Any]:
+    async def ask() -> list[Any]:
+        async with AsyncClient(url, **options) as client:
+            return [await getattr(client, method)(*arguments, **named or {}) for _ in range(times)]
+
+    return asyncio.run(ask())
+
+
+both = pytest.mark.parametrize("ask", [waiting, awaited])
+
+
+@both
+def test_one_image_is_the_body_and_several_are_a_form(ask: Ask) -> None:
+    with playing(predicted("red"), predicted("red", "blue")) as script:
+        (one,) = ask(script.url, "predict", b"first", named={"top_k": 3}, api_key="secret")
+        (two,) = ask(script.url + "/behind/", "predict", b"first", b"second")
+    assert [result.predictions[0].label for result in (*one.results, *two.results)] == ["red", "red", "blue"]
+    raw, form = script.asked
+    assert (raw.line, raw.body) == ("POST /predict?top_k=3 HTTP/1.1", b"first")
+    assert raw.headers["Content-Type"] == "application/octet-stream"
+    assert raw.headers["Authorization"] == "Bearer secret"
+    assert (form.line, form.body.count(b'name="image"')) == ("POST /behind/predict HTTP/1.1", 2)
+    assert form.body.index(b"first") < form.body.index(b"second")
+    assert "Authorization" not in form.headers
+
+
+@both
+def test_a_connection_is_used_again(ask: Ask) -> None:
+    with playing(predicted("red")) as script:
+        ask(script.url, "predict", b"photo", times=5)
+    assert len(script.asked) == 5
+    assert len({asked.port for asked in script.asked}) == 1
+
+
+@both
+def test_what_is_refused_or_cut_off_is_sent_again_whole(ask: Ask) -> None:
+    full = refused(QueueFull("full"), {"Retry-After": "0"})
+    with playing(full, Answer(status=0), predicted("red", "blue")) as script:
+        ask(script.url, "predict", b"first", b"second")
+    assert len(script.asked) == 3
+    assert len({asked.body for asked in script.asked}) == 1
+    with playing(full) as script, pytest.raises(QueueFull):
+        ask(script.url, "predict", b"photo", patience_s=0)
+    assert len(script.asked) == 1
+
+
+@both
+@pytest.mark.parametrize("kind", LEAVES)
+def test_every_error_of_the_service_is_raised_as_what_it_is(ask: Ask, kind: type[ServiceError]) -> None:
+    with playing(refused(kind("why"))) as script, pytest.raises(kind) as caught:
+        ask(script.url, "predict", b"photo", patience_s=0)
+    assert type(caught.value) is kind
+    assert (caught.value.detail, caught.value.request_id) == ("why", REQUEST_ID)
+
+
+@both
+def test_a_slow_answer_is_waited_for_as_long_as_the_timeout_says(ask: Ask) -> None:
+    slow = predicted("red")._replace(delay_s=1)
+    with playing(slow) as script:
+        assert ask(script.url, "predict", b"photo")
+        with pytest.raises(Unreachable, match=r"timed out|ReadTimeout"):
+            ask(script.url, "predict", b"photo", timeout_s=0.1)
+
+
+@both
+@pytest.mark.parametrize("url", ["localhost:8000", "127.0.0.1", "ftp://host", "http://", "", "http://host:port"])
+def test_what_is_no_address_is_said_before_anything_is_sent(ask: Ask, url: str) -> None:
+    with pytest.raises(ValueError, match="is no address of a service"):
+        ask(url, "labels")
+
+
+@both
+def test_no_image_is_no_question(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="no image"):
+        ask("http://127.0.0.1:1", "predict")
+
+
+@both
+def test_what_the_application_answers_is_read(ask: Ask) -> None:
+    """Every route's real answer, played back."""
+    with launching() as launch:
+        app = launch()
+        routes = {path: app.get(path) for path in ("/model-info", "/model-info?layers=true", "/labels", "/variants")}
+        wrong = app.post("/predict", files=[("image", b"no image"), ("image", b"nor this")])
+    with playing(*[Answer(one.text, one.status_code) for one in (*routes.values(), wrong)]) as script:
+        (info,) = ask(script.url, "model_info")
+        (layered,) = ask(script.url, "model_info", 0.5, 128, named={"layers": True})
+        (labels,) = ask(script.url, "labels")
+        (variants,) = ask(script.url, "variants")
+        (answer,) = ask(script.url, "predict", b"no image", b"nor this")
+    assert [asked.line.split()[1] for asked in script.asked[:2]] == [
+        "/model-info",
+        "/model-info?alpha=0.5&resolution=128&layers=true",
+    ]
+    assert (info.classes, info.layers, layered.layers[0].name) == (len(COLOURS), None, "conv1")
+    assert [item.label for item in labels] == list(COLOURS)
+    assert variants.classes == len(COLOURS)
+    assert [result.error.code for result in answer.results if isinstance(result, Failure)] == ["unsupported_image"] * 2
+
+
+@both
+def test_fields_that_are_not_known_yet_do_no_harm(ask: Ask) -> None:
+    answer = {**json.loads(predicted("red").body), "newer": {"field": 1}}
+    with playing(Answer(json.dumps(answer))) as script:
+        assert ask(script.url, "predict", b"photo")[0].results[0].predictions[0].label == "red"
+
+
+def test_threads_share_a_client_and_its_connections() -> None:
+    with (
+        playing(predicted("red")) as script,
+        Client(script.url, connections=3) as client,
+        ThreadPoolExecutor(20) as pool,
+    ):
+        answers = list(pool.map(client.predict, [b"photo"] * 600))
+    assert all(isinstance(answer.results[0], Predictions) for answer in answers)
+    assert script.most_at_once <= 3
+
+
+def test_calls_beyond_the_connections_wait_for_their_turn() -> None:
+    async def ask(url: str) -> list[Any]:
+        async with AsyncClient(url, connections=3) as client:
+            return await asyncio.gather(*(client.predict(b"photo") for _ in range(60)))
+
+    with playing(predicted("red")) as script:
+        assert len(asyncio.run(ask(script.url))) == 60
+    assert script.most_at_once <= 3
+
+
+def test_importing_the_client_imports_nothing_of_what_serves() -> None:
+    program = "import app.client, sys, json; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert not {"fastapi", "starlette", "uvicorn", "PIL", "tensorflow", "ai_edge_litert"} & set(json.loads(done.stdout))

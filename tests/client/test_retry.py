@@ -1,0 +1,137 @@
+"""When a call is sent again, and how long it waits: without a network and without waiting."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from pydantic import TypeAdapter
+
+from app.api.openapi import problem
+from app.client.retry import Outcome, exchange, retry_after_s
+from app.errors import Draining, QueueFull, ServiceError, UnexpectedAnswer, Unreachable
+
+REQUEST = httpx.Request("POST", "http://service/predict")
+NUMBER = TypeAdapter(int)
+DONE = httpx.Response(200, text="7", request=REQUEST)
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def refused(error: ServiceError, **headers: str) -> httpx.Response:
+    content = problem(error, "id").model_dump_json()
+    return httpx.Response(
+        error.status, text=content, headers={k.replace("_", "-"): v for k, v in headers.items()}, request=REQUEST
+    )
+
+
+FULL = refused(QueueFull("full", facts={"queue_depth": 9, "estimated_wait_ms": 1500}), Retry_After="2")
+
+
+def play(*outcomes: Outcome, patience_s: float = 10.0) -> tuple[int, list[float]]:
+    """Let these come of the requests, in order; return the answer and the pauses before each request."""
+    steps = exchange(REQUEST, NUMBER, patience_s)
+    pauses = [next(steps)[0]]
+    for outcome in outcomes:
+        try:
+            pauses.append(steps.send(outcome)[0])
+        except StopIteration as done:
+            return done.value, pauses
+    pytest.fail("asked again")
+
+
+def test_an_answer_is_returned_at_once() -> None:
+    assert play(DONE) == (7, [0.0])
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        FULL,
+        refused(Draining("stopping"), Retry_After="2"),
+        httpx.Response(502, text="<html>", headers={"Retry-After": "2"}, request=REQUEST),
+    ],
+)
+def test_what_was_refused_is_sent_again_no_sooner_than_the_service_says(outcome: Outcome) -> None:
+    answer, (_, pause_s) = play(outcome, DONE)
+    assert answer == 7
+    assert 2 < pause_s < 3
+
+
+def test_those_that_were_refused_together_do_not_return_together() -> None:
+    assert len({play(FULL, DONE)[1][1] for _ in range(10)}) > 1
+
+
+@pytest.mark.parametrize(
+    "broken", [httpx.ConnectError("refused"), httpx.ReadError("reset"), httpx.RemoteProtocolError("closed")]
+)
+def test_a_lost_connection_is_tried_again_and_less_and_less_often(broken: httpx.RequestError) -> None:
+    answer, pauses = play(*[broken] * 6, DONE, patience_s=60)
+    assert answer == 7
+    assert all(0 < one < 2 for one in pauses[1:4])
+    assert pauses[6] > 3 * pauses[1]
+
+
+def test_patience_ends_before_a_pause_that_is_too_long() -> None:
+    with pytest.raises(QueueFull, match="full") as caught:
+        play(FULL, FULL, FULL, patience_s=5)
+    assert caught.value.facts == {"queue_depth": 9, "estimated_wait_ms": 1500}
+    with pytest.raises(Draining):
+        play(refused(Draining("stopping"), Retry_After="9" * 400))
+    with pytest.raises(Unreachable):
+        play(httpx.ConnectError("refused", request=REQUEST), patience_s=0)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 422, 500, 504])
+def test_what_would_fail_again_is_not_sent_again(status: int) -> None:
+    with pytest.raises(UnexpectedAnswer):
+        play(httpx.Response(status, headers={"Retry-After": "0"}, request=REQUEST))
+
+
+def test_what_took_too_long_is_not_sent_again() -> None:
+    with pytest.raises(Unreachable, match="no answer from http://service/predict: timed out"):
+        play(httpx.ReadTimeout("timed out", request=REQUEST))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0", 0),
+        ("7", 7),
+        ("Wed, 25 Nov 2026 12:00:30 GMT", 30),
+        ("Wed, 25 Nov 2026 11:00:00 GMT", 0),  # past
+        ("Wednesday, 25-Nov-26 12:00:30 GMT", 30),  # the obsolete form, which has to be understood
+        ("Wed, 25 Nov 2026 12:00:30 -0000", 0),  # no zone
+        ("-1", 0),
+        ("1.5", 0),
+        ("soon", 0),
+        ("", 0),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_by_the_clock_of_the_service(value: str, expected: float) -> None:
+    headers = {"Retry-After": value, "Date": format_datetime(NOW, usegmt=True)}
+    assert retry_after_s(httpx.Response(503, headers=headers)) == expected
+
+
+def test_without_a_date_of_the_service_its_own_clock_counts() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)
+    assert 50 < retry_after_s(httpx.Response(503, headers={"Retry-After": soon})) <= 60
+    assert retry_after_s(httpx.Response(503)) == 0
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "{}", '"seven"'])
+def test_an_answer_of_another_shape_says_who_gave_it(text: str) -> None:
+    with pytest.raises(UnexpectedAnswer, match="http://service/predict answered 200 OK, and not as this service does"):
+        play(httpx.Response(200, text=text, request=REQUEST))
+
+
+def test_an_address_that_leads_elsewhere_says_where() -> None:
+    response = httpx.Response(308, headers={"Location": "https://service/predict"}, request=REQUEST)
+    with pytest.raises(UnexpectedAnswer, match="which leads to https://service/predict") as caught:
+        play(response)
+    assert caught.value.status == 308
+
+
+def test_a_code_that_is_not_known_yet_keeps_its_words() -> None:
+    body = problem(QueueFull("why"), "id").model_copy(update={"code": "newer", "status": 418})
+    with pytest.raises(UnexpectedAnswer, match="418 newer: why"):
+        play(httpx.Response(418, text=body.model_dump_json(), request=REQUEST))

@@ -1,0 +1,188 @@
+"""The files that the service is deployed with agree with the code, with each other and with published schemas."""
+
+import json
+import re
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+import pytest
+import yaml
+from fastapi.routing import APIRoute
+
+from app import __version__
+from app.config import PREFIX, Settings
+from app.main import create_app
+from app.oip.schemas import MODEL
+from app.server.serve import GRACE_S
+from tests.documents.test_docs import rows
+from tests.support.data import REPOSITORY
+
+COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+STACK = REPOSITORY / "deploy" / "swarm" / "stack.yml"
+MONITORING = REPOSITORY / "deploy" / "monitoring"
+KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
+KSERVE = REPOSITORY / "deploy" / "kserve" / "inference-service.yaml"
+SCALE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
+"""What KServe's predictor has beside what any pod has, as far as it is used."""
+SEALED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+NAMES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+DRAIN_S = ceil(Settings().request_timeout_ms / 1000) + GRACE_S
+Resources = dict[str, dict[str, Any]]
+
+
+def test_compose_shows_every_setting_with_its_default() -> None:
+    assert set(yaml.safe_load(COMPOSE)["services"]["mobilenet"]["environment"]) == NAMES
+    said = dict(re.findall(rf"^ +{PREFIX}(\w+): *# ([^\s;]+)", COMPOSE, re.M))
+    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
+    plain = {name: default for name, default in defaults.items() if isinstance(default, bool | int | float | str)}
+    for name in plain.keys() - {"HOST", "PORT"}:  # in the container these are what `ports` says
+        shown = f"{plain[name]:g}" if isinstance(plain[name], float) else str(plain[name]).lower()
+        assert said[name] == shown, name
+
+
+def test_the_weights_are_fetched_with_the_settings_that_are_served() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    weights, served = services["weights"]["environment"], services["mobilenet"]["environment"]
+    assert {name: served[name] for name in weights} == weights
+
+
+def test_every_variable_anywhere_is_a_setting() -> None:
+    files = [path for path in (REPOSITORY / "deploy").rglob("*.y*ml") if path.is_file()]
+    assert len(files) > 5
+    for path in [*files, REPOSITORY / "Dockerfile", REPOSITORY / "docker-compose.yml"]:
+        text = re.sub(r"#.*", "", path.read_text())  # a comment may warn of one that is none
+        assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", text)) <= NAMES, path
+
+
+def test_the_image_has_the_version_of_the_code() -> None:
+    assert f"ARG VERSION={__version__}\n" in DOCKERFILE
+
+
+def test_whoever_stops_the_service_leaves_it_the_time_to_drain() -> None:
+    assert seconds(yaml.safe_load(COMPOSE)["services"]["mobilenet"]["stop_grace_period"]) > DRAIN_S
+    assert seconds(yaml.safe_load(STACK.read_text())["services"]["mobilenet"]["stop_grace_period"]) > DRAIN_S
+    pod = base()["Deployment"]["spec"]["template"]["spec"]
+    before = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] > before + DRAIN_S
+
+
+def seconds(duration: str) -> int:
+    return int(duration.removesuffix("s"))
+
+
+def base() -> Resources:
+    """Return what is applied without Kustomize's own files, by kind."""
+    files = (path for path in (KUBERNETES / "base").iterdir() if path.name != "kustomization.yaml")
+    return {resource["kind"]: resource for resource in (yaml.safe_load(path.read_text()) for path in files)}
+
+
+def rendered(folder: str) -> Resources:
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl to render Kustomize with")
+    command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {resource["kind"]: resource for resource in yaml.safe_load_all(text)}
+
+
+@pytest.mark.parametrize("resources", [base, lambda: rendered("base"), lambda: rendered("imagenet")])
+def test_kubernetes_accepts_every_resource(resources: Callable[[], Resources]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import kubernetes_validate
+    found = resources()
+    assert {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"} <= set(found)
+    for resource in found.values():
+        kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kubernetes_resources_find_each_other() -> None:
+    found = base()
+    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["Service"]["spec"]["selector"] == labels
+    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == found["Deployment"]["metadata"]["name"]
+    (port,) = pod["containers"][0]["ports"]
+    assert port["containerPort"] == Settings().port
+    assert found["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert not pod["enableServiceLinks"], "a service's name would make variables that stop the start"
+
+
+@pytest.mark.parametrize("folder", ["base", "imagenet"])
+def test_every_container_of_a_pod_is_sealed(folder: str) -> None:
+    pod = rendered(folder)["Deployment"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    containers = [*pod.get("initContainers", []), *pod["containers"]]
+    assert len(containers) == (2 if folder == "imagenet" else 1)
+    for container in containers:
+        assert container["securityContext"] == SEALED
+
+
+def predictor() -> dict[str, Any]:
+    predictor: dict[str, Any] = yaml.safe_load(KSERVE.read_text())["spec"]["predictor"]
+    return predictor
+
+
+def test_the_predictor_of_kserve_is_a_pod_that_kubernetes_accepts() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import kubernetes_validate
+    resource = yaml.safe_load(KSERVE.read_text())
+    assert (resource["apiVersion"], resource["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    spec = {name: part for name, part in predictor().items() if name not in SCALE}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": resource["metadata"], "spec": spec}
+    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_predictor_of_kserve_is_the_deployment_with_probes_of_the_protocol() -> None:
+    deployed = base()["Deployment"]["spec"]["template"]["spec"]
+    found = predictor()
+    for name in ("securityContext", "enableServiceLinks", "terminationGracePeriodSeconds", "volumes"):
+        assert found[name] == deployed[name], name
+    (container,) = found["containers"]
+    assert container["name"] == "kserve-container", "KServe looks for it"
+    for name in ("securityContext", "resources", "lifecycle", "volumeMounts"):
+        assert container[name] == deployed["containers"][0][name], name
+    assert {"name": "PROTOCOL", "value": "v2"} in container["env"]
+    paths = {route.path for route in create_app(Settings()).routes if isinstance(route, APIRoute)}
+    assert f"/v2/models/{MODEL}/ready" == container["readinessProbe"]["httpGet"]["path"]
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": container[probe]["httpGet"]["path"], "port": Settings().port}
+        assert container[probe]["httpGet"]["path"] in paths
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
+    dashboard = json.loads((MONITORING / "grafana" / "dashboards" / "mobilenet.json").read_text())
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    (group,) = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
+    asked = set(re.findall(r"mobilenet_\w+", " ".join([*panels, *(rule["expr"] for rule in group["rules"])])))
+    metrics = {row[0].strip("`") for row in rows((REPOSITORY / "docs" / "operations.md").read_text(), "Metrics")}
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in asked} <= metrics
+    assert metrics - {re.sub("_(bucket|sum|count)$", "", name) for name in asked} == {"mobilenet_build_info"}
+
+
+def test_every_alert_is_in_the_documents_and_in_its_unit_tests() -> None:
+    (group,) = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
+    alerts = {rule["alert"] for rule in group["rules"]}
+    table = rows((REPOSITORY / "docs" / "operations.md").read_text(), "Alerts")
+    assert {row[0].strip("`") for row in table} == alerts
+    tests = yaml.safe_load((MONITORING / "alerts_test.yml").read_text())["tests"]
+    expected = [one for test in tests for one in test["alert_rule_test"]]
+    for fires in (True, False):
+        assert {one["alertname"] for one in expected if ("exp_alerts" in one) == fires} == alerts
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool, of Debian's package prometheus")
+@pytest.mark.parametrize(
+    "arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")], ids=" ".join
+)
+def test_prometheus_accepts_its_configuration_and_the_alerts_do_what_they_are_for(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

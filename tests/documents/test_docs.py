@@ -1,0 +1,122 @@
+"""The documents say what the code does: settings, routes, error codes, dependencies, links."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from app import errors
+from app.config import MODEL_WEIGHTS, PREFIX, Settings
+from app.engines.files import entries
+from app.engines.weights import bundled_name
+from app.errors import ServiceError
+from app.main import create_app
+from app.model import scores
+from tests.support.data import REPOSITORY
+from tests.support.fakes import colour_model, serving
+from tools.bench import results
+from tools.load.batching import Served, Speed, tables
+
+README = (REPOSITORY / "README.md").read_text()
+CARD = (MODEL_WEIGHTS / "README.md").read_text()
+API = (REPOSITORY / "docs" / "api.md").read_text()
+
+
+def rows(text: str, heading: str) -> list[tuple[str, ...]]:
+    """Return the cells of the first table under a heading."""
+    section = re.split(r"^#+ ", text.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.M)[0]
+    lines = [line.strip("| \n").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return [tuple(cell.strip() for cell in line) for line in lines[2:]]
+
+
+COMPUTED = {"threads": "all CPUs", "max_queue": "64 a thread"}
+
+
+def default(name: str) -> str:
+    value = Settings.model_fields[name].default
+    if value is PydanticUndefined:
+        return COMPUTED[name]
+    if value in (None, ()):
+        return ""
+    if isinstance(value, Path):
+        return f"`{value.relative_to(MODEL_WEIGHTS.parent)}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def test_the_readme_has_every_setting_with_its_default_and_what_it_does() -> None:
+    expected = [
+        (f"`{PREFIX}{name.upper()}`", default(name), field.description) for name, field in Settings.model_fields.items()
+    ]
+    assert rows(README, "Settings") == expected
+
+
+def test_the_interface_has_every_route() -> None:
+    paths = create_app(Settings(), serving(colour_model())).openapi()["paths"]
+    expected = {f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods}
+    assert {row[0] for row in rows(API, "Routes")} == expected
+
+
+def test_the_interface_has_every_error_code_with_its_status() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)]
+    expected = {(str(kind.status), f"`{kind.code}`") for kind in kinds if kind is not ServiceError}
+    assert {row[:2] for row in rows(API, "Errors")} == expected
+
+
+def test_the_error_tree_in_the_docstring_has_every_error() -> None:
+    assert errors.__doc__
+    names = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", errors.__doc__)] == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    text = " ".join(row[0] for row in rows((REPOSITORY / "CONTRIBUTING.md").read_text(), "Dependencies"))
+    extras = set(project["optional-dependencies"]) - {"tensorflow"}  # which is a package too
+    assert {re.split(r"[<>=; ]", name)[0] for name in wanted} == set(re.findall(r"`([a-z0-9-]+)`", text)) - extras
+
+
+def test_the_model_card_has_every_score_as_it_was_measured() -> None:
+    measured = scores.read()
+    digits = {"Top-1": "top1", "Top-5": "top5", "Calibration error": "calibration_error"}
+    for heading, name in digits.items():
+        table = rows(CARD, heading)
+        resolutions = [128, 160, 192, 224]
+        found = {
+            (float(alpha), resolution, precision): cell
+            for alpha, precision, *cells in table
+            for resolution, cell in zip(resolutions, cells, strict=True)
+        }
+        assert found == {score.key[1:]: f"{getattr(score, name) * 100:.2f}" for score in measured}
+
+
+def test_the_model_card_has_the_temperature_of_every_file_of_weights() -> None:
+    bundled = {name: entry for name, entry in entries(MODEL_WEIGHTS).items() if name.endswith(".weights.h5")}
+    expected = {name: f"{entry['temperature']:g}" for name, entry in bundled.items()}
+    assert {bundled_name(float(row[0])): row[1] for row in rows(CARD, "Temperature")} == expected
+
+
+def test_the_figures_of_batching_are_those_that_were_measured() -> None:
+    found = json.loads((REPOSITORY / "docs" / "performance" / "batching.json").read_text())
+    speeds, served = [Speed(**one) for one in found["engines"]], [Served(**one) for one in found["service"]]
+    text = (REPOSITORY / "docs" / "batching.md").read_text()
+    assert all(table in text for table in tables(speeds, served).split("\n\n"))
+
+
+def test_the_figures_of_performance_are_those_that_were_measured() -> None:
+    report = results.read(REPOSITORY / "docs" / "performance")
+    assert results.markdown(report) in (REPOSITORY / "docs" / "performance.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "path", [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), MODEL_WEIGHTS / "README.md"], ids=str
+)
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target

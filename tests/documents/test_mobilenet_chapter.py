@@ -1,0 +1,110 @@
+"""The figures of `docs/mobilenet.md` are those of the code, of the measurements and of the published tables."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from app.mobilenet.ablations import full_convolution, pointwise_stride, shallow
+from app.mobilenet.architecture import layers
+from app.mobilenet.cost import Cost, LayerCost, cost
+from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, RESOLUTIONS, Variant
+from app.model import scores
+from app.model.scores import Score
+from tests.documents.test_docs import rows
+from tests.support.data import REPOSITORY
+
+CHAPTER = (REPOSITORY / "docs" / "mobilenet.md").read_text()
+EXPERIMENTS = json.loads((REPOSITORY / "docs" / "experiments.json").read_text())
+SCORES = {Variant(score.alpha, score.resolution): score for score in scores.read() if score.precision == "float32"}
+WIDTHS = {"separable": 1.0, "shallow": 1.0, "narrow": 0.75, "full convolution": 1.0}
+ARCHITECTURES = {"separable": layers, "shallow": shallow, "narrow": layers, "full convolution": full_convolution}
+PAPER = {"separable": 70.6, "shallow": 65.3, "narrow": 68.4, "full convolution": 71.7}
+
+
+def own(score: Score | None) -> str:
+    return f"{score.top1 * 100:.2f}" if score else "–"
+
+
+def test_every_kind_of_layer_has_its_share() -> None:
+    total = cost(BASE)
+
+    def sums(kind: str, of: Callable[[LayerCost], int]) -> int:
+        return sum(of(item) for item in total.layers if item.layer.kind == kind)
+
+    def cells(kind: str) -> Iterable[str]:
+        for of, whole in ((lambda item: item.macs, total.macs), (lambda item: item.parameters, total.parameters)):
+            yield f"{sums(kind, of):,}"
+            yield f"{sums(kind, of) / whole:.2%}".replace("%", " %")
+
+    kinds = ("convolution", "depthwise", "pointwise", "classifier")
+    assert rows(CHAPTER, "By kind of layer") == [(kind, *cells(kind)) for kind in kinds]
+
+
+def test_the_sixteen_variants_have_their_cost() -> None:
+    assert rows(CHAPTER, "The sixteen variants") == [
+        (
+            f"{alpha:g}",
+            *(f"{cost(Variant(alpha, resolution)).macs:,}" for resolution in RESOLUTIONS),
+            f"{cost(Variant(alpha, 224)).parameters:,}",
+        )
+        for alpha in ALPHAS
+    ]
+
+
+def test_the_misplaced_stride_costs_what_is_said() -> None:
+    right, wrong = cost(BASE), Cost.of(pointwise_stride(BASE.alpha, BASE.resolution, 1000))
+    more, bytes_more = wrong.macs / right.macs - 1, wrong.activation_bytes / right.activation_bytes - 1
+    text = " ".join(CHAPTER.split())
+    said = f"{wrong.macs:,} MACs for {right.macs:,}, {more * 100:.1f} % more, and {bytes_more * 100:.0f} % more bytes"
+    assert said in text
+
+
+def test_the_widths_score_what_was_published_and_measured() -> None:
+    found = []
+    for alpha in ALPHAS:
+        variant = Variant(alpha, 224)
+        published = PUBLISHED[variant]
+        found.append(
+            (
+                f"{alpha:g}",
+                f"{cost(variant).macs:,}",
+                f"{published.paper_top1}",
+                f"{published.checkpoint_top1}",
+                own(SCORES.get(variant)),
+            )
+        )
+    assert rows(CHAPTER, "Width at a fixed resolution") == found
+
+
+def test_the_resolutions_score_what_was_published_and_measured() -> None:
+    def line(alpha: float, on: str, cell: Callable[[Variant], str]) -> tuple[str, ...]:
+        return (f"{alpha:g}", on, *(cell(Variant(alpha, resolution)) for resolution in RESOLUTIONS))
+
+    widths = sorted({variant.alpha for variant in SCORES}, reverse=True)
+    assert rows(CHAPTER, "Resolution at a fixed width") == [
+        line(1, "ImageNet, paper", lambda variant: f"{PUBLISHED[variant].paper_top1}"),
+        *(
+            line(alpha, "ImageNet, checkpoint", lambda variant: f"{PUBLISHED[variant].checkpoint_top1}")
+            for alpha in ALPHAS
+        ),
+        *(line(alpha, "Imagenette, here", lambda variant: own(SCORES.get(variant))) for alpha in widths),
+    ]
+
+
+def test_the_networks_of_the_experiments_cost_and_score_what_is_said() -> None:
+    def line(one: dict[str, Any]) -> tuple[str, ...]:
+        name = one["network"]
+        here = Cost.of(ARCHITECTURES[name](one["alpha"], one["resolution"], 10))
+        there = Cost.of(ARCHITECTURES[name](WIDTHS[name], 224, 1000))
+        assert (one["macs"], one["parameters"]) == (here.macs, here.parameters)
+        return (
+            name,
+            f"{there.macs:,}",
+            f"{PAPER[name]}",
+            f"{one['macs']:,}",
+            f"{one['parameters']:,}",
+            f"{one['top1'] * 100:.2f}",
+            f"{one['train_accuracy'] * 100:.2f}",
+        )
+
+    assert rows(CHAPTER, "Full convolution, shallow and narrow") == [line(one) for one in EXPERIMENTS]

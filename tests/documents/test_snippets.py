@@ -1,0 +1,132 @@
+"""Every command and every program in the documents runs, against a real service, where a reader's would."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from app.config import MODEL_WEIGHTS
+from tests.e2e.conftest import Process, Serve, environment
+from tests.support.data import REPOSITORY
+from tests.support.images import encoded, photo
+
+pytestmark = pytest.mark.e2e
+
+DOCUMENTS = (
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("**/*.md")),
+    MODEL_WEIGHTS / "README.md",
+)
+ADDRESS = re.compile(r"(127\.0\.0\.1|localhost):8000")
+CLIENTS = REPOSITORY / "build" / "clients"
+FAIL = 'curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
+"""What a person sees in the answer, a test sees in the exit code."""
+
+CONTAINER = "needs a container engine: test_container.py builds and runs the images, Compose and Swarm"
+LEFT_OUT = {
+    "make run": "makes an environment; test_process.py looks at what make runs",
+    "make test": "is what runs this",
+    "make run WEIGHTS=imagenet": "fetches weights; test_download.py does from a server of its own",
+    "MOBILENET_WEIGHTS=imagenet .venv/bin/mobilenet compile": "fetches weights; test_process.py compiles others",
+    "docker": CONTAINER,
+    "IMAGE=registry.example": CONTAINER,
+    "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
+    "make bench": "takes hours; tests/tools/test_bench.py runs its parts",
+    ".venv/bin/python -m tools.weights.evaluate": "takes minutes and photos of no reader; test_evaluate.py asks less",
+    "promtool": "is not everywhere; test_deploy.py runs it where it is",
+    ".venv/bin/pip install --constraint": "installs, and serves until it is stopped; test_operations.py has the spans",
+    ".venv/bin/python -m tools.training.experiments": "takes days; tests/mobilenet trains the networks for a step",
+    "make build/distil/installed": "gigabytes, and trains for hours without a GPU; `make test-distil` takes some steps",
+    "MOBILENET_ALPHA=0.75": "overloads the machine for minutes, with photos of no reader",
+    "MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128 .venv/bin/python -m tools.load.batching": "measures for minutes",
+    "MOBILENET_PRECISION=int8 MOBILENET_THREADS=2": "starts four services and measures for minutes",
+    ".venv/bin/pip install -e": "trains for hours",
+    "pip install": "is what `make build/clients/…/installed` does",
+}
+"""What the first lines begin with, and why they are not run."""
+
+
+class Snippet(NamedTuple):
+    """A block of a document."""
+
+    where: str
+    language: str
+    text: str
+
+    @property
+    def left_out(self) -> bool:
+        return any(self.text.startswith(start) for start in LEFT_OUT)
+
+
+def snippets() -> Iterator[Snippet]:
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
+            line = text.count("\n", 0, found.start()) + 1
+            yield Snippet(f"{document.relative_to(REPOSITORY)}:{line}", found[1], found[2])
+
+
+SNIPPETS = list(snippets())
+RUN = ("sh", "python")
+
+
+@pytest.fixture(scope="module")
+def process(serve: Serve) -> Iterator[Process]:
+    process = serve(PRECISION="int8", VARIANTS="0.25/128,0.75/192")  # as docs/budgets.md starts it
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return what a reader has at hand."""
+    for name in ("photo.jpg", "second.jpg", "photos/first.jpg", "photos/of/another.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(encoded(photo(), "JPEG"))
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    return tmp_path
+
+
+def home_of(snippet: Snippet) -> Path:
+    """Return where the programs of a snippet are: with the service, or in the environment of another's client."""
+    others = {"tritonclient": "triton", "kserve": "kserve", "openapi-python-client": "openapi"}
+    found = [name for word, name in others.items() if word in snippet.text]
+    return CLIENTS / found[0] / "bin" if found else Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    "snippet", [one for one in SNIPPETS if not one.left_out and one.language in RUN], ids=lambda one: one.where
+)
+def test_a_snippet_runs(snippet: Snippet, process: Process, folder: Path, cache: Path) -> None:
+    home = home_of(snippet)
+    if not home.is_dir():
+        pytest.skip(f"`make {home.parent.relative_to(REPOSITORY)}/installed` has not been run")
+    text = ADDRESS.sub(process.url.removeprefix("http://"), snippet.text)
+    command = ["bash", "-euo", "pipefail", "-c", FAIL + text] if snippet.language == "sh" else ["python", "-c", text]
+    settings = environment(PRECISION="int8", CACHE=cache)
+    settings |= {"PYTHONPATH": str(REPOSITORY), "PATH": f"{home}:{settings['PATH']}"}
+    command[0] = shutil.which(command[0], path=settings["PATH"]) or command[0]
+    done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout or list(folder.glob("*.csv")) or list(folder.glob("*-client")), "it printed and wrote nothing"
+
+
+def test_what_is_left_out_is_still_in_the_documents() -> None:
+    assert [start for start in LEFT_OUT if not any(one.text.startswith(start) for one in SNIPPETS)] == []
+
+
+def test_there_is_no_snippet_of_an_unknown_language() -> None:
+    assert {one.language for one in SNIPPETS} - {""} <= {*RUN, "text", "json"}
+
+
+@pytest.mark.parametrize("snippet", [one for one in SNIPPETS if one.language == "json"], ids=lambda one: one.where)
+def test_a_snippet_of_json_is_json(snippet: Snippet) -> None:
+    assert json.loads(snippet.text)

@@ -1,0 +1,152 @@
+"""Baseline JPEG goes a way of its own, and gets there what it would get from Pillow."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from app.errors import ServiceError
+from app.imaging import decode, jpeg, resize
+from tests.support import corpus, images
+from tests.support.data import needs_shared, samples
+from tests.support.images import encoded, photo, ramp
+
+R = 64
+NEEDED = 147  # for 64 × 64, as images asks for
+MOST = 10**8
+
+
+def read(data: bytes, needed: int = NEEDED, max_pixels: int = MOST, max_decoded: int = MOST) -> jpeg.Photo | None:
+    return jpeg.read(data, needed, max_pixels, max_decoded)
+
+
+def by_pillow(data: bytes, needed: int = NEEDED) -> Any:
+    image = Image.open(io.BytesIO(data))
+    image.draft(None, (needed, needed))
+    return np.asarray(image.convert("RGB"))
+
+
+def square(data: bytes) -> Any:
+    return decode.decode(data, resolution=R, max_pixels=MOST).astype(np.int64)
+
+
+GOOD = {
+    "colour": encoded(photo(), "JPEG"),
+    "grey": encoded(photo(mode="L"), "JPEG"),
+    "full chroma": encoded(photo(), "JPEG", subsampling=0),
+    "half chroma": encoded(photo(), "JPEG", subsampling=1),
+    "restarts": encoded(photo(), "JPEG", restart_marker_blocks=2),
+    "a profile": encoded(photo(), "JPEG", icc_profile=bytes(70_000)),
+    "turned": encoded(photo(), "JPEG", exif=images.orientation(6)),
+    "one pixel": encoded(photo(1, 1), "JPEG"),
+    "halved": encoded(photo(301, 299), "JPEG"),
+    "quartered": encoded(photo(1000, 601), "JPEG"),
+    "an eighth": encoded(photo(1301, 1200), "JPEG"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_pixels_are_those_of_pillow(name: str) -> None:
+    found = read(GOOD[name])
+    assert found is not None
+    assert np.array_equal(found.pixels, by_pillow(GOOD[name]))
+
+
+@needs_shared
+def test_the_pixels_of_real_photos_are_those_of_pillow() -> None:
+    found = [(read(data, 293), by_pillow(data, 293)) for data, _ in samples()]
+    same = [photo is not None and np.array_equal(photo.pixels, pixels) for photo, pixels in found]
+    assert sum(same) >= 90  # some are progressive, or have XMP
+    assert all(photo is None or equal for (photo, _), equal in zip(found, same, strict=True))
+
+
+XMP = corpus.segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation='6'/>")
+EXIF = corpus.segment(0xE1, images.orientation(6).tobytes())
+PLAIN = GOOD["colour"]
+LEFT = {
+    "progressive": encoded(photo(), "JPEG", progressive=True),
+    "CMYK": encoded(photo(mode="CMYK"), "JPEG"),
+    "XMP, which may turn it": PLAIN[:2] + XMP + PLAIN[2:],
+    "two EXIF segments": PLAIN[:2] + EXIF * 2 + PLAIN[2:],
+    "a hundred segments": PLAIN[:2] + corpus.segment(0xFE, b"") * 100 + PLAIN[2:],
+    "fill bytes": PLAIN[:2] + b"\xff" * 9 + PLAIN[2:],
+    "truncated": PLAIN[:-200],
+    "truncated head": PLAIN[:40],
+    "no JPEG": encoded(photo(), "PNG"),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_is_odd_is_left_to_pillow(name: str) -> None:
+    assert read(LEFT[name]) is None
+
+
+def test_what_is_too_large_is_left_to_pillow() -> None:
+    data = encoded(photo(400, 300), "JPEG")
+    assert read(data, max_pixels=400 * 300, max_decoded=200 * 150) is not None
+    assert read(data, max_pixels=400 * 300 - 1) is None
+    assert read(data, max_decoded=200 * 150 - 1) is None
+
+
+@pytest.mark.parametrize("name", [*GOOD, *LEFT])
+def test_the_answer_is_that_of_pillow_within_a_level(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {**GOOD, **LEFT}[name]
+    answers = []
+    for _ in range(2):
+        try:
+            answers.append(square(data))
+        except ServiceError as error:
+            answers.append(error.code)
+        monkeypatch.setattr(jpeg, "read", lambda *_: None)
+    if isinstance(answers[0], str):
+        assert answers[0] == answers[1]
+    else:
+        assert np.abs(answers[0] - answers[1]).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", [*range(10), 60_000])
+def test_a_turned_photo_is_turned_as_pillow_turns_it(orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(photo(90, 200), "JPEG", exif=images.orientation(orientation))
+    assert read(data) is not None
+    ours = square(data)
+    monkeypatch.setattr(jpeg, "read", lambda *_: None)
+    assert np.abs(ours - square(data)).max() <= 1
+
+
+@given(exif=st.binary(max_size=64), magic=st.sampled_from([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b""]))
+def test_no_exif_at_all_turns_a_photo_otherwise_than_pillow_does(magic: bytes, exif: bytes) -> None:
+    data = encoded(photo(60, 40), "JPEG", exif=b"Exif\0\0" + magic + exif)
+    ours = square(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jpeg, "read", lambda *_: None)
+        assert np.abs(ours - square(data)).max() <= 1
+
+
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    side=st.sampled_from([32, 96, 128, 224]),
+    place=st.tuples(*[st.floats(0, 0.9)] * 2, *[st.floats(0.01, 1)] * 2),
+)
+def test_simd_scales_as_pillow_does_within_a_level(
+    width: int, height: int, side: int, place: tuple[float, float, float, float]
+) -> None:
+    pytest.importorskip("cykooz_resizer")
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    left, top = place[0] * width, place[1] * height
+    box = (left, top, left + place[2] * (width - left), top + place[3] * (height - top))
+    quick, slow = resize.scaled(pixels, box, side), resize._by_pillow(pixels, box, side)
+    assert quick.shape == slow.shape == (side, side, 3)
+    assert np.abs(quick.astype(np.int64) - slow).max() <= 1
+
+
+def test_without_simd_pillow_scales(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.stack([ramp()] * 3, axis=-1)
+    box = (0.5, 0.5, pixels.shape[1] - 0.5, pixels.shape[0] - 0.5)
+    monkeypatch.setattr(resize, "simd", None)
+    assert np.array_equal(resize.scaled(pixels, box, 32), resize._by_pillow(pixels, box, 32))

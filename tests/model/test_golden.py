@@ -1,0 +1,125 @@
+"""A model with wrong weights or wrong preprocessing is never ready."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image, ImageOps
+
+from app.config import MODEL_WEIGHTS, Settings
+from app.engines.litert import LiteRTEngine
+from app.engines.weights import bundled_int8_name, bundled_name
+from app.imaging import decode
+from app.main import create_app
+from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant
+from app.model import golden
+from app.model.labels import load
+from app.model.selftest import SelfTestFailed
+from tests.support.client import check_problem
+from tests.support.fakes import colour_model, serving
+
+LABELS = load(MODEL_WEIGHTS / "imagenette.labels.txt")
+WIDTHS = [alpha for alpha in ALPHAS if (MODEL_WEIGHTS / bundled_name(alpha)).is_file()]
+
+
+def int8(alpha: float, resolution: int) -> Any:
+    engine = LiteRTEngine(MODEL_WEIGHTS / bundled_int8_name(alpha), 1, "int8")
+    return replace(
+        colour_model(), engine=engine, variant=Variant(alpha, resolution), labels=LABELS, weights="imagenette"
+    )
+
+
+def test_every_bundled_variant_and_precision_is_pinned_with_room_for_rounding() -> None:
+    pinned = {(answers.alpha, answers.resolution, answers.precision): answers for answers in golden.read()}
+    assert set(pinned) == {(a, r, p) for a in WIDTHS for r in RESOLUTIONS for p in ("float32", "int8")}
+    for answers in pinned.values():
+        assert set(answers.probabilities) == {"golf-ball.webp", "parachute.png", "street.jpg"}
+        best = [sorted(shares)[:-3:-1] for shares in answers.probabilities.values()]
+        clear = [np.log(first / second) > golden.TOLERANCES[answers.precision] for first, second in best]
+        assert sum(clear) >= 2, "images whose best class no rounding changes"
+
+
+def test_the_images_are_a_few_kilobytes() -> None:
+    assert sum(path.stat().st_size for path in golden.FOLDER.iterdir()) < 32_000
+
+
+@pytest.mark.parametrize("alpha", WIDTHS)
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_the_bundled_models_pass(alpha: float, resolution: int) -> None:
+    golden.check(int8(alpha, resolution))
+
+
+def changed(change: Callable[[Image.Image], Image.Image]) -> Callable[..., Any]:
+    """Return a decoder that does something else with the opened image."""
+
+    def decode(data: bytes, *, resolution: int, max_pixels: int) -> Any:
+        image = change(ImageOps.exif_transpose(Image.open(BytesIO(data))))
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
+        buffer = BytesIO()
+        white.save(buffer, "PNG")
+        return real(buffer.getvalue(), resolution=resolution, max_pixels=max_pixels)
+
+    return decode
+
+
+real = decode.decode
+
+
+def unturned(data: bytes, **how: Any) -> Any:
+    buffer = BytesIO()
+    Image.open(BytesIO(data)).save(buffer, "PNG", exif=b"")
+    return real(buffer.getvalue(), **how)
+
+
+WRONG: dict[str, Callable[..., Any]] = {
+    "blue for red": lambda data, **how: np.ascontiguousarray(real(data, **how)[..., ::-1]),
+    "half as bright": lambda data, **how: real(data, **how) // 2,
+    "upside down": lambda data, **how: np.ascontiguousarray(real(data, **how)[::-1]),
+    "not turned by EXIF": unturned,
+    "transparency on black": changed(lambda image: image.convert("RGB")),
+    "squashed instead of cropped": changed(lambda image: image.resize((max(image.size), max(image.size)))),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("alpha", WIDTHS)
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_wrong_preprocessing_is_noticed(
+    name: str, alpha: float, resolution: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "decode", WRONG[name])
+    with pytest.raises(SelfTestFailed, match="wrong weights or wrong preprocessing"):
+        golden.check(int8(alpha, resolution))
+
+
+def test_weights_of_another_training_are_noticed_and_the_reason_is_in_readyz(tmp_path: Path) -> None:
+    shutil.copytree(golden.FOLDER, tmp_path / "golden")
+    path = tmp_path / "golden" / "answers.json"
+    pinned = json.loads(path.read_text())
+    for answers in pinned:
+        for shares in answers["probabilities"].values():
+            shares[:] = shares[::-1]
+    path.write_text(json.dumps(pinned))
+    model = int8(WIDTHS[0], 128)
+    with pytest.raises(SelfTestFailed, match=r"the golden image \S+ is '.*', expected '.*'"):
+        golden.check(model, tmp_path / "golden")
+    wrong = replace(model, labels=LABELS, engine=int8(WIDTHS[-1], 128).engine)
+    with TestClient(create_app(Settings(max_batch_size=1), serving(wrong))) as client:
+        while "is loading" in (answer := client.get("/readyz")).text:
+            pass
+        assert "golden image" in check_problem(answer, 503, "starting")
+        check_problem(client.post("/predict", content=b"x"), 503, "starting")
+        assert client.get("/healthz").status_code == 200
+
+
+def test_nothing_is_pinned_of_other_weights() -> None:
+    golden.check(replace(int8(WIDTHS[0], 128), weights="own.h5"))
+    golden.check(int8(WIDTHS[0], 96))

@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.config import MODEL_WEIGHTS
+from app.errors import StartError
+from app.model.labels import Label, load, top_k
+from tests.support.data import SHARED, needs_shared
+
+
+def test_a_text_file_has_a_class_a_line_with_or_without_a_wordnet_id(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("n01440764\ttench\ncrème brûlée\n", encoding="utf-8")
+    assert load(path) == (Label(0, "n01440764", "tench"), Label(1, None, "crème brûlée"))
+
+
+def test_a_json_file_is_a_list_of_strings(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(["cat", "dog"]))
+    assert load(path) == (Label(0, None, "cat"), Label(1, None, "dog"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("missing.txt", None),
+        ("labels.json", b"{"),
+        ("labels.json", b'{"0": "cat"}'),
+        ("labels.json", b"[1, 2]"),
+        ("labels.txt", b"cat\n\ndog"),
+        ("labels.txt", b"\xff\xfe\xff"),
+    ],
+)
+def test_a_file_that_is_no_list_of_labels_is_refused_by_name(name: str, content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(StartError, match=name) as caught:
+        load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_imagenet_has_its_thousand_labels_and_imagenette_its_ten_of_them() -> None:
+    imagenet = load(MODEL_WEIGHTS / "imagenet.labels.txt")
+    imagenette = load(MODEL_WEIGHTS / "imagenette.labels.txt")
+    assert (len(imagenet), len(imagenette)) == (1000, 10)
+    assert imagenet[0] == imagenette[0] == Label(0, "n01440764", "tench")
+    assert {(label.wordnet_id, label.label) for label in imagenette} < {(a.wordnet_id, a.label) for a in imagenet}
+    ids = [label.wordnet_id or "" for label in imagenet]
+    assert ids == sorted(set(ids)), "ImageNet's classes are in the order of their WordNet ids"
+
+
+@needs_shared
+def test_the_imagenet_labels_are_in_the_order_of_the_published_list() -> None:
+    listed = json.loads((SHARED / "imagenet" / "labels.json").read_text())
+    ours = load(MODEL_WEIGHTS / "imagenet.labels.txt")
+    assert [(item["index"], item["wnid"], item["name"]) for item in listed] == [
+        (label.class_id, label.wordnet_id, label.label) for label in ours
+    ]
+
+
+def test_top_k_is_sorted_and_equal_probabilities_keep_the_order_of_the_classes() -> None:
+    probabilities = np.array([0.1, 0.3, 0.1, 0.3, 0.2], np.float32)
+    assert list(top_k(probabilities, 4)) == [(1, 0.3), (3, 0.3), (4, 0.2), (0, 0.1)]
+    assert [index for index, _ in top_k(probabilities, 5)] == [1, 3, 4, 0, 2]
+    tied = np.tile(np.array([0.0005, 0.0015], np.float32), 500)
+    assert [index for index, _ in top_k(tied, 1000)] == [*range(1, 1000, 2), *range(0, 1000, 2)]
+
+
+def test_probabilities_have_the_digits_of_a_float32() -> None:
+    ((_, probability),) = top_k(np.array([0.1], np.float32), 1)
+    assert json.dumps(probability) == "0.1"

@@ -1,0 +1,352 @@
+"""The promises of the batcher; the model is a gate that the test opens."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+
+from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
+from app.prediction.batcher import Batcher
+from app.prediction.queue import MEASURED, Answer
+
+POISON = -1
+LETHAL = -2
+
+
+class Doubler:
+    """A model that doubles numbers once its gate is open, fails on poison, and remembers its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.running = asyncio.Event()
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self.running.set()
+        await asyncio.wait_for(self.gate.wait(), 10)
+        if POISON in items:
+            raise ValueError("poison")
+        if LETHAL in items:
+            raise SystemExit
+        return [2 * item for item in items]
+
+
+@pytest.fixture
+def model() -> Doubler:
+    return Doubler()
+
+
+Make = Callable[..., Batcher[int, int]]
+
+
+@pytest.fixture
+async def make(model: Doubler) -> AsyncIterator[Make]:
+    made: list[Batcher[int, int]] = []
+
+    def factory(**limits: float) -> Batcher[int, int]:
+        batcher: Batcher[int, int] = Batcher(model, **({"max_batch_size": 8, "max_queue": 64} | limits))  # type: ignore[arg-type]
+        made.append(batcher)
+        return batcher
+
+    yield factory
+    model.gate.set()
+    for batcher in made:
+        await batcher.drain()
+
+
+async def ask(batcher: Batcher[int, int], value: int, **how: float) -> Answer[int]:
+    with batcher.admit() as (slot,):
+        return await slot.submit(value, **how)
+
+
+async def occupy(batcher: Batcher[int, int], model: Doubler, value: int = 0) -> "asyncio.Task[Answer[int]]":
+    """Start one item and return once the model is busy with it."""
+    task = asyncio.create_task(ask(batcher, value))
+    await asyncio.wait_for(model.running.wait(), 10)
+    return task
+
+
+async def queue(batcher: Batcher[int, int], *values: int, **how: float) -> "list[asyncio.Task[Answer[int]]]":
+    """Queue items in this order behind what is running."""
+    tasks = [asyncio.create_task(ask(batcher, value, **how)) for value in values]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def results(tasks: Sequence[Awaitable[Answer[int]]]) -> list[int]:
+    return [answer.result for answer in await asyncio.gather(*tasks)]
+
+
+async def test_one_cancelled_caller_of_three_does_not_leave_the_others_waiting(make: Make, model: Doubler) -> None:
+    batcher = make()
+    first = await occupy(batcher, model)
+    leaver, *others = await queue(batcher, 1, 2, 3)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    model.gate.set()
+    assert await asyncio.wait_for(results([first, *others]), 5) == [0, 4, 6]
+    assert model.batches == [[0], [2, 3]], "work for the caller that left was done"
+
+
+async def test_a_caller_cancelled_while_its_batch_runs_leaves_the_others_their_answers(
+    make: Make, model: Doubler
+) -> None:
+    batcher = make()
+    await occupy(batcher, model)
+    tasks = await queue(batcher, 1, 2, 3)
+    model.gate.set()
+    await tasks[0]
+    model.gate.clear()
+    model.running.clear()
+    leaver = await occupy(batcher, model, 4)
+    (stayer,) = await queue(batcher, 5)
+    leaver.cancel()
+    model.gate.set()
+    assert (await asyncio.wait_for(stayer, 5)).result == 10
+
+
+async def test_idle_it_runs_at_once_and_alone(make: Make, model: Doubler) -> None:
+    model.gate.set()
+    answer = await ask(make(), 21)
+    assert (answer.result, answer.batch_size, model.batches) == (42, 1, [[21]])
+
+
+async def test_busy_it_takes_all_that_queued_up_meanwhile(make: Make, model: Doubler) -> None:
+    batcher = make()
+    first = await occupy(batcher, model)
+    tasks = await queue(batcher, 1, 2, 3, 4)
+    model.gate.set()
+    assert await results([first, *tasks]) == [0, 2, 4, 6, 8]
+    assert model.batches == [[0], [1, 2, 3, 4]]
+    assert {(await task).batch_size for task in tasks} == {4}
+
+
+async def test_a_batch_is_never_larger_than_the_maximum_and_keeps_the_order_of_arrival(
+    make: Make, model: Doubler
+) -> None:
+    batcher = make(max_batch_size=3)
+    first = await occupy(batcher, model)
+    tasks = await queue(batcher, 1, 2, 3, 4, 5, 6, 7)
+    model.gate.set()
+    assert await results([first, *tasks]) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert model.batches == [[0], [1, 2, 3], [4, 5, 6], [7]]
+
+
+async def test_several_runs_go_at_once_and_take_shares_of_what_queued_up(make: Make, model: Doubler) -> None:
+    batcher = make(runs=2)
+    tasks = await queue(batcher, 0, 1)
+    while len(model.batches) < 2:
+        await asyncio.sleep(0.01)
+    tasks += await queue(batcher, *range(2, 10))
+    model.gate.set()
+    assert await results(tasks) == [2 * number for number in range(10)]
+    assert sorted(model.batches[:2]) == [[0], [1]]
+    assert model.batches[2] == [2, 3, 4, 5], "a batch of all would leave the other run idle"
+
+
+async def test_max_wait_gathers_what_arrives_within_it_and_counts_from_the_first(make: Make, model: Doubler) -> None:
+    model.gate.set()
+    batcher = make(max_wait_ms=600)
+    tasks = await queue(batcher, 1)
+    await asyncio.sleep(0.3)
+    tasks += await queue(batcher, 2)
+    first, last = await asyncio.gather(*tasks)
+    assert model.batches == [[1, 2]]
+    assert last.queue_ms < 600 <= first.queue_ms + 1, "a wait from the last arrival would keep both longer"
+
+
+async def test_a_full_batch_does_not_wait_for_max_wait(make: Make, model: Doubler) -> None:
+    model.gate.set()
+    batcher = make(max_wait_ms=60_000, max_batch_size=2)
+    assert await asyncio.wait_for(results(await queue(batcher, 1, 2)), 10) == [2, 4]
+
+
+async def test_an_item_past_its_deadline_is_not_run(make: Make, model: Doubler) -> None:
+    batcher = make()
+    first = await occupy(batcher, model)
+    (late,) = await queue(batcher, 1, deadline=time.monotonic() + 0.05)
+    (patient,) = await queue(batcher, 2)
+    await asyncio.sleep(0.1)
+    model.gate.set()
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert await results([first, patient]) == [0, 4]
+    assert model.batches == [[0], [2]]
+
+
+async def test_an_item_is_not_run_either_if_its_deadline_passed_while_the_loop_was_kept(
+    make: Make, model: Doubler
+) -> None:
+    batcher = make()
+    model.gate.set()
+    late = asyncio.create_task(ask(batcher, 1, deadline=time.monotonic() + 0.05))
+    await asyncio.sleep(0)
+    time.sleep(0.1)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert not model.batches
+
+
+async def test_a_batch_that_raises_is_retried_singly_so_an_item_fails_alone(make: Make, model: Doubler) -> None:
+    batcher = make()
+    first = await occupy(batcher, model)
+    good, bad, fine = await queue(batcher, 1, POISON, 3)
+    model.gate.set()
+    with pytest.raises(ValueError, match="poison"):
+        await bad
+    assert await results([first, good, fine]) == [0, 2, 6]
+    assert model.batches == [[0], [1, POISON, 3], [1], [POISON], [3]]
+
+
+async def test_a_model_that_returns_too_few_results_is_an_error_and_not_a_wrong_answer() -> None:
+    async def forgetful(items: Sequence[int]) -> Sequence[int]:
+        return items[1:]
+
+    batcher: Batcher[int, int] = Batcher(forgetful, max_batch_size=8, max_queue=8)
+    with pytest.raises(RuntimeError, match="0 results for 1 items"):
+        await asyncio.wait_for(ask(batcher, 1), 5)
+    await batcher.drain()
+
+
+async def test_beyond_max_queue_nothing_is_admitted_and_the_wait_is_computed(make: Make, model: Doubler) -> None:
+    batcher = make(max_queue=3)
+    tasks = [await occupy(batcher, model), *await queue(batcher, 1, 2)]
+    with pytest.raises(QueueFull) as caught:
+        batcher.check_room()
+    assert caught.value.headers["Retry-After"] == "1", "nothing is measured yet"
+    # As if the slots had become free every 1.5 s until now.
+    now = time.monotonic()
+    batcher.lane._busy_since = now - 6
+    batcher.lane._freed.extend(now - ago for ago in (4.5, 3, 1.5, 0))
+    with pytest.raises(QueueFull) as caught:
+        batcher.admit()
+    assert caught.value.headers["Retry-After"] == "5", "3 items at 1.5 s each, rounded up"
+    assert caught.value.facts["queue_depth"] == 3
+    assert caught.value.facts["estimated_wait_ms"] == pytest.approx(4500, rel=0.05)
+    assert "3 of 3 places" in caught.value.detail
+    model.gate.set()
+    await results(tasks)
+    assert batcher.admitted == 0
+    with batcher.admit(3), pytest.raises(QueueFull) as caught:
+        batcher.check_room()
+    assert caught.value.facts["estimated_wait_ms"] == 0, "idle between, the old rate says nothing"
+
+
+async def test_the_rate_is_that_of_the_last_slots_that_became_free(make: Make) -> None:
+    batcher = make(max_queue=1)
+    with batcher.admit():
+        now = time.monotonic()
+        batcher.lane._busy_since = now - 1000
+        batcher.lane._freed.extend(now - ago / 10 for ago in range(MEASURED, 0, -1))
+        with pytest.raises(QueueFull) as caught:
+            batcher.check_room()
+    assert caught.value.facts["estimated_wait_ms"] == pytest.approx(100, rel=0.05)
+
+
+async def test_a_run_that_does_not_end_is_a_stall_and_stopping_does_not_wait_for_it(model: Doubler, make: Make) -> None:
+    batcher = make(stalled_after_s=0.05)
+    task = await occupy(batcher, model)
+    while not batcher.stalled:
+        await asyncio.sleep(0.01)
+    await asyncio.wait_for(batcher.drain(), 5)
+    model.gate.set()
+    assert (await task).result == 0
+    assert not batcher.stalled
+
+
+async def test_an_item_is_withdrawn_until_its_run_begins(make: Make, model: Doubler) -> None:
+    batcher = make(max_batch_size=1)
+    with batcher.admit(3) as (running, queued, unsent):
+        tasks = [asyncio.create_task(running.submit(1))]
+        await asyncio.wait_for(model.running.wait(), 10)
+        tasks.append(asyncio.create_task(queued.submit(2)))
+        await asyncio.sleep(0)
+        assert [slot.withdraw() for slot in (running, queued, unsent)] == [False, True, True]
+        model.gate.set()
+        done, cancelled = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(done, Answer)
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert model.batches == [[1]]
+
+
+async def test_a_request_of_several_is_admitted_whole_or_not_at_all(make: Make) -> None:
+    batcher = make(max_queue=4)
+    with batcher.admit(3):
+        with pytest.raises(QueueFull):
+            batcher.admit(2)
+        assert batcher.admitted == 3
+        with batcher.admit(1):
+            assert batcher.admitted == 4
+    assert batcher.admitted == 0
+
+
+async def test_a_slot_is_freed_only_when_its_work_really_ended(make: Make, model: Doubler) -> None:
+    batcher = make()
+    leaver = await occupy(batcher, model)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    assert batcher.admitted == 1, "the model still runs what its caller left"
+    model.gate.set()
+    await ask(batcher, 1)
+    assert batcher.admitted == 0
+
+
+async def test_draining_finishes_what_was_admitted_and_admits_no_more(make: Make, model: Doubler) -> None:
+    batcher = make()
+    tasks = [await occupy(batcher, model), *await queue(batcher, 1, 2)]
+    admitted_before = batcher.admit()
+    draining = asyncio.create_task(batcher.drain())
+    await asyncio.sleep(0.05)
+    with pytest.raises(Draining):
+        batcher.admit()
+    assert not draining.done()
+    model.gate.set()
+    with admitted_before as (slot,):
+        assert (await slot.submit(3)).result == 6, "what was admitted before may still come"
+    await asyncio.wait_for(draining, 5)
+    assert await results(tasks) == [0, 2, 4]
+
+
+async def test_a_model_that_would_end_the_process_ends_one_item(make: Make, model: Doubler) -> None:
+    batcher = make()
+    first = await occupy(batcher, model)
+    good, lethal = await queue(batcher, 1, LETHAL)
+    model.gate.set()
+    with pytest.raises(InternalError):
+        await lethal
+    assert await results([first, good]) == [0, 2]
+
+
+async def test_the_next_batch_is_on_its_way_before_the_first_answer_of_this_one(make: Make, model: Doubler) -> None:
+    batcher = make(max_batch_size=2)
+    first = await occupy(batcher, model)
+    begun: dict[int, int] = {}
+
+    async def ask_and_look(value: int) -> None:
+        await ask(batcher, value)
+        begun[value] = len(model.batches)
+
+    tasks = [asyncio.create_task(ask_and_look(value)) for value in (1, 2, 3, 4)]
+    await asyncio.sleep(0)
+    model.gate.set()
+    await asyncio.gather(first, *tasks)
+    assert model.batches == [[0], [1, 2], [3, 4]]
+    assert (begun[1], begun[2]) == (3, 3)
+
+
+async def test_many_callers_that_come_and_leave_each_get_their_own_answer_and_leave_nothing_behind(
+    make: Make, model: Doubler
+) -> None:
+    model.gate.set()
+    batcher = make(max_queue=1000)
+    tasks = await queue(batcher, *range(500))
+    for task in tasks[::3]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    for value, answer in enumerate(answers):
+        assert isinstance(answer, asyncio.CancelledError) or (isinstance(answer, Answer) and answer.result == 2 * value)
+    assert sum(isinstance(answer, Answer) for answer in answers) >= 333
+    await ask(batcher, 0)
+    assert batcher.admitted == 0

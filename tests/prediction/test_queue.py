@@ -1,0 +1,117 @@
+"""Several queues of one batcher: none starves another, each has room of its own, and tells its time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from app.errors import QueueFull
+from app.prediction.batcher import Batcher
+from app.prediction.queue import FRESH_S, Lane
+
+Values = Sequence[int]
+
+
+class Kitchen:
+    """Runs for two lanes, slowly and quickly, notes in which order, and waits for its gate at first."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.gate, self.running = asyncio.Event(), asyncio.Event()
+        self.batcher: Batcher[int, int] = Batcher(self.slow, max_batch_size=1, max_queue=100)
+        self.lanes = {"slow": self.batcher.lane, "quick": self.batcher.add(self.quick)}
+
+    async def slow(self, values: Values) -> Values:
+        """Take ten times as long as `quick`."""
+        return await self._run("slow", values, 0.02)
+
+    async def quick(self, values: Values) -> Values:
+        """Answer."""
+        return await self._run("quick", values, 0.002)
+
+    async def _run(self, name: str, values: Values, seconds: float) -> Values:
+        self.running.set()
+        await asyncio.wait_for(self.gate.wait(), 10)
+        self.order.append(name)
+        await asyncio.sleep(seconds)
+        return values
+
+    async def ask(self, name: str, value: int = 0) -> int:
+        """Queue one item and wait for its answer."""
+        with self.batcher.admit(1, self.lanes[name]) as (slot,):
+            return (await slot.submit(value)).result
+
+    async def held(self, *names: str) -> list[int]:
+        """Answer what is asked for by these names, of which all but the first are queued while that one runs."""
+        self.gate.clear()
+        self.running.clear()
+        first = asyncio.create_task(self.ask(names[0]))
+        await asyncio.wait_for(self.running.wait(), 10)
+        tasks = [asyncio.create_task(self.ask(name, number)) for number, name in enumerate(names[1:])]
+        await asyncio.sleep(0.05)
+        self.order.clear()
+        self.gate.set()
+        await first
+        return await asyncio.gather(*tasks)
+
+
+@pytest.fixture
+async def kitchen() -> AsyncIterator[Kitchen]:
+    made = Kitchen()
+    yield made
+    made.gate.set()
+    await made.batcher.drain()
+
+
+async def test_a_flood_of_one_lane_does_not_starve_another(kitchen: Kitchen) -> None:
+    assert await kitchen.held(*["slow"] * 20, "quick") == [*range(20)]
+    assert kitchen.order.index("quick") <= 1, kitchen.order
+
+
+async def test_who_was_idle_saved_nothing_up_for_a_flood_of_its_own(kitchen: Kitchen) -> None:
+    await kitchen.held(*["slow"] * 10)
+    await kitchen.held(*["quick"] * 60, "slow")
+    assert kitchen.order.index("slow") <= 30, kitchen.order
+
+
+async def test_lanes_that_are_both_busy_get_the_same_time_and_not_the_same_number(kitchen: Kitchen) -> None:
+    await kitchen.held(*["slow", "quick"] * 30)
+    assert kitchen.order[:20].count("quick") >= 12, kitchen.order
+
+
+async def test_every_lane_has_room_of_its_own(kitchen: Kitchen) -> None:
+    with kitchen.batcher.admit(100):
+        with pytest.raises(QueueFull):
+            kitchen.batcher.check_room()
+        with pytest.raises(QueueFull):
+            kitchen.batcher.admit(101, kitchen.lanes["quick"])
+        with kitchen.batcher.admit(100, kitchen.lanes["quick"]):
+            assert kitchen.batcher.admitted == 200
+
+
+async def test_an_item_alone_is_expected_to_take_what_one_takes_to_run(kitchen: Kitchen) -> None:
+    kitchen.gate.set()
+    for name in ("slow", "quick"):
+        await kitchen.ask(name)
+    slow, quick = (kitchen.batcher.expected_s(kitchen.lanes[name]) for name in ("slow", "quick"))
+    assert slow >= 0.02
+    assert 0.002 <= quick < slow
+
+
+async def test_what_waits_is_expected_to_be_run_first(kitchen: Kitchen) -> None:
+    kitchen.gate.set()
+    await kitchen.ask("slow")
+    alone = kitchen.batcher.expected_s(kitchen.lanes["slow"])
+    with kitchen.batcher.admit(10):
+        assert kitchen.batcher.expected_s(kitchen.lanes["slow"]) == pytest.approx(11 * alone)
+        behind = kitchen.batcher.expected_s(kitchen.lanes["quick"])
+        assert behind == pytest.approx(alone), "but no other lane waits for more than what is run"
+
+
+def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten() -> None:
+    lane: Lane[int, int] = Lane(Kitchen().slow, max_queue=1, first_s=0.008)
+    assert lane.item_s == 0.008
+    lane.served(0.032, 2)
+    assert lane.item_s == pytest.approx(0.008 + (0.016 - 0.008) / 8)
+    lane._ran -= FRESH_S
+    assert lane.item_s == 0.008

@@ -1,0 +1,106 @@
+"""A model in the midst of an event loop lets others have their turn, and cannot hang for ever."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from app.engines.base import Pixels, Probabilities
+from app.mobilenet.variants import Variant
+from app.runtime.inline import Inline
+from app.runtime.pipeline import Comparison, Input, Local, Outcome, Payload
+from tests.support.data import REPOSITORY, solid
+from tests.support.fakes import ColourEngine, colour_model
+from tests.support.images import encoded
+
+RED = solid((220, 30, 30))
+HANGS = """
+import asyncio, time
+from app.runtime.inline import Inline
+from app.runtime.pipeline import Local
+from tests.support.fakes import colour_model
+from tests.runtime.test_inline import RED
+
+class Hanging(Local):
+    def answer(self, *arguments):
+        time.sleep(0.01)
+        found = super().answer(*arguments)
+        while len(ran) == 3:
+            pass
+        ran.append(1)
+        return found
+
+ran = []
+pipeline = Inline(Hanging([colour_model()], max_pixels=10**8), patience_s=0.3)
+
+async def main():
+    await pipeline.run([RED] * 2)
+    time.sleep(0.5)
+    await pipeline.run([RED])
+    print("so far so good", flush=True)
+    await pipeline.run([RED])
+
+asyncio.run(main())
+"""
+
+
+class Noting(ColourEngine):
+    def __init__(self, order: list[str]) -> None:
+        self._order = order
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Note that it is asked."""
+        self._order.append("image")
+        return super().predict(images)
+
+
+@pytest.mark.parametrize("method", ["run", "compare"])
+async def test_between_two_images_others_have_their_turn(method: str) -> None:
+    order: list[str] = []
+    model = replace(colour_model(), engine=Noting(order))
+    pipeline = Inline(Local([model], max_pixels=10**8), patience_s=60)
+    compared = [Comparison(RED, (model.variant,))] * 3
+
+    async def other() -> None:
+        for _ in range(3):
+            order.append("other")
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(other())
+    outcomes = await pipeline.run([RED] * 3) if method == "run" else await pipeline.compare(compared)
+    await others
+    assert len(outcomes) == 3
+    assert order == ["image", "other"] * 3
+
+
+async def test_a_large_image_is_decoded_while_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding, go_on = threading.Event(), threading.Event()
+    real = Local.decode
+
+    def slowly(self: Local, payload: Payload, variants: Sequence[Variant], large: bool = False) -> Input:
+        decoding.set()
+        assert not large or go_on.wait(10)
+        return real(self, payload, variants, large)
+
+    monkeypatch.setattr(Local, "decode", slowly)
+    pipeline = Inline(Local([colour_model()], max_pixels=10**8), patience_s=60)
+    large = asyncio.create_task(pipeline.run([encoded(Image.new("L", (4000, 4000)), "PNG")], large=True))
+    await asyncio.to_thread(decoding.wait, 10)
+    (small,) = await pipeline.run([RED])
+    assert isinstance(small, Outcome)
+    assert not large.done()
+    go_on.set()
+    assert isinstance((await large)[0], Outcome)
+
+
+def test_a_model_that_hangs_ends_the_process_and_one_that_is_idle_does_not() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == ("so far so good", -signal.SIGALRM)

@@ -1,0 +1,192 @@
+"""Several processes get as many connections each, once they are ready, and with one that ends none is lost."""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from app.server.acceptor import Accepted, Acceptor
+
+
+class Process:
+    """What stands for a process: says its name on each connection that it gets."""
+
+    def __init__(self, name: str, acceptor: Acceptor) -> None:
+        self.name = name
+        ours, self.channel = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least: soon full
+        acceptor.add(ours)
+
+    def ready(self) -> None:
+        """Take connections from now on."""
+        self._taking = Accepted(self.channel, lambda: Greeting(self.name.encode()))
+
+    def hang(self) -> None:
+        """Take no more, without an end."""
+        self._taking.close()
+
+    def end(self) -> None:
+        """Be no more."""
+        self._taking.close()
+        self.channel.close()
+
+
+class Greeting(asyncio.Protocol):
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say it, and close."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(self._text)
+        transport.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        yield made
+
+
+@pytest.fixture
+def acceptor(listener: socket.socket) -> Iterator[Acceptor]:
+    made = Acceptor(listener)
+    yield made
+    made.close()
+
+
+async def greeted(port: int) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        return (await asyncio.wait_for(reader.read(), 10)).decode()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def first_greeted(port: int, name: str) -> None:
+    """Wait until this one greets."""
+    said = ""
+    while said != name:
+        try:
+            said = await greeted(port)
+        except ConnectionRefusedError:  # none is ready yet
+            await asyncio.sleep(0.01)
+
+
+async def test_each_gets_as_many_once_it_is_ready(listener: socket.socket, acceptor: Acceptor) -> None:
+    port = listener.getsockname()[1]
+    a, b, c = (Process(name, acceptor) for name in "abc")
+    with pytest.raises(ConnectionRefusedError):
+        await greeted(port)
+    a.ready()
+    b.ready()
+    await first_greeted(port, "b")
+    assert Counter([await greeted(port) for _ in range(20)]) == {"a": 10, "b": 10}
+    c.ready()
+    await first_greeted(port, "c")
+    assert Counter(await asyncio.gather(*(greeted(port) for _ in range(30)))) == {"a": 10, "b": 10, "c": 10}
+    for one in (a, b, c):
+        one.end()
+
+
+async def test_with_one_that_ends_no_connection_is_lost_and_without_any_they_wait(
+    listener: socket.socket, acceptor: Acceptor
+) -> None:
+    port = listener.getsockname()[1]
+    first, second, third = (Process(name, acceptor) for name in ("first", "second", "third"))
+    first.ready()
+    second.ready()
+    await first_greeted(port, "second")
+    first.end()
+    assert {await greeted(port) for _ in range(10)} == {"second"}
+    second.end()
+    waiting = asyncio.create_task(greeted(port))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    assert not acceptor._ready
+    third.ready()
+    assert await waiting == "third"
+    third.end()
+
+
+async def test_more_than_they_take_in_a_moment_wait(listener: socket.socket, acceptor: Acceptor) -> None:
+    port = listener.getsockname()[1]
+    one = Process("one", acceptor)
+    one.ready()
+    await first_greeted(port, "one")
+    waiting = [asyncio.create_task(greeted(port)) for _ in range(60)]
+    await asyncio.sleep(0)
+    time.sleep(0.2)
+    assert {await each for each in waiting} == {"one"}
+    one.end()
+
+
+async def test_who_hangs_keeps_few_connections_from_the_others(listener: socket.socket, acceptor: Acceptor) -> None:
+    port = listener.getsockname()[1]
+    hanging, well = Process("hanging", acceptor), Process("well", acceptor)
+    hanging.ready()
+    well.ready()
+    await first_greeted(port, "hanging")
+    hanging.hang()
+    waiting = [asyncio.create_task(greeted(port)) for _ in range(40)]
+    done, lost = await asyncio.wait(waiting, timeout=1)
+    assert {one.result() for one in done} == {"well"}
+    assert len(lost) < 20
+    for one in lost:
+        one.cancel()
+    await asyncio.wait(lost)
+    hanging.end()
+    well.end()
+
+
+async def test_what_has_connected_before_the_end_is_not_lost(listener: socket.socket, acceptor: Acceptor) -> None:
+    port = listener.getsockname()[1]
+    one = Process("one", acceptor)
+    one.ready()
+    await first_greeted(port, "one")
+    with ExitStack() as stack:
+        connected = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(5)]
+        acceptor.close()
+        for connection in connected:
+            connection.settimeout(10)
+            assert await asyncio.to_thread(connection.recv, 10) == b"one"
+    with pytest.raises(ConnectionRefusedError):
+        await greeted(port)
+    one.end()
+
+
+async def test_a_process_that_may_have_no_more_files_takes_the_next_connection(listener: socket.socket) -> None:
+    ours, theirs = socket.socketpair()
+    taken = Accepted(theirs, lambda: Greeting(b"one"))
+    listener.listen()
+    with ours, theirs, socket.create_connection(listener.getsockname()) as client:
+        ours.send(b"c")  # what is left of a connection that the kernel had to drop
+        await asyncio.sleep(0.01)
+        connection, _ = listener.accept()
+        with connection:
+            socket.send_fds(ours, [b"c"], [connection.fileno()])
+        client.settimeout(10)
+        assert await asyncio.to_thread(client.recv, 10) == b"one"
+        taken.close()
+
+
+@pytest.mark.parametrize("killed", ["before it is heard of", "before it heard", "later"])
+async def test_who_hears_of_the_end_of_the_acceptor_ends(killed: str) -> None:
+    """Only a channel whose other end read all that was sent ends with an end of file; any other is reset."""
+    ours, theirs = socket.socketpair()
+    ended = asyncio.Event()
+    if killed == "before it is heard of":
+        ours.close()
+    Accepted(theirs, asyncio.Protocol, ended.set)
+    if killed == "later":
+        assert ours.recv(1)
+    ours.close()
+    async with asyncio.timeout(5):
+        await ended.wait()
+    theirs.close()

@@ -1,0 +1,28 @@
+"""Where the reference data lies that the project does not ship, and the photos made without it."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parents[2]
+SHARED = REPOSITORY.parent / "shared" / "data"
+SAMPLES = SHARED / "imagenet" / "samples"
+
+needs_shared = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the reference photos and weights are not in {SHARED}")
+
+
+def samples() -> list[tuple[bytes, int]]:
+    """Return the 100 ImageNet photos, each with the index of its class."""
+    classes = json.loads((SHARED / "imagenet" / "labels.json").read_text())
+    index = {item["wnid"]: item["index"] for item in classes}
+    return [(path.read_bytes(), index[path.name.split("_")[0]]) for path in sorted(SAMPLES.iterdir())]
+
+
+def solid(colour: tuple[int, int, int], form: str = "PNG", size: tuple[int, int] = (80, 60)) -> bytes:
+    """Return an image file of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, form)
+    return buffer.getvalue()

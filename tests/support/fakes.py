@@ -1,0 +1,63 @@
+"""Small real things that stand in for large ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from app.config import Settings
+from app.engines.base import Engine, Pixels, Probabilities
+from app.mobilenet.variants import Precision, Variant
+from app.model.labels import Label
+from app.model.model import Model
+from app.runtime.inline import Threads
+from app.runtime.pipeline import Pipeline, in_process
+
+COLOURS = {
+    "red": (220, 30, 30),
+    "green": (30, 180, 40),
+    "blue": (30, 40, 210),
+    "yellow": (230, 220, 40),
+    "white": (250, 250, 250),
+    "black": (5, 5, 5),
+}
+
+
+class ColourEngine:
+    """Classifies an image by its mean colour: softmax over the distances to the named colours."""
+
+    name = "colour"
+    precision: Precision = "float32"
+    classes = len(COLOURS)
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Return `[n, 6]` probabilities."""
+        means = np.stack(images).mean(axis=(1, 2))
+        distances = np.linalg.norm(means[:, None] - np.array(list(COLOURS.values())), axis=2) / 16
+        weights = np.exp(distances.min(axis=1, keepdims=True) - distances)
+        probabilities: Probabilities = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        return probabilities
+
+
+def colour_model() -> Model:
+    """Return a model of colours that claims to be α 0.25 at 64."""
+    labels = tuple(Label(index, f"n{index:08d}", name) for index, name in enumerate(COLOURS))
+    return Model(ColourEngine(), Variant(0.25, 64), labels, "colours", "0" * 64, published=False)
+
+
+def serving_lineup(**engines: Engine) -> Callable[[Settings], Pipeline]:
+    """Return what `create_app` opens to serve models of colours that claim to be the variants of the settings.
+
+    An engine of the name `r64` is that of the variants at 64 × 64 pixels.
+    """
+
+    def load(settings: Settings) -> Model:
+        engine = engines.get(f"r{settings.resolution}", ColourEngine())
+        return replace(colour_model(), variant=settings.variant, engine=engine)
+
+    return lambda settings: Threads(in_process(settings, load))
+
+
+def serving(model: Model) -> Callable[[Settings], Pipeline]:
+    """Return what `create_app` opens to serve this model in its own process."""
+    return lambda settings: Threads(in_process(settings, lambda _: model))

@@ -1,0 +1,1 @@
+"""Training by the features of a teacher, in PyTorch on a GPU."""

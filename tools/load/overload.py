@@ -1,0 +1,232 @@
+"""What the service does at five times its capacity: how many it answers, how late, and with how much memory.
+
+Starts `mobilenet serve` with the settings of the environment and loads it from this process. What the client takes of
+a processor the service lacks, the more of it the more is offered; so each has its own, unless `--shared`. Ratios of a
+run compare; figures of different machines, or of a machine that does something else too, do not.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+
+from tools.load.generator import (
+    OK,
+    TOO_MANY_REQUESTS,
+    Message,
+    Result,
+    closed_loop,
+    format_number,
+    make_photos,
+    meanwhile,
+    open_loop,
+    percentile,
+    post,
+    read_photos,
+    shown,
+)
+from tools.load.service import Process, Sample, ServiceFailed, serving
+
+CONNECTIONS = 32
+WARM_UP_S = 3.0
+CAPACITY_S = 10.0
+FULL_LOAD, OVERLOAD = 0.95, 5.0
+"""Parts of the capacity that are offered."""
+SAMPLE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One load and what became of it; percentiles are of the answers 200 unless they say otherwise, nan without any.
+
+    Rates are of what ended while requests were sent, `counts` of all that ended. `connected` is how long a request
+    waited until one of the client's connections was free: they are limited in number. Memory is resident, in MB.
+    """
+
+    name: str
+    seconds: float
+    offered_per_s: float
+    ended_per_s: dict[str, float]
+    counts: dict[str, int]
+    goodput_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    refused_p50_ms: float
+    connected_p50_ms: float
+    client_lag_p99_ms: float
+    rss_start_mb: float
+    rss_most_mb: float
+    rss_end_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """How overload compares: goodput with the capacity, p99 with that at full load, memory with that before it."""
+
+    goodput: float
+    p99: float
+    rss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured, on how many processors of the service."""
+
+    model: str
+    cpus: int
+    photos: int
+    mean_photo_bytes: float
+    steps: list[Step]
+    ratios: Ratios
+
+
+def step(name: str, result: Result, samples: list[Sample]) -> Step:
+    """Summarise a load and the samples of the service from its start to its end."""
+    memory = [sample.rss_mb for sample in samples]
+    return Step(
+        name=name,
+        seconds=result.seconds,
+        offered_per_s=result.offered_per_s,
+        ended_per_s=result.ended_per_s,
+        counts=result.counts,
+        goodput_per_s=result.goodput_per_s,
+        p50_ms=result.percentile_ms(50),
+        p95_ms=result.percentile_ms(95),
+        p99_ms=result.percentile_ms(99),
+        refused_p50_ms=result.percentile_ms(50, TOO_MANY_REQUESTS),
+        connected_p50_ms=percentile(result.wait_ms, 50),
+        client_lag_p99_ms=result.lag_p99_ms,
+        rss_start_mb=memory[0],
+        rss_most_mb=max(memory),
+        rss_end_mb=memory[-1],
+    )
+
+
+def ratios(capacity: Step, full: Step, over: Step) -> Ratios:
+    """Compare the steps; nan where there is nothing to compare with."""
+    return Ratios(
+        goodput=_ratio(over.goodput_per_s, capacity.goodput_per_s),
+        p99=_ratio(over.p99_ms, full.p99_ms),
+        rss=_ratio(over.rss_end_mb, over.rss_start_mb),
+    )
+
+
+def _ratio(value: float, base: float) -> float:
+    return value / base if base else nan
+
+
+async def measured(
+    process: Process, work: Coroutine[Any, Any, Result], title: str, seconds: float, every_s: float = SAMPLE_S
+) -> tuple[Result, list[Sample]]:
+    """Await a load under a progress bar, measuring the service before it, every so many seconds, and after it."""
+    samples = [process.sample()]
+    load = meanwhile(work, every_s, lambda: samples.append(process.sample()))
+    result = await shown(load, title, seconds)
+    return result, [*samples, process.sample()]
+
+
+async def find_capacity(process: Process, messages: list[Message], seconds: float) -> Step:
+    """Measure what a closed loop gets, after a warm-up. Raises `ServiceFailed` if nothing is answered 200."""
+    await closed_loop(process.url, messages, connections=CONNECTIONS, seconds=min(WARM_UP_S, seconds))
+    work = closed_loop(process.url, messages, connections=CONNECTIONS, seconds=seconds)
+    name = f"capacity, {CONNECTIONS} connections"
+    found = step(name, *await measured(process, work, name, seconds))
+    if not found.goodput_per_s:
+        raise ServiceFailed(f"nothing was answered 200: {found.counts}")
+    return found
+
+
+async def measure(process: Process, messages: list[Message], seconds: float, capacity_s: float) -> list[Step]:
+    """Find the capacity, then offer 95 % and five times of it; return the three steps."""
+    steps = [await find_capacity(process, messages, capacity_s)]
+    for name, part in ((f"{FULL_LOAD * 100:g} % of it", FULL_LOAD), (f"{OVERLOAD:g} × it", OVERLOAD)):
+        rate_per_s = part * steps[0].goodput_per_s
+        work = open_loop(process.url, messages, rate_per_s=rate_per_s, seconds=seconds)
+        steps.append(step(name, *await measured(process, work, name, seconds)))
+    return steps
+
+
+ROWS: dict[str, Callable[[Step], float]] = {
+    "offered/s": lambda step: step.offered_per_s,
+    "200/s": lambda step: step.goodput_per_s,
+    "429/s": lambda step: step.ended_per_s.get(str(TOO_MANY_REQUESTS), 0.0),
+    "p50 of 200, ms": lambda step: step.p50_ms,
+    "p95 of 200, ms": lambda step: step.p95_ms,
+    "p99 of 200, ms": lambda step: step.p99_ms,
+    "p50 of 429, ms": lambda step: step.refused_p50_ms,
+    "p50 until connected, ms": lambda step: step.connected_p50_ms,
+    "client's own lag p99, ms": lambda step: step.client_lag_p99_ms,
+    "RSS at start, MB": lambda step: step.rss_start_mb,
+    "RSS at most, MB": lambda step: step.rss_most_mb,
+    "RSS at end, MB": lambda step: step.rss_end_mb,
+}
+
+
+def table(report: Report) -> Table:
+    """Return the table with a column for each step."""
+    shown_table = Table(
+        "", title=f"{report.model}, {report.cpus} CPUs, {report.mean_photo_bytes / 1000:.1f} KB a photo"
+    )
+    for step_ in report.steps:
+        shown_table.add_column(step_.name, justify="right")
+    for name, value in ROWS.items():
+        shown_table.add_row(name, *(format_number(value(step_)) for step_ in report.steps))
+    shown_table.add_row("others", *(_others(step_.counts) for step_ in report.steps))
+    return shown_table
+
+
+def _others(counts: dict[str, int]) -> str:
+    known = {str(OK), str(TOO_MANY_REQUESTS)}
+    return ", ".join(f"{count:,} × {name}" for name, count in counts.items() if name not in known) or "none"
+
+
+def lines(found: Ratios) -> Iterator[str]:
+    """Yield the ratios in words."""
+    yield f"goodput at overload / capacity: {format_number(found.goodput, 2)}"
+    yield f"p99 at overload / p99 at full load: {format_number(found.p99, 2)}"
+    yield f"RSS at the end of overload / at its start: {format_number(found.rss, 2)}"
+
+
+def main(
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photos to post; default: made here.", exists=True)
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Of full load, and of overload.")] = 60,
+    capacity_seconds: Annotated[float, typer.Option(help="Of finding the capacity.")] = CAPACITY_S,
+    shared: Annotated[bool, typer.Option(help="Let the client run on the processors of the service.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Put the report into this JSON file.")] = None,
+) -> None:
+    """Print what is answered at capacity, just below it, and at five times it."""
+    bodies = read_photos(photos) if photos else make_photos()
+    *cpus, last = sorted(os.sched_getaffinity(0))
+    if cpus and not shared:
+        os.sched_setaffinity(0, {last})
+    else:
+        cpus = [*cpus, last]
+    with serving(cpus=cpus) as process:
+        messages = [Message(post(process.url, body)) for body in bodies]
+        steps = uvloop.run(measure(process, messages, seconds, capacity_seconds))
+        model = process.model()
+    mean_bytes = sum(map(len, bodies)) / len(bodies)
+    report = Report(model, len(cpus), len(bodies), mean_bytes, steps, ratios(*steps))
+    if save is not None:
+        save.write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console.print(table(report), *lines(report.ratios), sep="\n")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except ServiceFailed as exc:
+        sys.exit(f"overload: {exc}")

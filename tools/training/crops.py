@@ -1,0 +1,71 @@
+"""What a network learns from: fixed random crops of photos, and a target for each crop."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from tools.training.photos import (
+    Floats,
+    Indices,
+    Photos,
+    Pixels,
+    cut,
+    imagenet_classes,
+    random_boxes,
+    smooth,
+    write_whole,
+)
+from tools.training.run import TEMPERATURE
+from tools.training.teacher import Teacher
+
+VIEWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """v fixed crops of each photo to train on: boxes `[n, v, 4]` and targets `[n, v, classes]`.
+
+    Row i belongs to photo `indices[i]`. Fixed crops let a teacher look, once, at what the network will see;
+    `temperature` is what the targets were softened by.
+    """
+
+    photos: Pixels
+    indices: Indices
+    boxes: Floats
+    targets: Floats
+    temperature: float
+
+    @classmethod
+    def draw(
+        cls, photos: Photos, indices: Indices, teacher: Teacher | None, seed: int, cache: Path, count: int = VIEWS
+    ) -> "Views":
+        """Draw so many crops of each photo; a target is the smoothed label or the teacher's answer, kept in `cache`."""
+        labels, boxes = photos.labels[indices], random_boxes(len(indices), count, seed)
+        if teacher is None:
+            targets = np.repeat(smooth(labels, len(photos.wnids))[:, None], count, axis=1)
+            return cls(photos.pixels, indices, boxes, targets, 1.0)
+        path = cache / f"{teacher.weights.stem}-{crc32(boxes.tobytes() + indices.tobytes()):08x}.npy"
+        if not path.exists():
+            logits = teacher.logits(photos.pixels, indices, boxes, imagenet_classes(teacher.labels, photos.wnids))
+            write_whole(path, lambda file: np.save(file, logits))
+        return cls(photos.pixels, indices, boxes, soften(np.load(path), labels), TEMPERATURE)
+
+    def batch(
+        self, rows: Indices, columns: Indices, mirror: NDArray[np.bool_], resolution: int
+    ) -> tuple[Pixels, Floats]:
+        """Return one view of each row's photo, uint8 `[n, r, r, 3]`, mirrored where `mirror` says, and its target."""
+        boxes = self.boxes[rows, columns]
+        return cut(self.photos, self.indices[rows], boxes, mirror, resolution), self.targets[rows, columns]
+
+
+def soften(logits: Floats, labels: Indices) -> Floats:
+    """Return the teacher's softened answers `[n, v, classes]`, or the smoothed label where its top class is wrong."""
+    own = np.broadcast_to(smooth(labels, logits.shape[-1])[:, None], logits.shape)
+    right = logits.argmax(-1) == labels[:, None]
+    typer.echo(f"teacher: top-1 {right.mean():.2%} on the crops")
+    soft = np.exp((logits - logits.max(-1, keepdims=True)) / TEMPERATURE)
+    return np.where(right[..., None], soft / soft.sum(-1, keepdims=True), own)

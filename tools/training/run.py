@@ -1,0 +1,217 @@
+"""A training: its schedule, the epochs one after another, and the folder that it leaves behind."""
+
+import csv
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import matplotlib.figure
+import numpy as np
+from tqdm import tqdm
+
+from tools.training.photos import CENTRAL_CROP, Indices, Photos, Pixels, crop, write_whole
+
+Shares = dict[int, float]
+Row = dict[str, float]
+Phases = tuple[tuple[float, Shares], ...]
+
+PHASES: Phases = (
+    (0.35, {96: 1.0}),
+    (0.70, {128: 1.0}),
+    (1.00, {96: 0.15, 128: 0.45, 160: 0.25, 192: 0.10, 224: 0.05}),
+)
+"""Until which part of the training each resolution has which share of the batches.
+
+Low resolutions first because they are cheap. The mix at the end makes one file serve all; it leans towards the small
+ones, where a network errs most.
+"""
+REPORT = (128, 160, 192, 224)
+"""The resolutions that the weights are for."""
+WATCHED = (128, 160)
+"""The resolutions that are evaluated after every epoch."""
+BATCH = 64
+LEARNING_RATE = 3e-3
+COLOUR_JITTER = 0.25
+"""By how much brightness, contrast and saturation are changed at most."""
+TEMPERATURE = 2.0
+"""That a teacher's answers are softened by."""
+WARM_UP = 0.03
+SAVED_EVERY = 30.0
+"""Seconds; an epoch takes minutes on a processor and less than a second on a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Photos kept out of the training as the service sees them, `[n, r, r, 3]` by r, and their classes `[n]`."""
+
+    pixels: dict[int, Pixels]
+    labels: Indices
+
+    @classmethod
+    def of(cls, photos: Photos, indices: Indices, resolutions: Sequence[int] = REPORT) -> "HeldOut":
+        """Crop and resize these photos to every one of the resolutions."""
+        pixels = {r: np.stack([crop(photos.pixels[i], CENTRAL_CROP, r) for i in indices]) for r in resolutions}
+        return cls(pixels, photos.labels[indices])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The schedule of a training of `epochs` epochs of `steps` batches; epochs and batches count from 0."""
+
+    epochs: int
+    steps: int
+    seed: int
+    phases: Phases = PHASES
+    highest_rate: float = LEARNING_RATE
+    batch: int = BATCH
+
+    def shares(self, epoch: int) -> Shares:
+        """Return the resolutions of this epoch's batches, and the share of each."""
+        return next(shares for end, shares in self.phases if epoch < round(end * self.epochs))
+
+    def cost(self, epoch: int) -> float:
+        """Return what an epoch costs beside others: the mean number of pixels of an image."""
+        return sum(share * resolution**2 for resolution, share in self.shares(epoch).items())
+
+    def seconds_left(self, epoch: int, seconds: float) -> float:
+        """Return how long the epochs after this one will take if this one took so many seconds."""
+        return seconds * sum(map(self.cost, range(epoch + 1, self.epochs))) / self.cost(epoch)
+
+    def learning_rate(self, number: int) -> float:
+        """Return the rate at the given batch of all: linear warm-up, then half a cosine down to 0."""
+        progress = number / (self.epochs * self.steps)
+        if progress < WARM_UP:
+            return self.highest_rate * progress / WARM_UP
+        return self.highest_rate * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
+
+
+class Learner(Protocol):
+    """A network in training, in whichever library; what is evaluated is the moving average of its weights."""
+
+    def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
+        """Learn from batch `number` of all, counted from 0, at this rate; return its loss and accuracy."""
+
+    def probabilities(self, pixels: Pixels) -> Any:
+        """Return the answers `[n, classes]` to pixels `[n, r, r, 3]`, anything that NumPy reads."""
+
+    def write(self, file: BinaryIO, epochs: int) -> None:
+        """Write all that it takes to go on after so many epochs."""
+
+    def read(self, file: BinaryIO) -> int:
+        """Read what `write` wrote; return the number of finished epochs."""
+
+    def save(self, path: Path) -> None:
+        """Write the averaged weights in Keras' format."""
+
+
+Batches = Callable[[Plan, int], Iterator[tuple[Any, ...]]]
+"""Gives the batches of an epoch: each is what `Learner.learn` takes after number and rate."""
+
+
+def evaluate(learner: Learner, held_out: HeldOut, resolution: int) -> tuple[float, float]:
+    """Return the cross-entropy in nats and the top-1 accuracy, 0 to 1, at this resolution."""
+    pixels, labels = held_out.pixels[resolution], held_out.labels
+    parts = [learner.probabilities(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+    probabilities = np.concatenate(parts)
+    loss = -np.log(probabilities[np.arange(len(labels)), labels] + 1e-9).mean()
+    return float(loss), float(np.mean(probabilities.argmax(-1) == labels))
+
+
+def train_epoch(learner: Learner, batches: Batches, plan: Plan, epoch: int) -> Row:
+    """Train one epoch; return its mean loss and accuracy."""
+    results = []
+    with tqdm(
+        total=plan.steps * plan.batch, unit=" images", desc=f"epoch {epoch + 1}/{plan.epochs}", mininterval=2
+    ) as bar:
+        for number, batch in enumerate(batches(plan, epoch), start=epoch * plan.steps):
+            results.append(learner.learn(number, plan.learning_rate(number), *batch))
+            bar.update(plan.batch)
+        # Read at the end only: what a GPU has not come to yet would be waited for.
+        loss, accuracy = np.mean([[float(value) for value in result] for result in results], axis=0)
+    rate = plan.learning_rate(epoch * plan.steps)
+    return {"learning_rate": rate, "train_loss": float(loss), "train_accuracy": float(accuracy)}
+
+
+def evaluate_epoch(learner: Learner, held_out: HeldOut) -> Row:
+    """Return the mean held-out loss and the accuracy of each watched resolution that there are photos of."""
+    scores = {
+        resolution: evaluate(learner, held_out, resolution) for resolution in WATCHED if resolution in held_out.pixels
+    }
+    accuracies = {f"held_out_accuracy_{resolution}": accuracy for resolution, (_, accuracy) in scores.items()}
+    return {"held_out_loss": sum(loss for loss, _ in scores.values()) / len(scores), **accuracies}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The folder of one training: checkpoint, table of epochs, curve and averaged weights."""
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """What a training goes on from."""
+        return self.folder / "checkpoint"
+
+    def restore(self, learner: Learner) -> int:
+        """Load the checkpoint if there is one; return the number of finished epochs."""
+        if not self.checkpoint.exists():
+            return 0
+        with self.checkpoint.open("rb") as file:
+            return learner.read(file)
+
+    def save(self, learner: Learner, epochs: int) -> None:
+        """Write the checkpoint and the averaged weights."""
+        # Keras accepts this ending only.
+        part = self.folder / "part.weights.h5"
+        learner.save(part)
+        part.replace(self.folder / "average.weights.h5")
+        write_whole(self.checkpoint, lambda file: learner.write(file, epochs))
+
+    def rows(self, epochs: int) -> list[Row]:
+        """Read the table's rows of the finished epochs."""
+        path = self.folder / "epochs.csv"
+        if not path.exists():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [row for row in rows if row["epoch"] <= epochs]
+
+    def write(self, rows: list[Row]) -> None:
+        """Write the table."""
+        with (self.folder / "epochs.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+
+    def plot(self, rows: list[Row]) -> None:
+        """Draw loss and accuracy over the epochs."""
+        figure = matplotlib.figure.Figure(figsize=(11, 4), layout="constrained")
+        for axes, word in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for name in (name for name in rows[0] if word in name):
+                axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], label=name.replace("_", " "))
+            axes.set(xlabel="epoch", ylabel=word)
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.savefig(self.folder / "curve.png", dpi=120)
+
+
+def fit(learner: Learner, batches: Batches, held_out: HeldOut, plan: Plan, run: Run) -> list[Row]:
+    """Train what is left of the plan, saving as it goes; return the table."""
+    done = run.restore(learner)
+    rows = run.rows(done)
+    saved = -math.inf
+    for epoch in range(done, plan.epochs):
+        start = time.monotonic()
+        scores = train_epoch(learner, batches, plan, epoch) | evaluate_epoch(learner, held_out)
+        seconds = time.monotonic() - start
+        rows.append({"epoch": epoch + 1, **scores, "seconds": seconds})
+        run.write(rows)
+        if epoch + 1 == plan.epochs or time.monotonic() - saved > SAVED_EVERY:
+            run.save(learner, epoch + 1)
+            saved = time.monotonic()
+        words = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
+        tqdm.write(f"epoch {epoch + 1}: {words}; {plan.seconds_left(epoch, seconds) / 60:.0f} minutes left")
+    return rows

@@ -1,0 +1,1 @@
+"""The files of `model_weights/`: made, evaluated, calibrated and pinned."""

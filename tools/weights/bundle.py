@@ -1,0 +1,104 @@
+"""Make the files of `model_weights/`: Keras weights of a training, their model in int8, and the manifest of all.
+
+The weights of a training are calibrated on the photos that it held out. Run without a training it makes the int8 models
+and the manifest again.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.config import MODEL_WEIGHTS
+from app.engines import files
+from app.engines.convert import convert
+from app.engines.files import sha256
+from app.engines.weights import bundled_int8_name, bundled_name, read
+from app.mobilenet.variants import ALPHAS, Variant
+from app.model import calibration
+from app.model.labels import load
+from tools.weights import temperature
+from tools.weights.evaluate import Class, find_photos
+
+CALIBRATED_AT = 160
+"""Pixels a side; the ranges found there serve every resolution."""
+PHOTOS = "photos of Imagenette (fast.ai) of ImageNet, for research use"
+Entry = dict[str, str | int | float]
+
+
+def main(
+    alpha: Annotated[float | None, typer.Option(help="Of the training.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="The training's average.weights.h5.")] = None,
+    photos: Annotated[Path, typer.Option(help="Training photos to calibrate with.")] = Path(
+        "../shared/data/imagenette/train"
+    ),
+) -> None:
+    """Bundle a training, or only renew what is made from the bundled weights."""
+    temperatures = _temperatures()
+    if alpha and weights:
+        temperatures[alpha] = calibrate(weights, alpha, photos)
+    pixels = calibration.load(photos, CALIBRATED_AT, 10**8)
+    entries: dict[str, Entry] = {}
+    for width in (width for width in ALPHAS if (MODEL_WEIGHTS / bundled_name(width)).is_file()):
+        source, target = MODEL_WEIGHTS / bundled_name(width), MODEL_WEIGHTS / bundled_int8_name(width)
+        if not _is_made_from(target, source):
+            target.write_bytes(convert(source, Variant(width, CALIBRATED_AT), "int8", pixels))
+        classes = len(read(source, width)[-1])
+        licence = f"Apache-2.0; trained on {PHOTOS}"
+        trained = _entry(source, classes, "trained here, as the card beside it says", licence)
+        entries[source.name] = trained | {"temperature": temperatures[width]}
+        made = f"made from {source.name} with tools/weights/bundle.py"
+        entries[target.name] = _entry(target, classes, made, licence) | {"weights_sha256": sha256(source)}
+    for name, what in (("imagenet", "ImageNet (ILSVRC 2012)"), ("imagenette", "Imagenette (fast.ai)")):
+        path = MODEL_WEIGHTS / f"{name}.labels.txt"
+        entries[path.name] = _entry(path, len(load(path)), f"the public class list of {what}", "facts")
+    (MODEL_WEIGHTS / files.NAME).write_text(_toml(entries), encoding="utf-8")
+
+
+def calibrate(weights: Path, alpha: float, folder: Path) -> float:
+    """Bundle the weights of a training at the temperature of the photos that it held out, and return that."""
+    classes = [Class(label.wordnet_id, label.label) for label in load(MODEL_WEIGHTS / "imagenette.labels.txt")]
+    photos = temperature.held_out(find_photos(folder, classes))
+    found = round(temperature.measure(weights, alpha, photos), 4)
+    temperature.fold(weights, alpha, found, MODEL_WEIGHTS / bundled_name(alpha))
+    return found
+
+
+def _temperatures() -> dict[float, float]:
+    """Return the temperature that is in the bundled weights of each α already."""
+    known = files.entries(MODEL_WEIGHTS)
+    return {alpha: known.get(bundled_name(alpha), {}).get("temperature", 1.0) for alpha in ALPHAS}
+
+
+def _is_made_from(model: Path, source: Path) -> bool:
+    """Whether the manifest has this model as made from this source, so that its bytes need not change."""
+    if not model.is_file() or not (MODEL_WEIGHTS / files.NAME).is_file():
+        return False
+    entry = files.entries(MODEL_WEIGHTS).get(model.name, {})
+    return entry.get("weights_sha256") == sha256(source) and entry["sha256"] == sha256(model)
+
+
+def _entry(path: Path, classes: int, source: str, licence: str) -> Entry:
+    return {
+        "sha256": sha256(path),
+        "size": path.stat().st_size,
+        "classes": classes,
+        "source": source,
+        "licence": licence,
+    }
+
+
+def _toml(entries: dict[str, Entry]) -> str:
+    lines = [
+        "# What the bundled files are. Written by tools/weights/bundle.py; the service checks each file that it loads."
+    ]
+    for name, entry in entries.items():
+        values = (
+            f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}" for key, value in entry.items()
+        )
+        lines += ["", f'["{name}"]', *values]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,282 @@
+"""How often a model is right, on a folder with a folder of photos for each class.
+
+In this process the settings of the service say which model, and `--all` takes every variant of its weights in both
+precisions; `--url` asks a running service instead. A class's folder is named after its WordNet id or its label.
+`--cascade` tells from the same answers what any two of the variants would come to together.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import httpx
+import matplotlib.figure
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from app import config
+from app.config import Settings
+from app.engines.base import Pixels
+from app.engines.weights import variants
+from app.errors import ServiceError, StartError
+from app.imaging.decode import decode
+from app.mobilenet.variants import Precision, Variant
+from app.model import labels, scores
+from app.model import model as models
+from app.model.scores import SCORES, Score
+from tools.weights import cascade
+from tools.weights.cascade import Single
+
+BATCH = 32
+BINS = 15
+CONNECTIONS = 8
+TIMEOUT_S = 60
+TOP = 5
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+
+Best = list[tuple[int, float]]
+"""The five most probable classes of a photo with their probabilities, best first; empty if it has no answer."""
+
+
+class Class(NamedTuple):
+    """What a class may be called."""
+
+    wordnet_id: str | None
+    label: str
+
+
+class Photo(NamedTuple):
+    """A file and the index of its class."""
+
+    path: Path
+    truth: int
+
+
+class Subject(NamedTuple):
+    """What is evaluated: an id without its accuracy, its classes, and what answers for photos, in order."""
+
+    weights: str
+    weights_sha256: str
+    alpha: float
+    resolution: int
+    precision: Precision
+    classes: list[Class]
+    classify: Callable[[list[Photo]], Iterable[Best]]
+
+
+def find_photos(folder: Path, classes: list[Class]) -> list[Photo]:
+    """Return the photos below the class folders. Raises `StartError` for a folder that is no class."""
+    index = {name: number for number, names in enumerate(classes) for name in names if name}
+    found = []
+    for sub in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if sub.name not in index:
+            raise StartError(f"the folder {sub} is no class of the model")
+        found += [Photo(path, index[sub.name]) for path in sorted(sub.iterdir())]
+    if not found:
+        raise StartError(f"there are no folders of photos in {folder}")
+    return found
+
+
+def in_process(settings: Settings) -> Subject:
+    """Return the model that the settings name, decoding and answering as the service does."""
+    model = models.load(settings)
+
+    def pixels(photo: Photo) -> Pixels | None:
+        try:
+            data = photo.path.read_bytes()
+            return decode(data, resolution=settings.resolution, max_pixels=settings.max_pixels)
+        except (OSError, ServiceError) as exc:
+            _no_answer(photo, exc)
+            return None
+
+    def classify(photos: list[Photo]) -> Iterator[Best]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(photos), BATCH):
+                decoded = list(pool.map(pixels, photos[start : start + BATCH]))
+                good = [one for one in decoded if one is not None]
+                rows = iter(model.engine.predict(good)) if good else iter(())
+                yield from ([] if one is None else list(labels.top_k(next(rows), TOP)) for one in decoded)
+
+    classes = [Class(label.wordnet_id, label.label) for label in model.labels]
+    variant, precision = model.variant, model.engine.precision
+    return Subject(model.weights, model.weights_sha256, variant.alpha, variant.resolution, precision, classes, classify)
+
+
+def over_http(client: httpx.Client) -> Subject:
+    """Return the model of a running service."""
+    info = client.get("/model-info").raise_for_status().json()
+    found = client.get("/labels").raise_for_status().json()
+
+    def ask(photo: Photo) -> Best:
+        answer = client.post("/predict", params={"top_k": TOP}, content=photo.path.read_bytes())
+        if answer.is_error:
+            _no_answer(photo, answer.json()["detail"])
+            return []
+        predictions = answer.json()["results"][0]["predictions"]
+        return [(item["class_id"], item["probability"]) for item in predictions]
+
+    def classify(photos: list[Photo]) -> Iterator[Best]:
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            yield from pool.map(ask, photos)
+
+    classes = [Class(item["wordnet_id"], item["label"]) for item in found]
+    return Subject(
+        info["weights"],
+        info["weights_sha256"],
+        info["alpha"],
+        info["resolution"],
+        info["precision"],
+        classes,
+        classify,
+    )
+
+
+def _no_answer(photo: Photo, reason: object) -> None:
+    print(f"{photo.path}: {reason}; counted as wrong", file=sys.stderr)
+
+
+def score(subject: Subject, photos: list[Photo], answers: list[Best], data: str) -> Score:
+    """Return the shares of right answers; a photo without an answer is a wrong one."""
+    truths = [photo.truth for photo in photos]
+    pairs = list(zip(truths, answers, strict=True))
+    return Score(
+        weights=subject.weights,
+        weights_sha256=subject.weights_sha256,
+        alpha=subject.alpha,
+        resolution=subject.resolution,
+        precision=subject.precision,
+        data=data,
+        images=len(photos),
+        top1=sum(truth in _classes(best[:1]) for truth, best in pairs) / len(pairs),
+        top5=sum(truth in _classes(best) for truth, best in pairs) / len(pairs),
+        calibration_error=calibration_error([(best[0][1], best[0][0] == truth) for truth, best in pairs if best]),
+    )
+
+
+def _classes(best: Best) -> list[int]:
+    return [index for index, _ in best]
+
+
+def calibration_error(answers: list[tuple[float, bool]]) -> float:
+    """Return the expected calibration error of (probability of the best class, whether it is right), 0 to 1.
+
+    Guo et al. 2017, arXiv:1706.04599: the distance between the mean of both in each of 15 equal bins of the
+    probability, weighted by the answers in the bin.
+    """
+    if not answers:
+        return 0.0
+    probabilities, right = np.array(answers, np.float64).T
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    gaps = (abs((probabilities - right)[bins == number].sum()) for number in range(BINS))
+    return float(sum(gaps) / len(answers))
+
+
+def confusion(photos: list[Photo], answers: list[Best], count: int) -> NDArray[np.int64]:
+    """Return how many photos of class i were taken for class j, `[classes, classes]`."""
+    matrix = np.zeros((count, count), np.int64)
+    for photo, best in zip(photos, answers, strict=True):
+        for index, _ in best[:1]:
+            matrix[photo.truth, index] += 1
+    return matrix
+
+
+def draw(matrix: NDArray[np.int64], classes: list[Class], title: str, path: Path) -> None:
+    """Draw a confusion matrix."""
+    figure = matplotlib.figure.Figure(figsize=(8, 7.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(matrix / matrix.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
+    names = [names.label for names in classes]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="answer", ylabel="class of the photo", title=title)
+    for (row, column), value in np.ndenumerate(matrix):
+        if value:
+            colour = "white" if value > matrix[row].sum() / 2 else "black"
+            axes.text(column, row, str(value), ha="center", va="center", color=colour)
+    figure.savefig(path, dpi=110)
+
+
+def single(subject: Subject, photos: list[Photo], answers: list[Best]) -> Single:
+    """Return what a cascade has to know of a model."""
+    variant = Variant(subject.alpha, subject.resolution)
+    return Single.of(variant, len(subject.classes), answers, [photo.truth for photo in photos])
+
+
+def save(path: Path, measured: list[Score]) -> None:
+    """Put scores into a file of scores, in the place of those of the same models."""
+    merged = {score.key: score for score in [*scores.read(path), *measured]}
+    path.write_bytes(SCORES.dump_json([merged[key] for key in sorted(merged)], indent=1) + b"\n")
+
+
+def table(measured: list[Score]) -> Table:
+    """Return the table of scores, in per cent."""
+    shown = Table(title=f"{measured[0].weights}, {measured[0].images:,} photos, {measured[0].data}")
+    for name in ("α", "resolution", "precision", "top-1 %", "top-5 %", "calibration error %"):
+        shown.add_column(name, justify="right")
+    for row in measured:
+        shares = (f"{share * 100:.2f}" for share in (row.top1, row.top5, row.calibration_error))
+        shown.add_row(f"{row.alpha:g}", str(row.resolution), row.precision, *shares)
+    return shown
+
+
+def subjects(every: bool, url: str | None) -> Iterator[Subject]:
+    """Yield what the command line asks for."""
+    if url is not None:
+        with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
+            yield over_http(client)
+        return
+    settings = config.load()
+    if not every:
+        yield in_process(settings)
+        return
+    for variant in variants(settings):
+        for precision in PRECISIONS:
+            update = {"alpha": variant.alpha, "resolution": variant.resolution, "precision": precision}
+            yield in_process(settings.model_copy(update=update))
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder with a folder of photos for each class.", exists=True)],
+    every: Annotated[bool, typer.Option("--all", help="Every variant of the weights, in both precisions.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask the service that runs there.")] = None,
+    data: Annotated[str | None, typer.Option(help="What the photos are; default the folder's name.")] = None,
+    save_to: Annotated[Path | None, typer.Option("--save", help="Put the scores into this JSON file.")] = None,
+    picture: Annotated[Path | None, typer.Option("--confusion", help="Draw the confusion matrix there.")] = None,
+    cascades: Annotated[
+        Path | None, typer.Option("--cascade", help="Draw cascades of the float32 variants there; JSON beside it.")
+    ] = None,
+) -> None:
+    """Print top-1, top-5 and calibration error."""
+    if cascades is not None and not every:
+        raise typer.BadParameter("--cascade needs --all")
+    console = Console(stderr=True)
+    scores, singles = [], []
+    for subject in subjects(every, url):
+        photos = find_photos(folder, subject.classes)
+        title = f"{subject.weights}, α {subject.alpha:g} @ {subject.resolution}, {subject.precision}"
+        answers = list(track(subject.classify(photos), title, len(photos), console=console))
+        scores.append(score(subject, photos, answers, data or folder.name))
+        if picture is not None:
+            draw(confusion(photos, answers, len(subject.classes)), subject.classes, title, picture)
+        if subject.precision == "float32":
+            singles.append(single(subject, photos, answers))
+    if cascades is not None:
+        cascade.draw(singles, cascades)
+        cascade.write(singles, cascades.with_suffix(".json"))
+    if save_to is not None:
+        save(save_to, scores)
+    Console(width=None if sys.stdout.isatty() else 100).print(table(scores))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except (StartError, httpx.HTTPError) as exc:
+        sys.exit(f"evaluate: {exc}")

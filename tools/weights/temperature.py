@@ -1,0 +1,71 @@
+"""The temperature T of a network: `softmax(logits / T)` is as sure of an answer as the answer is often right.
+
+Guo et al. 2017, arXiv:1706.04599. The order of the classes stays. The classifier is the last thing before the softmax,
+so T is folded into its weights here, and nothing that reads them has to know of it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.engines.litert import softmax
+from app.engines.weights import read
+from app.imaging import decode
+from app.mobilenet.network import build, trunk
+from app.mobilenet.variants import RESOLUTIONS
+from tools.training.photos import split
+from tools.training.run import BATCH
+from tools.weights.evaluate import Photo
+
+MAX_PIXELS = 10**8
+WIDEST = 20.0
+"""T is looked for from 1/20 to 20."""
+CLOSE = 1 + 1e-6
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+
+def held_out(photos: list[Photo], seed: int = 0) -> list[Photo]:
+    """Return those of the training photos that a training with this seed was not trained on."""
+    return [photos[index] for index in split(len(photos), seed)[1]]
+
+
+def measure(weights: Path, alpha: float, photos: list[Photo]) -> float:
+    """Return the T of Keras weights on these photos as the service sees them, one T for the four resolutions."""
+    arrays = read(weights, alpha)
+    network = build(alpha, None, len(arrays[-1]))
+    network.set_weights(arrays)
+    features = trunk(network)
+    batches = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
+    logits = [np.array(features(_scaled(batch, resolution))) for resolution in RESOLUTIONS for batch in batches]
+    return fit(np.concatenate(logits), np.tile([photo.truth for photo in photos], len(RESOLUTIONS)))
+
+
+def _scaled(photos: list[Photo], resolution: int) -> Floats:
+    contents = (photo.path.read_bytes() for photo in photos)
+    decoded = [decode.decode(content, resolution=resolution, max_pixels=MAX_PIXELS) for content in contents]
+    return np.stack(decoded).astype(np.float32) / 127.5 - 1
+
+
+def fit(logits: Floats, truths: Indices) -> float:
+    """Return the T of the smallest mean negative log likelihood of the right classes `[n]`; logits `[n, classes]`.
+
+    It is convex in 1/T: its slope, the expected logit less the right class's, has one zero, which is closed in on.
+    """
+    right = logits[np.arange(len(truths)), truths]
+    low, high = 1 / WIDEST, WIDEST
+    while high > low * CLOSE:
+        inverse = (low * high) ** 0.5
+        expected = (softmax(logits * np.float32(inverse)) * logits).sum(axis=-1)
+        low, high = (inverse, high) if expected.mean() < right.mean() else (low, inverse)
+    return 1 / low
+
+
+def fold(weights: Path, alpha: float, temperature: float, target: Path) -> None:
+    """Write Keras weights that answer `softmax(logits / temperature)` where these answer `softmax(logits)`."""
+    *features, kernel, bias = read(weights, alpha)
+    network = build(alpha, None, len(bias))
+    network.set_weights([*features, kernel / temperature, bias / temperature])
+    network.save_weights(target)

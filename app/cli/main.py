@@ -47,9 +47,9 @@ def main() -> None:
 def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C; then finish what was accepted."""
     settings = config.load()
-    from app.server import serve
+    from app.server.serve import bind, serve_many, serve_one
 
-    listener = serve.bind(settings.host, settings.port)
+    listener = bind(settings.host, settings.port)
     from app.runtime.pool import begin
 
     ready = begin(settings)  # it loads while this process imports what it serves with
@@ -59,14 +59,14 @@ def serve() -> None:
     host, port = listener.getsockname()[:2]
     print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
     if settings.workers == 1:
-        serve.serve_one(create_app(settings, lambda _: pipeline or begin(settings)()), settings, listener)
+        serve_one(create_app(settings, lambda _: pipeline or begin(settings)()), settings, listener)
         return
     if pipeline:
         import asyncio
 
         asyncio.run(pipeline.close())
         del pipeline  # each worker has its own
-    serve.serve_many(settings, listener)
+    serve_many(settings, listener)
 
 
 def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":

@@ -8,16 +8,18 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
 from app import __version__, config
-from app.api import openapi, pages, routes
-from app.api.express import EXPRESS, Express
+from app.api import openapi, pages, problems, routes
+from app.api.predict import Predict
 from app.api.security import SecurityHeaders
 from app.config import Settings
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
@@ -129,7 +131,7 @@ def create_app(
         sharing = asyncio.create_task(metrics.share())
         if multiprocessing.parent_process():
             await starting  # one worker of several: until it is ready the connections are the others'
-        yield {EXPRESS: Express(settings, service.classifier, metrics, spans), SPANS: spans}
+        yield {SPANS: spans}
         starting.cancel()
         await previewer.drain()
         await service.stop()
@@ -152,12 +154,25 @@ def create_app(
     app.router.routes += oip.create_router(settings, service.classifier, service.alive).routes
     _name_operations([route for route in app.routes if isinstance(route, APIRoute)])
     pages.install(app)
-    routes.install_handler(app)
+    problems.install(app)
+    predict: ASGIApp = Predict(settings, service.classifier, metrics)
     if settings.cors_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"])
+        cors = partial(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"])
+        predict = cors(predict)
+        app.add_middleware(cors)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Tracing, metrics=metrics)
+    app.middleware_stack = _in_front(predict, app.build_middleware_stack())
     return app
+
+
+def _in_front(predict: ASGIApp, application: ASGIApp) -> ASGIApp:
+    """Return what has predictions answered by the one, and everything else by the other."""
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        await (predict if Predict.answers(scope) else application)(scope, receive, send)
+
+    return route
 
 
 def _name_operations(routes: list[APIRoute]) -> None:

@@ -3,6 +3,7 @@
 from itertools import groupby
 from typing import Any
 
+from app.api import problems
 from app.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -25,16 +26,12 @@ from app.errors import (
     UnsupportedMedia,
     VariantNotLoaded,
 )
-from app.schemas import EXAMPLE_PNG, PredictBody, Problem
+from app.schemas import EXAMPLE_PNG, PredictBody
 
 DESCRIPTION = """
 Image classification with MobileNetV1 at a chosen width multiplier α and resolution. Post an image to `/predict`;
 `/model-info` tells what any variant costs. Every error is an RFC 9457 problem with a stable `code`.
 """
-
-PROBLEM_TYPE = "application/problem+json"
-PROTOCOL = "/v2"
-"""Below it are the routes of the Open Inference Protocol, whose clients read the member `error` of an error."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary", "description": "the bytes of one image file"}}
 RAW_TYPES = (
@@ -135,20 +132,6 @@ ALIVE_ERRORS = (InternalError, Unavailable)
 Responses = dict[int | str, dict[str, Any]]
 
 
-def problem(error: ServiceError, request_id: str, path: str = "") -> Problem:
-    """Return the problem that a caller of this path reads for this error."""
-    return Problem(
-        type=f"urn:mobilenet:problem:{error.code}",
-        title=error.title,
-        status=error.status,
-        detail=error.detail,
-        code=error.code,
-        request_id=request_id,
-        error=error.detail if path.startswith(PROTOCOL) else None,
-        **error.facts,
-    )
-
-
 def responses(*errors: type[ServiceError], path: str = "") -> Responses:
     """Describe these errors of a path for OpenAPI, by status, with an example of each code."""
     by_status = groupby(sorted(errors, key=_status), key=_status)
@@ -163,9 +146,9 @@ def _response(errors: list[type[ServiceError]], path: str) -> dict[str, Any]:
     examples = {error.code: {"summary": error.title, "value": _example(error, path)} for error in errors}
     return {
         "description": " or ".join(error.title.lower() for error in errors),
-        "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }
 
 
 def _example(error: type[ServiceError], path: str) -> dict[str, Any]:
-    return problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b", path).model_dump()
+    return problems.problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b", path).model_dump()

@@ -1,25 +1,24 @@
-"""The three forms of an image request, read with their limits: raw body, multipart field, JSON."""
+"""What a client sends: images as a raw body, in multipart or in JSON, each within its limits; or that it left."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Coroutine
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
+from app.api import problems
 from app.config import Settings
 from app.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     EmptyImage,
-    InvalidParameter,
     MalformedRequest,
-    ServiceError,
     TooManyImages,
     UnsupportedMedia,
 )
@@ -84,23 +83,44 @@ async def read_raw(request: Request, settings: Settings, deadline: float) -> byt
 async def read_any(request: Request, settings: Settings, deadline: float) -> bytes:
     """Read the body, whatever it is.
 
-    Raises `BodyTooLarge` as soon as the limit is passed, `EmptyImage` for none, or `DeadlineExceeded` for a body that
-    comes too slowly.
+    Raises `BodyTooLarge` as soon as the limit is passed, `EmptyImage` for no bytes, `DeadlineExceeded` for a body that
+    comes too slowly, or `ClientDisconnect`.
     """
-    return await _in_time(_body(request, settings), settings, deadline)
-
-
-async def _in_time(reading: Awaitable[T], settings: Settings, deadline: float) -> T:
+    _check_announced(request, settings)
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            return await reading
+            body = await _body(request, settings.max_body_bytes)
     except TimeoutError:
-        raise late(settings.request_timeout_ms) from None
+        raise DeadlineExceeded(
+            f"the body did not arrive within the time of the request, at most {settings.request_timeout_ms:,} ms"
+        ) from None
+    if not body:
+        raise EmptyImage("the body is empty; send the bytes of an image")
+    return body
 
 
-def late(most_ms: int) -> DeadlineExceeded:
-    """Return the error of a body that took longer than its request may take; none may take longer than this."""
-    return DeadlineExceeded(f"the body did not arrive within the time of the request, at most {most_ms:,} ms")
+def _check_announced(request: Request, settings: Settings) -> None:
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > settings.max_body_bytes:
+        raise _too_large(settings.max_body_bytes)
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        size, more = size + len(chunks[-1]), message.get("more_body", False)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body has more than {max_bytes:,} bytes, the most that is accepted")
 
 
 def _content_type(request: Request) -> str:
@@ -123,28 +143,6 @@ def is_raw(content_type: str) -> bool:
     return content_type in RAW_TYPES or content_type.startswith("image/")
 
 
-async def _stream(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
-    limit = settings.max_body_bytes
-    announced = request.headers.get("content-length", "0")
-    size = int(announced) if announced.isdecimal() else 0
-    if size <= limit:
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                break
-            yield chunk
-    if size > limit:
-        raise BodyTooLarge(f"the body has more than {limit:,} bytes, the most that is accepted")
-
-
-async def _body(request: Request, settings: Settings) -> bytes:
-    body = b"".join([chunk async for chunk in _stream(request, settings)])
-    if not body:
-        raise EmptyImage("the body is empty; send the bytes of an image")
-    return body
-
-
 def check_values(text: bytes, most: int) -> None:
     """Raise `BodyTooLarge` for JSON with many more than `most` values.
 
@@ -159,7 +157,7 @@ def _json(body: bytes, settings: Settings) -> list[str]:
     try:
         return PredictBody.model_validate_json(body).images
     except ValidationError as exc:
-        raise invalid(exc.errors()[0]) from exc
+        raise problems.invalid(exc.errors()[0]) from exc
 
 
 async def _multipart(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
@@ -190,9 +188,34 @@ def too_many(count: int, most: int) -> TooManyImages:
     return TooManyImages(f"the request has {count} images or more, and {most} is the most")
 
 
-def invalid(error: ErrorDetails) -> ServiceError:
-    """Translate one error of pydantic: 400 for what is no JSON, 422 for a value that is wrong."""
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "json_invalid":
-        return MalformedRequest(f"the body is no valid JSON: {error['msg']}")
-    return InvalidParameter(f"{where or 'body'}: {error['msg'].removeprefix('Value error, ')}")
+async def unless_departed(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Await the work, and cancel it when the client disconnects: nobody would read its result.
+
+    The body must have been read. Raises `ClientDisconnect`, or whatever the work raises.
+    """
+    task = asyncio.current_task()
+    departed = False
+
+    def leave(watch: asyncio.Task[None]) -> None:
+        nonlocal departed
+        departed = not watch.cancelled()
+        if departed and task is not None:
+            task.cancel()
+
+    watch = asyncio.get_running_loop().create_task(_departure(receive))
+    watch.add_done_callback(leave)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if departed and task is not None:
+            task.uncancel()
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watch.remove_done_callback(leave)
+        watch.cancel()
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from app.api import openapi
+from app.api import problems
 from app.errors import ServiceError
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
@@ -37,7 +37,7 @@ def account(outcomes: Sequence[Found], current: Trace) -> int:
     return batch_size
 
 
-def answer(classifier: Classifier, plan: Plan, outcomes: Sequence[Found], k: int, current: Trace) -> Json:
+def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Found], k: int, current: Trace) -> Json:
     """Put a `PredictResponse` together, and note its stages and facts in the trace."""
     batch_size = account(outcomes, current)
     runs = {outcome.model: outcome for outcome in current.images}  # most often all are of one model
@@ -77,7 +77,7 @@ def _degraded_from(plan: Plan, outcomes: Sequence[Found]) -> Variant | None:
 
 def _result(outcome: Found, plan: Plan, k: int, current: Trace) -> Json:
     if isinstance(outcome, ServiceError):
-        return {"error": openapi.problem(outcome, current.request_id).model_dump()}
+        return {"error": problems.problem(outcome, current.request_id).model_dump()}
     predictions = _predictions(outcome, k)
     if isinstance(plan, Cascade):
         return {"predictions": predictions, "model": _model(outcome.model), "cost": _cost(outcome.models)}

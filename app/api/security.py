@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from typing import Annotated
 
-from fastapi import Security
+from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 from starlette.datastructures import MutableHeaders
@@ -28,27 +28,32 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""On every answer; a page has a policy of its own."""
+"""Headers of every response; a page has a policy of its own."""
+RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+"""The same as ASGI has them."""
 
 
 class Guard:
-    """A dependency of the routes that need a key."""
+    """Admits requests that have one of the keys, or all if there are no keys."""
 
     def __init__(self, keys: tuple[SecretStr, ...]) -> None:
         self._digests = [_digest(key.get_secret_value()) for key in keys]
 
-    async def __call__(self, bearer: Bearer = None, key: KeyHeader = None) -> None:
-        """Raise `Unauthorized` unless the request has one of the keys."""
-        given = [credentials for credentials in (bearer and bearer.credentials, key) if credentials]
+    async def __call__(self, request: Request, _bearer: Bearer = None, _key: KeyHeader = None) -> None:
+        """Check the request of a route; the two other parameters are there for OpenAPI alone."""
+        self.check(request.headers)
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Raise `Unauthorized` unless a request with these headers is admitted."""
+        if not self._digests:
+            return
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        given = [credentials] if scheme.lower() == "bearer" and credentials else []
+        if key := headers.get("x-api-key"):
+            given.append(key)
         if not self._known(given):
             detail = "the key is wrong" if given else "a key is needed, as Authorization: Bearer or X-API-Key"
             raise Unauthorized(detail, {"WWW-Authenticate": 'Bearer realm="mobilenet"'})
-
-    def admits(self, fields: Mapping[bytes, bytes]) -> bool:
-        """Whether a request with these header fields, names in lower case, has one of the keys or needs none."""
-        scheme, _, credentials = fields.get(b"authorization", b"").decode("latin-1").partition(" ")
-        given = [credentials] if scheme.lower() == "bearer" else []
-        return not self._digests or self._known([*given, fields.get(b"x-api-key", b"").decode("latin-1")])
 
     def _known(self, given: Sequence[str]) -> bool:
         # Every pair is compared, and digests are of one length: the time tells nothing of a key.

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Header, Request, Response, Security
 
 from app import __version__
 from app.api import openapi, payload
+from app.api.predict import TimeoutMs, timeout_or_default
 from app.api.response import account
-from app.api.routes import TimeoutMs, timeout_or_default, unless_departed
 from app.api.security import Guard
 from app.config import Settings
 from app.errors import NotFound, ServiceError, UnsupportedMedia
@@ -155,7 +155,7 @@ def _add_infer(
         body = await payload.read_any(request, settings, deadline)
         inference = tensors.read(body, json_bytes, model, settings.max_images)
         classifying = current.classify(inference.images, plan, deadline, about.span)
-        return _answer(model, inference, await unless_departed(request, classifying), about)
+        return _answer(model, inference, await payload.unless_departed(request.receive, classifying), about)
 
 
 def _found(request: Request, classifier: Classifier) -> Model:

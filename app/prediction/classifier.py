@@ -23,14 +23,12 @@ from app.prediction.batcher import Batcher, Slot
 from app.prediction.budget import Candidate
 from app.prediction.queue import Answer, Lane
 from app.prediction.result import Classified, Found, classified, summed
-from app.prediction.selection import Cascade, Plan, SideBySide, Single
+from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
 from app.runtime.pipeline import Comparison, Outcome, Payload, Pipeline
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-DEFAULT = Single()
-"""The default variant answers."""
 Value = Payload | Comparison
 Result = Any
 """What a pipeline has for one value: an `Outcome` or several, a `ServiceError`, or `LargeImage`."""

@@ -1,11 +1,10 @@
 """Which variants answer a request: one, several side by side, or one after the other until one is sure."""
 
-import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import InvalidParameter, VariantNotLoaded
 from app.mobilenet.variants import Variant
@@ -14,17 +13,17 @@ from app.prediction.budget import Budget, Candidate, fitting, ranked
 ALL = "all"
 DEFAULT_THRESHOLD = 0.8
 
-Alpha = Annotated[float | None, Query(description="1, 0.75, 0.5 or 0.25; default: the served one", examples=[0.5])]
+Alpha = Annotated[float | None, Field(description="1, 0.75, 0.5 or 0.25; default: the served one", examples=[0.5])]
 Resolution = Annotated[
-    int | None, Query(description="a multiple of 32 from 32 up; default: the served one", examples=[160])
+    int | None, Field(description="a multiple of 32 from 32 up; default: the served one", examples=[160])
 ]
 MaxMacs = Annotated[
     int | None,
-    Query(ge=1, description="answer with the most accurate loaded variant of no more MACs", examples=[100_000_000]),
+    Field(ge=1, description="answer with the most accurate loaded variant of no more MACs", examples=[100_000_000]),
 ]
 MaxLatencyMs = Annotated[
     float | None,
-    Query(
+    Field(
         gt=0,
         allow_inf_nan=False,
         description="answer with the most accurate loaded variant that is expected to take no longer, by what queues "
@@ -33,32 +32,28 @@ MaxLatencyMs = Annotated[
     ),
 ]
 MinAccuracy = Annotated[
-    float | None, Query(ge=0, le=1, description="no loaded variant of a lower known top-1, 0 to 1", examples=[0.85])
+    float | None, Field(ge=0, le=1, description="no loaded variant of a lower known top-1, 0 to 1", examples=[0.85])
 ]
 Degrade = Annotated[
     Literal["allow", "never"] | None,
-    Query(description="whether a smaller loaded variant may answer instead of 429; default: MOBILENET_DEGRADE"),
+    Field(description="whether a smaller loaded variant may answer instead of 429; default: MOBILENET_DEGRADE"),
 ]
 Names = Annotated[
     str | None,
-    Query(
+    Field(
         description="answers of several loaded variants side by side, of one decoding: `all`, or names such as "
         "`0.25/128,0.5/160`"
     ),
 ]
 Stages = Annotated[
     str | None,
-    Query(
+    Field(
         description="loaded variants to ask one after the other until one is sure, such as `0.25/128,0.5/160`",
     ),
 ]
 Threshold = Annotated[
     float | None,
-    Query(ge=0, le=1, description="probability from which a stage of `cascade` is sure, default 0.8"),
-]
-TopK = Annotated[
-    int | None,
-    Query(alias="top_k", description="how many classes to answer: 1 to their number; default 5", examples=[5]),
+    Field(ge=0, le=1, description="probability from which a stage of `cascade` is sure, default 0.8"),
 ]
 
 
@@ -92,11 +87,17 @@ class Cascade:
 
 Plan = Single | SideBySide | Cascade
 """What is done with the images of a request."""
+DEFAULT = Single()
+"""The default variant answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """The parameters of a request that choose the variant. Without α or resolution it is that of the default."""
+class Selection(BaseModel):
+    """How a request chooses its variants: by their numbers, a budget, side by side or as a cascade.
+
+    Of α and resolution, one that is missing is that of the default variant.
+    """
+
+    model_config = ConfigDict(frozen=True)
 
     alpha: Alpha = None
     resolution: Resolution = None
@@ -107,6 +108,11 @@ class Wish:
     variants: Names = None
     cascade: Stages = None
     threshold: Threshold = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is chosen: the default variant answers."""
+        return all(getattr(self, name) is None for name in Selection.model_fields)
 
     def plan(self, candidates: Sequence[Candidate], degrade: bool) -> Plan:
         """Return what to do with the loaded variants, the default one first; `degrade` is what holds if not said here.
@@ -159,14 +165,6 @@ class Wish:
         wanted = resolve(self.alpha, self.resolution, candidates[0].variant)
         _check_loaded([one.variant for one in candidates], wanted)
         return next(one for one in candidates if one.variant == wanted)
-
-
-async def wished(**parameters: Any) -> Wish:
-    """Return what the parameters of a request wish for; FastAPI would make a `Wish` itself on a thread."""
-    return Wish(**parameters)
-
-
-wished.__signature__ = inspect.signature(Wish)  # type: ignore[attr-defined]
 
 
 def _chain(chosen: Candidate, others: Sequence[Candidate]) -> list[Variant]:

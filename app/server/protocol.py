@@ -2,13 +2,11 @@
 
 import asyncio
 import uuid
-from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.api import openapi
-from app.api.express import EXPRESS, Express, Prediction
-from app.api.reply import reply
+from app.api import problems
+from app.api.security import RAW_HEADERS
 from app.errors import MalformedRequest
 
 HEADERS_S = 5.0
@@ -16,17 +14,6 @@ HEADERS_S = 5.0
 HEADERS_BYTES = 64 * 1024
 LINGER_S = 2.0
 """How long the rest of a body that was answered already is read and thrown away, so that its client sees the answer."""
-
-
-class _Answered:
-    """What uvicorn knows of a request that was answered before its body came."""
-
-    response_complete = more_body = keep_alive = True
-    disconnected = False
-    message_event = asyncio.Event()  # nobody waits for it
-
-
-ANSWERED = _Answered()
 
 
 class Protocol(HttpToolsProtocol):
@@ -48,11 +35,9 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what is no whole head or body yet may not take for ever, nor a head be endless."""
+        """Parse what came, and bound how long and how large the headers of a request may be."""
         self._head_ended = not self._in_head
         super().data_received(data)
-        if isinstance(self.cycle, Prediction) and self.cycle.more_body:
-            self.cycle.wait()
         if not self._head_ended and not self.transport.is_closing():
             self._close_in(HEADERS_S)  # blank lines before a request are no reason to wait longer
             self._head_bytes += len(data)
@@ -63,38 +48,7 @@ class Protocol(HttpToolsProtocol):
         """Let the request take the time that it has."""
         self._keep_open()
         self._in_head, self._head_ended, self._head_bytes = False, True, 0
-        if not self._taken():
-            super().on_headers_complete()
-
-    def _taken(self) -> bool:
-        """Let `app.api.express` have what it takes; what it refuses is answered, and the connection goes on."""
-        express: Express | None = self.app_state.get(EXPRESS)
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if express is None or busy or self.expect_100_continue or not self.parser.should_keep_alive():
-            return False
-        if self.parser.get_method() != b"POST":
-            return False
-        taken = express.take(self.url, self.headers, self.server_state.default_headers)
-        if isinstance(taken, bytes):
-            self.cycle = cast("RequestResponseCycle", ANSWERED)
-            self._respond(taken)
-        elif taken is not None:
-            self.cycle = cast("RequestResponseCycle", taken)
-            taken.begin(self.loop, self._respond)
-        return taken is not None
-
-    def _respond(self, answer: bytes, *, close: bool = False) -> None:
-        self.transport.write(answer)
-        if close:
-            self.transport.close()
-        self.on_response_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """Keep a part of a body."""
-        if not isinstance(self.cycle, Prediction):
-            super().on_body(body)
-        elif not self.cycle.response_complete:
-            self.cycle.body.append(body)
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Expect the next request."""
@@ -119,8 +73,11 @@ class Protocol(HttpToolsProtocol):
             self._timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP in the shape of every other error, and close."""
+        """Answer what is not HTTP with a problem, as every other error, and close the connection."""
         request_id = uuid.uuid4().hex
-        body = openapi.problem(MalformedRequest(msg), request_id).model_dump_json().encode()
-        self.transport.write(reply(400, openapi.PROBLEM_TYPE, body, {"X-Request-ID": request_id}, close=True))
+        body = problems.problem(MalformedRequest(msg), request_id).model_dump_json().encode()
+        about = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+        own = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        fields = b"".join(b"%b: %b\r\n" % field for field in [*RAW_HEADERS, *about, *own])
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (fields, body))
         self.transport.close()

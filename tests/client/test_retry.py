@@ -7,7 +7,7 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from app.api.openapi import problem
+from app.api.problems import problem
 from app.client.retry import Outcome, exchange, retry_after_s
 from app.errors import Draining, QueueFull, ServiceError, UnexpectedAnswer, Unreachable
 

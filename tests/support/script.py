@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-from app.api import openapi
+from app.api import problems
 from app.errors import ServiceError
 from app.schemas import CostRef, ModelRef, Prediction, Predictions, PredictResponse, Timing
 
@@ -63,7 +63,7 @@ def predicted(*labels: str) -> Answer:
 
 def refused(error: ServiceError, headers: Mapping[str, str] = {}) -> Answer:
     """Return the answer that says this error."""
-    return Answer(openapi.problem(error, REQUEST_ID).model_dump_json(), error.status, headers)
+    return Answer(problems.problem(error, REQUEST_ID).model_dump_json(), error.status, headers)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,0 +1,83 @@
+"""Every error as an RFC 9457 problem: ours, the framework's, and bugs."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.errors import InternalError, InvalidParameter, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
+from app.observability.trace import Trace, trace
+from app.schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+CLIENT_CLOSED_REQUEST = 499
+"""Status of a request whose client left, for the log alone: nobody reads the response."""
+PROTOCOL = "/v2"
+"""The path below which clients of the Open Inference Protocol ask; they read the member `error` of an error."""
+
+
+def problem(error: ServiceError, request_id: str, path: str = "") -> Problem:
+    """Return the problem that a caller of this path reads for this error."""
+    return Problem(
+        type=f"urn:mobilenet:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        error=error.detail if path.startswith(PROTOCOL) else None,
+        **error.facts,
+    )
+
+
+def respond(error: ServiceError, current: Trace, path: str) -> tuple[bytes, Mapping[str, str]]:
+    """Return the body and the headers of the response to a request that failed, and note its code in the trace."""
+    current.facts["code"] = error.code
+    body = problem(error, current.request_id, path).model_dump_json().encode()
+    # The headers of the trace too: the response to a bug is made outside of the middleware that adds them.
+    return body, error.headers | current.headers
+
+
+def bug() -> InternalError:
+    """Return the error of a request that failed because of a bug; the log has the traceback."""
+    return InternalError("the request failed for a reason that is ours")
+
+
+def invalid(error: ErrorDetails) -> ServiceError:
+    """Translate one error of pydantic: 400 for a body that is not JSON, 422 for a value that is wrong."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "json_invalid":
+        return MalformedRequest(f"the body is no valid JSON: {error['msg']}")
+    return InvalidParameter(f"{where or 'body'}: {error['msg'].removeprefix('Value error, ')}")
+
+
+def install(app: FastAPI) -> None:
+    """Have the application answer every error as a problem."""
+    for kind in (ServiceError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, _handle)
+
+
+async def _handle(request: Request, exc: Exception) -> Response:
+    if isinstance(exc, ClientDisconnect):
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    error = _translate(request, exc)
+    body, headers = respond(error, trace(request.scope), request.scope["path"])
+    return Response(body, error.status, headers, media_type=MEDIA_TYPE)
+
+
+def _translate(request: Request, exc: Exception) -> ServiceError:
+    if isinstance(exc, ServiceError):
+        return exc
+    if isinstance(exc, RequestValidationError):
+        return invalid(exc.errors()[0])
+    if not isinstance(exc, HTTPException):
+        return bug()
+    if exc.status_code == MethodNotAllowed.status:
+        allowed = (exc.headers or {}).get("Allow", "another method")
+        return MethodNotAllowed(f"{request.method} is not allowed on {request.url.path}; {allowed} is", exc.headers)
+    if exc.status_code == NotFound.status:
+        return NotFound(f"there is nothing at {request.url.path}; /docs lists what there is")
+    return MalformedRequest(str(exc.detail))

@@ -20,6 +20,8 @@ class Label:
 
 
 Labels = tuple[Label, ...]
+FEW = 256
+"""Up to so many classes, sorting all is quicker than a partition."""
 
 
 def load(path: Path) -> Labels:
@@ -47,7 +49,19 @@ def top_k(probabilities: NDArray[np.float32], k: int) -> list[tuple[int, float]]
 
     Probabilities have the seven significant digits of a float32, and no more.
     """
+    candidates = _at_least_the_kth(probabilities, k)
     # Stable, so that equal probabilities come in the order of the classes, whatever the k.
-    best = (-probabilities).argsort(kind="stable")[:k]
+    best = candidates[(-probabilities[candidates]).argsort(kind="stable")[:k]]
     shares = probabilities[best].tolist()
     return [(index, float(f"{share:.7g}")) for index, share in zip(best.tolist(), shares, strict=True)]
+
+
+def _at_least_the_kth(probabilities: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """Return the indices, ascending, of values of which the k largest are some: few more than k where there are many.
+
+    A partition takes a third of the time of sorting 1,000 classes; a few are sorted at once, so all are returned.
+    """
+    if k >= len(probabilities) or len(probabilities) <= FEW:
+        return np.arange(len(probabilities))
+    kth = np.partition(probabilities, -k)[-k]
+    return np.flatnonzero(probabilities >= kth)

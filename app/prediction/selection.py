@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -109,7 +110,7 @@ class Selection(BaseModel):
     cascade: Stages = None
     threshold: Threshold = None
 
-    @property
+    @cached_property
     def is_default(self) -> bool:
         """Whether nothing is chosen: the default variant answers."""
         return all(getattr(self, name) is None for name in Selection.model_fields)

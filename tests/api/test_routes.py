@@ -468,8 +468,13 @@ def test_browsers_may_call_only_from_the_origins_that_are_set(launch: Launch) ->
     assert "access-control-allow-origin" not in launch().get("/labels", headers=origin).headers
     client = launch(cors_origins=("https://a.example",))
     assert client.get("/labels", headers=origin).headers["access-control-allow-origin"] == "https://a.example"
-    other = client.get("/labels", headers={"Origin": "https://b.example"})
-    assert "access-control-allow-origin" not in other.headers
+    predicted = client.post("/predict", content=RED, headers=origin)
+    refused = client.post("/predict", content=b"", headers=origin)
+    for answer, status in ((predicted, 200), (refused, 400)):
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, "https://a.example")
+    for path, method in (("/labels", "GET"), ("/predict", "POST")):
+        other = client.request(method, path, headers={"Origin": "https://b.example"})
+        assert "access-control-allow-origin" not in other.headers
 
 
 def test_the_pages_ask_no_other_host_for_anything(client: TestClient) -> None:

@@ -1,0 +1,299 @@
+"""`POST /predict` at the ASGI border: what its head decides, clients that leave, and bugs."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from app.api.predict import Predict
+from app.config import Settings
+from app.engines.base import Pixels, Probabilities
+from app.errors import NotFound, QueueFull
+from app.main import create_app
+from app.mobilenet.variants import Variant
+from app.model.model import Model
+from app.observability.metrics import Metrics
+from app.prediction.budget import Candidate
+from app.prediction.classifier import Classifier
+from app.prediction.selection import Cascade, Plan, SideBySide, Single
+from tests.support.data import solid
+from tests.support.fakes import COLOURS, ColourEngine, colour_model, serving
+
+
+class Held(ColourEngine):
+    """Counts images once it is armed, and waits for its gate before it answers."""
+
+    def __init__(self) -> None:
+        self.gate, self.running = threading.Event(), threading.Event()
+        self.armed, self.ran = False, 0
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Answer once the gate is open."""
+        if self.armed:
+            self.running.set()
+            assert self.gate.wait(10)
+            self.ran += len(images)
+        return super().predict(images)
+
+
+class Client:
+    """One request at the ASGI border, whose client may leave."""
+
+    def __init__(self, app: Any, body: bytes | None, *headers: tuple[bytes, bytes], query: bytes = b"") -> None:
+        """Send the body; None is one that never comes."""
+        self.left = asyncio.Event()
+        self.sent: list[Any] = []
+        self.asked = 0
+        self._body = body
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "path": "/predict",
+            "raw_path": b"/predict",
+            "query_string": query,
+            "headers": [(b"content-type", b"image/png"), *headers],
+            "state": {},
+        }
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> dict[str, Any]:
+        self.asked += 1
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def problem(self) -> Any:
+        return json.loads(self.sent[1]["body"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+
+async def get(app: Any, path: str) -> bytes:
+    body = b""
+
+    async def keep(message: Any) -> None:
+        nonlocal body
+        body += message.get("body", b"")
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "state": {}}
+    await app(scope, None, keep)
+    return body
+
+
+async def ready(app: Any) -> None:
+    while b"ready" not in await get(app, "/readyz"):
+        await asyncio.sleep(0.01)
+
+
+def statuses(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """Return the statuses in the log of requests."""
+    lines = [record.facts for record in caplog.records if record.name == "app.access"]  # type: ignore[attr-defined]
+    return [line["status"] for line in lines]
+
+
+async def test_an_image_whose_client_left_is_never_run_and_the_others_are() -> None:
+    engine, model = Held(), colour_model()
+    held = Model(engine, model.variant, model.labels, "held", "0" * 64, published=False)
+    app = create_app(Settings(max_batch_size=1), serving(held))
+    image = solid(COLOURS["red"])
+    async with app.router.lifespan_context(app):
+        await ready(app)
+        engine.armed = True
+        first = Client(app, image)
+        await asyncio.to_thread(engine.running.wait, 10)
+        leaver, stayer = Client(app, image), Client(app, image)
+        await asyncio.sleep(0.2)
+        leaver.left.set()
+        await asyncio.wait_for(leaver.task, 5)
+        engine.gate.set()
+        await asyncio.wait_for(asyncio.gather(first.task, stayer.task), 5)
+    assert (first.status, stayer.status, leaver.sent) == (200, 200, [])
+    assert b'mobilenet_dropped_total{reason="departed"} 1.0' in await get(app, "/metrics")
+    assert engine.ran == 2
+
+
+async def test_a_client_that_leaves_while_it_uploads_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(Settings(), serving(colour_model()))
+    async with app.router.lifespan_context(app):
+        await ready(app)
+        with caplog.at_level("INFO", logger="app.access"):
+            client = Client(app, None)
+            client.left.set()
+            await asyncio.wait_for(client.task, 5)
+    assert (client.sent, statuses(caplog)) == ([], [499])
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
+LARGE, SMALL = Variant(0.5, 160), Variant(0.25, 128)
+FULL = QueueFull("no room", {"Retry-After": "3"}, {"queue_depth": 7, "estimated_wait_ms": 2500})
+
+
+class Desk:
+    """A classifier whose large variant says why it admits nothing, while the small one has room."""
+
+    model = colour_model()
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def check_room(self, plan: Plan) -> None:
+        """Raise what is wrong, or stop where the body would be read."""
+        match plan:
+            case Single(variants):
+                full = SMALL not in variants
+            case Cascade(stages):
+                full = LARGE in stages
+            case SideBySide():
+                full = False
+        raise self.error if full else BodyWanted("there is room")
+
+    def candidates(self) -> list[Candidate]:
+        """Return what is known of both."""
+        return [Candidate(LARGE, 2000, 0.9, 20.0), Candidate(SMALL, 1000, 0.8, 10.0)]
+
+
+class BodyWanted(NotFound):
+    """Is raised in place of reading the body."""
+
+
+def asking(desk: Any, *headers: tuple[bytes, bytes], query: bytes = b"", **settings: Any) -> Client:
+    """Ask a classifier for a prediction whose body never comes."""
+    return Client(Predict(Settings(**settings), lambda: desk, Metrics()), None, *headers, query=query)
+
+
+async def answered(client: Client) -> int:
+    """Wait for the response; return its status."""
+    await asyncio.wait_for(client.task, 5)
+    return client.status
+
+
+NEEDS_LARGE = [b"", b"top_k=1", b"min_accuracy=0.85", b"cascade=0.25/128,0.5/160&threshold=1", b"degrade=never"]
+NEEDS_SMALL = [
+    b"alpha=0.25&resolution=128",
+    b"max_macs=1500&top_k=2",
+    b"max_latency_ms=15.5",
+    b"variants=all",
+    b"variants=0.25%2F128",
+    b"degrade=allow",
+]
+WRONG = {
+    b"top_k=0": "1 and 6, the number of classes",
+    b"top_k=x": "query.top_k: Input should be a valid integer",
+    b"top_k=1#2": "query.top_k",
+    b"alpha=": "query.alpha",
+    b"alpha=0.3": "0.3",
+    b"alpha=0.75&resolution=224": "0.5/160, 0.25/128",
+    b"max_macs=0": "query.max_macs",
+    b"max_macs=999": "nearest that is feasible",
+    b"max_latency_ms=nan": "query.max_latency_ms",
+    b"variants=": "variants",
+    b"cascade=0.25/128": "two or more",
+    b"threshold=0.5": "cascade",
+    b"alpha=0.25&max_macs=1500": "exclude each other",
+    b"degrade=perhaps": "'allow' or 'never'",
+    b"variants=" + b"0.25/128," * 30 + b"1/224": "1/224 is not loaded",
+}
+"""Queries, and what their problems say."""
+
+
+@pytest.mark.parametrize("query", [*NEEDS_LARGE, *NEEDS_SMALL])
+async def test_without_room_only_who_needs_it_is_refused_and_no_body_is_read(query: bytes) -> None:
+    client = asking(Desk(FULL), (b"x-request-id", b"mine"), query=query)
+    assert await answered(client) == (429 if query in NEEDS_LARGE else 404)
+    assert client.asked == 0
+    if query in NEEDS_LARGE:
+        facts = {"code": "queue_full", "detail": "no room", "request_id": "mine", "queue_depth": 7}
+        assert client.problem.items() >= facts.items()
+        assert client.headers.items() >= {b"retry-after": b"3", b"x-request-id": b"mine"}.items()
+
+
+@pytest.mark.parametrize(("query", "says"), WRONG.items())
+async def test_what_is_wrong_with_a_query_is_said_before_the_body_is_read(query: bytes, says: str) -> None:
+    client = asking(Desk(FULL), query=query)
+    assert await answered(client) in (404, 422)
+    assert says in client.problem["detail"]
+    assert client.asked == 0
+
+
+async def test_of_a_parameter_that_is_given_twice_the_last_counts() -> None:
+    assert await answered(asking(Desk(FULL), query=b"top_k=x&top_k=1")) == 429
+
+
+@pytest.mark.parametrize("milliseconds", [b"0", b"10001", b"9" * 5000, b"soon", b"1.5"])
+async def test_a_deadline_that_cannot_be_kept_is_refused(milliseconds: bytes) -> None:
+    client = asking(Desk(FULL), (b"x-request-timeout-ms", milliseconds))
+    assert await answered(client) == 422
+    assert "X-Request-Timeout-Ms" in client.problem["detail"]
+
+
+async def test_where_degrading_is_set_a_smaller_variant_has_room_too() -> None:
+    assert await answered(asking(Desk(FULL), degrade=True)) == 404
+    assert await answered(asking(Desk(FULL), degrade=True, query=b"degrade=never")) == 429
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ((b"authorization", b"Bearer one"), 429),
+        ((b"x-api-key", b"two"), 429),
+        ((b"authorization", b"Bearer three"), 401),
+        ((b"authorization", b"Basic one"), 401),
+        ((b"x-else", b"one"), 401),
+    ],
+)
+async def test_only_who_has_a_key_is_told_of_the_queue(header: tuple[bytes, bytes], status: int) -> None:
+    client = asking(Desk(FULL), header, api_keys="one,two")
+    assert await answered(client) == status
+    assert client.asked == 0
+
+
+async def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_a_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics, desk = Metrics(), Desk(KeyError("candidates"))
+    with caplog.at_level("INFO"):
+        client = Client(Predict(Settings(), lambda: cast("Classifier", desk), metrics), None)
+        assert await answered(client) == 500
+    assert client.problem["code"] == "internal_error"
+    assert "candidates" not in str(client.problem)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError]
+    assert statuses(caplog) == [500]
+    assert 'mobilenet_requests_total{route="/predict",status="500"} 1.0' in metrics.render().decode()
+
+
+async def test_a_refusal_is_counted() -> None:
+    metrics = Metrics()
+    predict = Predict(Settings(), lambda: cast("Classifier", Desk(FULL)), metrics)
+    for _ in range(3):
+        assert await answered(Client(predict, None)) == 429
+    text = metrics.render().decode()
+    assert 'mobilenet_rejected_total{reason="queue_full"} 3.0' in text
+    assert 'mobilenet_requests_total{route="/predict",status="429"} 3.0' in text
+    assert "mobilenet_requests_in_flight 0.0" in text
+
+
+@pytest.mark.parametrize("path", ["/predictions", "/predict/", "/preview", "/v2/models/mobilenet/infer"])
+async def test_other_paths_and_methods_are_left_to_the_application(path: str) -> None:
+    assert not Predict.answers({"type": "http", "method": "POST", "path": path})
+    assert not Predict.answers({"type": "http", "method": "GET", "path": "/predict"})
+    assert not Predict.answers({"type": "lifespan"})
+
+
+def test_below_a_prefix_that_a_proxy_stripped_it_is_the_same_route() -> None:
+    assert Predict.answers({"type": "http", "method": "POST", "path": "/vision/predict", "root_path": "/vision"})

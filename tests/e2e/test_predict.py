@@ -1,0 +1,166 @@
+"""`POST /predict` on the real process: bodies in pieces, late or never there, many on a connection, and bugs."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Process, Serve, environment, free_port, half_sent
+from tests.support.client import check_problem
+from tests.support.data import solid
+
+pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+
+PNG = {"Content-Type": "image/png"}
+RED = solid((220, 30, 30))
+OWN = {"request_id", "timing", "probability", "batch_size", "expected_ms", "inference_ms"}
+
+
+def same(value: Any) -> Any:
+    """Return an answer without what differs between two of the same."""
+    if isinstance(value, dict):
+        return {name: same(item) for name, item in value.items() if name not in OWN}
+    return [same(item) for item in value] if isinstance(value, list) else value
+
+
+def test_a_given_id_is_taken_if_it_is_sane(server: Process) -> None:
+    for given, taken in (("mine-1", True), ("a b", False)):
+        answer = httpx.post(f"{server.url}/predict", content=RED, headers=PNG | {"X-Request-ID": given})
+        assert (answer.json()["request_id"] == given) == taken
+
+
+def receive(connection: socket.socket, answers: int) -> list[tuple[int, Any]]:
+    """Read so many responses; return their statuses and bodies."""
+    file, found = connection.makefile("rb"), []
+    for _ in range(answers):
+        status = int(file.readline().split()[1])
+        head = dict(line.lower().split(b": ", 1) for line in iter(lambda: file.readline().strip(), b""))
+        found.append((status, json.loads(file.read(int(head[b"content-length"])))))
+    return found
+
+
+def test_requests_on_one_connection_are_answered_in_order_and_problems_do_not_end_it(server: Process) -> None:
+    head = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {}\r\nX-Request-ID: {}\r\n\r\n"
+    targets = ["/predict", "/predict?top_k=2", "/predict?top_k=0", "/predict", "/preview?resolution=1", "/predict"]
+    requests = b"".join(
+        head.format(target, len(RED), f"r{number}").encode() + RED for number, target in enumerate(targets)
+    )
+    with socket.create_connection(server.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
+        connection.sendall(requests)
+        answers = receive(connection, len(targets))
+    assert [status for status, _ in answers] == [200, 200, 422, 200, 422, 200]
+    assert [body["request_id"] for _, body in answers] == [f"r{number}" for number in range(len(targets))]
+
+
+def test_a_body_in_many_pieces_is_the_same_photo(server: Process) -> None:
+    noise = solid((90, 120, 60), size=(1500, 1500))
+    with socket.create_connection(server.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(noise))
+        for at in range(0, len(noise), 997):
+            connection.sendall(noise[at : at + 997])
+        ((status, body),) = receive(connection, 1)
+    assert status == 200
+    whole = httpx.post(f"{server.url}/predict", content=noise, headers=PNG).json()
+    assert same(body) == same(whole)
+
+
+def test_a_body_that_does_not_come_is_given_up(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, REQUEST_TIMEOUT_MS=300)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection(process.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
+        connection.sendall(head + b"x" * 100)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))  # the connection ends, for the rest never came
+    assert answer.startswith(b"HTTP/1.1 504 ")
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (problem["code"], problem["detail"]) == (
+        "deadline_exceeded",
+        "the body did not arrive within the time of the request, at most 300 ms",
+    )
+    with half_sent(process.url, RED) as connection:
+        connection.settimeout(20)
+        connection.sendall(RED[50:])
+        assert receive(connection, 1)[0][0] == 200
+        time.sleep(0.6)  # what came in time is not given up later
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RED) + RED)
+        assert receive(connection, 1)[0][0] == 200
+
+
+def test_a_body_is_given_up_at_the_deadline_of_its_own_request(server: Process) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nX-Request-Timeout-Ms: 200\r\n\r\n"
+    with socket.create_connection(server.url.removeprefix("http://").split(":"), 8) as connection:  # type: ignore[arg-type]
+        connection.sendall(head + b"x" * 100)  # the setting would have it wait for 10 s, longer than this test does
+        assert connection.recv(65536).startswith(b"HTTP/1.1 504 ")
+
+
+def test_what_was_accepted_is_answered_when_the_service_stops(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RED)
+    with socket.create_connection(process.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
+        connection.sendall(head + RED[:20])
+        httpx.post(f"{process.url}/predict", content=RED, headers=PNG)  # the first is under way by now
+        stopper = threading.Thread(target=process.stop)
+        stopper.start()
+        while "stopping" not in _ready(process):
+            pass
+        connection.sendall(RED[20:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        stopper.join()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] in {b"200", b"503"}
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)
+
+
+def _ready(process: Process) -> str:
+    try:
+        return httpx.get(f"{process.url}/readyz").text
+    except httpx.TransportError:
+        return "stopping"
+
+
+def test_predictions_are_counted_and_logged(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, LOG_FORMAT="json")
+    for body in (RED, RED, b"<html>"):
+        httpx.post(f"{process.url}/predict", content=body, headers=PNG)
+    text = httpx.get(f"{process.url}/metrics").text
+    assert 'mobilenet_requests_total{route="/predict",status="200"} 2.0' in text
+    assert 'mobilenet_requests_total{route="/predict",status="415"} 1.0' in text
+    assert 'mobilenet_rejected_total{reason="unsupported_image"} 1.0' in text
+    lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
+    lines = [line for line in lines if "/predict" in line["message"]]
+    assert [line["status"] for line in lines] == [200, 200, 415]
+    assert lines[0].keys() >= {"total_ms", "decode_ms", "queue_ms", "inference_ms", "variant", "batch_size", "images"}
+
+
+def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_the_connection_goes_on(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    command = [sys.executable, "-m", "uvicorn", "tests.e2e.buggy:app", "--port", str(port), "--log-level", "error"]
+    with log.open("wb") as stderr, subprocess.Popen(command, env=environment(), stderr=stderr) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                wait_until_ready(client)
+                bug = client.post("/predict", params={"max_macs": 10**6}, content=RED, headers=PNG)
+                assert "reason that is ours" in check_problem(bug, 500, "internal_error")
+                assert client.post("/predict", content=RED, headers=PNG).status_code == 200
+                assert 'mobilenet_requests_total{route="/predict",status="500"} 1.0' in client.get("/metrics").text
+        finally:
+            process.terminate()
+    assert log.read_text().count("KeyError: 'a bug among the candidates'") == 1
+
+
+def wait_until_ready(client: httpx.Client) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if client.get("/readyz").status_code == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail("the service did not get ready")

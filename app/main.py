@@ -8,17 +8,17 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
 from app import __version__, config
 from app.api import openapi, pages, problems, routes
+from app.api.cors import Cors
+from app.api.head import Head
 from app.api.predict import Predict
 from app.api.security import SecurityHeaders
 from app.config import Settings
@@ -146,6 +146,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirection would lose the body, and behind a proxy the prefix
         # FastAPI's own would ask at every request whether it is on, and double the spans if it is.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -157,9 +158,9 @@ def create_app(
     problems.install(app)
     predict: ASGIApp = Predict(settings, service.classifier, metrics)
     if settings.cors_origins:
-        cors = partial(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"])
-        predict = cors(predict)
-        app.add_middleware(cors)
+        predict = Cors(predict, settings.cors_origins)
+        app.add_middleware(Cors, origins=settings.cors_origins)
+    app.add_middleware(Head)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Tracing, metrics=metrics)
     app.middleware_stack = _in_front(predict, app.build_middleware_stack())

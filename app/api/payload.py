@@ -2,68 +2,56 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from app.api import problems
+from app.api.multipart import images_in, too_many
 from app.config import Settings
 from app.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     EmptyImage,
-    MalformedRequest,
-    TooManyImages,
+    ServiceError,
+    UnsupportedImage,
     UnsupportedMedia,
 )
 from app.runtime.pipeline import Payload
 from app.schemas import PredictBody
 
-FIELD = "image"
-MAX_TEXT_FIELDS = 16
 JSON_REST = 1_000
 """Commas that JSON may have beside those between the values that are wanted."""
-RAW_TYPES = ("", "application/octet-stream")
 MULTIPART, JSON = "multipart/form-data", "application/json"
+RAW_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/x-octet-stream", "*/*")
+"""Types of a body that is one image, beside `image/*`."""
+FORMS = f"image/*, application/octet-stream, {MULTIPART} and {JSON}"
 
 T = TypeVar("T")
 
 
-class InMemoryParser(MultiPartParser):
-    """Starlette's parser, with uploads kept in memory: the body is bounded, and the file system may be read-only."""
-
-    spool_max_size = 0  # of `SpooledTemporaryFile`: never roll over to a file
-
-
 async def read(request: Request, settings: Settings, deadline: float) -> list[Payload]:
-    """Read the images of a request, undecoded; `deadline` is of `time.monotonic`.
+    """Read the images of a request, undecoded; `deadline` is a time of `time.monotonic`.
 
-    Raises `UnsupportedMedia` for another content type, before the body is read, and what `read_any` and `parse` do.
+    The form is that of the content type; a body of any other type is taken for the bytes of one image, since many
+    clients name a type that they did not choose. Raises what `read_any` and `parse` raise.
     """
-    content_type = request.headers.get("content-type", "")
-    if not is_known(media_type(content_type)):
-        raise UnsupportedMedia(
-            f"content type {media_type(content_type)} is none of image/*, application/octet-stream, {MULTIPART} and "
-            f"{JSON}"
-        )
-    return await parse(await read_any(request, settings, deadline), content_type, settings)
+    return parse(await read_any(request, settings, deadline), request.headers.get("content-type", ""), settings)
 
 
-async def parse(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
+def parse(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
     """Return the images of a whole body, undecoded: 1 to `max_images` of them.
 
-    `content_type` is the header field, of which `is_known` holds. Raises `MalformedRequest`, `InvalidParameter`,
-    `TooManyImages`, or `BodyTooLarge` for JSON of far too many values.
+    `content_type` is the header field. Raises `MalformedRequest`, `InvalidParameter`, `TooManyImages`, or
+    `BodyTooLarge` for JSON of far too many values.
     """
     kind = media_type(content_type)
     if kind == MULTIPART:
-        return await _multipart(body, content_type, settings)
+        return images_in(body, content_type, settings.max_images)
     if kind != JSON:
         return [body]
     images = _json(body, settings)
@@ -73,10 +61,10 @@ async def parse(body: bytes, content_type: str, settings: Settings) -> list[Payl
 
 
 async def read_raw(request: Request, settings: Settings, deadline: float) -> bytes:
-    """Read the one image that is the whole body; raises as `read` does, and `UnsupportedMedia` for the other forms."""
-    content_type = _content_type(request)
-    if not is_raw(content_type):
-        raise UnsupportedMedia(f"content type {content_type} is none of image/* and application/octet-stream")
+    """Read the one image that is the whole body; raises as `read_any`, and `UnsupportedMedia` for the other forms."""
+    kind = media_type(request.headers.get("content-type", ""))
+    if kind in (MULTIPART, JSON):
+        raise UnsupportedMedia(f"content type {kind} is none of image/* and application/octet-stream")
     return await read_any(request, settings, deadline)
 
 
@@ -86,6 +74,7 @@ async def read_any(request: Request, settings: Settings, deadline: float) -> byt
     Raises `BodyTooLarge` as soon as the limit is passed, `EmptyImage` for no bytes, `DeadlineExceeded` for a body that
     comes too slowly, or `ClientDisconnect`.
     """
+    _check_encoding(request)
     _check_announced(request, settings)
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
@@ -97,6 +86,13 @@ async def read_any(request: Request, settings: Settings, deadline: float) -> byt
     if not body:
         raise EmptyImage("the body is empty; send the bytes of an image")
     return body
+
+
+def _check_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", ""):
+        detail = f"Content-Encoding {encoding[:80]} is not read; send the body without compression"
+        raise UnsupportedMedia(detail, {"Accept-Encoding": "identity"})
 
 
 def _check_announced(request: Request, settings: Settings) -> None:
@@ -123,24 +119,19 @@ def _too_large(max_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body has more than {max_bytes:,} bytes, the most that is accepted")
 
 
-def _content_type(request: Request) -> str:
-    return media_type(request.headers.get("content-type", ""))
-
-
 @lru_cache(maxsize=256)  # every request has one, of few kinds
 def media_type(content_type: str) -> str:
     """Return what a header field `Content-Type` names, in lower case and without parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
-def is_known(content_type: str) -> bool:
-    """Whether a body of this media type is one of the three forms."""
-    return content_type in (MULTIPART, JSON) or is_raw(content_type)
-
-
-def is_raw(content_type: str) -> bool:
-    """Whether a body of this media type is one image."""
-    return content_type in RAW_TYPES or content_type.startswith("image/")
+def explained(error: ServiceError, content_type: str) -> ServiceError:
+    """Return the error of a body that is not an image; if its type names nothing that we read, one that says so."""
+    kind = media_type(content_type)
+    known = kind in (MULTIPART, JSON, *RAW_TYPES) or kind.startswith("image/")
+    if isinstance(error, UnsupportedImage) and not known:
+        return UnsupportedMedia(f"{error.detail}; content type {kind[:80]} is none of {FORMS}")
+    return error
 
 
 def check_values(text: bytes, most: int) -> None:
@@ -158,34 +149,6 @@ def _json(body: bytes, settings: Settings) -> list[str]:
         return PredictBody.model_validate_json(body).images
     except ValidationError as exc:
         raise problems.invalid(exc.errors()[0]) from exc
-
-
-async def _multipart(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
-    headers = Headers({"content-type": content_type})
-    parser = InMemoryParser(headers, _once(body), max_files=settings.max_images, max_fields=MAX_TEXT_FIELDS)
-    try:
-        form = await parser.parse()
-    except MultiPartException as exc:
-        if exc.message.startswith("Too many files"):
-            raise too_many(settings.max_images + 1, settings.max_images) from exc
-        raise MalformedRequest(f"the multipart body is malformed: {exc.message}") from exc
-    try:
-        files = [file for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
-        if not files:
-            sent = ", ".join(form) or "no field"
-            raise MalformedRequest(f"the multipart body needs one or more files in the field {FIELD}; it has {sent}")
-        return [await file.read() for file in files]
-    finally:
-        await form.close()
-
-
-async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body
-
-
-def too_many(count: int, most: int) -> TooManyImages:
-    """Return the error of a request with more images than `most`."""
-    return TooManyImages(f"the request has {count} images or more, and {most} is the most")
 
 
 async def unless_departed(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

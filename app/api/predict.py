@@ -5,14 +5,15 @@ the route for the document alone. Decision 0011 has the figures.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import Header
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
@@ -51,6 +52,8 @@ TimeoutMs = Annotated[
 
 class PredictQuery(Selection):
     """The query of a prediction: a way to choose the variant, and a number of classes."""
+
+    model_config = ConfigDict(extra="forbid")
 
     top_k: TopK = None
 
@@ -126,7 +129,7 @@ class Predict:
         work = classifier.classify(images, wanted.plan, wanted.deadline, current.span)
         results = await payload.unless_departed(request.receive, work)
         if len(results) == 1 and isinstance(results[0], ServiceError):
-            raise results[0]
+            raise payload.explained(results[0], request.headers.get("content-type", ""))
         return predict_response(classifier, wanted.plan, results, wanted.top_k, current)
 
     def _wanted(self, query: PredictQuery, timeout_ms: int | None, classifier: Classifier, current: Trace) -> Wanted:
@@ -171,7 +174,15 @@ def _timeout(given: str | None) -> int | None:
 
 def _invalid(exc: ValidationError, *where: str) -> ServiceError:
     error = exc.errors()[0]
+    if error["type"] == "extra_forbidden":
+        return unknown_parameter(str(error["loc"][0]), PredictQuery.model_fields)
     return problems.invalid(error | {"loc": (*where, *error["loc"])})
+
+
+def unknown_parameter(name: str, known: Iterable[str]) -> InvalidParameter:
+    """Return the error of a query with a parameter that does not exist; a misspelt limit must not seem to work."""
+    (nearest,) = get_close_matches(name, known, n=1, cutoff=0)
+    return InvalidParameter(f"query.{name[:80]}: there is no such parameter; the nearest is {nearest}")
 
 
 def timeout_or_default(wanted_ms: int | None, settings: Settings) -> int:

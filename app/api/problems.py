@@ -68,6 +68,10 @@ async def _handle(request: Request, exc: Exception) -> Response:
     return Response(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
+def _hint(path: str) -> str:
+    return f", though there may be at {path.rstrip('/')}" if path.endswith("/") else ""
+
+
 def _translate(request: Request, exc: Exception) -> ServiceError:
     if isinstance(exc, ServiceError):
         return exc
@@ -79,5 +83,5 @@ def _translate(request: Request, exc: Exception) -> ServiceError:
         allowed = (exc.headers or {}).get("Allow", "another method")
         return MethodNotAllowed(f"{request.method} is not allowed on {request.url.path}; {allowed} is", exc.headers)
     if exc.status_code == NotFound.status:
-        return NotFound(f"there is nothing at {request.url.path}; /docs lists what there is")
+        return NotFound(f"there is nothing at {request.url.path}{_hint(request.url.path)}; /docs lists what there is")
     return MalformedRequest(str(exc.detail))

@@ -1,26 +1,33 @@
-"""The routes, and the one handler that turns every error into a problem. No logic."""
+"""The routes below `/`, without logic: what they answer with is made elsewhere."""
 
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, Query, Request, Response, Security
 from fastapi.responses import PlainTextResponse
 
 from app.api import describe, openapi, payload
-from app.api.predict import PredictQuery, TimeoutMs
+from app.api.predict import PredictQuery, TimeoutMs, unknown_parameter
 from app.api.security import Guard
 from app.config import Settings
-from app.errors import (
-    InvalidParameter,
-)
+from app.errors import InvalidParameter
 from app.mobilenet.variants import RESOLUTIONS
 from app.observability.metrics import CONTENT_TYPE, Metrics
 from app.observability.trace import trace
 from app.prediction.classifier import Classifier, Previewer
 from app.prediction.selection import Alpha, Resolution, resolve
 from app.schemas import Catalogue, Health, LabelItem, ModelInfo, PredictResponse
+
+
+async def check_parameters(request: Request) -> None:
+    """Raise `InvalidParameter` for a parameter of the query that the route does not have."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise unknown_parameter(name, known)
+
 
 WithLayers = Annotated[bool, Query(description="add the tables of layers, of separable convolutions and of ablations")]
 
@@ -72,7 +79,7 @@ def create_router(
         "/model-info",
         summary="Describe the served model or another variant",
         tags=["model"],
-        dependencies=locked,
+        dependencies=[*locked, Depends(check_parameters)],
         responses=openapi.responses(*openapi.INFO_ERRORS),
     )
     async def model_info_(alpha: Alpha = None, resolution: Resolution = None, layers: WithLayers = False) -> ModelInfo:
@@ -136,7 +143,7 @@ def create_router(
         "/preview",
         summary="See what the network sees",
         tags=["classification"],
-        dependencies=locked,
+        dependencies=[*locked, Depends(check_parameters)],
         response_class=Png,
         responses=openapi.PREVIEW_ANSWER | openapi.responses(*openapi.PREVIEW_ERRORS),
         openapi_extra=openapi.PREVIEW_BODY,

@@ -12,7 +12,7 @@ from app.api.predict import TimeoutMs, timeout_or_default
 from app.api.response import account
 from app.api.security import Guard
 from app.config import Settings
-from app.errors import NotFound, ServiceError, UnsupportedMedia
+from app.errors import NotFound, ServiceError
 from app.model.model import Model
 from app.observability.trace import Trace, trace
 from app.oip import schemas, tensors
@@ -151,7 +151,6 @@ def _add_infer(
         deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
         plan = Single([model.variant])
         current.check_room(plan)  # before the body is read, which may be long
-        _check_encoding(request)
         body = await payload.read_any(request, settings, deadline)
         inference = tensors.read(body, json_bytes, model, settings.max_images)
         classifying = current.classify(inference.images, plan, deadline, about.span)
@@ -192,12 +191,6 @@ def _metadata(model: Model, classifier: Classifier) -> ModelMetadata:
         ],
         outputs=[TensorMetadata(name=tensors.PROBABILITIES, datatype="FP32", shape=[-1, classes])],
     )
-
-
-def _check_encoding(request: Request) -> None:
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise UnsupportedMedia(f"Content-Encoding {encoding[:80]} is not read; send the body as it is")
 
 
 def _answer(

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from app.api.payload import check_values, too_many
+from app.api.multipart import too_many
+from app.api.payload import check_values
 from app.api.problems import invalid
 from app.engines.base import Pixels, Probabilities
 from app.errors import InvalidParameter, MalformedRequest

@@ -4,7 +4,6 @@ Here is what does it, for one batch after the other; `processes` and `threads` h
 `inline` in its midst.
 """
 
-import binascii
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,10 @@ from PIL import Image
 
 from app.config import Settings
 from app.engines.base import Pixels, Probabilities
-from app.errors import ServiceError, UndecodableImage
+from app.errors import ServiceError
 from app.imaging import decode
 from app.imaging.decode import LargeImage
+from app.imaging.text import from_base64
 from app.mobilenet.variants import Variant
 from app.model import golden, model
 from app.model.model import Model
@@ -176,7 +176,7 @@ class Local:
     def _pixels(self, payload: Payload, resolutions: Sequence[int], large: bool) -> tuple[list[Pixels], str]:
         if isinstance(payload, np.ndarray):
             return [payload] * len(resolutions), TENSOR
-        content = _from_base64(payload) if isinstance(payload, str) else payload
+        content = from_base64(payload) if isinstance(payload, str) else payload
         pixels = decode.decode_each(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
         return pixels, decode.kind_of(content[:16])
 
@@ -193,15 +193,6 @@ def _predict(chosen: Model, pixels: Sequence[Pixels]) -> tuple[Iterator[Probabil
     began = time.monotonic()
     rows = iter(chosen.engine.predict(pixels) if pixels else ())
     return rows, (time.monotonic() - began) * 1000, began
-
-
-def _from_base64(text: str) -> bytes:
-    # Browsers make data URLs of files; what is before the comma says nothing that we would trust.
-    encoded = text.partition(",")[2] if text.startswith("data:") else text
-    try:
-        return binascii.a2b_base64(encoded, strict_mode=True)
-    except ValueError as exc:
-        raise UndecodableImage("the image is no valid base64") from exc
 
 
 def in_process(settings: Settings, load: Callable[[Settings], Model] = model.load) -> Local:

@@ -2,12 +2,14 @@
 
 import asyncio
 import uuid
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api import problems
 from app.api.security import RAW_HEADERS
 from app.errors import MalformedRequest
+from app.server.parser import Parser
 
 HEADERS_S = 5.0
 """How long the headers of a request may take."""
@@ -17,12 +19,16 @@ LINGER_S = 2.0
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, but headers end in time and size, and so does a body that nobody wants any more."""
+    """uvicorn's protocol, but headers are bounded in time and size, and so is a body that was answered already."""
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
     _head_ended = False  # in the data that came last, or before
     _head_bytes = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parser = Parser(self)  # type: ignore[assignment]  # it has what uvicorn asks of one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first headers."""

@@ -48,7 +48,19 @@ def best(result: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["image/png", "image/jpeg", "application/octet-stream", "IMAGE/PNG; q=1", None]
+    "content_type",
+    [
+        "image/png",
+        "image/jpeg",
+        "application/octet-stream",
+        "IMAGE/PNG; q=1",
+        None,
+        "binary/octet-stream",  # of S3
+        "application/x-octet-stream",
+        "*/*",
+        "application/x-www-form-urlencoded",  # of curl, wget and urllib, unless they are told another
+        "text/plain",
+    ],
 )
 def test_a_raw_body_is_one_image(client: TestClient, content_type: str | None) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
@@ -136,7 +148,7 @@ def test_images_that_fail_cost_the_others_of_their_request_nothing(client: TestC
 
 
 def test_a_body_that_is_none_of_the_three_forms_is_refused_with_what_is(client: TestClient) -> None:
-    response = client.post("/predict", content=RED, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    response = client.post("/predict", content=b"a=b", headers={"Content-Type": "application/x-www-form-urlencoded"})
     detail = check_problem(response, 415, "unsupported_media_type")
     assert all(form in detail for form in ("image/*", "octet-stream", "multipart/form-data", "application/json"))
 
@@ -160,10 +172,63 @@ def test_wrong_json_says_what_is_wrong(client: TestClient, body: bytes, status: 
     assert says in check_problem(response, status, code)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "ZSTD", "deflate, gzip"])
+def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(client: TestClient, encoding: str) -> None:
+    for path in ("/predict", "/preview", "/v2/models/mobilenet/infer"):
+        response = client.post(path, content=b"x", headers={"Content-Encoding": encoding})
+        detail = check_problem(response, 415, "unsupported_media_type", protocol=path.startswith("/v2"))
+        assert encoding.lower() in detail
+        assert response.headers["accept-encoding"] == "identity"
+    assert client.post("/predict", content=RED, headers={"Content-Encoding": "identity"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "nearest"),
+    [
+        ("/predict", "topk", "top_k"),
+        ("/predict", "alfa", "alpha"),
+        ("/model-info", "layer", "layers"),
+        ("/preview", "size", "resolution"),
+    ],
+)
+def test_a_misspelt_parameter_is_refused_with_the_nearest(
+    client: TestClient, path: str, wrong: str, nearest: str
+) -> None:
+    response = client.request("GET" if path == "/model-info" else "POST", path, params={wrong: "1"}, content=b"")
+    detail = check_problem(response, 422, "invalid_parameter")
+    assert wrong in detail
+    assert detail.endswith(f"the nearest is {nearest}")
+
+
+@pytest.mark.parametrize("path", ["/predict/", "/labels/", "/healthz/"])
+def test_a_trailing_slash_is_a_problem_that_names_the_route(client: TestClient, path: str) -> None:
+    response = client.request("POST" if "predict" in path else "GET", path, content=RED, follow_redirects=False)
+    assert path.rstrip("/") + ";" in check_problem(response, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/healthz", "/readyz", "/docs", "/redoc", "/metrics", "/labels", "/openapi.json", "/web/page.js", "/v2"],
+)
+def test_head_is_answered_as_get_without_a_body(client: TestClient, path: str) -> None:
+    get, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    own = {"x-request-id", "server-timing", "content-length", "date"}
+    assert {name: value for name, value in head.headers.items() if name not in own} == {
+        name: value for name, value in get.headers.items() if name not in own
+    }
+
+
+def test_head_of_what_is_not_there_or_takes_no_get_is_a_status_without_a_body(client: TestClient) -> None:
+    for path, status in (("/nothing", 404), ("/predict", 405)):
+        response = client.head(path)
+        assert (response.status_code, response.content) == (status, b"")
+    assert samples(client)["mobilenet_requests_total", "/predict", "405"] == 1
+
+
 def test_wrong_multipart_says_what_is_wrong(client: TestClient) -> None:
     assert "image" in check_problem(client.post("/predict", files={"photo": RED}), 400, "malformed_request")
-    text_field = client.post("/predict", files={"image": (None, "text")})
-    assert "files in the field image" in check_problem(text_field, 400, "malformed_request")
+    check_problem(client.post("/predict", files={"image": (None, "text")}), 415, "unsupported_image")
     for content_type in ("multipart/form-data", "multipart/form-data; boundary=x"):
         response = client.post("/predict", content=b"garbage", headers={"Content-Type": content_type})
         check_problem(response, 400, "malformed_request")

@@ -1,0 +1,97 @@
+"""Multipart bodies (RFC 7578): the parts of the field `image`, with or without the name of a file."""
+
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.errors import MalformedRequest, TooManyImages
+from app.runtime.pipeline import Payload
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FIELD = "image"
+MAX_OTHER_PARTS = 16
+
+
+def images_in(body: bytes, content_type: str, max_images: int) -> list[Payload]:
+    """Return the images of a whole multipart body, undecoded and in order: bytes, or text if a part is in base64.
+
+    `content_type` is the header field, which has the boundary. Raises `TooManyImages`, or `MalformedRequest` for a body
+    that is not multipart or has no image.
+    """
+    _, options = parse_options_header(content_type)
+    if not (boundary := options.get(b"boundary")):
+        raise MalformedRequest("the multipart body is malformed: Content-Type has no boundary")
+    parts = _Parts(max_images)
+    try:
+        parser = MultipartParser(boundary, parts.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as exc:
+        raise MalformedRequest(f"the multipart body is malformed: {exc}") from exc
+    if not parts.ended:
+        raise MalformedRequest("the multipart body is malformed: it ends before its last boundary")
+    if not parts.images:
+        sent = ", ".join(parts.others) or "no field"
+        raise MalformedRequest(f"the multipart body needs one or more images in the field {FIELD}; it has {sent}")
+    return parts.images
+
+
+def too_many(count: int, most: int) -> TooManyImages:
+    """Return the error of a request with more images than `most`."""
+    return TooManyImages(f"the request has {count} images or more, and {most} is the most")
+
+
+class _Parts:
+    """What a parser has found so far; it calls the methods as it goes through the body."""
+
+    def __init__(self, max_images: int) -> None:
+        self.images: list[Payload] = []
+        self.others: list[str] = []
+        self.ended = False
+        self._max_images = max_images
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._admit,
+            "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def _begin(self) -> None:
+        self._headers: dict[str, str] = {}
+        self._data: list[bytes] = []
+        self._name, self._value = bytearray(), bytearray()
+
+    def _end_header(self) -> None:
+        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
+        self._name, self._value = bytearray(), bytearray()
+
+    def _admit(self) -> None:
+        """Refuse a part that is one too many before its data is kept."""
+        _, options = parse_options_header(self._headers.get("content-disposition"))
+        if b"name" not in options:
+            raise MalformedRequest("the multipart body is malformed: a part has no name in its Content-Disposition")
+        self._field = options[b"name"].decode(errors="replace")
+        if self._field == FIELD and len(self.images) == self._max_images:
+            raise too_many(self._max_images + 1, self._max_images)
+        if self._field != FIELD and len(self.others) == MAX_OTHER_PARTS:
+            raise MalformedRequest(f"the multipart body has more than {MAX_OTHER_PARTS} parts that are not {FIELD}")
+
+    def _end(self) -> None:
+        if self._field != FIELD:
+            self.others.append(self._field[:80])
+            return
+        content = b"".join(self._data)
+        in_base64 = self._headers.get("content-transfer-encoding", "").strip().lower() == "base64"
+        self.images.append(content.decode("latin-1") if in_base64 else content)
+
+    def _finish(self) -> None:
+        self.ended = True

@@ -1,0 +1,48 @@
+"""Image files as text: base64 as browsers, phones and mail programs write it."""
+
+import binascii
+import re
+
+from app.errors import EmptyImage, UndecodableImage
+
+DATA_URL = re.compile(r"\s*data:[^,]*,", re.IGNORECASE)
+_BREAKS = re.compile(r"[ \t]*[\r\n]+[ \t]*")
+_URL_SAFE = str.maketrans("-_ ", "+/+")  # a form that is decoded once too often turns + into a space
+_WRONG = re.compile(r"[^A-Za-z0-9+/]")
+_ELSEWHERE = re.compile(r"\s*(https?|ftp|s3|gs|file)://", re.IGNORECASE)
+
+
+def from_base64(text: str) -> bytes:
+    """Return the bytes that a text in base64 stands for, also one in a data URL.
+
+    Lines may be broken, the alphabet may be that for URLs, and the padding may be missing. Raises `UndecodableImage`
+    that says what is wrong and where, or `EmptyImage`.
+    """
+    start = DATA_URL.match(text)
+    encoded = text[start.end() :] if start else text
+    try:
+        return binascii.a2b_base64(encoded, strict_mode=True)  # as most write it, and the quickest
+    except ValueError:
+        return _leniently(encoded, start.end() if start else 0)
+
+
+def _leniently(encoded: str, offset: int) -> bytes:
+    digits = _BREAKS.sub("", encoded).strip().translate(_URL_SAFE).rstrip("=")
+    if not digits:
+        raise EmptyImage("the image is empty: the text has no base64 in it")
+    if wrong := _WRONG.search(digits):
+        raise _refused(encoded, offset, wrong[0])
+    if len(digits) % 4 == 1:
+        raise UndecodableImage(
+            f"the image is not valid base64: {len(digits):,} digits are cut off in the middle of a byte"
+        )
+    return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
+
+
+def _refused(encoded: str, offset: int, wrong: str) -> UndecodableImage:
+    if _ELSEWHERE.match(encoded):
+        return UndecodableImage("the image is a URL, which is not fetched; send the bytes of the file in base64")
+    if re.fullmatch(r"\s*[\w .~:/\\()-]{1,4096}\.\w{2,5}\s*", encoded):
+        return UndecodableImage("the image is the name of a file, which is not read here; send its bytes in base64")
+    at = encoded.find(wrong) + offset
+    return UndecodableImage(f"the image is not valid base64: {wrong!r} at position {at:,}")

@@ -1,0 +1,91 @@
+"""The parser of HTTP/1.1 requests, which stays with HTTP/1.1 whatever a client offers to upgrade to."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import httptools
+
+BODY_FIELDS = (b"content-length", b"transfer-encoding")
+
+
+class Parser:
+    """httptools' parser, but an offer to upgrade is ignored, and the request is answered (RFC 9110, 7.8).
+
+    Java's default client offers HTTP/2 with every first request. httptools ends a request with such an offer at its
+    headers; here another of its parsers, which is told the framing of the body alone, goes on from there.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        # Called without a detour until there is an offer: a request calls these a dozen times.
+        direct = SimpleNamespace(
+            on_message_begin=protocol.on_message_begin,
+            on_url=protocol.on_url,
+            on_header=protocol.on_header,
+            on_headers_complete=protocol.on_headers_complete,
+            on_body=protocol.on_body,
+            on_message_complete=self.on_message_complete,
+        )
+        self._parser = httptools.HttpRequestParser(direct)
+        self._in_made_up_head = False
+
+    def feed_data(self, data: bytes) -> None:
+        """Parse what came. Raises `httptools.HttpParserError` for what is not HTTP."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._go_on_with_body()
+            self.feed_data(data[offer.args[0] :])
+
+    def _go_on_with_body(self) -> None:
+        framing = [b"%b: %b\r\n" % field for field in self._protocol.headers if field[0] in BODY_FIELDS]
+        self._parser = httptools.HttpRequestParser(self)
+        self._in_made_up_head = True
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
+
+    def should_upgrade(self) -> bool:
+        """Return False: no offer is taken."""
+        return False
+
+    def should_keep_alive(self) -> bool:
+        """Whether the connection stays open after this request."""
+        return bool(self._parser.should_keep_alive())
+
+    def get_method(self) -> bytes:
+        """Return the method of the request."""
+        return bytes(self._parser.get_method())
+
+    def get_http_version(self) -> str:
+        """Return the version of the request, such as `1.1`."""
+        return str(self._parser.get_http_version())
+
+    def on_message_begin(self) -> None:
+        """Begin a request, unless it is the rest of one."""
+        if not self._in_made_up_head:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Pass a part of the target on."""
+        if not self._in_made_up_head:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Pass a header on."""
+        if not self._in_made_up_head:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let the request begin, unless it has begun already."""
+        if self._in_made_up_head:
+            self._in_made_up_head = False
+        else:
+            self._protocol.on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on."""
+        self._protocol.on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request, unless httptools ended it at its headers because of an offer to upgrade."""
+        if not self._parser.should_upgrade():
+            self._protocol.on_message_complete()

@@ -1,0 +1,72 @@
+"""Multipart as clients of many languages write it."""
+
+import base64
+
+import pytest
+
+from app.api.multipart import images_in
+from app.errors import MalformedRequest, TooManyImages
+
+TYPE = "multipart/form-data; boundary=b"
+PHOTO = bytes(range(256)) + b"\r\n--bb\r\n-- no boundary"
+
+
+def part(disposition: bytes, content: bytes = PHOTO, *headers: bytes) -> bytes:
+    head = b"".join(header + b"\r\n" for header in (b"Content-Disposition: " + disposition, *headers))
+    return b"--b\r\n" + head + b"\r\n" + content + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        b'form-data; name="image"; filename="a.jpg"',
+        b"form-data; name=image; filename=a.jpg",  # .NET
+        b'form-data; name="image"',  # Dart, reqwest, curl -F image=<file
+        b"form-data; name=image; filename*=UTF-8''%C3%A4.jpg",
+        b'form-data; name="image"; filename=""',
+        b'form-data; filename="a;b\\"c.jpg"; name="image"',
+    ],
+)
+def test_a_part_is_an_image_with_or_without_the_name_of_a_file(disposition: bytes) -> None:
+    assert images_in(part(disposition) * 2 + b"--b--\r\n", TYPE, 3) == [PHOTO, PHOTO]
+
+
+def test_a_part_in_base64_is_left_as_text_which_is_read_later() -> None:
+    text = base64.encodebytes(PHOTO)
+    body = part(b"form-data; name=image", text, b"Content-Transfer-Encoding: BASE64") + b"--b--"
+    assert images_in(body, TYPE, 3) == [text.decode()]
+    binary = part(b"form-data; name=image", PHOTO, b"content-transfer-encoding: binary") + b"--b--"
+    assert images_in(binary, TYPE, 3) == [PHOTO]
+
+
+def test_other_fields_are_passed_over_and_named_where_there_is_no_image() -> None:
+    others = part(b"form-data; name=title", b"x") + part(b"form-data; name=photo; filename=p.jpg")
+    assert images_in(others + part(b"form-data; name=image") + b"--b--", TYPE, 3) == [PHOTO]
+    with pytest.raises(MalformedRequest, match="it has title, photo"):
+        images_in(others + b"--b--", TYPE, 3)
+    with pytest.raises(MalformedRequest, match="more than 16"):
+        images_in(part(b"form-data; name=title", b"x") * 17 + b"--b--", TYPE, 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "says"),
+    [
+        (b"garbage", TYPE, "malformed"),
+        (b"garbage", "multipart/form-data", "no boundary"),
+        (part(b"form-data; name=image"), TYPE, "ends before its last boundary"),
+        (part(b"form-data; name=image")[:-40], TYPE, "ends before its last boundary"),
+        (part(b"form-data; filename=a.jpg") + b"--b--", TYPE, "no name"),
+        (b"--b\r\n\r\nx\r\n--b--", TYPE, "no name"),
+        (b"--b--", TYPE, "no field"),
+        (b"", TYPE, "malformed"),
+        (part(b"form-data; name=image", PHOTO, b"X: " + b"y" * 100_000) + b"--b--", TYPE, "malformed"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said(body: bytes, content_type: str, says: str) -> None:
+    with pytest.raises(MalformedRequest, match=says):
+        images_in(body, content_type, 3)
+
+
+def test_an_image_too_many_ends_the_reading_before_its_bytes_are_kept() -> None:
+    with pytest.raises(TooManyImages, match="3 is the most"):
+        images_in(part(b"form-data; name=image") * 100, TYPE, 3)

@@ -1,0 +1,58 @@
+"""Base64 is read as others write it, and what is not base64 says what and where."""
+
+import base64
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import EmptyImage, UndecodableImage
+from app.imaging.text import from_base64
+
+FILES = st.binary(min_size=1, max_size=300)
+LAYOUTS: dict[str, Callable[[str], str]] = {
+    "plain": lambda text: text,
+    "data URL": lambda text: "data:image/jpeg;base64," + text,
+    "capitals": lambda text: "DATA:image/JPEG;BASE64," + text,
+    "line breaks of MIME": lambda text: "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76)) + "\r\n",
+    "line breaks in a data URL": lambda text: "data:image/png;base64,\n  " + "\n  ".join(text),
+    "alphabet of URLs": lambda text: text.translate(str.maketrans("+/", "-_")),
+    "no padding": lambda text: text.rstrip("="),
+    "plus as space": lambda text: text.replace("+", " "),
+    "spaces around": lambda text: f"  {text}\t",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(content=FILES)
+def test_base64_is_read_as_others_write_it(layout: str, content: bytes) -> None:
+    if layout == "plus as space" and base64.b64encode(content).startswith(b"+"):
+        content = b"x" + content  # a leading space is a margin
+    assert from_base64(LAYOUTS[layout](base64.b64encode(content).decode())) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("QUJD?UJD", "'?' at position 4"),
+        ("data:image/png;base64,QUJD*UJD", "'*' at position 26"),
+        ("QUJDé", "'é' at position 4"),
+        ("QUJDR", "cut off"),
+        ("QU=JD", "'=' at position 2"),
+        ("https://a.example/cat.jpg", "URL"),
+        ("s3://bucket/cat.jpg", "URL"),
+        ("/home/me/cat.jpg", "name of a file"),
+        ("C:\\photos\\cat.png", "name of a file"),
+    ],
+)
+def test_what_is_not_base64_says_what_and_where(text: str, says: str) -> None:
+    with pytest.raises(UndecodableImage) as caught:
+        from_base64(text)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["  ", "data:image/png;base64,\n", "===="])
+def test_a_text_without_base64_is_an_empty_image(text: str) -> None:
+    with pytest.raises(EmptyImage):
+        from_base64(text)

@@ -15,7 +15,7 @@ from app.errors import BodyTooLarge, ClientError, InternalError, ServiceError, S
 from app.imaging.decode import LargeImage
 from app.model.labels import top_k
 from app.model.selftest import SelfTestFailed
-from app.runtime.pipeline import Outcome
+from app.runtime.pipeline import Job, JobResult
 from app.runtime.pool import begin
 from app.schemas import Prediction, Predictions
 
@@ -68,19 +68,25 @@ class LocalBackend:
     def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
         """Classify, as `Backend` says."""
         try:
-            outcomes = self._wait(self._pipeline.run(images))
+            results = self._run(images)
         except Exception:  # a worker that died, say: the photo that it died of fails alone
             if len(images) > 1:
                 return [result for image in images for result in self.classify([image], k)]
             return [InternalError("the image could not be classified")]
-        return [self._result(image, outcome, k) for image, outcome in zip(images, outcomes, strict=True)]
+        return [self._result(image, result, k) for image, result in zip(images, results, strict=True)]
 
-    def _result(self, image: bytes, outcome: Outcome | ServiceError | LargeImage, k: int) -> Result:
-        if isinstance(outcome, LargeImage):
+    def _run(self, images: Sequence[bytes], large: bool = False) -> list[JobResult]:
+        return self._wait(self._pipeline.run([Job(image, (self._model.variant,)) for image in images], large))
+
+    def _result(self, image: bytes, result: JobResult, k: int) -> Result:
+        if isinstance(result, LargeImage):
             with self._one_large:
-                (outcome,) = self._wait(self._pipeline.run([image], large=True))
-        if not isinstance(outcome, Outcome):
-            return InternalError("the image is too large") if isinstance(outcome, LargeImage) else outcome
+                (result,) = self._run([image], large=True)
+        if isinstance(result, ServiceError):
+            return result
+        if isinstance(result, LargeImage):
+            return InternalError("the image is too large")
+        (outcome,) = result
         named = ((self._model.labels[index], share) for index, share in top_k(outcome.probabilities, k))
         return [
             Prediction(class_id=label.class_id, wordnet_id=label.wordnet_id, label=label.label, probability=share)

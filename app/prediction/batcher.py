@@ -7,7 +7,7 @@ lane; of several that wait, the one that had the least of the time is next, so t
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil, inf
@@ -15,17 +15,20 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from app.errors import Draining, InternalError
-from app.prediction.queue import Answer, Item, Lane, Runner
+from app.prediction.queue import Answer, Item, Lane
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Runner = Callable[[Sequence[T]], Awaitable[Sequence[R]]]
+"""Runs a batch of items and returns as many results, in order."""
 
 STOP_POLL_S = 0.2
 
 
 @dataclass(eq=False, slots=True)
 class Batch(Generic[T, R]):
-    """Items of one lane that run together, since when (`time.monotonic`), and what runs them."""
+    """Items of one lane that run together, since when (`time.monotonic`), and the task that they run in."""
 
     lane: Lane[T, R]
     items: list[Item[T, R]]
@@ -53,13 +56,14 @@ class Batcher(Generic[T, R]):
         first_s: float = 0.0,
         on_admit: Callable[[int], None] = lambda change: None,
     ) -> None:
+        self._run = run
         self._on_admit = on_admit
         self._max_batch_size = max_batch_size
         self._max_queue = max_queue
         self._max_wait_s = max_wait_ms / 1000
         self._runs = runs
         self._stalled_after_s = stalled_after_s
-        self.lane: Lane[T, R] = Lane(run, max_queue, first_s)
+        self.lane: Lane[T, R] = Lane(max_queue, first_s)
         self._lanes = [self.lane]
         self._clock_s = 0.0
         self._running: set[Batch[T, R]] = set()
@@ -68,12 +72,12 @@ class Batcher(Generic[T, R]):
         self._draining = False
         self._freed = asyncio.Event()
 
-    def add(self, run: Runner[T, R], first_s: float = 0.0) -> Lane[T, R]:
+    def add(self, first_s: float = 0.0) -> Lane[T, R]:
         """Return a new lane: a queue of `max_queue` items of its own, for the same runs.
 
         `first_s` is how long an item is taken to run before any has.
         """
-        lane = Lane(run, self._max_queue, first_s)
+        lane: Lane[T, R] = Lane(self._max_queue, first_s)
         self._lanes.append(lane)
         return lane
 
@@ -196,14 +200,14 @@ class Batcher(Generic[T, R]):
         return items
 
     async def _execute(self, batch: Batch[T, R]) -> None:
-        await self._run(batch.lane, batch.items)
+        await self._run_items(batch.lane, batch.items)
         self._running.discard(batch)
         self._start()
 
-    async def _run(self, lane: Lane[T, R], items: list[Item[T, R]]) -> None:
+    async def _run_items(self, lane: Lane[T, R], items: list[Item[T, R]]) -> None:
         started = time.monotonic()
         try:
-            results = list(await lane.run([item.value for item in items]))
+            results = await self._run([item.value for item in items])
             if len(results) != len(items):
                 raise RuntimeError(f"{len(results)} results for {len(items)} items")
         except (Exception, SystemExit) as exc:
@@ -217,7 +221,7 @@ class Batcher(Generic[T, R]):
     async def _isolate(self, lane: Lane[T, R], items: list[Item[T, R]], exc: BaseException) -> None:
         if len(items) > 1:
             for item in items:
-                await self._run(lane, [item])
+                await self._run_items(lane, [item])
         else:
             items[0].end(exc if isinstance(exc, Exception) else InternalError("the model stopped"))
 

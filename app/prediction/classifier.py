@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from app.config import Settings
 from app.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
@@ -24,31 +24,26 @@ from app.prediction.budget import Candidate
 from app.prediction.queue import Answer, Lane
 from app.prediction.result import Classified, Found, classified, summed
 from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
-from app.runtime.pipeline import Comparison, Outcome, Payload, Pipeline
+from app.runtime.pipeline import Job, JobResult, Outcome, Payload, Pipeline
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Value = Payload | Comparison
-Result = Any
-"""What a pipeline has for one value: an `Outcome` or several, a `ServiceError`, or `LargeImage`."""
 
+Task = tuple[Job, object]
+"""What is to be done with an image, and on whose behalf."""
+Place = Slot[Task, JobResult]
+"""The place of one image in the batcher."""
 Ran = tuple[Sequence[Outcome], int]
 """What one or more variants made of an image, and how many images ran with it."""
 
-Job = tuple[Value, object]
-"""What is to be done with an image, and on whose behalf."""
-Image = Slot[Job, Result]
-"""The place of one image in the batcher."""
 
+class Images(NamedTuple):
+    """The images of one request, until when (`time.monotonic`) they are wanted, and on whose behalf."""
 
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The images for one variant, or for comparisons, and what runs them."""
-
-    lane: Lane[Job, Result]
-    run: Callable[..., Awaitable[list[Result]]]
-    models: Sequence[Model]
+    payloads: Sequence[Payload]
+    deadline: float
+    owner: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +80,12 @@ class Classifier:
         self._pipeline = pipeline
         self._watcher = watcher
         self._on_run = on_run
-        # What a large image takes for a moment must not be multiplied, and nobody small waits for its turn.
-        self._large: Batcher[tuple[Queue, Job], Result] = Batcher(
-            _run_large, max_batch_size=1, max_queue=settings.max_queue * (1 + len(self.models))
+        # One image over 12 megapixels at a time, to bound memory; small ones do not wait for it.
+        self._large: Batcher[Task, JobResult] = Batcher(
+            partial(self._run, large=True), max_batch_size=1, max_queue=settings.max_queue * (1 + len(self.models))
         )
-        compare = partial(self._run, pipeline.compare)
-        self._batcher: Batcher[Job, Result] = Batcher(
-            compare,
+        self._batcher: Batcher[Task, JobResult] = Batcher(
+            self._run,
             max_batch_size=settings.max_batch_size,
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
@@ -99,13 +93,8 @@ class Classifier:
             stalled_after_s=settings.patience_s,
             on_admit=watcher.admitted,
         )
-        self._comparisons = Queue(self._batcher.lane, compare, pipeline.models)
-        self._queues = {variant: self._queue(model) for variant, model in self.models.items()}
-        self._first = self._queues[self.model.variant]
-
-    def _queue(self, model: Model) -> Queue:
-        run = partial(self._run, partial(self._pipeline.run, variant=model.variant), variant=model.variant)
-        return Queue(self._batcher.add(run, model.first_s), run, (model,))
+        self._comparisons = self._batcher.lane
+        self._lanes = {variant: self._batcher.add(model.first_s) for variant, model in self.models.items()}
 
     @property
     def fault(self) -> str | None:
@@ -115,7 +104,7 @@ class Classifier:
     def candidates(self) -> list[Candidate]:
         """Return what is known of each loaded variant, and how long an answer of it would take now."""
         return [
-            Candidate(variant, model.cost.macs, model.top1, 1000 * self._batcher.expected_s(self._queues[variant].lane))
+            Candidate(variant, model.cost.macs, model.top1, 1000 * self._batcher.expected_s(self._lanes[variant]))
             for variant, model in self.models.items()
         ]
 
@@ -125,27 +114,19 @@ class Classifier:
             case Single(variants):
                 self._first_with_room(variants, self._batcher.check_room)
             case SideBySide():
-                self._batcher.check_room(self._comparisons.lane)
+                self._batcher.check_room(self._comparisons)
             case Cascade(stages):
                 for stage in stages:
-                    self._batcher.check_room(self._queues[stage].lane)
+                    self._batcher.check_room(self._lanes[stage])
 
-    async def _run(
-        self,
-        run: Callable[..., Awaitable[Iterable[Result]]],
-        jobs: Sequence[Job],
-        large: bool = False,
-        variant: Variant | None = None,
-    ) -> list[Result]:
-        values, owners = [value for value, _ in jobs], [owner for _, owner in jobs]
+    async def _run(self, tasks: Sequence[Task], large: bool = False) -> list[JobResult]:
+        jobs, owners = [job for job, _ in tasks], [owner for _, owner in tasks]
         began = time.monotonic()
-        results = list(await run(values, large))
+        results = await self._pipeline.run(jobs, large)
         ended, images = time.monotonic(), Counter[Variant]()
-        for value, result in zip(values, results, strict=True):
-            if isinstance(result, Outcome) and variant is not None:
-                images[variant] += 1
-            elif isinstance(value, Comparison) and isinstance(result, tuple):
-                images.update(value.variants)
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, tuple):
+                images.update(job.variants)
         for tell in self._on_run:
             tell(Run(images, began, ended, owners))
         return results
@@ -158,68 +139,45 @@ class Classifier:
         Raises `QueueFull` or `Draining` before any work; whatever happens to one image is its own result. `owner` is
         whatever the `Run` shall say of whose images they are.
         """
+        images = Images(payloads, deadline, owner)
         match plan:
             case Single(variants):
-                return await self._single(payloads, deadline, variants, owner)
-            case SideBySide(wanted, best):
-                return await self._side_by_side(payloads, deadline, wanted, best, owner)
+                return await self._single(images, variants)
+            case SideBySide(variants, best):
+                return await self._side_by_side(images, variants, best)
             case Cascade(stages, threshold):
-                return await self._cascade(payloads, deadline, stages, threshold, owner)
+                return await self._cascade(images, stages, threshold)
 
-    async def _single(
-        self, payloads: Sequence[Payload], deadline: float, variants: Sequence[Variant], owner: object
-    ) -> list[Found]:
-        queue, admission = self._first_with_room(variants, partial(self._batcher.admit, len(payloads)))
+    async def _single(self, images: Images, variants: Sequence[Variant]) -> list[Found]:
+        variant, admission = self._first_with_room(variants, partial(self._batcher.admit, len(images.payloads)))
         with admission as slots:
+            return await self._settle_all(slots, images, (variant,))
+
+    async def _side_by_side(self, images: Images, variants: tuple[Variant, ...], best: Variant) -> list[Found]:
+        with self._batcher.admit(len(images.payloads), self._comparisons) as slots:
+            found = await self._settle_all(slots, images, variants)
+        at = variants.index(best)
+        return [summed(one.runs or (one,), at) if isinstance(one, Classified) else one for one in found]
+
+    async def _cascade(self, images: Images, stages: Sequence[Variant], threshold: float) -> list[Found]:
+        # There must be room in the queues of all stages, since no stage is known to be needless.
+        with ExitStack() as stack:
+            admit = partial(self._batcher.admit, len(images.payloads))
+            rows = [stack.enter_context(admit(self._lanes[stage])) for stage in stages]
+            places = zip(images.payloads, zip(*rows, strict=True), strict=True)
             return await _all(
                 [
-                    self._settle(slot, queue, (data, owner), queue.models, deadline)
-                    for slot, data in zip(slots, payloads, strict=True)
+                    self._descend(zip(slots, stages, strict=True), payload, images, threshold)
+                    for payload, slots in places
                 ]
             )
 
-    async def _side_by_side(
-        self,
-        payloads: Sequence[Payload],
-        deadline: float,
-        variants: tuple[Variant, ...],
-        answering: Variant,
-        owner: object,
-    ) -> list[Found]:
-        models = [self.models[variant] for variant in variants]
-        with self._batcher.admit(len(payloads), self._comparisons.lane) as slots:
-            compared = [
-                self._settle(slot, self._comparisons, (Comparison(data, variants), owner), models, deadline)
-                for slot, data in zip(slots, payloads, strict=True)
-            ]
-            found = await _all(compared)
-        at = variants.index(answering)
-        return [summed(one.runs or (one,), at) if isinstance(one, Classified) else one for one in found]
-
-    async def _cascade(
-        self,
-        payloads: Sequence[Payload],
-        deadline: float,
-        stages: Sequence[Variant],
-        threshold: float,
-        owner: object,
-    ) -> list[Found]:
-        # There must be room in the queues of all stages, since no stage is known to be needless.
-        with ExitStack() as stack:
-            admit = partial(self._batcher.admit, len(payloads))
-            rows = [stack.enter_context(admit(self._queues[stage].lane)) for stage in stages]
-            places = zip(payloads, zip(*rows, strict=True), strict=True)
-            return await _all(
-                [self._descend(slots, (data, owner), stages, threshold, deadline) for data, slots in places]
-            )
-
     async def _descend(
-        self, slots: Sequence[Image], job: Job, stages: Sequence[Variant], threshold: float, deadline: float
+        self, stages: Iterable[tuple[Place, Variant]], payload: Payload, images: Images, threshold: float
     ) -> Found:
         runs: list[Classified] = []
-        for slot, stage in zip(slots, stages, strict=True):
-            queue = self._queues[stage]
-            found = await self._settle(slot, queue, job, queue.models, deadline)
+        for slot, variant in stages:
+            found = await self._settle(slot, Job(payload, (variant,)), [self.models[variant]], images)
             if isinstance(found, ServiceError):
                 return found
             runs.append(found)
@@ -227,30 +185,37 @@ class Classifier:
                 break
         return summed(runs, -1)
 
-    def _first_with_room(self, variants: Sequence[Variant], take: Callable[[Lane[Job, Result]], T]) -> tuple[Queue, T]:
-        chosen, *others = [self._queues[variant] for variant in variants] or [self._first]
+    def _first_with_room(
+        self, variants: Sequence[Variant], take: Callable[[Lane[Task, JobResult]], T]
+    ) -> tuple[Variant, T]:
+        chosen, *others = variants or (self.model.variant,)
         try:
-            return chosen, take(chosen.lane)
+            return chosen, take(self._lanes[chosen])
         except QueueFull:
             for other in others:
                 with suppress(QueueFull):
-                    return other, take(other.lane)
+                    return other, take(self._lanes[other])
             raise
 
-    async def _settle(self, slot: Image, queue: Queue, job: Job, models: Sequence[Model], deadline: float) -> Found:
+    async def _settle_all(self, slots: Sequence[Place], images: Images, variants: tuple[Variant, ...]) -> list[Found]:
+        models = [self.models[variant] for variant in variants]
+        places = zip(slots, images.payloads, strict=True)
+        return await _all([self._settle(slot, Job(payload, variants), models, images) for slot, payload in places])
+
+    async def _settle(self, slot: Place, job: Job, models: Sequence[Model], images: Images) -> Found:
         queued = time.monotonic()
-        ran = await self._ran(slot, queue, job, deadline)
+        ran = await self._ran(slot, (job, images.owner), images.deadline)
         found = ran if isinstance(ran, ServiceError) else classified(models, *ran, queued)
         self._watcher.settled(found, models[0].variant.name)
         return found
 
-    async def _ran(self, slot: Image, queue: Queue, job: Job, deadline: float) -> Ran | ServiceError:
+    async def _ran(self, slot: Place, task: Task, deadline: float) -> Ran | ServiceError:
         try:
-            answer = await self._submit(slot, job, deadline)
+            answer = await self._submit(slot, task, deadline)
             result = answer.result
             if isinstance(result, LargeImage):
                 with self._large.admit() as (place,):
-                    result = (await self._submit(place, (queue, job), deadline)).result
+                    result = (await self._submit(place, task, deadline)).result
         except ServiceError as exc:
             return exc
         except Exception:
@@ -258,13 +223,11 @@ class Classifier:
             return InternalError("the image could not be classified")
         if isinstance(result, LargeImage):
             return InternalError("the image is too large")
-        if isinstance(result, ServiceError):
-            return result
-        return result if isinstance(result, tuple) else (result,), answer.batch_size
+        return result if isinstance(result, ServiceError) else (result, answer.batch_size)
 
-    async def _submit(self, slot: Slot[T, Result], value: T, deadline: float) -> Answer[Result]:
+    async def _submit(self, slot: Place, task: Task, deadline: float) -> Answer[JobResult]:
         try:
-            return await slot.submit(value, deadline=deadline)
+            return await slot.submit(task, deadline=deadline)
         except (DeadlineExceeded, asyncio.CancelledError) as exc:
             if slot.withdraw():
                 self._watcher.dropped("deadline" if isinstance(exc, DeadlineExceeded) else "departed")
@@ -278,11 +241,6 @@ class Classifier:
         """Finish what was admitted, admit no more, end the pipeline."""
         await self._batcher.drain()
         await self._pipeline.close()
-
-
-async def _run_large(jobs: Sequence[tuple[Queue, Job]]) -> list[Result]:
-    ((queue, job),) = jobs
-    return await queue.run([job], large=True)
 
 
 async def _all(waiting: Sequence[Awaitable[Found]]) -> list[Found]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Generic, TypeVar
@@ -73,16 +73,11 @@ class Item(Generic[T, R]):
         self.on_end()
 
 
-Runner = Callable[[Sequence[T]], Awaitable[Iterable[R]]]
-"""Runs a batch of items and returns as many results, in order."""
-
-
 class Lane(Generic[T, R]):
     """A queue of its own for a sort of items."""
 
-    def __init__(self, run: Runner[T, R], max_queue: int, first_s: float = 0.0) -> None:
+    def __init__(self, max_queue: int, first_s: float = 0.0) -> None:
         """`first_s` is how long an item is taken to run before any has."""
-        self.run = run
         self.items: deque[Item[T, R]] = deque()
         self.admitted = 0
         self.served_s = 0.0  # of the time, on the clock that all lanes of a batcher share

@@ -12,14 +12,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
-from app.mobilenet.variants import Variant
-from app.runtime.pipeline import Compared, Comparison, Input, Local, Outcomes, Payload
+from app.runtime.pipeline import Job, JobResult, Local, Payload
 
 T = TypeVar("T")
 
 
 class Inline:
-    """A pipeline that keeps the event loop waiting for one image at a time, and for large ones not at all."""
+    """A pipeline in the event loop itself, which waits for one image at a time; large ones are decoded on a thread."""
 
     runs = 1
     fault: str | None = None
@@ -30,31 +29,20 @@ class Inline:
         self._local = local
         self._patience_s = patience_s
 
-    async def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
-        """Classify, as `Local` does."""
-        variants = (self._local.model(variant).variant,)
-        wanted = [Comparison(payload, variants) for payload in payloads]
-        return await self._in_turn(wanted, large, lambda _, decoded: self._local.answer([decoded], variant))
-
-    async def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
-        """Classify, as `Local` does."""
-        return await self._in_turn(wanted, large, lambda one, decoded: self._local.answer_each([one], [decoded]))
-
-    async def _in_turn(
-        self, wanted: Sequence[Comparison], large: bool, answer: Callable[[Comparison, Input], list[T]]
-    ) -> list[T]:
-        found: list[T] = []
-        for one in wanted:
-            if found:
-                await asyncio.sleep(0)  # meanwhile requests are read and answers leave
-            decoded = await in_thread(partial(self._local.decode, *one, large=True)) if large else None
+    async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        """Classify the images of a batch one by one; otherwise as `Local.run`."""
+        results: list[JobResult] = []
+        for job in jobs:
+            if results:
+                await asyncio.sleep(0)  # requests are read and responses are sent between two images
+            decoding = await in_thread(partial(self._local.decode, job, large=True)) if large else None
             with self._watched():
-                found += answer(one, decoded or self._local.decode(*one))
-        return found
+                results += self._local.classify([decoding or self._local.decode(job)])
+        return results
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        # Nobody handles SIGALRM: it ends the process, even one whose interpreter hangs.
+        # Nobody handles SIGALRM, so it ends the process, even one whose interpreter hangs.
         signal.setitimer(signal.ITIMER_REAL, self._patience_s)
         try:
             yield
@@ -62,15 +50,15 @@ class Inline:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     async def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Draw, as `Local` does."""
-        return await in_thread(lambda: self._local.preview(payload, resolution))
+        """Draw the network's input, as `Local.preview` does."""
+        return await in_thread(partial(self._local.preview, payload, resolution))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no process and no thread is held."""
 
 
 class Threads:
-    """A pipeline that runs each batch on a thread made for it."""
+    """A pipeline that runs each batch on a thread of its own, for TensorFlow."""
 
     runs = 1
     fault: str | None = None
@@ -79,20 +67,16 @@ class Threads:
         self.models = local.models
         self._local = local
 
-    async def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
-        """Classify, as `Local` does."""
-        return await in_thread(lambda: self._local.run(payloads, large, variant))
-
-    async def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
-        """Classify, as `Local` does."""
-        return await in_thread(lambda: self._local.compare(wanted, large))
+    async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        """Classify the images of a batch, as `Local.run` does."""
+        return await in_thread(partial(self._local.run, jobs, large))
 
     async def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Draw, as `Local` does."""
-        return await in_thread(lambda: self._local.preview(payload, resolution))
+        """Draw the network's input, as `Local.preview` does."""
+        return await in_thread(partial(self._local.preview, payload, resolution))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no process and no thread is held."""
 
 
 async def in_thread(work: Callable[[], T]) -> T:

@@ -1,7 +1,7 @@
-"""From image files to probabilities: decode each, run the model once.
+"""From image files to probabilities: decode every image of a batch, then run on it each model that is asked for.
 
-Here is what does it, for one batch after the other; `processes` and `threads` have it done beside an event loop, and
-`inline` in its midst.
+`Local` does this for one batch after the other, and whoever calls it waits. What has it done beside an event loop is a
+`Pipeline`: in other processes (`pool`), on threads or between the events of the loop itself (`inline`).
 """
 
 import time
@@ -25,14 +25,21 @@ from app.model.model import Model
 from app.model.selftest import self_test
 
 Payload = bytes | str | Pixels
-"""An image file as it came, its bytes or those in base64; or the network's input itself."""
+"""One image: the bytes of its file, the same in base64, or the network's input itself as a uint8 tensor `[r, r, 3]`."""
 TENSOR = "tensor"
-"""The format of pixels that came as they are."""
+"""The format of an image that came as a tensor; the other formats are those of `decode.FORMATS`."""
+
+
+class Job(NamedTuple):
+    """One image and the variants that shall classify it, each of them named once."""
+
+    payload: Payload
+    variants: tuple[Variant, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The probabilities `[classes]` of one image, and how long its decoding and the run of its batch took.
+    """The probabilities `[classes]` of one image by one model, and how long its decoding and the run of its batch took.
 
     `format` is one of `decode.FORMATS` or `TENSOR`; `decode_began` and `inference_began` are times of `time.monotonic`.
     """
@@ -45,133 +52,97 @@ class Outcome:
     inference_began: float
 
 
-Outcomes = list[Outcome | ServiceError | LargeImage]
-
-
-class Comparison(NamedTuple):
-    """One image file for several variants."""
-
-    payload: Payload
-    variants: tuple[Variant, ...]
-
-
-Compared = list[tuple[Outcome, ...] | ServiceError | LargeImage]
-"""For each comparison the outcomes of its variants, in their order; they share the `decode_ms`."""
+JobResult = tuple[Outcome, ...] | ServiceError | LargeImage
+"""What a job came to: an outcome for each of its variants, in their order and of one decoding, or what is wrong."""
 
 
 class Pipeline(Protocol):
-    """Models that take image files beside an event loop; the first is the one for who names none."""
+    """Models that classify images beside an event loop. The first one answers requests that name no variant."""
 
     models: tuple[Model, ...]
-    runs: int  # how many batches may run at once
+    runs: int  # how many batches may run at the same time
 
     @property
     def fault(self) -> str | None:
-        """Why it will never run again; None if all is well."""
+        """Why no image can be classified any more, so that only a restart helps; None if all is well."""
         ...
 
-    async def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
-        """Classify image files together, as `Local` does."""
-        ...
-
-    async def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
-        """Classify image files in several variants, as `Local` does."""
+    async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        """Classify the images of a batch, as `Local.run` does."""
         ...
 
     async def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Draw the network's input, as `Local` does."""
+        """Draw the network's input, as `Local.preview` does."""
         ...
 
     async def close(self) -> None:
-        """Let go of what it holds."""
+        """End what it started."""
         ...
 
 
 class Decoded(NamedTuple):
-    """One image at the resolutions that it is wanted in, and how long its decoding took."""
+    """The pixels of one image for each variant that shall classify it, and how long decoding took."""
 
-    pixels: list[Pixels]
+    pixels: dict[Variant, Pixels]
     decode_ms: float
     format: str
     began: float
 
-    def outcome(self, row: Probabilities, inference_ms: float, inference_began: float) -> Outcome:
-        """Return what came of it in one model."""
-        return Outcome(row, self.decode_ms, inference_ms, self.format, self.began, inference_began)
+    def outcome(self, probabilities: Probabilities, inference_ms: float, inference_began: float) -> Outcome:
+        """Return what one model made of the image."""
+        return Outcome(probabilities, self.decode_ms, inference_ms, self.format, self.began, inference_began)
 
 
-Input = Decoded | ServiceError | LargeImage
+Decoding = Decoded | ServiceError | LargeImage
 
 
 class Local:
-    """Loaded models, the first for who names none; runs one batch at a time, and whoever asks waits."""
+    """Loaded models in this process. They run one batch at a time, and the caller waits for it."""
 
     def __init__(self, models: Sequence[Model], max_pixels: int) -> None:
         self.models = tuple(models)
         self._by_variant = {model.variant: model for model in models}
         self._max_pixels = max_pixels
 
-    def model(self, variant: Variant | None = None) -> Model:
-        """Return the model of a variant, or the first."""
-        return self.models[0] if variant is None else self._by_variant[variant]
-
     def with_models(self, models: Sequence[Model]) -> "Local":
-        """Return another pipeline for images of the same sort."""
+        """Return a pipeline of other models with the same limits for images."""
         return Local(models, self._max_pixels)
 
-    def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
-        """Classify image files together in one variant, in order; each has its own outcome.
+    def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        """Classify images together; the results are in the order of the jobs, and an image that is bad fails alone.
 
-        Without `large` an image of more than 12 million pixels is not decoded: its outcome is `LargeImage`. Whatever
-        else is wrong with the model or with us is raised.
+        Without `large`, an image of more than 12 million pixels is not decoded and its result is `LargeImage`. Raises
+        whatever else goes wrong: that is a fault of the model or of this program and not of an image.
         """
-        variants = (self.model(variant).variant,)
-        return self.answer([self.decode(payload, variants, large) for payload in payloads], variant)
+        return self.classify([self.decode(job, large) for job in jobs])
 
-    def answer(self, inputs: Sequence[Input], variant: Variant | None = None) -> Outcomes:
-        """Classify what was decoded for this variant."""
-        chosen = self.model(variant)
-        rows, *times = _predict(chosen, [found.pixels[0] for found in inputs if isinstance(found, Decoded)])
-        return [found.outcome(next(rows), *times) if isinstance(found, Decoded) else found for found in inputs]
-
-    def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
-        """Decode each image once and classify it in all of its variants; otherwise as `run`."""
-        return self.answer_each(wanted, [self.decode(*one, large) for one in wanted])
-
-    def answer_each(self, wanted: Sequence[Comparison], decoded: Sequence[Input]) -> Compared:
-        """Classify what was decoded for these comparisons."""
-        answers: list[dict[Variant, Outcome]] = [{} for _ in wanted]
-        for one in self.models:
-            self._answer(one, wanted, decoded, answers)
-        return [
-            tuple(map(mine.__getitem__, variants)) if isinstance(found, Decoded) else found
-            for found, (_, variants), mine in zip(decoded, wanted, answers, strict=True)
-        ]
-
-    def _answer(
-        self,
-        chosen: Model,
-        wanted: Sequence[Comparison],
-        decoded: Sequence[Input],
-        answers: Sequence[dict[Variant, Outcome]],
-    ) -> None:
-        asking = [
-            (found, found.pixels[variants.index(chosen.variant)], mine)
-            for found, (_, variants), mine in zip(decoded, wanted, answers, strict=True)
-            if isinstance(found, Decoded) and chosen.variant in variants
-        ]
-        rows, *times = _predict(chosen, [pixels for _, pixels, _ in asking])
-        for (found, _, mine), row in zip(asking, rows, strict=True):
-            mine[chosen.variant] = found.outcome(row, *times)
-
-    def decode(self, payload: Payload, variants: Sequence[Variant], large: bool = False) -> Input:
-        """Return the image as these variants need it, or what is wrong with it; on any thread."""
+    def decode(self, job: Job, large: bool = False) -> Decoding:
+        """Return the pixels that the variants of a job need, or what is wrong with the image; on any thread."""
         began = time.monotonic()
         try:
-            pixels, form = self._pixels(payload, [variant.resolution for variant in variants], large)
+            pixels, form = self._pixels(job.payload, [variant.resolution for variant in job.variants], large)
         except (ServiceError, LargeImage) as exc:
             return exc
-        return Decoded(pixels, (time.monotonic() - began) * 1000, form, began)
+        by_variant = dict(zip(job.variants, pixels, strict=True))
+        return Decoded(by_variant, (time.monotonic() - began) * 1000, form, began)
+
+    def classify(self, decodings: Sequence[Decoding]) -> list[JobResult]:
+        """Run each variant once, on all images that are decoded for it; what is not decoded stays as it is."""
+        images = [one for one in decodings if isinstance(one, Decoded)]
+        wanted = dict.fromkeys([variant for image in images for variant in image.pixels])
+        outcomes = {variant: self._outcomes(variant, images) for variant in wanted}
+        return [
+            tuple([next(outcomes[variant]) for variant in one.pixels]) if isinstance(one, Decoded) else one
+            for one in decodings
+        ]
+
+    def _outcomes(self, variant: Variant, images: Sequence[Decoded]) -> Iterator[Outcome]:
+        """Run a variant now; yield what came of each image that wants it, in order."""
+        asking = [image for image in images if variant in image.pixels]
+        began = time.monotonic()
+        rows = self._by_variant[variant].engine.predict([image.pixels[variant] for image in asking])
+        inference_ms = (time.monotonic() - began) * 1000
+        return (image.outcome(row, inference_ms, began) for image, row in zip(asking, rows, strict=True))
 
     def _pixels(self, payload: Payload, resolutions: Sequence[int], large: bool) -> tuple[list[Pixels], str]:
         if isinstance(payload, np.ndarray):
@@ -181,22 +152,18 @@ class Local:
         return pixels, decode.kind_of(content[:16])
 
     def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Return an image file as a network of this resolution takes it, a PNG, or raise what `decode.decode` does."""
+        """Return a PNG of what a network of this resolution is given for an image. Raises what `decode.decode` does."""
         buffer = BytesIO()
         (pixels,), _ = self._pixels(payload, [resolution], large=True)
         Image.fromarray(pixels).save(buffer, "PNG")
         return buffer.getvalue()
 
 
-def _predict(chosen: Model, pixels: Sequence[Pixels]) -> tuple[Iterator[Probabilities], float, float]:
-    """Return the rows of the answer, none without images, how many milliseconds they took, and when that began."""
-    began = time.monotonic()
-    rows = iter(chosen.engine.predict(pixels) if pixels else ())
-    return rows, (time.monotonic() - began) * 1000, began
-
-
 def in_process(settings: Settings, load: Callable[[Settings], Model] = model.load) -> Local:
-    """Load the models and test them. Raises `StartError` in one line, or `SelfTestFailed`."""
+    """Load the models that the settings name, and test them.
+
+    Raises `StartError`, whose message is one line, or `SelfTestFailed`.
+    """
     return Local([_tested(load(settings.serving(one)), settings) for one in settings.lineup], settings.max_pixels)
 
 

@@ -20,11 +20,11 @@ from typing import Any, cast
 from app.config import Settings
 from app.engines.base import Pixels, Probabilities
 from app.errors import StartError
-from app.mobilenet.variants import Precision, Variant
+from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import ipc
 from app.runtime.inline import Inline, Threads
-from app.runtime.pipeline import Compared, Comparison, Outcomes, Payload, Pipeline, in_process
+from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, in_process
 
 logger = logging.getLogger(__name__)
 
@@ -202,15 +202,10 @@ class Processes:
         """Why it will never run again; None if all is well."""
         return self._workers.fault
 
-    async def run(self, payloads: Sequence[Payload], large: bool = False, variant: Variant | None = None) -> Outcomes:
-        """Classify in a worker, as `Local` does. Raises `WorkerDied` too."""
-        outcomes: Outcomes = await self._ask("run", payloads, large, variant)
-        return outcomes
-
-    async def compare(self, wanted: Sequence[Comparison], large: bool = False) -> Compared:
-        """Classify in a worker, as `Local` does. Raises `WorkerDied` too."""
-        compared: Compared = await self._ask("compare", wanted, large)
-        return compared
+    async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        """Classify the images of a batch in a worker, as `Local.run` does. Raises `WorkerDied` too."""
+        results: list[JobResult] = await self._ask("run", jobs, large)
+        return results
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         self._under_way += 1

@@ -68,7 +68,6 @@ def _answer(front: socket.socket, pipeline: Local, threads: int) -> None:
 
     methods: dict[str, Callable[..., Any]] = {
         "run": lambda alone, *arguments: fitting(alone).run(*arguments),
-        "compare": lambda alone, *arguments: fitting(alone).compare(*arguments),
         "preview": pipeline.preview,
     }
     with suppress(EOFError, OSError):

@@ -12,7 +12,7 @@ from app.config import Settings
 from app.errors import BodyTooLarge, InternalError, QueueFull, ServiceError, StartError, Unauthorized
 from app.imaging.decode import LargeImage
 from app.model.selftest import SelfTestFailed
-from app.runtime.pipeline import Outcomes, Payload
+from app.runtime.pipeline import Job, JobResult
 from app.runtime.pool import WorkerDied
 from tests.support.client import launching
 from tests.support.images import encoded, photo, png
@@ -55,17 +55,17 @@ def test_every_photo_has_its_own_result_here(local: LocalBackend) -> None:
 
 
 def test_a_large_photo_is_classified_here_too(local: LocalBackend) -> None:
-    assert local._wait(local._pipeline.run([LARGE]))[0].__class__ is LargeImage
+    assert local._run([LARGE])[0].__class__ is LargeImage
     assert codes(local.classify([LARGE, FILES[0]], 1)) == ["", ""]
 
 
 def test_a_photo_that_kills_its_process_fails_alone(local: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     run = local._pipeline.run
 
-    async def deadly(payloads: Sequence[Payload], large: bool = False) -> Outcomes:
-        if b"deadly" in payloads:
+    async def deadly(jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        if any(job.payload == b"deadly" for job in jobs):
             raise WorkerDied("a worker ended in the middle of its work")
-        return await run(payloads, large)
+        return await run(jobs, large)
 
     monkeypatch.setattr(local._pipeline, "run", deadly)
     assert codes(local.classify([FILES[0], b"deadly", FILES[2]], 1)) == ["", InternalError.code, ""]

@@ -9,7 +9,8 @@ from app.errors import QueueFull
 from app.prediction.batcher import Batcher
 from app.prediction.queue import FRESH_S, Lane
 
-Values = Sequence[int]
+Order = tuple[str, int]
+SECONDS = {"slow": 0.02, "quick": 0.002}
 
 
 class Kitchen:
@@ -18,28 +19,22 @@ class Kitchen:
     def __init__(self) -> None:
         self.order: list[str] = []
         self.gate, self.running = asyncio.Event(), asyncio.Event()
-        self.batcher: Batcher[int, int] = Batcher(self.slow, max_batch_size=1, max_queue=100)
-        self.lanes = {"slow": self.batcher.lane, "quick": self.batcher.add(self.quick)}
+        self.batcher: Batcher[Order, int] = Batcher(self.run, max_batch_size=1, max_queue=100)
+        self.lanes = {"slow": self.batcher.lane, "quick": self.batcher.add()}
 
-    async def slow(self, values: Values) -> Values:
-        """Take ten times as long as `quick`."""
-        return await self._run("slow", values, 0.02)
-
-    async def quick(self, values: Values) -> Values:
-        """Answer."""
-        return await self._run("quick", values, 0.002)
-
-    async def _run(self, name: str, values: Values, seconds: float) -> Values:
+    async def run(self, orders: Sequence[Order]) -> list[int]:
+        """Take as long as the name of the only order says."""
         self.running.set()
         await asyncio.wait_for(self.gate.wait(), 10)
+        ((name, value),) = orders
         self.order.append(name)
-        await asyncio.sleep(seconds)
-        return values
+        await asyncio.sleep(SECONDS[name])
+        return [value]
 
     async def ask(self, name: str, value: int = 0) -> int:
         """Queue one item and wait for its answer."""
         with self.batcher.admit(1, self.lanes[name]) as (slot,):
-            return (await slot.submit(value)).result
+            return (await slot.submit((name, value))).result
 
     async def held(self, *names: str) -> list[int]:
         """Answer what is asked for by these names, of which all but the first are queued while that one runs."""
@@ -109,7 +104,7 @@ async def test_what_waits_is_expected_to_be_run_first(kitchen: Kitchen) -> None:
 
 
 def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten() -> None:
-    lane: Lane[int, int] = Lane(Kitchen().slow, max_queue=1, first_s=0.008)
+    lane: Lane[int, int] = Lane(max_queue=1, first_s=0.008)
     assert lane.item_s == 0.008
     lane.served(0.032, 2)
     assert lane.item_s == pytest.approx(0.008 + (0.016 - 0.008) / 8)

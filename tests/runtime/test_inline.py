@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from app.engines.base import Pixels, Probabilities
-from app.mobilenet.variants import Variant
 from app.runtime.inline import Inline
-from app.runtime.pipeline import Comparison, Input, Local, Outcome, Payload
+from app.runtime.pipeline import Decoding, Job, Local
 from tests.support.data import REPOSITORY, solid
 from tests.support.fakes import ColourEngine, colour_model
 from tests.support.images import encoded
 
-RED = solid((220, 30, 30))
+VARIANTS = (colour_model().variant,)
+RED = Job(solid((220, 30, 30)), VARIANTS)
 HANGS = """
 import asyncio, time
 from app.runtime.inline import Inline
@@ -28,13 +28,13 @@ from tests.support.fakes import colour_model
 from tests.runtime.test_inline import RED
 
 class Hanging(Local):
-    def answer(self, *arguments):
+    def classify(self, decodings):
         time.sleep(0.01)
-        found = super().answer(*arguments)
+        results = super().classify(decodings)
         while len(ran) == 3:
             pass
         ran.append(1)
-        return found
+        return results
 
 ran = []
 pipeline = Inline(Hanging([colour_model()], max_pixels=10**8), patience_s=0.3)
@@ -60,12 +60,10 @@ class Noting(ColourEngine):
         return super().predict(images)
 
 
-@pytest.mark.parametrize("method", ["run", "compare"])
-async def test_between_two_images_others_have_their_turn(method: str) -> None:
+async def test_between_two_images_others_have_their_turn() -> None:
     order: list[str] = []
     model = replace(colour_model(), engine=Noting(order))
     pipeline = Inline(Local([model], max_pixels=10**8), patience_s=60)
-    compared = [Comparison(RED, (model.variant,))] * 3
 
     async def other() -> None:
         for _ in range(3):
@@ -73,9 +71,9 @@ async def test_between_two_images_others_have_their_turn(method: str) -> None:
             await asyncio.sleep(0)
 
     others = asyncio.create_task(other())
-    outcomes = await pipeline.run([RED] * 3) if method == "run" else await pipeline.compare(compared)
+    results = await pipeline.run([RED] * 3)
     await others
-    assert len(outcomes) == 3
+    assert len(results) == 3
     assert order == ["image", "other"] * 3
 
 
@@ -83,20 +81,21 @@ async def test_a_large_image_is_decoded_while_others_have_their_turn(monkeypatch
     decoding, go_on = threading.Event(), threading.Event()
     real = Local.decode
 
-    def slowly(self: Local, payload: Payload, variants: Sequence[Variant], large: bool = False) -> Input:
+    def slowly(self: Local, job: Job, large: bool = False) -> Decoding:
         decoding.set()
         assert not large or go_on.wait(10)
-        return real(self, payload, variants, large)
+        return real(self, job, large)
 
     monkeypatch.setattr(Local, "decode", slowly)
     pipeline = Inline(Local([colour_model()], max_pixels=10**8), patience_s=60)
-    large = asyncio.create_task(pipeline.run([encoded(Image.new("L", (4000, 4000)), "PNG")], large=True))
+    image = Job(encoded(Image.new("L", (4000, 4000)), "PNG"), VARIANTS)
+    large = asyncio.create_task(pipeline.run([image], large=True))
     await asyncio.to_thread(decoding.wait, 10)
     (small,) = await pipeline.run([RED])
-    assert isinstance(small, Outcome)
+    assert isinstance(small, tuple)
     assert not large.done()
     go_on.set()
-    assert isinstance((await large)[0], Outcome)
+    assert isinstance((await large)[0], tuple)
 
 
 def test_a_model_that_hangs_ends_the_process_and_one_that_is_idle_does_not() -> None:

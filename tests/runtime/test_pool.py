@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.errors import ServiceError, StartError
 from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
 from app.runtime.inline import Inline
-from app.runtime.pipeline import Comparison, Local, Outcome, Pipeline, in_process
+from app.runtime.pipeline import Job, JobResult, Local, Payload, Pipeline, in_process
 from app.runtime.pool import Processes
 from tests.support.images import encoded, photo, png
 
@@ -29,6 +29,23 @@ FILES: list[bytes | str] = [
     "bm8=",
     png(9000, 9000),
 ]
+
+
+def jobs(files: Sequence[Payload], *variants: Variant) -> list[Job]:
+    return [Job(file, variants or (SMALL,)) for file in files]
+
+
+def check_same(found: JobResult, expected: JobResult) -> None:
+    """Compare two results of the same job."""
+    if isinstance(expected, tuple):
+        assert isinstance(found, tuple)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6)
+            assert one.format == other.format
+    else:
+        assert isinstance(found, ServiceError)
+        assert isinstance(expected, ServiceError)
+        assert (found.code, found.detail, found.headers) == (expected.code, expected.detail, expected.headers)
 
 
 @pytest.fixture(scope="module")
@@ -61,63 +78,48 @@ def pipeline(request: pytest.FixtureRequest, local: Local) -> Pipeline:
     return made
 
 
-def test_every_image_has_the_outcome_that_it_has_alone(local: Local, pipeline: Pipeline, wait: Wait) -> None:
-    for found, expected in zip(wait(pipeline.run(FILES)), local.run(FILES), strict=True):
-        if isinstance(expected, Outcome):
-            assert isinstance(found, Outcome)
-            np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
-        else:
-            assert isinstance(found, ServiceError)
-            assert isinstance(expected, ServiceError)
-            assert (found.code, found.detail, found.headers) == (expected.code, expected.detail, expected.headers)
+def test_every_image_has_the_result_that_it_has_alone(local: Local, pipeline: Pipeline, wait: Wait) -> None:
+    for found, expected in zip(wait(pipeline.run(jobs(FILES))), local.run(jobs(FILES)), strict=True):
+        check_same(found, expected)
 
 
 @pytest.mark.parametrize("variants", [(SMALL, LARGE), (LARGE, SMALL), (LARGE,)], ids=str)
-def test_a_comparison_has_for_every_variant_what_that_answers_alone(
+def test_an_image_has_for_each_of_its_variants_what_that_answers_alone(
     local: Local, pipeline: Pipeline, wait: Wait, variants: tuple[Variant, ...]
 ) -> None:
-    alone = [local.run(FILES, variant=variant) for variant in variants]
-    wanted = [Comparison(file, variants) for file in FILES]
-    for compared in (local.compare(wanted), wait(pipeline.compare(wanted))):
-        for found, *expected in zip(compared, *alone, strict=True):
+    alone = [local.run(jobs(FILES, variant)) for variant in variants]
+    for results in (local.run(jobs(FILES, *variants)), wait(pipeline.run(jobs(FILES, *variants)))):
+        for found, *expected in zip(results, *alone, strict=True):
             if isinstance(found, ServiceError):
-                assert [(one.code, one.detail) for one in expected] == [(found.code, found.detail)] * len(variants)
+                for one in expected:
+                    check_same(found, one)
             else:
-                assert isinstance(found, tuple)
-                for one, outcome in zip(found, expected, strict=True):
-                    assert isinstance(outcome, Outcome)
-                    np.testing.assert_allclose(one.probabilities, outcome.probabilities, atol=1e-6)
+                check_same(found, tuple(one[0] for one in expected if isinstance(one, tuple)))
+                assert len({(one.decode_ms, one.decode_began) for one in found}) == 1, "it was decoded once"
 
 
-def test_a_batch_of_comparisons_may_want_different_variants(local: Local) -> None:
-    both, small = local.compare([Comparison(FILES[0], (LARGE, SMALL)), Comparison(FILES[2], (SMALL,))])
-    assert isinstance(both, tuple)
-    assert isinstance(small, tuple)
-    assert (len(both), len(small)) == (2, 1)
-    (expected,) = local.run(FILES[2:3])
-    assert isinstance(expected, Outcome)
-    np.testing.assert_allclose(small[0].probabilities, expected.probabilities, atol=1e-6)
+def test_the_images_of_a_batch_may_want_different_variants(local: Local, pipeline: Pipeline, wait: Wait) -> None:
+    mixed = [*jobs(FILES[:1], LARGE, SMALL), *jobs(FILES[2:3]), *jobs(FILES[:1], LARGE)]
+    for results in (local.run(mixed), wait(pipeline.run(mixed))):
+        for job, found in zip(mixed, results, strict=True):
+            check_same(found, local.run([job])[0])
 
 
 def test_one_image_alone_has_the_answer_that_it_has_in_a_crowd(local: Local, pipeline: Pipeline, wait: Wait) -> None:
-    (expected,) = local.run(FILES[:1])
-    assert isinstance(expected, Outcome)
+    (expected,) = local.run(jobs(FILES[:1]))
 
-    async def crowd() -> list[list[Any]]:
-        return await asyncio.gather(*(pipeline.run(FILES[:1]) for _ in range(20)))
+    async def crowd() -> list[list[JobResult]]:
+        return await asyncio.gather(*(pipeline.run(jobs(FILES[:1])) for _ in range(20)))
 
-    for (outcome,) in (wait(pipeline.run(FILES[:1])), *wait(crowd())):
-        assert isinstance(outcome, Outcome)
-        np.testing.assert_allclose(outcome.probabilities, expected.probabilities, atol=1e-6)
+    for (found,) in (wait(pipeline.run(jobs(FILES[:1]))), *wait(crowd())):
+        check_same(found, expected)
 
 
-def test_a_large_image_is_decoded_by_who_may(pipeline: Pipeline, wait: Wait) -> None:
+def test_a_large_image_is_decoded_where_that_is_allowed(pipeline: Pipeline, wait: Wait) -> None:
     large = encoded(Image.new("L", (4000, 4000)), "PNG")
-    assert isinstance(wait(pipeline.run([large]))[0], LargeImage)
-    assert isinstance(wait(pipeline.run([large], large=True))[0], Outcome)
-    comparison = Comparison(large, (LARGE, SMALL))
-    assert isinstance(wait(pipeline.compare([comparison]))[0], LargeImage)
-    assert len(wait(pipeline.compare([comparison], large=True))[0]) == 2
+    for variants in ((SMALL,), (LARGE, SMALL)):
+        assert isinstance(wait(pipeline.run(jobs([large], *variants)))[0], LargeImage)
+        assert len(wait(pipeline.run(jobs([large], *variants), large=True))[0]) == len(variants)
 
 
 def test_what_is_known_of_the_model_comes_over(local: Local, processes: Processes) -> None:
@@ -131,16 +133,15 @@ def test_work_that_is_given_up_takes_no_answer_from_who_asks_next(
     local: Local, processes: Processes, wait: Wait
 ) -> None:
     async def give_up() -> list[Any]:
-        await processes.run(FILES[:1])
-        left = asyncio.create_task(processes.run([FILES[2]] * 20))
+        await processes.run(jobs(FILES[:1]))
+        left = asyncio.create_task(processes.run(jobs([FILES[2]] * 20)))
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.gather(left, return_exceptions=True)
-        return await processes.run(FILES[:1])
+        return await processes.run(jobs(FILES[:1]))
 
-    (expected,), (outcome,) = local.run(FILES[:1]), wait(give_up())
-    assert isinstance(expected, Outcome)
-    np.testing.assert_allclose(outcome.probabilities, expected.probabilities, atol=1e-6)
+    (expected,), (found,) = local.run(jobs(FILES[:1])), wait(give_up())
+    check_same(found, expected)
 
 
 def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(processes: Processes, wait: Wait) -> None:
@@ -150,16 +151,16 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(processes: Pro
             os.kill(int(worker), signal.SIGKILL)
 
     async def with_kills() -> list[Any]:
-        await processes.run(FILES[:1])
+        await processes.run(jobs(FILES[:1]))
         kill()  # idle
         await asyncio.sleep(0.05)
-        running = [asyncio.create_task(processes.run(FILES)) for _ in range(2)]
+        running = [asyncio.create_task(processes.run(jobs(FILES))) for _ in range(2)]
         await asyncio.sleep(0.001)
         kill()  # at work
         return await asyncio.gather(*running)
 
-    for outcomes in wait(with_kills()):
-        assert [isinstance(one, Outcome) for one in outcomes] == [True, False, True, False, False]
+    for results in wait(with_kills()):
+        assert [isinstance(one, tuple) for one in results] == [True, False, True, False, False]
 
 
 def test_what_keeps_the_model_from_loading_is_raised_here() -> None:

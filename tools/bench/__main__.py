@@ -21,7 +21,7 @@ from app.config import Settings
 from app.engines.base import Probabilities
 from app.mobilenet.variants import Precision
 from app.model.latency import machine
-from app.runtime.pipeline import Outcome, in_process
+from app.runtime.pipeline import Job, in_process
 from tools.bench import wrk
 from tools.bench.contenders import (
     CONTENDERS,
@@ -115,10 +115,10 @@ def _expected(contender: Contender, settings: Settings, bodies: Sequence[bytes])
     """Return what the service's own model says of the photos, as this contender decodes them."""
     pipeline = in_process(settings.model_copy(update={"precision": contender.precision}))
     if contender.packages:
-        predict = pipeline.model().engine.predict
+        predict = pipeline.models[0].engine.predict
         return [predict(list(classify.decode(body, settings.resolution)))[0] for body in bodies]
-    outcomes = pipeline.run(bodies, large=True)
-    return [outcome.probabilities for outcome in outcomes if isinstance(outcome, Outcome)]
+    results = pipeline.run([Job(body, (settings.variant,)) for body in bodies], large=True)
+    return [result[0].probabilities for result in results if isinstance(result, tuple)]
 
 
 def _bare(precision: Precision, settings: Settings, number: int, plan: Plan) -> Iterator[Run]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.config import Settings
-from app.runtime.pipeline import in_process
+from app.runtime.pipeline import Job, in_process
 
 Floats = NDArray[np.float64]
 WARM_UP_S = 0.5
@@ -34,7 +34,7 @@ def loop(settings: Settings, photos: Sequence[bytes], processes: int, seconds: f
 def _loop(settings: Settings, photos: Sequence[bytes], seconds: float, barrier: Any, queue: Any) -> None:
     try:
         run = in_process(settings).run
-        source = cycle([photo] for photo in photos)
+        source = cycle([Job(photo, (settings.variant,))] for photo in photos)
         _times(run, source, WARM_UP_S)
         barrier.wait(START_S)
         queue.put(_times(run, source, seconds))

@@ -1,4 +1,4 @@
-"""Compiles weights to a `.tflite` model, once, in a subprocess, so that the server never holds TensorFlow."""
+"""Compiles weights to a `.tflite` model, once, in a subprocess, so that the server never loads TensorFlow."""
 
 import json
 import os
@@ -12,34 +12,34 @@ from typing import NamedTuple
 import numpy as np
 
 from app.engines import convert
-from app.engines.convert import Photos, Report
+from app.engines.convert import ConversionReport, Photos
 from app.engines.files import replacing, verified
 from app.engines.weights import BUNDLED, Weights, bundled_int8_name, read
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
 REVISION = 1
-"""Part of every cache key: raise it when the network or the conversion changes what they answer."""
+"""Part of every cache key. Increase it when a change of the network or the conversion changes the answers."""
 
 TIMEOUT_S = 1800
 
 
 class Compiled(NamedTuple):
-    """A compiled model; without a report it was there already, compiled or bundled."""
+    """A compiled model. `report` is None if nothing was compiled because the model was already there."""
 
     path: Path
-    report: Report | None
+    report: ConversionReport | None
 
 
 def compiled(
     weights: Weights, variant: Variant, cache: Path, precision: Precision = "float32", photos: Photos | None = None
 ) -> Compiled:
-    """Return the `.tflite` of these weights, variant and precision, compiled now unless it is there.
+    """Return the `.tflite` of these weights, variant and precision; compile it now if it is not in the cache.
 
-    In int8 the bundled weights have theirs beside them; other int8 is calibrated on `photos`, but for some that are
-    kept for the report. A model in the cache is known by the SHA-256 of the weights, α, the resolution, the
-    precision, TensorFlow's version and our revision; without TensorFlow any version's will do. Raises `StartError`
-    in one line.
+    The int8 models of the bundled weights are bundled too. Other int8 models are calibrated on most of the `photos`;
+    the rest are used for the report. The name of a cached model has the SHA-256 of the weights, α, the resolution, the
+    precision, TensorFlow's version and our revision. Where TensorFlow is not installed, a model of any of its versions
+    is used. Raises `StartError`, whose message is one line.
     """
     if precision == "int8" and weights.name == BUNDLED:
         return Compiled(verified(weights.path.with_name(bundled_int8_name(variant.alpha))), None)
@@ -52,8 +52,8 @@ def compiled(
         return Compiled(path, None)
     if precision == "int8" and photos is None:
         raise StartError(
-            f"{weights.name} is not compiled to int8 for {variant}; `mobilenet compile --precision int8 --calibrate "
-            "FOLDER` does it, with a folder of photos like those that will come"
+            f"{weights.name} is not compiled to int8 for {variant}; run `mobilenet compile --precision int8 "
+            "--calibrate FOLDER` with a folder of photos like those that it will classify"
         )
     return Compiled(path, _compile_to(path, weights, variant, precision, photos))
 
@@ -70,22 +70,28 @@ def _any_version(cache: Path, stem: str, wanted: str) -> Path:
     if not found:
         raise StartError(
             f"{wanted} is not compiled in {cache} and TensorFlow is not installed; install the extra "
-            "'tensorflow', or compile elsewhere with `mobilenet compile` and bring the folder"
+            "'tensorflow', or run `mobilenet compile` on another machine and copy the folder"
         )
     return found[-1]
 
 
-def _compile_to(path: Path, weights: Weights, variant: Variant, precision: Precision, photos: Photos | None) -> Report:
-    read(weights.path, variant.alpha)  # what is wrong is said before anything that takes time
+def _compile_to(
+    path: Path, weights: Weights, variant: Variant, precision: Precision, photos: Photos | None
+) -> ConversionReport:
+    read(weights.path, variant.alpha)  # a wrong file is refused here, before the seconds that compiling takes
     with replacing(path) as model, tempfile.TemporaryDirectory() as folder:
-        print(f"mobilenet: compiling {weights.name} for {variant}, {precision}, once …", file=sys.stderr, flush=True)
+        print(
+            f"mobilenet: compiling {weights.name} for {variant}, {precision}; this is done once …",
+            file=sys.stderr,
+            flush=True,
+        )
         images = "" if photos is None else f"{folder}/photos.npy"
         if photos is not None:
             np.save(images, photos)
         return _in_subprocess(weights.path, variant.alpha, variant.resolution, precision, model, images)
 
 
-def _in_subprocess(source: Path, *arguments: object) -> Report:
+def _in_subprocess(source: Path, *arguments: object) -> ConversionReport:
     command = [sys.executable, "-m", convert.__name__, str(source), *map(str, arguments)]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     try:
@@ -97,4 +103,4 @@ def _in_subprocess(source: Path, *arguments: object) -> Report:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise StartError(lines[-1])
-    return Report(**json.loads(done.stdout.splitlines()[-1]))
+    return ConversionReport(**json.loads(done.stdout.splitlines()[-1]))

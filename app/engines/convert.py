@@ -1,4 +1,4 @@
-"""Turns Keras weights into a `.tflite` model, and compares the two. Run as a module in a process of its own."""
+"""Turns Keras weights into a `.tflite` model and compares the two. Run as a module, in a process of its own."""
 
 import json
 import sys
@@ -18,15 +18,18 @@ from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
 COMPARED = 100
-"""Most images on which the answers of the compiled model are compared with those of Keras."""
+"""The most images on which the compiled model is compared with Keras."""
 
 Photos = NDArray[np.uint8]
-"""Images `[n, r, r, 3]` as the service decodes them."""
+"""Images `[n, r, r, 3]`, uint8, decoded and cropped as the service does it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How long converting took, and how the model's answers agree with those of Keras on `images` images."""
+class ConversionReport:
+    """How many seconds a conversion took, and how well the model agrees with Keras on so many `images`.
+
+    `same_top1` counts the images with the same most probable class, and `largest_difference` is of a probability.
+    """
 
     seconds: float
     images: int
@@ -35,11 +38,13 @@ class Report:
 
 
 def convert(source: Path, variant: Variant, precision: Precision = "float32", photos: Photos | None = None) -> bytes:
-    """Return the flat buffer of the network: uint8 `[n, r, r, 3]` in, variables frozen.
+    """Return the bytes of a `.tflite` model that takes pixels `[n, r, r, 3]`, uint8.
 
-    In float32 it gives probabilities, in int8, calibrated on `photos`, logits; both float32 `[n, classes]`.
-    Imports TensorFlow. Goes through `keras.Model.export`, which folds batch normalisation; a `tf.function` over the
-    model leaves its variables in, and runs 4.5 × slower. Raises `StartError` for a wrong weight file.
+    A float32 model answers with probabilities. An int8 model, which is calibrated on `photos`, answers with logits.
+    Both are float32 `[n, classes]`. Raises `StartError` for a wrong weight file.
+
+    This imports TensorFlow. It goes through `keras.Model.export`, which folds batch normalisation into the
+    convolutions; converting a `tf.function` over the model leaves its variables in, and the result is 4.5 × slower.
     """
     arrays = read(source, variant.alpha)
     import tensorflow as tf
@@ -54,22 +59,22 @@ def convert(source: Path, variant: Variant, precision: Precision = "float32", ph
         if precision == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: _scaled(photos)
-            # The 256 steps from -1 to 1 are those from 0 to 255: the pixels go in as they are.
+            # The 256 quantised steps from -1 to 1 are exactly the pixel values 0 to 255, which need no scaling then.
             converter.inference_input_type = tf.uint8
         return bytes(converter.convert())
 
 
 def _scaled(photos: Photos | None) -> Iterator[list[NDArray[np.float32]]]:
     if photos is None:
-        raise ValueError("int8 is calibrated on photos")
-    # Both ends of the range must have been seen, whatever the photos.
+        raise ValueError("int8 needs photos to calibrate with")
+    # Whatever the photos are, the calibration must see both ends of the range of pixels.
     ends = np.stack([np.zeros_like(photos[0]), np.full_like(photos[0], 255)])
     for photo in np.concatenate([ends, photos]):
         yield [photo[None].astype(np.float32) / 127.5 - 1]
 
 
-def compare(source: Path, variant: Variant, engine: Engine, images: Photos) -> Report:
-    """Compare an engine's answers with those of Keras; the time in the report is 0."""
+def compare(source: Path, variant: Variant, engine: Engine, images: Photos) -> ConversionReport:
+    """Compare an engine's answers to these images with those of Keras; the report's `seconds` are 0."""
     from app.mobilenet.network import build
 
     arrays = read(source, variant.alpha)
@@ -78,10 +83,10 @@ def compare(source: Path, variant: Variant, engine: Engine, images: Photos) -> R
     expected: Probabilities = network.predict(images, batch_size=10, verbose=0)
     found = np.concatenate([engine.predict([image]) for image in images])
     same = int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
-    return Report(0.0, len(images), same, float(np.abs(found - expected).max()))
+    return ConversionReport(0.0, len(images), same, float(np.abs(found - expected).max()))
 
 
-def _run(source: Path, variant: Variant, precision: Precision, target: Path, photos: str) -> Report:
+def _run(source: Path, variant: Variant, precision: Precision, target: Path, photos: str) -> ConversionReport:
     from app.engines.litert import LiteRTEngine
 
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Downloads a file over HTTP, with progress, going on where a connection was cut."""
+"""Downloads a file over HTTP with a progress bar, and resumes where a connection was cut."""
 
 import sys
 import time
@@ -13,17 +13,17 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from app.errors import StartError
 
 ATTEMPTS = 4
-"""How many attempts in a row may bring nothing new."""
+"""The download fails after so many attempts in a row that brought no further byte."""
 PAUSE_S = 0.5
-"""Before the second attempt; twice as long before each further one."""
+"""Seconds before the second attempt; doubled before each further one."""
 TIMEOUT = httpx.Timeout(30, connect=10)
-"""Seconds without a byte, and to connect."""
+"""Seconds to wait for the next byte, and seconds to wait for a connection."""
 
 
 def download(url: str, path: Path) -> None:
-    """Write what `url` answers into the file `path`.
+    """Download `url` into the file `path`.
 
-    Raises `StartError`: what the server answered instead, or why it could not be reached.
+    Raises `StartError` that says what the server answered instead, or why it could not be reached.
     """
     print(f"mobilenet: fetching {url}", file=sys.stderr, flush=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -36,7 +36,7 @@ def download(url: str, path: Path) -> None:
 
 
 class _Download:
-    """The state of one download: what has come, and what a server needs to know to go on from there."""
+    """The state of one download: the bytes so far, and the version of the content that they belong to."""
 
     def __init__(self, client: httpx.Client, url: str, file: BinaryIO, progress: Progress) -> None:
         self._client = client
@@ -44,7 +44,7 @@ class _Download:
         self._file = file
         self._progress = progress
         self._task: TaskID = progress.add_task(url.rpartition("/")[2], total=None)
-        self._version: str | None = None  # the server's name for the content that has come so far
+        self._version: str | None = None  # the server's ETag or date of the content so far
 
     def run(self) -> None:
         failures = most = 0
@@ -56,7 +56,7 @@ class _Download:
             time.sleep(PAUSE_S * 2 ** (failures - 1))
 
     def _attempt(self) -> str | None:
-        """Return why the attempt failed, None if it did not. Raises `StartError` for what no retry would mend."""
+        """Return why the attempt failed, or None if it succeeded. Raises `StartError` where a retry cannot help."""
         try:
             with self._client.stream("GET", self._url, headers=self._headers()) as response:
                 return self._receive(response)
@@ -66,7 +66,7 @@ class _Download:
             return str(exc) or type(exc).__name__
 
     def _headers(self) -> dict[str, str]:
-        # As it is stored: the offsets of a compressed answer would be of other bytes.
+        # Not compressed: in a compressed answer, the offset to resume from would count other bytes.
         headers = {"Accept-Encoding": "identity"}
         if self._version and self._file.tell():
             headers |= {"Range": f"bytes={self._file.tell()}-", "If-Range": self._version}
@@ -81,7 +81,7 @@ class _Download:
             self._file.truncate()
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {self._file.tell()}-"):
             raise StartError(f"cannot fetch {self._url}: {status} {response.reason_phrase}")
-        # Weak versions do not promise the same bytes.
+        # A weak ETag (W/…) does not promise the same bytes, so the download could not be resumed by it.
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
         self._version = None if version is None or version.startswith("W/") else version
         left = response.headers.get("Content-Length")

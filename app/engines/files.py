@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and the bundled ones: `MANIFEST.toml` has the SHA-256 of each."""
+"""Writing files atomically, and checking the bundled files against the SHA-256 of each in `MANIFEST.toml`."""
 
 import hashlib
 import os
@@ -12,14 +12,14 @@ from typing import Any
 from app.errors import StartError
 
 READABLE = 0o644
-"""Mode of a finished file: other users may serve what one has fetched or compiled."""
+"""The mode of a finished file: readable by all, so that one user may serve what another has compiled."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that takes the place of `path` when the block ends, or is gone if it raises.
+    """Yield a temporary file that replaces `path` when the block ends, or is deleted if the block raises.
 
-    The replacement is atomic: whoever reads `path`, in this process or another, sees a whole file or none.
+    The replacement is atomic: any process that reads `path` sees either a complete file or none.
     Raises `StartError` if the folder cannot be written or the disk is full.
     """
     temporary = None
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hex. Raises `OSError`."""
+    """Return the SHA-256 of a file as 64 hex digits. Raises `OSError`."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -48,9 +48,9 @@ NAME = "MANIFEST.toml"
 
 
 def entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what the manifest says of each file: `sha256`, `size` in bytes, `classes`, `source`, `licence`.
+    """Return the manifest's entry for each file: `sha256`, `size` in bytes, `classes`, `source` and `licence`.
 
-    Raises `StartError` if there is no manifest.
+    Raises `StartError` if the manifest is missing or damaged.
     """
     try:
         return tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def entries(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def verified(path: Path) -> Path:
-    """Return the path of a bundled file. Raises `StartError` unless the file is what the manifest says."""
+    """Return `path`, the path of a bundled file. Raises `StartError` unless the file matches the manifest."""
     entry = entries(path.parent).get(path.name)
     if entry is None:
         raise StartError(f"{path.name} is not in {path.parent / NAME}")
@@ -68,5 +68,7 @@ def verified(path: Path) -> Path:
     except OSError as exc:
         raise StartError(f"cannot read {path}: {exc.strerror}") from exc
     if found != entry["sha256"]:
-        raise StartError(f"{path} is damaged or was replaced: its SHA-256 is {found}, {NAME} has {entry['sha256']}")
+        raise StartError(
+            f"{path} is damaged or was replaced: its SHA-256 is {found}, but {NAME} says {entry['sha256']}"
+        )
     return path

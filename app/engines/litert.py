@@ -1,4 +1,4 @@
-"""The serving engine: LiteRT (TensorFlow Lite's runtime) with XNNPACK on the CPU."""
+"""The engine that serves: LiteRT (formerly TensorFlow Lite) with its XNNPACK kernels on the CPU."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,34 +13,35 @@ from app.mobilenet.variants import Precision
 
 
 class LiteRTEngine:
-    """One interpreter over a compiled model, which runs one image after the other.
+    """One LiteRT interpreter for a compiled model, which runs the images of a batch one after the other.
 
-    On a CPU it takes as long for eight images at once as for eight in turn, and eight times the memory; for another
-    number of images it would have to allocate anew. A model in int8 gives logits, and the softmax is made here in
-    float32: in int8 it would know probabilities to 1/256 only. It takes images of any resolution, as all its layers do.
+    On a CPU, eight images at once take as long as eight in turn, but need eight times the memory, and a batch of
+    another size has to allocate it again (docs/batching.md). An int8 model answers with logits, and the softmax is
+    computed here in float32, because in int8 a probability would be a multiple of 1/256. An int8 model takes images of
+    any resolution.
     """
 
     name = "litert"
 
     def __init__(self, model: Path, threads: int, precision: Precision = "float32") -> None:
-        """Load the model. Raises `StartError` for a file that is none."""
+        """Load the model. Raises `StartError` if the file is not a compiled model."""
         self.precision = precision
         self._model = model
         try:
             self._interpreter = Interpreter(str(model), num_threads=threads)
         except (ValueError, RuntimeError) as exc:
-            raise StartError(f"{model} is no compiled model; delete it and start again") from exc
+            raise StartError(f"{model} is not a compiled model; delete it and start again") from exc
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
-        self._shape: tuple[int, ...] = ()  # nothing is allocated yet, for an int8 model takes any resolution
+        self._shape: tuple[int, ...] = ()  # of the allocated input; the first image decides, as int8 takes any size
         self.classes = int(self._output["shape"][-1])
 
     def with_threads(self, threads: int) -> "LiteRTEngine":
-        """Return another engine over the same model."""
+        """Return another engine for the same model, with another number of threads."""
         return LiteRTEngine(self._model, threads, self.precision)
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, classes]` probabilities. Not to be called from two threads at once."""
+        """Return probabilities `[n, classes]`, float32. Must not be called from two threads at once."""
         answers: Probabilities = np.stack([self._run(image) for image in images])
         return softmax(answers) if self.precision == "int8" else answers
 
@@ -56,7 +57,7 @@ class LiteRTEngine:
 
 
 def softmax(logits: NDArray[np.float32]) -> Probabilities:
-    """Return the probabilities that logits `[n, classes]` stand for."""
+    """Return the probabilities of logits `[n, classes]`."""
     shares: Probabilities = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares /= shares.sum(axis=-1, keepdims=True)
     return shares

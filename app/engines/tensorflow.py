@@ -13,7 +13,7 @@ from app.mobilenet.variants import Precision, Variant
 
 
 class TensorFlowEngine:
-    """The Keras network as one graph for every batch size."""
+    """The Keras network as a TensorFlow graph, which takes batches of any size."""
 
     name = "tensorflow"
     precision: Precision = "float32"
@@ -22,7 +22,7 @@ class TensorFlowEngine:
         """Build the network and load the weights. Raises `StartError` for a wrong weight file."""
         arrays = read(weights.path, variant.alpha)
         self.classes = len(arrays[-1])
-        # TensorFlow takes these before its first operation only; later engines share its threads.
+        # TensorFlow accepts these only before its first operation; engines loaded later share the same threads.
         with suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -32,6 +32,6 @@ class TensorFlowEngine:
         self._call = tf.function(lambda pixels: network(pixels, training=False), input_signature=[signature])
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, classes]` probabilities."""
+        """Return probabilities `[n, classes]`, float32."""
         probabilities: Probabilities = self._call(tf.constant(np.stack(images))).numpy()
         return probabilities

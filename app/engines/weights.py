@@ -1,4 +1,4 @@
-"""Weight files: which one a setting names, its identity, and whether it is a MobileNetV1 of the wanted α."""
+"""Weight files: which file a setting names, its SHA-256, and whether it holds a MobileNetV1 of the wanted α."""
 
 import io
 import zipfile
@@ -33,7 +33,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A weight file that exists: the name to show, its path, and the SHA-256 of its bytes in hex."""
+    """A weight file: the name to show, its path, and the SHA-256 of its bytes in hex."""
 
     name: str
     path: Path
@@ -41,15 +41,15 @@ class Weights:
 
     @property
     def published(self) -> bool:
-        """Whether these are the weights that Keras Applications publishes."""
+        """Whether these are the ImageNet weights that Keras Applications publishes."""
         return self.name == PUBLISHED
 
 
 def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
     """Find the file that `MOBILENET_WEIGHTS` names: bundled in `folder`, published in the cache, or by its path.
 
-    A published file that is not in the cache is fetched. Raises `StartError` if there is no such file, it cannot be
-    fetched, it is not named like a weight file, or it is not the file that it was.
+    A published file that is not in the cache is downloaded. Raises `StartError` if there is no such file, if it cannot
+    be downloaded, if its name does not end like a weight file's, or if it has changed since its first use.
     """
     setting, variant = settings.weights, settings.variant
     if setting == BUNDLED:
@@ -66,7 +66,7 @@ def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
 
 
 def variants(settings: Settings, folder: Path = MODEL_WEIGHTS) -> list[Variant]:
-    """Return the variants that the named weights are for, at the four usual resolutions."""
+    """Return the variants that the weights of the settings exist for, at the four resolutions of the paper."""
     if settings.weights == PUBLISHED:
         return list(PUBLISHED_VARIANTS)
     alphas = _bundled_alphas(folder) if settings.weights == BUNDLED else [settings.alpha]
@@ -79,12 +79,12 @@ def bundled_name(alpha: float) -> str:
 
 
 def bundled_int8_name(alpha: float) -> str:
-    """Return the file name of the bundled model in int8 of this α; one file serves every resolution."""
+    """Return the file name of the bundled int8 model of this α; one file serves every resolution."""
     return f"{BUNDLED}_{alpha:g}.int8.tflite"
 
 
 def published_name(variant: Variant) -> str:
-    """Return the file name of Keras Applications, such as `mobilenet_7_5_192_tf.h5` for α 0.75 at 192."""
+    """Return the file name that Keras Applications uses, such as `mobilenet_7_5_192_tf.h5` for α 0.75 at 192."""
     tenths = "1_0" if variant.alpha == 1 else f"{variant.alpha * 10:.1f}".replace(".", "_")
     return f"mobilenet_{tenths}_{variant.resolution}_tf.h5"
 
@@ -95,7 +95,7 @@ def _bundled(alpha: float, folder: Path) -> Weights:
     if entry is None:
         bundled = ", ".join(f"{alpha:g}" for alpha in _bundled_alphas(folder))
         raise StartError(f"MOBILENET_WEIGHTS={BUNDLED}: α {alpha:g} is not among the bundled ones, {bundled}")
-    # An image that serves and compiles nothing has what they were compiled to, and not the weights themselves.
+    # The container image has only the compiled models; there the weight files themselves are absent.
     if path.exists():
         verified(path)
     return Weights(BUNDLED, path, entry["sha256"])
@@ -119,35 +119,36 @@ def _published(variant: Variant, settings: Settings) -> Weights:
 
 
 def _fetch(url: str, path: Path, alpha: float) -> None:
-    from app.engines.download import download  # late: who has the weights starts without an HTTP client
+    from app.engines.download import download  # imported late, so that a start without a download needs no HTTP client
 
     try:
         with replacing(path) as temporary:
             download(url, temporary)
             _check(temporary, alpha, url)
     except StartError as exc:
-        raise StartError(f"{exc}; bring {path.name} from elsewhere and put it into {path.parent}") from exc
+        raise StartError(f"{exc}; get {path.name} from elsewhere and put it into {path.parent}") from exc
 
 
 def _check(path: Path, alpha: float, url: str) -> None:
     try:
         read(path, alpha)
     except StartError as exc:
-        raise StartError(f"cannot use what {url} answers: {str(exc).removeprefix(path.name).lstrip()}") from exc
+        raise StartError(f"cannot use what {url} answers: it {str(exc).removeprefix(path.name).lstrip()}") from exc
 
 
 def _compare_with_record(weights: Weights) -> None:
-    # Nobody publishes checksums of these files; what can be promised is that a file stays what it was.
+    # No checksums of these files are published, so the first download cannot be verified. But its SHA-256 is recorded,
+    # and from then on a file that has changed is refused (docs/decisions/0007).
     record = weights.path.with_name(f"{weights.path.name}.sha256")
     line = f"{weights.sha256}  {weights.path.name}\n"
     if record.is_file():
         if record.read_text(encoding="utf-8", errors="replace") != line:
             raise StartError(
                 f"{weights.path} is not the file it was at its first use: its SHA-256 is {weights.sha256}, and not "
-                f"that in {record.name}; delete both to fetch it again"
+                f"the one in {record.name}; delete both to fetch it again"
             )
         return
-    with suppress(StartError), replacing(record) as temporary:  # a read-only folder of files is no error
+    with suppress(StartError), replacing(record) as temporary:  # the folder may be read-only, which is not an error
         temporary.write_text(line, encoding="utf-8")
 
 
@@ -159,19 +160,20 @@ def _identify(name: str, path: Path, hint: str) -> Weights:
 
 
 def read(path: Path, alpha: float) -> list[Array]:
-    """Return the float32 arrays of a MobileNetV1 of this α, in the order of the network's weights.
+    """Return the float32 arrays of a MobileNetV1 of this α, in the order in which `set_weights` takes them.
 
-    The last is the bias of the classifier, as long as there are classes. Reads HDF5 in Keras' legacy and current
-    layouts, and `.keras` archives, by their content and not by their name; every array must be there in the shape
-    that the table of layers gives it, so that no layer is ever left as it was initialised. Needs h5py, not
-    TensorFlow. Raises `StartError` that names what is wrong: no weight file, truncated, another network, another α.
+    The last array is the bias of the classifier, so its length is the number of classes. The file is HDF5 in Keras'
+    legacy or current layout, or a `.keras` archive; the layout is recognised by the content and not by the name. Every
+    array must have the shape that the table of layers gives it, so that no layer can keep its random initial weights.
+    Needs h5py but not TensorFlow. Raises `StartError` that says what is wrong: not a weight file, damaged, another
+    network, or another α.
     """
     try:
         arrays = _arrays(path)
     except (OSError, zipfile.BadZipFile, zlib.error) as exc:
-        raise StartError(f"{path.name} is no Keras weight file, or it is damaged: {_first_line(exc)}") from exc
+        raise StartError(f"{path.name} is not a Keras weight file, or it is damaged: {_first_line(exc)}") from exc
     except (KeyError, TypeError) as exc:
-        raise StartError(f"{path.name} has not the layers of a MobileNetV1: {_first_line(exc)}") from exc
+        raise StartError(f"{path.name} does not have the layers of a MobileNetV1: {_first_line(exc)}") from exc
     _compare(path, [array.shape for array in arrays], alpha)
     return arrays
 
@@ -179,11 +181,11 @@ def read(path: Path, alpha: float) -> list[Array]:
 def _compare(path: Path, found: list[Shape], alpha: float) -> None:
     stem = found[0][-1] if found and found[0] else 0
     if stem != int(alpha * STEM_FILTERS) and stem / STEM_FILTERS in ALPHAS:
-        raise StartError(f"{path.name} has weights of α {stem / STEM_FILTERS:g}, and MOBILENET_ALPHA is {alpha:g}")
+        raise StartError(f"{path.name} has weights of α {stem / STEM_FILTERS:g}, but MOBILENET_ALPHA is {alpha:g}")
     classes = found[-1][0] if found and found[-1] else 0
     expected = list(_expected(alpha, classes))
     if found == [shape for name, shape in expected if name != CLASSIFIER]:
-        raise StartError(f"{path.name} has no classifier layer; it was saved without its top")
+        raise StartError(f"{path.name} has no classifier layer; it was saved with include_top=False")
     for shape, (name, wanted) in zip(found, expected, strict=False):
         if shape != wanted:
             raise StartError(f"{path.name} is not a MobileNetV1: at {name} it has {shape}, expected {wanted}")
@@ -211,7 +213,7 @@ def _arrays(path: Path) -> list[Array]:
 
 
 def _legacy_layout(file: "h5py.File") -> Iterator["h5py.Dataset"]:
-    root = file.get("model_weights", file)  # a whole model keeps its weights one group down
+    root = file.get("model_weights", file)  # a file of a whole model has its weights in this group
     for layer in root.attrs["layer_names"]:
         group = root[_text(layer)]
         for weight in group.attrs["weight_names"]:
@@ -219,8 +221,8 @@ def _legacy_layout(file: "h5py.File") -> Iterator["h5py.Dataset"]:
 
 
 def _current_layout(root: "h5py.Group") -> Iterator["h5py.Dataset"]:
-    # Groups are named by class and order of appearance: conv2d, conv2d_1, … In a MobileNetV1 a standard convolution,
-    # depthwise and pointwise in turn, and the classifier, with batch normalisation after all but the last.
+    # Keras names each group after the class of its layer and numbers them in order: conv2d, conv2d_1, … Pointwise
+    # layers and the classifier count as conv2d too. Batch normalisation follows every layer except the classifier.
     seen: Counter[str] = Counter()
     for layer in layers(1.0, STRIDE):
         kind = "depthwise_conv2d" if layer.kind == "depthwise" else "conv2d"

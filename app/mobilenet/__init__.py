@@ -1,1 +1,1 @@
-"""What a MobileNetV1 is: its layers, its variants, what they cost, and the network in Keras."""
+"""MobileNetV1 itself: the table of its layers, its variants, what they cost, and the network in Keras."""

@@ -1,4 +1,4 @@
-"""What MobileNetV1 is compared with, as tables of layers: two networks of the paper, and a common mistake."""
+"""Networks that MobileNetV1 is compared with, as tables of layers: two from the paper, and a common mistake."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.mobilenet.architecture import BODY, Block, Layer, layers, standard
 
 Architecture = Callable[[float, int, int], Iterator[Layer]]
-"""α, resolution and classes to layers, as `architecture.layers`."""
+"""A function like `architecture.layers`: it takes α, the resolution and the number of classes, and yields layers."""
 
 _REMOVED = [
     f"{kind}_{number}" for number, block in enumerate(BODY, 1) if block == Block(512, 1) for kind in ("dw", "pw")
@@ -14,7 +14,7 @@ _REMOVED = [
 
 
 def full_convolution(alpha: float, resolution: int, classes: int) -> Iterator[Layer]:
-    """Yield MobileNetV1 with one standard convolution for each separable one (paper, table 4)."""
+    """Yield MobileNetV1 with a standard convolution in place of each separable one (paper, table 4)."""
     stem, *features, classifier = layers(alpha, resolution, classes)
     yield stem
     for depthwise, pointwise in zip(features[::2], features[1::2], strict=True):
@@ -28,9 +28,10 @@ def shallow(alpha: float, resolution: int, classes: int) -> Iterator[Layer]:
 
 
 def pointwise_stride(alpha: float, resolution: int, classes: int) -> Iterator[Layer]:
-    """Yield MobileNetV1 with every stride moved from the depthwise convolution to the pointwise one behind it.
+    """Yield MobileNetV1 with every stride moved from the depthwise convolution to the pointwise one after it.
 
-    The feature maps and the parameters are the same; the depthwise layer filters four pixels where one is kept.
+    The parameters, and the output of each block, have the same shapes as before. But the depthwise layer now computes
+    four pixels for each one that the pointwise layer then reads, so three quarters of its work is thrown away.
     """
     stride = 1
     for layer in layers(alpha, resolution, classes):
@@ -45,7 +46,7 @@ def pointwise_stride(alpha: float, resolution: int, classes: int) -> Iterator[La
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """A network to compare with, and its ImageNet top-1 in per cent at α 1 @ 224 where the paper has it."""
+    """A network to compare with. `paper_top1` is its ImageNet top-1 in per cent at α 1 @ 224, if the paper gives it."""
 
     name: str
     description: str
@@ -63,7 +64,7 @@ ABLATIONS = (
     Ablation("shallow", "without the five separable convolutions of 14 × 14 × 512", shallow, 65.3),
     Ablation(
         "stride on the pointwise",
-        "a common mistake: the 1 × 1 convolution throws away three of four pixels that the 3 × 3 one has filtered",
+        "a common mistake: the 1 × 1 convolution skips three of every four pixels that the 3 × 3 one has computed",
         pointwise_stride,
     ),
 )

@@ -1,6 +1,7 @@
-"""The layers of MobileNetV1 as a table (Howard et al. 2017, arXiv:1704.04861, Table 1).
+"""The layers of MobileNetV1 as a table (Howard et al. 2017, arXiv:1704.04861, table 1).
 
-The table drives everything: the Keras network, the cost account, the check of weight files and the tests.
+Everything that depends on the architecture reads this one table: the Keras network, the cost, the check of weight
+files, and the tests.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ BODY = (
 )
 
 STRIDE = 2 * prod(block.stride for block in BODY)
-"""How much smaller the last feature map is than the image, a side: 32."""
+"""The side of the image divided by the side of the last feature map: 32."""
 
 CLASSIFIER = "conv_preds"
 IMAGENET_CLASSES = 1000
@@ -40,11 +41,11 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer with weights. Sizes are the sides, in pixels, of its square input and output.
+    """One layer that has weights. `in_size` and `out_size` are the sides, in pixels, of its square input and output.
 
-    Every layer but the classifier is followed by batch normalisation (`<name>_bn`) and ReLU6 (`<name>_relu`)
-    and has no bias; the classifier has a bias and reads the globally averaged features, one pixel.
-    Names are those of Keras Applications, so that its published weights load by name.
+    Every layer except the classifier is followed by batch normalisation (`<name>_bn`) and ReLU6 (`<name>_relu`), and
+    has no bias. The classifier has a bias; its input is the average over all pixels, so its sizes are 1. The names
+    are those of Keras Applications, so that its published weights load by name.
     """
 
     name: str
@@ -58,22 +59,23 @@ class Layer:
 
     @property
     def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the layer's own arrays in Keras' order, without those of its batch normalisation."""
+        """Shapes of the layer's own arrays, in Keras' order; those of its batch normalisation are not included."""
         if self.kind == "depthwise":
             return ((self.kernel, self.kernel, self.in_channels, 1),)
         kernel = (self.kernel, self.kernel, self.in_channels, self.out_channels)
         return (kernel, (self.out_channels,)) if self.kind == "classifier" else (kernel,)
 
     def with_stride(self, stride: int, in_size: int) -> "Layer":
-        """Return this layer with another stride on an input of this size, "same" padded."""
+        """Return this layer with another stride and another input size, with "same" padding."""
         return replace(self, stride=stride, in_size=in_size, out_size=in_size // stride)
 
 
 def layers(alpha: float, resolution: int, classes: int = IMAGENET_CLASSES) -> Iterator[Layer]:
-    """Yield the layers with weights of MobileNetV1, first to last.
+    """Yield the layers of MobileNetV1 that have weights, from first to last.
 
-    `alpha` thins every layer to `int(alpha · filters)` channels (paper, section 3.3); `resolution` is the side of
-    the square input in pixels (section 3.4) and a multiple of 32, so that every strided layer halves its input.
+    `alpha` is the width multiplier: a layer gets `int(alpha · filters)` channels (paper, section 3.3). `resolution` is
+    the side of the square input in pixels (section 3.4). It is a multiple of 32, so that every layer with a stride of
+    2 exactly halves its input.
     """
     channels, size = int(alpha * STEM_FILTERS), resolution // 2
     yield Layer("conv1", "convolution", 3, 2, resolution, size, 3, channels)
@@ -86,7 +88,7 @@ def layers(alpha: float, resolution: int, classes: int = IMAGENET_CLASSES) -> It
 
 
 def standard(depthwise: Layer, pointwise: Layer) -> Layer:
-    """Return the standard convolution that a depthwise layer and the pointwise one behind it stand in for."""
+    """Return the standard convolution that a depthwise layer and the pointwise layer after it replace together."""
     return replace(
         depthwise,
         name=depthwise.name.replace("_dw_", "_"),

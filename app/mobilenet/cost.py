@@ -1,8 +1,8 @@
-"""What a MobileNetV1 costs: exact arithmetic on the table of layers, nothing measured and nothing copied.
+"""What a MobileNetV1 costs, computed exactly from the table of layers; nothing is measured or copied from elsewhere.
 
-MACs are the multiply-accumulates of the convolutions and the classifier for one image; batch normalisation folds
-into them and ReLU6, pooling and softmax are left out, as in the paper. FLOPs are 2 × MACs: one multiplication and
-one addition each.
+A MAC is one multiply-accumulate. Counted are the convolutions and the classifier, for one image. As in the paper,
+batch normalisation is not counted because it folds into the convolution before it, and ReLU6, pooling and softmax are
+left out. FLOPs are 2 × MACs, since each MAC is one multiplication and one addition.
 """
 
 from collections.abc import Iterable
@@ -19,10 +19,11 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class LayerCost:
-    """One layer's MACs for one image, its parameters with those of its batch normalisation, and its output size.
+    """What one layer costs: MACs for one image, parameters including its batch normalisation, and bytes of its output.
 
-    `standard_macs` are those of the standard convolution in its place: for a depthwise and for a pointwise layer the
-    one that both together replace, for the others the layer itself.
+    `standard_macs` are the MACs of the standard convolution that would stand in its place. A depthwise layer and the
+    pointwise layer after it replace one standard convolution together, so both have the MACs of that one. Any other
+    layer has its own MACs there.
     """
 
     layer: Layer
@@ -39,18 +40,22 @@ class LayerCost:
 
     @property
     def ratio(self) -> float:
-        """MACs over those of the standard convolution: 1/N of a depthwise layer and 1/K² of a pointwise one.
+        """MACs divided by those of the standard convolution: 1/N for a depthwise layer, 1/K² for a pointwise one.
 
-        N is the number of channels that the pointwise layer puts out and K the kernel of the depthwise one (paper,
+        N is the number of output channels of the pointwise layer and K the kernel size of the depthwise one (paper,
         section 3.1).
         """
         return self.macs / self.standard_macs
 
     @classmethod
     def of(cls, layer: Layer, replaced: Layer | None = None) -> "LayerCost":
-        """Count one layer (paper, equations 2 and 5, with the output's size where the layer is strided)."""
+        """Count one layer by equations 2 and 5 of the paper, where F is the size of the output.
+
+        `replaced` is the standard convolution that this layer helps to replace, if any.
+        """
         weights = _weights(layer)
-        # Batch normalisation has γ and β, which train, and a moving mean and variance, which do not.
+        # For each channel, batch normalisation has γ and β, which are trained, and a moving mean and variance, which
+        # are not. The classifier has a bias instead.
         trained, fixed = (1, 0) if layer.kind == "classifier" else (2, 2)
         activations = layer.out_size**2 * layer.out_channels
         return cls(
@@ -65,9 +70,9 @@ class LayerCost:
 
 @dataclass(frozen=True, slots=True)
 class SeparableCost:
-    """A depthwise and its pointwise layer, against the one standard convolution that they replace.
+    """A depthwise layer and its pointwise layer together, beside the one standard convolution that they replace.
 
-    With kernel K, N output channels and M input channels the ratio is 1/N + 1/K² (paper, section 3.1).
+    With a K × K kernel and N output channels the ratio of their MACs is 1/N + 1/K² (paper, section 3.1).
     """
 
     name: str
@@ -78,7 +83,7 @@ class SeparableCost:
 
     @property
     def ratio(self) -> float:
-        """MACs of the separable layer over those of the standard one, below 1."""
+        """MACs of the separable convolution divided by those of the standard one; below 1."""
         return self.macs / self.standard_macs
 
     @classmethod
@@ -96,7 +101,7 @@ class SeparableCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of a whole network: MACs and FLOPs for one image, parameters, and the layers they come from."""
+    """The cost of a whole network: MACs and FLOPs for one image, parameters, and the layers that they come from."""
 
     macs: int
     parameters: int
@@ -112,7 +117,7 @@ class Cost:
 
     @classmethod
     def of(cls, network: Iterable[Layer]) -> "Cost":
-        """Count any sequence of layers; activations are the sum of all layers' outputs in float32."""
+        """Count any sequence of layers. `activation_bytes` is the sum of the outputs of all layers in float32."""
         sequence = tuple(network)
         pairs = [(first, second) for first, second in pairwise(sequence) if first.kind == "depthwise"]
         replaced = {layer.name: standard(*pair) for pair in pairs for layer in pair}
@@ -127,9 +132,9 @@ class Cost:
         )
 
 
-@lru_cache(maxsize=64)  # bounded: anybody may ask for any resolution
+@lru_cache(maxsize=64)  # bounded, because any caller of `/model-info` may ask for any resolution
 def cost(variant: Variant, classes: int = IMAGENET_CLASSES) -> Cost:
-    """Count the MobileNetV1 of this variant with this many classes."""
+    """Return the cost of MobileNetV1 in this variant with this many classes."""
     return Cost.of(layers(variant.alpha, variant.resolution, classes))
 
 

@@ -1,4 +1,4 @@
-"""The network in Keras, built from the table of layers. Importing this module imports TensorFlow."""
+"""The network in Keras, built from the table of layers. Importing this module imports TensorFlow, which is slow."""
 
 from collections.abc import Iterable
 
@@ -16,11 +16,12 @@ def build(
     input_dtype: str = "uint8",
     dropout: float = 1e-3,
 ) -> keras.Model:
-    """Return MobileNetV1 with random weights: RGB pixels 0 to 255 `[n, r, r, 3]` in, float32 probabilities out.
+    """Return MobileNetV1 with random weights: RGB pixels `[n, r, r, 3]`, 0 to 255, to float32 probabilities `[n, c]`.
 
-    The pixels are scaled to -1 … 1 in the network, as the published weights expect. Without a `resolution` the
-    network takes any image; `resolution` is a multiple of 32 otherwise. Layers, names and shapes are those of
-    `keras.applications.MobileNet`, whose padding layers fall away: on even sizes "same" pads the same pixels.
+    The network itself scales the pixels to -1 … 1, as the published weights expect. `resolution` is a multiple of 32;
+    with None the network takes images of any size. Layers, names and shapes are those of
+    `keras.applications.MobileNet`, except that its padding layers are not needed: on inputs of an even size "same"
+    padding pads the same pixels (docs/decisions/0003).
     """
     table = layers(alpha, resolution or BASE_RESOLUTION, classes)
     name = f"mobilenet_{alpha:g}_{resolution or 'any'}"
@@ -35,7 +36,7 @@ def assemble(
     input_dtype: str = "uint8",
     dropout: float = 1e-3,
 ) -> keras.Model:
-    """Return the network of any table of layers that ends in a classifier, as `build` does of MobileNetV1's."""
+    """Build the network of any table of layers that ends in a classifier; `build` passes MobileNetV1's table."""
     *features, classifier = table
     inputs = keras.Input((resolution, resolution, 3), dtype=input_dtype, name="pixels")
     outputs = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
@@ -52,7 +53,7 @@ def assemble(
 
 
 def trunk(network: keras.Model) -> keras.Model:
-    """Return what is between the scaling of the pixels and the softmax: -1 to 1 `[n, r, r, 3]` in, logits out."""
+    """Return the network without its scaling of pixels and its softmax: `[n, r, r, 3]`, -1 to 1, to logits `[n, c]`."""
     inputs = outputs = keras.Input(network.input_shape[1:], name="scaled_pixels")
     for layer in network.layers[2:-1]:
         outputs = layer(outputs)

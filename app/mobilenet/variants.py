@@ -1,4 +1,4 @@
-"""The two numbers that name a MobileNetV1, α and the resolution, and what the published ones score."""
+"""The variants of MobileNetV1, each named by two numbers, α and the resolution, and their published accuracy."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +11,14 @@ RESOLUTIONS = (224, 192, 160, 128)
 BASE_RESOLUTION = 224
 
 Precision = Literal["float32", "int8"]
-"""Of weights and arithmetic. In int8 both are 8-bit integers, with a scale for each channel of the weights."""
+"""The number format of weights and arithmetic. int8 means 8-bit integers, with a scale for each channel of weights."""
 
 
 @dataclass(frozen=True)
 class Variant:
     """A width multiplier α, one of `ALPHAS`, and a resolution in pixels, a multiple of 32.
 
-    Raises `ValueError`, naming what is allowed, for any other value.
+    Raises `ValueError` for any other value; the message says what is allowed.
     """
 
     alpha: float
@@ -32,7 +32,7 @@ class Variant:
 
     @classmethod
     def parse(cls, name: str) -> "Variant":
-        """Read a name such as `0.5/160`: α, a slash, the resolution. Raises `ValueError`, naming what is allowed."""
+        """Read a name such as `0.5/160`: α, a slash, the resolution. Raises `ValueError` that says what is allowed."""
         alpha, _, resolution = name.partition("/")
         try:
             numbers = float(alpha), int(resolution)
@@ -42,7 +42,7 @@ class Variant:
 
     @cached_property
     def name(self) -> str:
-        """What `parse` reads."""
+        """The name that `parse` reads, such as `0.5/160`."""
         return f"{self.alpha:g}/{self.resolution}"
 
     @property
@@ -55,12 +55,15 @@ class Variant:
 
 
 BASE = Variant(1.0, BASE_RESOLUTION)
-"""The MobileNetV1 that the multipliers thin and shrink."""
+"""The full network of the paper. The other variants are thinner (a smaller α) or see a smaller image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """ImageNet accuracy in per cent: of the paper (its text gives 7 of the 16), and of the released checkpoints."""
+    """Published ImageNet accuracy in per cent.
+
+    `paper_top1` is from the paper, which gives it for 7 of the 16 variants. The others are of the released checkpoints.
+    """
 
     paper_top1: float | None
     checkpoint_top1: float

@@ -1,4 +1,4 @@
-"""Photos to calibrate a model in int8 with: some of a folder, as the service decodes them."""
+"""Photos for calibrating an int8 model: a sample of a folder, decoded as the service decodes its uploads."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ COUNT = 400
 
 
 def load(folder: Path, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
-    """Return up to 400 photos of a folder and its subfolders, always the same ones, uint8 `[n, r, r, 3]`.
+    """Return up to 400 photos of a folder and its subfolders as uint8 `[n, r, r, 3]`, the same ones in every call.
 
-    What is no image is left out. Raises `StartError` if nothing is left.
+    Files that cannot be decoded are skipped. Raises `StartError` if none can.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     photos: list[NDArray[np.uint8]] = []

@@ -1,4 +1,4 @@
-"""Golden inputs: images of our own whose answers are pinned, so that a model that answers otherwise is never ready."""
+"""Golden images: our own drawings with pinned answers. A model that answers them differently never becomes ready."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from app.model.selftest import SelfTestFailed
 FOLDER = MODEL_WEIGHTS / "golden"
 MAX_PIXELS = 10**6
 TOLERANCES: dict[Precision, float] = {"float32": 0.1, "int8": 0.5}
-"""How far the logarithm of a probability may be from the pinned one: decoders and processors round differently."""
+"""How far the logarithm of a probability may be from the pinned one; decoders and processors round differently."""
 SMALLEST = 1e-5
-"""Smaller probabilities count as this one."""
+"""Smaller probabilities are compared as if they were this one, since their logarithms vary wildly."""
 
 
 class Answers(BaseModel):
-    """The probabilities `[classes]` that one model gives each image, by file name."""
+    """The pinned answers of one model: the probabilities `[classes]` for each image, by file name."""
 
     weights: str
     alpha: float
@@ -33,20 +33,20 @@ ANSWERS = TypeAdapter(list[Answers])
 
 
 def read(folder: Path = FOLDER) -> list[Answers]:
-    """Read what is pinned. Raises `OSError` or `ValueError`."""
+    """Read the pinned answers of all models. Raises `OSError` or `ValueError`."""
     return ANSWERS.validate_json((folder / "answers.json").read_bytes())
 
 
 def classify(model: Model, path: Path) -> list[float]:
-    """Return the model's probabilities for an image file, by the whole path that an upload takes."""
+    """Return the model's probabilities for an image file, which is decoded and cropped like an upload."""
     pixels = decode.decode(path.read_bytes(), resolution=model.variant.resolution, max_pixels=MAX_PIXELS)
     return [float(share) for share in model.engine.predict([pixels])[0]]
 
 
 def check(model: Model, folder: Path = FOLDER) -> None:
-    """Raise `SelfTestFailed` if a bundled model answers a golden image otherwise than it is pinned.
+    """Raise `SelfTestFailed` if a bundled model's answer to a golden image differs from the pinned one.
 
-    Nothing is pinned of other weights and of unusual resolutions.
+    Other weights, and unusual resolutions, have no pinned answers and pass.
     """
     key = (model.weights, model.variant.alpha, model.variant.resolution, model.engine.precision)
     for answers in read(folder):
@@ -59,9 +59,9 @@ def _compare(model: Model, name: str, found: list[float], expected: list[float])
     if len(found) != len(expected):
         raise SelfTestFailed(f"the self-test failed: {len(found)} classes instead of {len(expected)}")
     wanted, answer = (model.labels[int(np.argmax(shares))].label for shares in (expected, found))
-    # Of logarithms, because a network that is sure hides a change: its best class stays near 1 whatever the others do.
+    # Logarithms are compared because a confident network hides changes: its best class stays near 1 whatever happens.
     distance = float(np.abs(np.log(np.maximum(found, SMALLEST)) - np.log(np.maximum(expected, SMALLEST))).max())
-    # Within the tolerance only classes that are all but equal can change places.
+    # The most probable class need not be compared too: within the tolerance only near-equal classes can swap.
     if distance > TOLERANCES[model.engine.precision]:
         raise SelfTestFailed(
             f"the self-test failed: the golden image {name} is {answer!r}, expected {wanted!r}, and a probability is "

@@ -1,4 +1,4 @@
-"""What the class indices mean: index to WordNet id and label, and the k most probable of them."""
+"""What the class indices of a model mean: their WordNet ids and labels, and how to pick the k most probable."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from app.errors import StartError
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class. `wordnet_id` is None for classes outside WordNet."""
+    """One class. `wordnet_id` is None for a class that has no entry in WordNet."""
 
     class_id: int
     wordnet_id: str | None
@@ -25,9 +25,9 @@ FEW = 256
 
 
 def load(path: Path) -> Labels:
-    """Read labels in the order of the classes: text with a class a line, or a JSON list of strings.
+    """Read the labels from a text file with one class on each line, or from a JSON list of strings, in class order.
 
-    A class is a label, or a WordNet id, a tab and a label. Raises `StartError` for anything else.
+    A class is either a label, or a WordNet id, a tab and a label. Raises `StartError` for anything else.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def load(path: Path) -> Labels:
     except (OSError, ValueError) as exc:
         raise StartError(f"cannot read the labels {path}: {exc}") from exc
     if not isinstance(classes, list) or not all(isinstance(name, str) and name.strip() for name in classes):
-        raise StartError(f"the labels {path} are neither a JSON list of strings nor text with a class a line")
+        raise StartError(f"the labels {path} must be a JSON list of strings, or text with one class on each line")
     return tuple(_parse(index, line) for index, line in enumerate(classes))
 
 
@@ -45,19 +45,19 @@ def _parse(index: int, line: str) -> Label:
 
 
 def top_k(probabilities: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-    """Return the `k` most probable class indices of `[classes]`, with their probabilities, best first.
+    """Return the indices of the `k` most probable of `[classes]` with their probabilities, most probable first.
 
-    Probabilities have the seven significant digits of a float32, and no more.
+    Probabilities are rounded to seven significant digits, which is what a float32 holds.
     """
     candidates = _at_least_the_kth(probabilities, k)
-    # Stable, so that equal probabilities come in the order of the classes, whatever the k.
+    # A stable sort, so that classes of equal probability keep their order whatever k is.
     best = candidates[(-probabilities[candidates]).argsort(kind="stable")[:k]]
     shares = probabilities[best].tolist()
     return [(index, float(f"{share:.7g}")) for index, share in zip(best.tolist(), shares, strict=True)]
 
 
 def _at_least_the_kth(probabilities: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    """Return the indices, ascending, of values of which the k largest are some: few more than k where there are many.
+    """Return the indices, ascending, of some of the classes; the k most probable are among them.
 
     A partition takes a third of the time of sorting 1,000 classes; a few are sorted at once, so all are returned.
     """

@@ -1,4 +1,4 @@
-"""How long variants take on this machine: measured by `mobilenet bench`, kept in the cache, shown by `/variants`."""
+"""How long each variant takes on this machine: `mobilenet bench` measures and saves it, and `/variants` shows it."""
 
 import logging
 import platform
@@ -24,7 +24,7 @@ MIN_RUNS = 20
 
 
 class Latency(BaseModel):
-    """What one run of the network on one image takes, without decoding and HTTP; milliseconds."""
+    """How many milliseconds the network takes for one image; decoding and HTTP are not included."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,16 +33,16 @@ class Latency(BaseModel):
     classes: int
     precision: Precision
     engine: str = Field(examples=["litert"])
-    threads: int = Field(description="of the model")
-    machine: str = Field(description="that this was measured on", examples=["AMD EPYC 9B14, 2 CPUs"])
-    measured: str = Field(description="day, UTC", examples=["2026-11-24"])
-    runs: int = Field(description="how many runs this is of, after a warm-up")
+    threads: int = Field(description="threads that the model ran on")
+    machine: str = Field(description="the machine that measured it", examples=["AMD EPYC 9B14, 2 CPUs"])
+    measured: str = Field(description="the day of the measurement, in UTC", examples=["2026-11-24"])
+    runs: int = Field(description="how many runs were timed, after a warm-up")
     median_ms: float = Field(gt=0)
-    p95_ms: float = Field(gt=0, description="95 of 100 runs took no longer")
+    p95_ms: float = Field(gt=0, description="95 % of the runs took no longer than this")
 
     @property
     def setup(self) -> tuple[str, str, Precision, int, int]:
-        """What the latencies of different variants must share to be compared."""
+        """The conditions of the measurement; latencies of two variants can be compared only if these are equal."""
         return self.machine, self.engine, self.precision, self.threads, self.classes
 
 
@@ -50,7 +50,7 @@ LATENCIES = TypeAdapter(list[Latency])
 
 
 def machine() -> str:
-    """Return a name of this machine: its processor, and the CPUs that this process may use."""
+    """Return a name for this machine: its processor, and the number of CPUs that this process may use."""
     return f"{_processor()}, {available_cpus()} CPUs"
 
 
@@ -58,12 +58,12 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # no Linux, or no x86
+    except (OSError, StopIteration):  # not Linux, or not an x86 processor
         return platform.processor() or platform.machine()
 
 
 def measure(engine: Engine, variant: Variant, threads: int, seconds: float) -> Latency:
-    """Run the engine on one image again and again for so many seconds, and at least 20 times."""
+    """Time the engine on one image, repeatedly, for so many seconds and at least 20 times."""
     image = np.random.default_rng(0).integers(0, 256, (variant.resolution, variant.resolution, 3), np.uint8)
     for _ in range(WARM_UP):
         engine.predict([image])
@@ -89,7 +89,7 @@ def measure(engine: Engine, variant: Variant, threads: int, seconds: float) -> L
 
 
 def read(cache: Path) -> list[Latency]:
-    """Read what was measured; a file that is not there or damaged counts as none."""
+    """Read the saved measurements. Without a file there are none; a damaged file is logged and ignored."""
     try:
         return LATENCIES.validate_json((cache / NAME).read_bytes())
     except FileNotFoundError:
@@ -100,7 +100,10 @@ def read(cache: Path) -> list[Latency]:
 
 
 def save(cache: Path, measured: Sequence[Latency]) -> None:
-    """Add measurements to the cache in place of older ones of the same. Raises `StartError` if it is not writable."""
+    """Save measurements, replacing older ones of the same variant and conditions.
+
+    Raises `StartError` if the cache cannot be written.
+    """
     merged = {(*one.setup, one.alpha, one.resolution): one for one in [*read(cache), *measured]}
     with replacing(cache / NAME) as temporary:
         temporary.write_bytes(LATENCIES.dump_json(list(merged.values()), indent=1) + b"\n")

@@ -1,4 +1,4 @@
-"""The model that is served: an engine with loaded weights, and what there is to say of it."""
+"""The model that is served: an engine with loaded weights, and everything that is known about it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from app.model.labels import Labels
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A loaded model and what there is to say of it; equal to itself alone."""
+    """A loaded model and what is known about it. Two models are never equal, even of the same variant."""
 
     engine: Engine
     variant: Variant
@@ -26,11 +26,14 @@ class Model:
     weights_sha256: str
     published: bool
     first_s: float = 0.0
-    """How long one image took in the self-test."""
+    """Seconds that one image took in the self-test: the first estimate of its latency."""
 
     @property
     def top1(self) -> float | None:
-        """How often it is right, 0 to 1: as measured with the bundled weights, or published; None if nobody knows."""
+        """The share of photos it classifies correctly, 0 to 1, as measured or as published; None if unknown.
+
+        It is known for the bundled weights and for the published ImageNet weights only.
+        """
         if score := scores.find(self.weights, self.variant, self.engine.precision):
             return score.top1
         published = PUBLISHED.get(self.variant) if self.published else None
@@ -38,12 +41,15 @@ class Model:
 
     @property
     def cost(self) -> Cost:
-        """What one image costs."""
+        """The exact cost of one image."""
         return cost(self.variant, self.engine.classes)
 
 
 def load(settings: Settings) -> Model:
-    """Find, compile where needed, and load what the settings name. Raises `StartError` in one line."""
+    """Find the weights that the settings name, compile them if needed, and load them.
+
+    Raises `StartError`, whose message is one line, for anything that is wrong with the settings or the files.
+    """
     weights = locate(settings)
     engine = _load_engine(weights, settings)
     return Model(
@@ -57,12 +63,14 @@ def load(settings: Settings) -> Model:
 
 
 def _load_engine(weights: Weights, settings: Settings) -> Engine:
-    # Imported here: each engine brings its own runtime, and a process holds one of them.
+    # Imported here because each engine brings a large runtime of its own, and a process needs only one of them.
     if settings.engine == "tensorflow":
         try:
             from app.engines.tensorflow import TensorFlowEngine
         except ImportError as exc:
-            raise StartError("MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra") from exc
+            raise StartError(
+                "MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra 'tensorflow'"
+            ) from exc
         return TensorFlowEngine(weights, settings.variant, settings.model_threads)
     from app.engines.litert import LiteRTEngine
 
@@ -80,5 +88,5 @@ def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:
     else:
         raise StartError(f"{weights.name} has {classes} classes; set MOBILENET_LABELS to a file with their labels")
     if len(found) != classes:
-        raise StartError(f"there are {len(found)} labels, and {weights.name} has {classes} classes")
+        raise StartError(f"there are {len(found)} labels, but {weights.name} has {classes} classes")
     return found

@@ -177,7 +177,7 @@ def fails_to_start(command: list[str], settings: dict[str, object]) -> str:
     ("settings", "says"),
     [
         ({"ALPHA": 0.3}, "MOBILENET_ALPHA=0.3: alpha 0.3 is not one of 1, 0.75, 0.5, 0.25"),
-        ({"ALPHA": 0.5}, "network.weights.h5 has weights of α 0.25, and MOBILENET_ALPHA is 0.5"),
+        ({"ALPHA": 0.5}, "network.weights.h5 has weights of α 0.25, but MOBILENET_ALPHA is 0.5"),
         ({"WEIGHTS": "/nowhere/own.h5"}, "MOBILENET_WEIGHTS=own.h5: cannot read /nowhere/own.h5: No such file"),
         ({"WEIGHTS": "README.md"}, "MOBILENET_WEIGHTS=README.md: allowed are imagenette, imagenet, or a path"),
         ({"LABELS": ""}, "network.weights.h5 has 12 classes; set MOBILENET_LABELS"),
@@ -206,7 +206,7 @@ def test_damaged_weights_are_one_line_and_exit_code_2(name: str, own: dict[str, 
     whole = source.read_bytes()
     (tmp_path / name).write_bytes(b"text" if name == "text.h5" else whole[: len(whole) // 2])
     line = fails_to_start(mobilenet("serve"), {**own, "WEIGHTS": tmp_path / name, "CACHE": tmp_path, "PORT": 0})
-    assert f"{name} is no Keras weight file, or it is damaged" in line
+    assert f"{name} is not a Keras weight file, or it is damaged" in line
 
 
 def test_a_bad_setting_stops_uvicorn_in_one_line_too() -> None:
@@ -238,7 +238,9 @@ def test_compiling_to_int8_needs_photos_and_goes_on_after_a_variant_that_fails(
     done = run("compile", "--all", "--precision", "int8", **own, CACHE=tmp_path)
     assert (done.returncode, done.stderr.count("network.weights.h5 is not compiled to int8")) == (2, 4)
     done = run("compile", "--precision", "int8", **own, CACHE=tmp_path)
-    assert "network.weights.h5 is not compiled to int8 for α 0.25 @ 64; `mobilenet compile --precision" in done.stderr
+    assert (
+        "network.weights.h5 is not compiled to int8 for α 0.25 @ 64; run `mobilenet compile --precision" in done.stderr
+    )
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "red.png").write_bytes(RED)
     done = run("compile", "--precision", "int8", "--calibrate", str(tmp_path / "photos"), **own, CACHE=tmp_path)

@@ -52,5 +52,5 @@ def test_without_a_network_the_start_ends_in_one_line_that_says_what_to_do(tmp_p
     last = done.stderr.strip().splitlines()[-1]
     name = "mobilenet_5_0_160_tf.h5"
     assert last.startswith(f"mobilenet: cannot fetch {url}/{name}: ")
-    assert last.endswith(f"; bring {name} from elsewhere and put it into {tmp_path}")
+    assert last.endswith(f"; get {name} from elsewhere and put it into {tmp_path}")
     assert "Traceback" not in done.stderr

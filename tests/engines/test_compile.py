@@ -129,7 +129,7 @@ def test_int8_is_calibrated_on_photos_and_compared_on_others(weights: Weights, t
 
 
 def test_int8_without_photos_says_how_to_make_it(weights: Weights, tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=r"not compiled to int8 for α 0\.25 @ 64; `mobilenet compile --precision int8"):
+    with pytest.raises(StartError, match=r"not compiled to int8 for α 0\.25 @ 64; run `mobilenet compile"):
         compiled(weights, VARIANT, tmp_path, "int8")
 
 

@@ -74,5 +74,5 @@ def test_int8_keeps_every_step_of_the_pixels_even_if_the_photos_are_all_dull(sav
 
 
 def test_int8_without_photos_is_refused(saved: Saved) -> None:
-    with pytest.raises(ValueError, match="int8 is calibrated on photos"):
+    with pytest.raises(ValueError, match="int8 needs photos to calibrate with"):
         convert(saved.folder / "network.weights.h5", VARIANT, "int8")

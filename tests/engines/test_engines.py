@@ -67,5 +67,5 @@ def test_answers_are_kept_when_the_next_batch_runs(engine: Engine) -> None:
 def test_a_file_that_is_no_compiled_model_says_so(tmp_path: Path) -> None:
     for content in (b"", b"nonsense" * 100):
         (tmp_path / "model.tflite").write_bytes(content)
-        with pytest.raises(StartError, match="is no compiled model"):
+        with pytest.raises(StartError, match="is not a compiled model"):
             LiteRTEngine(tmp_path / "model.tflite", 1)

@@ -24,7 +24,7 @@ def test_the_class_count_is_read_from_every_form_that_keras_saves(saved: Saved, 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_weights_of_another_width_are_named_as_such(saved: Saved, form: str) -> None:
-    with pytest.raises(StartError, match=rf"{form} has weights of α 0\.25, and MOBILENET_ALPHA is 0\.5"):
+    with pytest.raises(StartError, match=rf"{form} has weights of α 0\.25, but MOBILENET_ALPHA is 0\.5"):
         read(saved.folder / form, 0.5)
 
 
@@ -33,14 +33,14 @@ def test_weights_of_another_width_are_named_as_such(saved: Saved, form: str) -> 
 def test_a_truncated_file_is_damaged(saved: Saved, form: str, part: float, tmp_path: Path) -> None:
     whole = (saved.folder / form).read_bytes()
     (tmp_path / form).write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(StartError, match=f"{form} is no Keras weight file, or it is damaged"):
+    with pytest.raises(StartError, match=f"{form} is not a Keras weight file, or it is damaged"):
         read(tmp_path / form, VARIANT.alpha)
 
 
 def test_a_file_that_is_none_says_so(tmp_path: Path) -> None:
     for name in ("notes.h5", "notes.keras"):
         (tmp_path / name).write_text("not weights")
-        with pytest.raises(StartError, match="is no Keras weight file"):
+        with pytest.raises(StartError, match="is not a Keras weight file"):
             read(tmp_path / name, 0.5)
 
 
@@ -180,9 +180,9 @@ def test_a_cut_connection_does_not_show_in_the_weights(site: Site, published_fil
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda whole: whole[: len(whole) // 2], "is no Keras weight file, or it is damaged: .*truncated file"),
-        (lambda whole: bytes(64) + whole[64:], "is no Keras weight file, or it is damaged"),
-        (lambda whole: b"<html>Sign in</html>", "is no Keras weight file"),
+        (lambda whole: whole[: len(whole) // 2], "is not a Keras weight file, or it is damaged: .*truncated file"),
+        (lambda whole: bytes(64) + whole[64:], "is not a Keras weight file, or it is damaged"),
+        (lambda whole: b"<html>Sign in</html>", "is not a Keras weight file"),
     ],
     ids=["truncated", "corrupted", "another file"],
 )
@@ -191,7 +191,7 @@ def test_what_is_no_weight_file_is_refused_and_not_kept(
 ) -> None:
     path = f"/mobilenet/{NAME}"
     whole, site.files[path] = site.files[path], change(site.files[path])
-    with pytest.raises(StartError, match=rf"^cannot use what {site.url}/mobilenet/{NAME} answers: {message}"):
+    with pytest.raises(StartError, match=rf"^cannot use what {site.url}/mobilenet/{NAME} answers: it {message}"):
         fetch(site, tmp_path)
     assert not list(tmp_path.iterdir())
     site.files[path] = whole
@@ -200,7 +200,7 @@ def test_what_is_no_weight_file_is_refused_and_not_kept(
 
 def test_weights_that_cannot_be_fetched_say_where_to_put_the_file(site: Site, tmp_path: Path) -> None:
     site.files.clear()
-    with pytest.raises(StartError, match=rf"/{NAME}: 404 .*; bring {NAME} from elsewhere and put it into {tmp_path}$"):
+    with pytest.raises(StartError, match=rf"/{NAME}: 404 .*; get {NAME} from elsewhere and put it into {tmp_path}$"):
         fetch(site, tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -40,9 +40,9 @@ class Broken(ColourEngine):
     [
         ("constant", "the same answer whatever the image"),
         ("logits", "do not add up to 1"),
-        ("nan", "not numbers"),
-        ("shape", "answers"),
-        ("batch", "other answers in a batch of 2"),
+        ("nan", "not finite numbers"),
+        ("shape", "the answers have the shape"),
+        ("batch", "another answer in a batch of 2 than alone"),
     ],
 )
 def test_an_engine_that_answers_wrongly_fails(how: str, message: str) -> None:

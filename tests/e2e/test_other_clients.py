@@ -1,0 +1,135 @@
+"""Clients that others wrote, with their own settings: each gets its answer."""
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Process
+from tests.support.data import solid
+
+pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+
+RED = solid((220, 30, 30))
+JAVA = """
+import java.net.URI;
+import java.net.http.*;
+import java.nio.file.*;
+
+public class Post {
+    public static void main(String[] arguments) throws Exception {
+        var client = HttpClient.newHttpClient();
+        for (int turn = 0; turn < 2; turn++) {
+            var request = HttpRequest.newBuilder(URI.create(arguments[0]))
+                .header("Content-Type", "image/png")
+                .POST(HttpRequest.BodyPublishers.ofFile(Path.of(arguments[1]))).build();
+            var response = client.send(request, HttpResponse.BodyHandlers.ofString());
+            System.out.println(response.statusCode() + " " + response.body());
+        }
+    }
+}
+"""
+NODE = """
+const { readFileSync } = require("node:fs");
+const [url, path] = process.argv.slice(1);
+(async () => {
+    const photo = readFileSync(path);
+    const form = new FormData();
+    form.append("image", new Blob([photo]), "ä.png");
+    for (const options of [{ body: photo }, { body: form }]) {
+        const response = await fetch(url, { method: "POST", ...options });
+        console.log(response.status, JSON.stringify(await response.json()));
+    }
+})();
+"""
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "red.png"
+    path.write_bytes(RED)
+    return path
+
+
+def run(*command: str, package: str) -> str:
+    """Run a command of a Debian package; return what it printed."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]} (Debian package {package})")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check(answer: str) -> None:
+    """Check that an answer has one classified image."""
+    (result,) = json.loads(answer)["results"]
+    assert result["predictions"]
+
+
+@pytest.mark.parametrize("route", ["predict", "preview"])
+def test_curl_that_offers_http_2(server: Process, photo: Path, route: str, tmp_path: Path) -> None:
+    output = tmp_path / "answer"
+    command = ["--silent", "--http2", "--data-binary", f"@{photo}", "-H", "Content-Type: image/png", "-o", str(output)]
+    assert run("curl", *command, "-w", "%{http_code}", f"{server.url}/{route}", package="curl") == "200"
+    assert output.read_bytes()[:4] in (b'{"mo', b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--data-binary", "@{}"],
+        ["-F", "image=<{};type=image/png"],
+        ["-F", "image=@{}"],
+        ["-H", "Expect: 100-continue", "-T", "{}", "-X", "POST"],
+    ],
+    ids=["no content type", "a part without a file name", "a file", "expects to be told to go on"],
+)
+def test_curl(server: Process, photo: Path, options: list[str]) -> None:
+    filled = [option.format(photo) for option in options]
+    check(run("curl", "--silent", *filled, f"{server.url}/predict", package="curl"))
+
+
+def test_wget(server: Process, photo: Path) -> None:
+    check(run("wget", "--quiet", "-O", "-", f"--post-file={photo}", f"{server.url}/predict", package="wget"))
+
+
+def test_pythons_urllib(server: Process, photo: Path) -> None:
+    script = (
+        "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], open(sys.argv[2], 'rb').read()).read().decode())"
+    )
+    check(run(sys.executable, "-c", script, f"{server.url}/predict", str(photo), package="python3"))
+
+
+def test_javas_default_client_offers_http_2_and_is_answered(server: Process, photo: Path, tmp_path: Path) -> None:
+    source = tmp_path / "Post.java"
+    source.write_text(JAVA)
+    lines = run("java", str(source), f"{server.url}/predict", str(photo), package="default-jdk-headless").splitlines()
+    assert [line[:4] for line in lines] == ["200 ", "200 "]
+    check(lines[0][4:])
+
+
+def test_nodes_fetch(server: Process, photo: Path) -> None:
+    lines = run("node", "-e", NODE, f"{server.url}/predict", str(photo), package="nodejs").splitlines()
+    assert [line[:4] for line in lines] == ["200 ", "200 "]
+    check(lines[1][4:])
+
+
+@pytest.mark.parametrize("options", [["-k"], []], ids=["keep-alive", "close"])
+def test_apachebench_speaks_http_1_0_and_waits_for_nothing(server: Process, photo: Path, options: list[str]) -> None:
+    command = [*options, "-n", "40", "-c", "4", "-p", str(photo), "-T", "image/png", f"{server.url}/predict"]
+    report = run("ab", *command, package="apache2-utils")
+    assert "Complete requests:      40" in report
+    assert "Non-2xx responses" not in report
+    slowest_ms = int(next(line for line in report.splitlines() if "(longest request)" in line).split()[1])
+    assert slowest_ms < 4000, "a connection that is done stayed open until it was given up, 5 s later"
+
+
+@pytest.mark.parametrize("text", [base64.encodebytes(RED).decode(), base64.urlsafe_b64encode(RED).decode().rstrip("=")])
+def test_json_with_the_base64_of_androids_libraries(server: Process, text: str, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"images": [text]}))
+    check(run("curl", "--silent", "--json", f"@{body}", f"{server.url}/predict", package="curl"))

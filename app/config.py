@@ -27,9 +27,14 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """The variables of OpenTelemetry for where spans are sent."""
 SECRETS = ("api_keys",)
-QUEUE_A_THREAD = 64
-"""So that what is admitted waits for no more than about twice as long at overload as at full load."""
+QUEUE_PER_WORKER = 64
+"""Room for this many images per model worker keeps the wait under overload at about twice that of full load."""
 STALLED_AT_LEAST_S = 5.0
+RENAMED = {
+    "THREADS": f"{PREFIX}MODEL_WORKERS (processes that decode and classify); with TensorFlow set {PREFIX}MODEL_THREADS",
+    "WORKERS": f"{PREFIX}HTTP_WORKERS (processes that take HTTP requests)",
+}
+"""Settings of earlier versions, and what they are called now."""
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
 
 
@@ -43,6 +48,11 @@ def available_cpus() -> int:
         return cpus
 
 
+def _model_threads(engine: str, model_workers: int, **_: Any) -> int:
+    """Return the default of `model_threads`: what one run may use without taking it from others."""
+    return available_cpus() if engine == "tensorflow" else max(1, model_workers)
+
+
 def _split(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -54,15 +64,15 @@ def _variants(value: Any) -> Any:
 
 
 def _keys_in(path: Path) -> tuple[str, ...]:
-    """Return the keys in a file. A lock without a key must not look as if it worked: `ValueError` if there is none."""
+    """Return the keys in a file. Raises `ValueError` if there are none: the service would be open by mistake."""
     try:
         keys: tuple[str, ...] = _split(path.read_text(encoding="utf-8").replace("\n", ","))
     except OSError as exc:
         raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
-        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: is no text") from exc
+        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: is not text in UTF-8") from exc
     if not keys:
-        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: there is no key in it")
+        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: contains no key")
     return keys
 
 
@@ -74,93 +84,129 @@ Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 class Settings(BaseSettings):
     """What the service does, from environment variables with the prefix `MOBILENET_`.
 
-    Raises `pydantic.ValidationError`; `load` turns that into one readable line.
+    Raises `pydantic.ValidationError`, which `load` turns into readable lines.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
-    alpha: float = Field(0.5, description="width multiplier α: 1, 0.75, 0.5 or 0.25")
-    resolution: int = Field(160, description="side of the network's input in pixels: a multiple of 32 from 32 up")
+    alpha: float = Field(
+        0.5, description="Width multiplier α: 1, 0.75, 0.5 or 0.25. A smaller one is faster and less accurate."
+    )
+    resolution: int = Field(
+        160,
+        description="Side of the network's input in pixels: a multiple of 32 from 32 up. A smaller one is faster and "
+        "less accurate.",
+    )
     variants: Variants = Field(
         (),
-        description="more variants to keep loaded, comma separated, such as `0.25/128,0.75/192`; the one of "
-        "`MOBILENET_ALPHA` and `MOBILENET_RESOLUTION` answers who names none",
+        description="More variants to load, comma-separated, such as `0.25/128,0.75/192`. The one of "
+        "`MOBILENET_ALPHA` and `MOBILENET_RESOLUTION` is the default of a request that names none.",
     )
     degrade: bool = Field(
         False,
-        description="whether a smaller loaded variant answers instead of 429, unless the request says `degrade=never`",
+        description="Whether a smaller loaded variant answers when the queue is full, instead of 429. A request can "
+        "opt out with `degrade=never`.",
     )
     weights: str = Field(
         "imagenette",
         min_length=1,
-        description="`imagenette` (bundled), `imagenet` (the published Keras file of the variant, fetched once), or "
-        "the path of a `.h5`, `.keras` or `.weights.h5` file",
+        description="`imagenette`: ten classes, bundled. `imagenet`: 1,000 classes, the file that Keras publishes for "
+        "the variant, downloaded once. Otherwise the path of a `.h5`, `.keras` or `.weights.h5` file.",
     )
     weights_url: HttpUrl = Field(
         HttpUrl("https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"),
-        description="folder on the web that `imagenet` is fetched from; name a mirror",
+        description="Folder on the web from which `MOBILENET_WEIGHTS=imagenet` is downloaded, for example a mirror.",
     )
     labels: Path | None = Field(
         None,
-        description="labels of own weights: a text file, one class a line, or a JSON list; weights of 1,000 classes "
-        "have the ImageNet labels unless this says otherwise",
+        description="File with the labels of your own weights: text with one class per line, or a JSON list. Without "
+        "it weights of 1,000 classes have the ImageNet labels.",
     )
     cache: Path = Field(
         MODEL_WEIGHTS / "cache",
-        description="folder of fetched weights and compiled models; must be writable unless they are in it already",
+        description="Folder for downloaded weights and compiled models. It may be read-only if it already holds what "
+        "the other settings need.",
     )
     engine: Literal["litert", "tensorflow"] = Field(
         "litert",
-        description="`litert` compiles the weights once and serves without TensorFlow; `tensorflow` is the reference",
+        description="`litert` compiles the weights once and serves without TensorFlow. `tensorflow` is the reference "
+        "to compare with, and slower.",
     )
     precision: Precision = Field(
         "float32",
-        description="`float32`, or `int8`: quantised, a third of the size, and faster where the processor has "
-        "instructions for it; bundled for `imagenette`, else made by `mobilenet compile --precision int8 --calibrate "
-        "FOLDER`",
+        description="`float32`, or `int8`: quantised, a third of the size, and faster on processors with instructions "
+        "for it. Bundled for `imagenette`; for other weights made by `mobilenet compile --precision int8 --calibrate "
+        "FOLDER`.",
     )
-    max_batch_size: PositiveInt = Field(8, description="most images in one run of the model")
+    max_batch_size: PositiveInt = Field(8, description="Largest number of images in one run of the model.")
     max_wait_ms: float = Field(
         0.0,
         ge=0,
         le=1000,
         allow_inf_nan=False,
-        description="how long the first image of a batch waits for more; 0 runs at once when idle",
+        description="Longest time in milliseconds that the first image of a batch waits for others. 0: a model that "
+        "is idle runs at once.",
     )
     request_timeout_ms: PositiveInt = Field(
-        10_000, description="deadline of a request from its first byte; past it the answer is 504"
+        10_000,
+        description="Deadline of a request in milliseconds, counted from its first byte. When it has passed, the "
+        "answer is 504.",
     )
-    max_body_bytes: PositiveInt = Field(20 * 2**20, description="most bytes in the body of a request; else 413")
+    max_body_bytes: PositiveInt = Field(
+        20 * 2**20, description="Largest body of a request in bytes. A larger one is answered with 413."
+    )
     max_pixels: PositiveInt = Field(
-        50_000_000, description="most pixels of an image, checked before decoding; else 413"
+        50_000_000,
+        description="Largest image in pixels, width × height, checked before decoding. A larger one is answered with "
+        "413.",
     )
-    max_images: PositiveInt = Field(32, description="most images in one request; else 413")
-    threads: NonNegativeInt = Field(
+    max_images: PositiveInt = Field(
+        32, description="Largest number of images in one request. More are answered with 413."
+    )
+    model_workers: NonNegativeInt = Field(
         default_factory=available_cpus,
-        description="processes that decode images and run the model (with TensorFlow: threads of the model); 0: those "
-        "that take requests do it themselves; default: the CPUs this process may use",
+        description="Processes that decode and classify. Default: the available CPUs. 0: the HTTP processes do it "
+        "themselves. TensorFlow always runs in the HTTP processes.",
+    )
+    model_threads: PositiveInt = Field(
+        default_factory=lambda data: _model_threads(**data),
+        description="Threads of one run of the model; with LiteRT a run has more than one while no other is under "
+        "way. Default: as many as model workers and at least 1; with TensorFlow the available CPUs.",
+    )
+    http_workers: PositiveInt = Field(
+        1,
+        description="Processes that take HTTP requests, each with a queue and model workers of its own. One is enough, "
+        "even on several CPUs.",
     )
     max_queue: PositiveInt = Field(
-        default_factory=lambda data: QUEUE_A_THREAD * max(1, data.get("threads", 1)),
-        description="most images admitted at once to a loaded variant, running ones included; beyond it the answer is "
-        "429; default: 64 for each of `MOBILENET_THREADS`",
-    )
-    workers: PositiveInt = Field(
-        1,
-        description="processes that take requests, each with a queue and THREADS of its own; one does for several CPUs",
+        default_factory=lambda data: QUEUE_PER_WORKER * max(1, data["model_workers"]),
+        description="Largest number of images admitted at once to a loaded variant, those that are being classified "
+        "included. Beyond it the answer is 429. Default: 64 for each model worker.",
     )
     api_keys: Keys = Field(
-        (), description="keys that callers need, comma separated, as `Authorization: Bearer` or `X-API-Key`; none: open"
+        (),
+        description="Keys of callers, comma-separated. If there are any, each request needs one, as `Authorization: "
+        "Bearer KEY` or `X-API-Key: KEY`.",
     )
     api_keys_file: Path | None = Field(
-        None, description="file with such keys, one a line or comma separated, such as a secret of Docker or Kubernetes"
+        None,
+        description="File with such keys, one per line or comma-separated, such as a secret of Docker or Kubernetes. "
+        "Not together with `MOBILENET_API_KEYS`.",
     )
-    open_metrics: bool = Field(True, description="whether `/metrics` is open where keys are set, as the probes are")
-    cors_origins: Words = Field((), description="origins that browsers may call from, comma separated; `*` for all")
-    log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` one object a line")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
-    host: str = Field("127.0.0.1", description="address to listen on; `0.0.0.0` for all")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one and logs it")
+    open_metrics: bool = Field(
+        True, description="Whether `/metrics` can be read without a key, as the health probes can."
+    )
+    cors_origins: Words = Field(
+        (), description="Origins whose pages may call the service from a browser, comma-separated. `*`: all."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text` for people, `json` for one object per line."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged: `debug`, `info`, `warning` or `error`."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0`: all IPv4 addresses.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0: a free one, which is printed.")
 
     @field_validator("log_format", "log_level", "engine", "precision", mode="before")
     @classmethod
@@ -176,12 +222,6 @@ class Settings(BaseSettings):
     @classmethod
     def _resolution(cls, resolution: int) -> int:
         return Variant(1.0, resolution).resolution
-
-    @model_validator(mode="after")
-    def _room(self) -> "Settings":
-        if self.max_images > self.max_queue:
-            raise ValueError(f"{PREFIX}MAX_IMAGES={self.max_images} is over {PREFIX}MAX_QUEUE={self.max_queue}")
-        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -199,39 +239,39 @@ class Settings(BaseSettings):
         for key in keys:
             text = key.get_secret_value()
             if not (text.isascii() and text.isprintable()) or " " in text:
-                raise ValueError("a key is printable ASCII without spaces")
+                raise ValueError("a key must be printable ASCII without spaces")
         return keys
 
     @model_validator(mode="after")
-    def _engine(self) -> "Settings":
+    def _fit_together(self) -> "Settings":
+        problems = []
+        if self.max_images > self.max_queue:
+            problems.append(f"{PREFIX}MAX_IMAGES={self.max_images} is over {PREFIX}MAX_QUEUE={self.max_queue}")
         if self.precision == "int8" and self.engine != "litert":
-            raise ValueError(f"{PREFIX}PRECISION=int8 needs {PREFIX}ENGINE=litert")
-        if self.threads == 0 and self.engine != "litert":
-            raise ValueError(f"{PREFIX}THREADS=0 needs {PREFIX}ENGINE=litert")
+            problems.append(f"{PREFIX}PRECISION=int8 needs {PREFIX}ENGINE=litert")
+        if self.model_workers == 0 and self.engine != "litert":
+            problems.append(f"{PREFIX}MODEL_WORKERS=0 needs {PREFIX}ENGINE=litert")
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
     @property
-    def model_threads(self) -> int:
-        """Threads that a model may have for one image: with none to spare, the one that it is called on."""
-        return max(1, self.threads)
-
-    @property
     def patience_s(self) -> float:
-        """From how long on a run of the model is taken to hang: twice the deadline of requests, and not before 5 s."""
+        """Seconds after which a run of the model counts as hanging: twice the deadline of requests, at least 5 s."""
         return max(STALLED_AT_LEAST_S, 2 * self.request_timeout_ms / 1000)
 
     @property
     def variant(self) -> Variant:
-        """The variant that answers who names none."""
+        """The variant of a request that names none."""
         return Variant(self.alpha, self.resolution)
 
     @property
     def lineup(self) -> tuple[Variant, ...]:
-        """The variants to serve, each once: that of `alpha` and `resolution`, then the others."""
+        """The variants to load, each once: the default one, then those of `variants`."""
         return tuple(dict.fromkeys((self.variant, *self.variants)))
 
     def serving(self, variant: Variant) -> "Settings":
-        """Return the same settings for another variant."""
+        """Return the same settings with another default variant."""
         return self.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
 
 
@@ -250,25 +290,38 @@ _NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
 
 
 def load() -> Settings:
-    """Read the environment once. Raises `StartError` in one line: variable, value, what is allowed.
+    """Read the environment once. Raises `StartError`: for each wrong variable a line that says what is allowed.
 
-    A variable with our prefix that is no setting is refused too: a misspelt limit, or a key for a lock that is not
-    there, must not look as if it worked.
+    A variable with our prefix that is not a setting is refused too. Otherwise a misspelt limit, or a misspelt list of
+    keys, would look as if it were in force.
     """
-    for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in _NAMES:
-            (meant,) = get_close_matches(name.upper(), _NAMES, n=1, cutoff=0) or [PREFIX]
-            raise StartError(f"{name} is no setting; the nearest is {meant}, and the README lists all")
+    problems = [_unknown(name) for name in sorted(os.environ) if _is_unknown(name.upper())]
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as exc:
-        raise StartError("; ".join(_line(error) for error in exc.errors())) from exc
+        # A default that is computed from other settings is not at fault where one of those is wrong.
+        wrong = [error for error in exc.errors() if error["type"] != "default_factory_not_called"]
+        problems += [line for error in wrong for line in _lines(error)]
+    if problems:
+        raise StartError("\n".join(problems))
+    return settings
 
 
-def _line(error: Any) -> str:
-    message = error["msg"].removeprefix("Value error, ")
+def _is_unknown(name: str) -> bool:
+    return name.startswith(PREFIX) and name not in _NAMES
+
+
+def _unknown(name: str) -> str:
+    if now := RENAMED.get(name.upper().removeprefix(PREFIX)):
+        return f"{name} is now {now}"
+    (nearest,) = get_close_matches(name.upper(), _NAMES, n=1, cutoff=0)
+    return f"{name} is not a setting; the nearest is {nearest} (the README lists all)"
+
+
+def _lines(error: Any) -> list[str]:
+    message = str(error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
-        return str(message)
+        return message.splitlines()
     name = str(error["loc"][0])
     shown = "" if name in SECRETS else f"={error['input']}"
-    return f"{PREFIX}{name.upper()}{shown}: {message}"
+    return [f"{PREFIX}{name.upper()}{shown}: {message}"]

@@ -1,6 +1,6 @@
 """Everything that can go wrong, each with the status and the stable code that its caller sees.
 
-StartError                      one readable line and exit code 2, before anything is served
+StartError                      readable lines and exit code 2, before anything is served
 ServiceError                    an RFC 9457 problem, by status:
 ├── MalformedRequest      400   ── EmptyImage
 ├── Unauthorized          401   with WWW-Authenticate
@@ -29,7 +29,12 @@ BAD_START = 2
 
 
 class StartError(Exception):
-    """The service cannot start; the message is one line that names what is wrong and what is allowed."""
+    """The service cannot start. Each line of the message names one thing that is wrong and what is allowed."""
+
+    @property
+    def report(self) -> str:
+        """What is printed before the process ends: each line says whose it is, as several services may share a log."""
+        return "\n".join(f"mobilenet: {line}" for line in str(self).splitlines())
 
 
 class ServiceError(Exception):

@@ -116,7 +116,7 @@ def create_app(
     open_: Callable[[Settings], Pipeline] = open_pipeline,
     open_spans: "Callable[[], Spans | None]" = open_spans,
 ) -> FastAPI:
-    """Compose the application. Without settings the environment is read; a bad value ends the process in one line."""
+    """Compose the application. Without settings the environment is read; bad values end the process, a line each."""
     settings = settings or _settings_or_exit()
     metrics = Metrics(config.metrics_folder())
     service = Service(settings, open_, metrics)
@@ -188,7 +188,7 @@ def _settings_or_exit() -> Settings:
     try:
         return config.load()
     except StartError as exc:
-        print(f"mobilenet: {exc}", file=sys.stderr)
+        print(exc.report, file=sys.stderr)
         raise SystemExit(BAD_START) from None
 
 

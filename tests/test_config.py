@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, load
+from app.config import Settings, available_cpus, load
 from app.errors import StartError
 from app.mobilenet.variants import Variant
+
+CPUS = available_cpus()
 
 
 def test_the_defaults_are_valid_and_frozen() -> None:
@@ -43,7 +45,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("MAX_WAIT_MS", "nan", "finite number"),
         ("PORT", "70000", "less than or equal to 65535"),
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
-        ("THREADS", "two", "valid integer"),
+        ("MODEL_WORKERS", "two", "valid integer"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_allowed(
@@ -66,17 +68,49 @@ def test_a_variable_that_is_no_setting_is_refused_and_the_nearest_is_named(
 ) -> None:
     monkeypatch.setenv(f"MOBILENET_{name}", "secret")
     with pytest.raises(
-        StartError, match=rf"MOBILENET_{name} is no setting; the nearest is MOBILENET_{nearest}"
+        StartError,
+        match=rf"MOBILENET_{name} is not a setting; the nearest is MOBILENET_{nearest} \(the README lists all\)",
     ) as caught:
         load()
     assert "secret" not in str(caught.value)
 
 
-def test_several_bad_values_are_all_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOBILENET_ALPHA", "2")
-    monkeypatch.setenv("MOBILENET_PORT", "-1")
-    with pytest.raises(StartError, match=r"MOBILENET_ALPHA=2: .*; MOBILENET_PORT=-1: .*") as caught:
+def test_several_wrong_settings_are_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ALPHA": "2", "PORT": "-1", "ALFA": "1", "WORKERS": "2"}.items():
+        monkeypatch.setenv(f"MOBILENET_{name}", value)
+    with pytest.raises(StartError) as caught:
         load()
+    names = [
+        line.removeprefix("mobilenet: MOBILENET_").split(maxsplit=1)[0] for line in caught.value.report.split("\n")
+    ]
+    assert names == ["ALFA", "WORKERS", "ALPHA=2:", "PORT=-1:"]
+
+
+def test_settings_that_do_not_go_together_are_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ENGINE": "tensorflow", "PRECISION": "int8", "MAX_IMAGES": "64", "MAX_QUEUE": "32"}.items():
+        monkeypatch.setenv(f"MOBILENET_{name}", value)
+    with pytest.raises(StartError) as caught:
+        load()
+    assert str(caught.value).splitlines() == [
+        "MOBILENET_MAX_IMAGES=64 is over MOBILENET_MAX_QUEUE=32",
+        "MOBILENET_PRECISION=int8 needs MOBILENET_ENGINE=litert",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "now"),
+    [
+        ("THREADS", "MOBILENET_MODEL_WORKERS (processes that decode and classify); "),
+        ("WORKERS", "MOBILENET_HTTP_WORKERS (processes that take HTTP requests)"),
+    ],
+)
+def test_a_setting_that_was_renamed_is_refused_and_its_new_name_is_said(
+    name: str, now: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"MOBILENET_{name}", "2")
+    with pytest.raises(StartError) as caught:
+        load()
+    assert str(caught.value).startswith(f"MOBILENET_{name} is now {now}")
     assert "\n" not in str(caught.value)
 
 
@@ -91,13 +125,32 @@ def test_every_setting_says_what_it_does() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_without_processes_for_the_model_there_is_a_queue_and_the_engine_is_litert(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("given", "workers", "threads", "queue"),
+    [
+        ({}, CPUS, CPUS, 64 * CPUS),
+        ({"MODEL_WORKERS": 2}, 2, 2, 128),  # an image that is alone has the threads of all workers
+        ({"MODEL_WORKERS": 0}, 0, 1, 64),  # the HTTP process runs the model, and there is one of it
+        ({"MODEL_WORKERS": 2, "MODEL_THREADS": 1}, 2, 1, 128),
+        ({"ENGINE": "tensorflow"}, CPUS, CPUS, 64 * CPUS),
+        ({"ENGINE": "tensorflow", "MODEL_WORKERS": 1}, 1, CPUS, 64),  # it has no workers of its own
+        ({"MODEL_WORKERS": 2, "MAX_QUEUE": 50}, 2, 2, 50),
+    ],
+    ids=str,
+)
+def test_threads_and_queue_follow_the_model_workers(
+    given: dict[str, object], workers: int, threads: int, queue: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MOBILENET_THREADS", "0")
-    assert (load().max_queue, load().model_threads) == (64, 1)
+    for name, value in given.items():
+        monkeypatch.setenv(f"MOBILENET_{name}", str(value))
+    found = load()
+    assert (found.model_workers, found.model_threads, found.max_queue) == (workers, threads, queue)
+
+
+def test_without_model_workers_the_engine_is_litert(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_MODEL_WORKERS", "0")
     monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")
-    with pytest.raises(StartError, match="MOBILENET_THREADS=0 needs MOBILENET_ENGINE=litert"):
+    with pytest.raises(StartError, match="MOBILENET_MODEL_WORKERS=0 needs MOBILENET_ENGINE=litert"):
         load()
 
 
@@ -118,9 +171,9 @@ def test_keys_may_be_in_a_file(text: str, tmp_path: Path, monkeypatch: pytest.Mo
     ("content", "problem"),
     [
         (None, "No such file or directory"),
-        (b"", "there is no key in it"),
-        (b" \n,\n", "there is no key in it"),
-        (b"\xff\xfe", "is no text"),
+        (b"", "contains no key"),
+        (b" \n,\n", "contains no key"),
+        (b"\xff\xfe", "is not text in UTF-8"),
     ],
 )
 def test_a_file_without_keys_stops_the_start(
@@ -138,7 +191,7 @@ def test_a_bad_key_in_a_file_is_not_shown(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "keys"
     path.write_text("two words")
     monkeypatch.setenv("MOBILENET_API_KEYS_FILE", str(path))
-    with pytest.raises(StartError, match=r"^MOBILENET_API_KEYS: a key is printable ASCII without spaces$"):
+    with pytest.raises(StartError, match=r"^MOBILENET_API_KEYS: a key must be printable ASCII without spaces$"):
         load()
 
 

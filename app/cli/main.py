@@ -35,11 +35,11 @@ cli = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; what is wrong with settings and files is one line and exit code 2."""
+    """Run the command line; what is wrong with settings and files is a line each and exit code 2."""
     try:
         cli()
     except StartError as exc:
-        print(f"mobilenet: {exc}", file=sys.stderr)
+        print(exc.report, file=sys.stderr)
         sys.exit(BAD_START)
 
 
@@ -58,7 +58,7 @@ def serve() -> None:
     pipeline = _early(ready)
     host, port = listener.getsockname()[:2]
     print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
-    if settings.workers == 1:
+    if settings.http_workers == 1:
         serve_one(create_app(settings, lambda _: pipeline or begin(settings)()), settings, listener)
         return
     if pipeline:
@@ -209,7 +209,7 @@ def compile_(
             print(_compile_one(chosen, precision, calibrate), flush=True)
         except StartError as exc:
             failed = True
-            print(f"mobilenet: {exc}", file=sys.stderr)
+            print(exc.report, file=sys.stderr)
     raise typer.Exit(BAD_START if failed else 0)
 
 
@@ -249,7 +249,7 @@ def bench(
             print(_bench_one(chosen, seconds), flush=True)
         except StartError as exc:
             failed = True
-            print(f"mobilenet: {exc}", file=sys.stderr)
+            print(exc.report, file=sys.stderr)
     raise typer.Exit(BAD_START if failed else 0)
 
 

@@ -184,7 +184,7 @@ class Processes:
 
     def __init__(self, settings: Settings) -> None:
         """Begin to load the models and to test them, elsewhere."""
-        self.runs = settings.threads
+        self.runs = settings.model_workers
         self._under_way = 0  # one alone has the threads of all, and is answered the sooner
         self._workers = Workers(settings)
 
@@ -233,6 +233,6 @@ def begin(settings: Settings) -> Callable[[], Pipeline]:
     """
     if settings.engine == "tensorflow":
         return lambda: Threads(in_process(settings))
-    if settings.threads == 0:
+    if settings.model_workers == 0:
         return lambda: Inline(in_process(settings), settings.patience_s)
     return Processes(settings).ready

@@ -30,7 +30,7 @@ def _template(control: socket.socket) -> None:
     settings: Settings = ipc.receive(control)
     configure_logging(settings)
     try:
-        pipeline = in_process(settings.model_copy(update={"threads": 1}))
+        pipeline = in_process(settings.model_copy(update={"model_threads": 1}))
     except Exception as exc:
         ipc.send(control, (True, exc))
         return
@@ -40,7 +40,7 @@ def _template(control: socket.socket) -> None:
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
         if os.fork() == 0:
             control.close()
-            _answer(socket.socket(fileno=descriptors[0]), pipeline, settings.threads)
+            _answer(socket.socket(fileno=descriptors[0]), pipeline, settings.model_threads)
             os._exit(0)
         os.close(descriptors[0])
 

@@ -37,7 +37,7 @@ def _config(app: object, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=Protocol,
-        workers=settings.workers,
+        workers=settings.http_workers,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -71,7 +71,7 @@ def test_variants_shows_the_latencies_of_this_machine_and_this_setup_alone(launc
     ]
     latency.save(tmp_path, [measured(one, 9.0), *strange])
     latency.save(tmp_path, [measured(one, 4.0)])
-    answer = launch(cache=tmp_path, threads=2).get("/variants").json()
+    answer = launch(cache=tmp_path, model_threads=2).get("/variants").json()
     found = {(item["alpha"], item["resolution"]): item["latency"] for item in answer["variants"] if item["latency"]}
     assert list(found) == [(0.5, 160)]
     assert found[0.5, 160]["median_ms"] == 4.0, "the newest measurement counts"
@@ -95,7 +95,7 @@ def test_the_bundled_weights_have_their_measured_accuracy_and_a_frontier(tmp_pat
     bundled = type(model)(model.engine, Variant(0.5, 160), model.labels, "imagenette", "0" * 64, published=False)
     slow_and_right, quick = Variant(0.75, 192), Variant(0.25, 128)
     latency.save(tmp_path, [measured(slow_and_right, 9.0), measured(quick, 1.0), measured(Variant(0.5, 224), 10.0)])
-    settings = Settings(cache=tmp_path, threads=2)
+    settings = Settings(cache=tmp_path, model_threads=2)
     items = {Variant(item.alpha, item.resolution): item for item in describe.variants([bundled], settings).variants}
     score = items[slow_and_right].accuracy.measured
     assert score is not None

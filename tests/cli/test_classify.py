@@ -18,7 +18,7 @@ from tests.support.client import launching
 from tests.support.images import encoded, photo, png
 from tests.support.script import Answer, playing, predicted, refused
 
-SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, threads=2)
+SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, model_workers=2)
 FILES = [encoded(photo(), "JPEG"), b"no image", encoded(photo().rotate(90), "PNG"), b"", png(9000, 9000)]
 LARGE = png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
 

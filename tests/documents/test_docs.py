@@ -32,7 +32,11 @@ def rows(text: str, heading: str) -> list[tuple[str, ...]]:
     return [tuple(cell.strip() for cell in line) for line in lines[2:]]
 
 
-COMPUTED = {"threads": "all CPUs", "max_queue": "64 a thread"}
+COMPUTED = {
+    "model_workers": "available CPUs",
+    "model_threads": "as many as model workers",
+    "max_queue": "64 per model worker",
+}
 
 
 def default(name: str) -> str:
@@ -43,6 +47,8 @@ def default(name: str) -> str:
         return ""
     if isinstance(value, Path):
         return f"`{value.relative_to(MODEL_WEIGHTS.parent)}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

@@ -46,7 +46,7 @@ LEFT_OUT = {
     "make build/distil/installed": "gigabytes, and trains for hours without a GPU; `make test-distil` takes some steps",
     "MOBILENET_ALPHA=0.75": "overloads the machine for minutes, with photos of no reader",
     "MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128 .venv/bin/python -m tools.load.batching": "measures for minutes",
-    "MOBILENET_PRECISION=int8 MOBILENET_THREADS=2": "starts four services and measures for minutes",
+    "MOBILENET_PRECISION=int8 MOBILENET_MODEL_WORKERS=2": "starts four services and measures for minutes",
     ".venv/bin/pip install -e": "trains for hours",
     "pip install": "is what `make build/clients/…/installed` does",
 }

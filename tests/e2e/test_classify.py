@@ -18,7 +18,7 @@ from tests.support.images import encoded, photo
 
 pytestmark = pytest.mark.e2e
 
-BUNDLED = {"PRECISION": "int8", "THREADS": 2}  # int8 needs no compiling
+BUNDLED = {"PRECISION": "int8", "MODEL_WORKERS": 2}  # int8 needs no compiling
 BAD = {"text.jpg": "unsupported_image", "empty.png": "empty_image", "cut.jpeg": "undecodable_image"}
 
 

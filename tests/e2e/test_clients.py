@@ -24,7 +24,7 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
 @pytest.fixture(scope="module")
 def process(serve: Serve, own: dict[str, object]) -> Iterator[Process]:
     """A service of small limits that at the end of all this is well and stops as it should."""
-    process = serve(**own, MAX_BODY_BYTES=MAX_BODY, REQUEST_TIMEOUT_MS=2000, THREADS=DECODERS)
+    process = serve(**own, MAX_BODY_BYTES=MAX_BODY, REQUEST_TIMEOUT_MS=2000, MODEL_WORKERS=DECODERS)
     threads = process.status("Threads")
     yield process
     with httpx.Client(base_url=process.url) as client:

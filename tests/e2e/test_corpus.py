@@ -51,7 +51,7 @@ def cases() -> list[Case]:
 @pytest.fixture(scope="module")
 def service(serve: Serve, own: dict[str, object]) -> Process:
     """A process of its own, whose peak of memory no other test has raised."""
-    return serve(**own, THREADS=DECODERS)
+    return serve(**own, MODEL_WORKERS=DECODERS)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_in_traffic_of_which_a_third_is_garbage_every_good_image_gets_the_answer
 
 @pytest.fixture
 def two_decoders(serve: Serve, own: dict[str, object]) -> Iterator[httpx.Client]:
-    service = serve(**own, THREADS=DECODERS)
+    service = serve(**own, MODEL_WORKERS=DECODERS)
     with httpx.Client(base_url=service.url, timeout=TIMEOUT_S) as client:
         yield client
 

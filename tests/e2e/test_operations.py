@@ -43,7 +43,7 @@ def scrape(process: Process) -> dict[str, float]:
 def test_every_worker_tells_the_sum_of_all_and_what_a_killed_one_counted_stays(
     serve: Serve, own: dict[str, object]
 ) -> None:
-    process = serve(**own, WORKERS=2)
+    process = serve(**own, HTTP_WORKERS=2)
     for _ in range(20):
         assert httpx.post(f"{process.url}/predict", content=RED).status_code == 200
     counted = {
@@ -175,7 +175,7 @@ def test_a_receiver_of_otlp_gets_the_spans_of_every_worker_the_last_ones_too(
     with Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{receiver.server_port}")
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")  # so that all are sent at the end
-        process = serve(**own, WORKERS=2)
+        process = serve(**own, HTTP_WORKERS=2)
         trace = "4bf92f3577b34da6a3ce929d0e0e4736"
         for query in ["", "?top_k=1"] * 5:  # straight to the classifier, and through the application
             headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}

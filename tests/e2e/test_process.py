@@ -113,7 +113,7 @@ def test_the_tensorflow_engine_gives_the_same_answers(serve: Serve, server: Proc
 def test_without_processes_for_the_model_the_answers_are_the_same(
     serve: Serve, server: Process, own: dict[str, object]
 ) -> None:
-    inline = serve(**own, WORKERS=2, THREADS=0)
+    inline = serve(**own, HTTP_WORKERS=2, MODEL_WORKERS=0)
     assert not inline.workers()
     for image in colours(5):
         ours, theirs = (
@@ -125,7 +125,7 @@ def test_without_processes_for_the_model_the_answers_are_the_same(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("processes", [{}, {"WORKERS": 2}, {"WORKERS": 2, "THREADS": 0}], ids=str)
+@pytest.mark.parametrize("processes", [{}, {"HTTP_WORKERS": 2}, {"HTTP_WORKERS": 2, "MODEL_WORKERS": 0}], ids=str)
 def test_told_to_stop_it_accepts_no_more_finishes_what_it_accepted_and_exits_0(
     serve: Serve, own: dict[str, object], processes: dict[str, int], number: int
 ) -> None:
@@ -177,6 +177,7 @@ def fails_to_start(command: list[str], settings: dict[str, object]) -> str:
     ("settings", "says"),
     [
         ({"ALPHA": 0.3}, "MOBILENET_ALPHA=0.3: alpha 0.3 is not one of 1, 0.75, 0.5, 0.25"),
+        ({"THREADS": 1}, "MOBILENET_THREADS is now MOBILENET_MODEL_WORKERS (processes that decode and classify)"),
         ({"ALPHA": 0.5}, "network.weights.h5 has weights of α 0.25, but MOBILENET_ALPHA is 0.5"),
         ({"WEIGHTS": "/nowhere/own.h5"}, "MOBILENET_WEIGHTS=own.h5: cannot read /nowhere/own.h5: No such file"),
         ({"WEIGHTS": "README.md"}, "MOBILENET_WEIGHTS=README.md: allowed are imagenette, imagenet, or a path"),
@@ -192,6 +193,15 @@ def test_what_is_wrong_at_the_start_is_one_line_and_exit_code_2(
 ) -> None:
     settings = {**own, "CACHE": cache, "PORT": 0, **settings}
     assert says in fails_to_start(mobilenet("serve"), settings)
+
+
+def test_several_wrong_settings_are_a_line_each_and_exit_code_2() -> None:
+    settings = environment(ALPHA=0.3, PORT="high")
+    done = subprocess.run(mobilenet("serve"), env=settings, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    first, second = done.stderr.splitlines()
+    assert first.startswith("mobilenet: MOBILENET_ALPHA=0.3: ")
+    assert second.startswith("mobilenet: MOBILENET_PORT=high: ")
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_code_2(server: Process, own: dict[str, object], cache: Path) -> None:

@@ -79,7 +79,7 @@ def runs(number: int) -> bool:
 def test_nothing_outlives_a_parent_of_several_that_is_killed(
     serve: Serve, own: dict[str, object], threads: int
 ) -> None:
-    process = serve(**own, WORKERS=2, THREADS=threads)
+    process = serve(**own, HTTP_WORKERS=2, MODEL_WORKERS=threads)
     running = list(process.tree())
     assert len(running) > 2
     process.popen.kill()
@@ -91,7 +91,7 @@ def test_nothing_outlives_a_parent_of_several_that_is_killed(
 def test_a_killed_worker_of_several_is_survived_and_replaced(
     serve: Serve, own: dict[str, object], threads: int
 ) -> None:
-    process = serve(**own, WORKERS=2, THREADS=threads)
+    process = serve(**own, HTTP_WORKERS=2, MODEL_WORKERS=threads)
     before = children(process)
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
@@ -103,7 +103,7 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(
 
 
 def test_workers_that_are_killed_under_load_lose_no_request(serve: Serve, own: dict[str, object]) -> None:
-    process = serve(**own, THREADS=2)
+    process = serve(**own, MODEL_WORKERS=2)
     enough = threading.Event()
 
     def ask() -> Counter[int]:
@@ -193,7 +193,7 @@ TENSOR = json.dumps(
 def test_a_full_queue_refuses_at_the_head_of_a_request_as_the_application_would(
     serve: Serve, own: dict[str, object], path: str, sent: bytes
 ) -> None:
-    process = serve(**own, MAX_QUEUE=1, MAX_IMAGES=1, THREADS=1)
+    process = serve(**own, MAX_QUEUE=1, MAX_IMAGES=1, MODEL_WORKERS=1)
     large = encoded(Image.new("RGB", (7000, 7000)), "WEBP")
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Length: {len(sent)}\r\n\r\n".encode()
     with (

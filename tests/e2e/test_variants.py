@@ -25,13 +25,13 @@ ALL = [MIDDLE, SMALL, LARGE]
 # The last is large enough to be scaled while it is decoded, to different sizes for different variants.
 PHOTOS = [path.read_bytes() for path in sorted((MODEL_WEIGHTS / "golden").glob("*.[jpw]*g*"))]
 PHOTOS += [encoded(photo(1600, 1200), "JPEG")]
-OVERLOAD = {"PRECISION": "int8", "THREADS": 1, "MAX_QUEUE": 4, "MAX_IMAGES": 4}
+OVERLOAD = {"PRECISION": "int8", "MODEL_WORKERS": 1, "MAX_QUEUE": 4, "MAX_IMAGES": 4}
 CONNECTIONS = 24
 
 
 @pytest.fixture(scope="module")
 def lineup(serve: Serve) -> Iterator[Process]:
-    process = serve(PRECISION="int8", THREADS=2, VARIANTS="0.25/128,0.75/192")
+    process = serve(PRECISION="int8", MODEL_WORKERS=2, VARIANTS="0.25/128,0.75/192")
     yield process
     assert process.stop() == 0
 
@@ -84,7 +84,7 @@ def test_a_variant_among_others_answers_what_it_answers_alone(
 @pytest.mark.tensorflow
 @pytest.mark.timeout(300)
 def test_float32_is_compiled_for_all_that_are_set_and_serves_them(serve: Serve, tmp_path: Path) -> None:
-    settings = {"ALPHA": 0.25, "RESOLUTION": 32, "VARIANTS": "0.25/64", "THREADS": 1, "CACHE": tmp_path}
+    settings = {"ALPHA": 0.25, "RESOLUTION": 32, "VARIANTS": "0.25/64", "MODEL_WORKERS": 1, "CACHE": tmp_path}
     subprocess.run(mobilenet("compile"), env=environment(**settings), check=True, capture_output=True, timeout=200)
     assert len(list(tmp_path.iterdir())) == 2
     process = serve(**settings)

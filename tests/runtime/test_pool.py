@@ -21,7 +21,7 @@ from app.runtime.pool import Processes
 from tests.support.images import encoded, photo, png
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
-SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, variants=(LARGE,), threads=2)
+SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, variants=(LARGE,), model_workers=2)
 FILES: list[bytes | str] = [
     encoded(photo(), "JPEG"),
     b"no image",

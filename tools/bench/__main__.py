@@ -184,7 +184,7 @@ def main(
         seconds=seconds,
         cpus=cpus,
     )
-    settings = Settings(alpha=alpha, resolution=resolution, weights="imagenette", threads=1)
+    settings = Settings(alpha=alpha, resolution=resolution, weights="imagenette", model_threads=1)
     for contender in chosen:
         environment(contender)
         model_file(settings, contender.keras)

@@ -68,7 +68,7 @@ def _peer(name: str, module: str, *packages: str, arguments: Sequence[str] = (),
 
 ADDRESS = "--host", "127.0.0.1", "--port", "{port}"
 BENTOML = "{python}", "-m", "bentoml", "serve", f"{classify.__package__}.bentoml:Classify", *ADDRESS
-INLINE = {"MOBILENET_WORKERS": "{cpus}", "MOBILENET_THREADS": "0"}
+INLINE = {"MOBILENET_HTTP_WORKERS": "{cpus}", "MOBILENET_MODEL_WORKERS": "0"}
 
 CONTENDERS = (
     _ours("float32"),

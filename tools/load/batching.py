@@ -172,7 +172,7 @@ def main(
 
 
 def _engine(settings: Settings, how: dict[str, str]) -> Engine:
-    return model.load(settings.model_copy(update=how | {"threads": 1})).engine
+    return model.load(settings.model_copy(update=how | {"model_threads": 1})).engine
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ READY_S = 60
 
 def start(image: str, cpus: float) -> tuple[str, str]:
     """Start a container with this share of a CPU. Return its id and its URL, once it is ready."""
-    command = ["docker", "run", "--rm", "--detach", "--cpus", str(cpus), "--env", "MOBILENET_THREADS=1"]
+    command = ["docker", "run", "--rm", "--detach", "--cpus", str(cpus), "--env", "MOBILENET_MODEL_WORKERS=1"]
     container = output(*command, "--publish", "127.0.0.1::8000", image)
     url = f"http://{output('docker', 'port', container, '8000').splitlines()[0]}"
     deadline = time.monotonic() + READY_S

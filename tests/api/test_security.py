@@ -85,7 +85,7 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [key.get_secret_value() for key in settings.api_keys] == list(KEYS)
     assert "first" not in repr(settings)
     monkeypatch.setenv("MOBILENET_API_KEYS", "first key")
-    with pytest.raises(StartError, match="MOBILENET_API_KEYS: a key is") as caught:
+    with pytest.raises(StartError, match="MOBILENET_API_KEYS: a key must be") as caught:
         load()
     assert "first" not in str(caught.value)
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from app.api import problems
@@ -24,6 +24,8 @@ from app.errors import (
 from app.runtime.pipeline import Payload
 from app.schemas import PredictBody
 
+WATCH_AFTER_S = 0.05
+"""How long a client is taken to be still there without a look."""
 JSON_REST = 1_000
 """Commas that JSON may have beside those between the values that are wanted."""
 MULTIPART, JSON = "multipart/form-data", "application/json"
@@ -34,7 +36,21 @@ FORMS = f"image/*, application/octet-stream, {MULTIPART} and {JSON}"
 T = TypeVar("T")
 
 
-async def read(request: Request, settings: Settings, deadline: float) -> list[Payload]:
+class Incoming(Protocol):
+    """A request under way: its headers, names in lower case, and what receives its body, as Starlette's has them."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; of a name that is there twice the first counts."""
+        ...
+
+    @property
+    def receive(self) -> Receive:
+        """Returns the next ASGI message."""
+        ...
+
+
+async def read(request: Incoming, settings: Settings, deadline: float) -> list[Payload]:
     """Read the images of a request, undecoded; `deadline` is a time of `time.monotonic`.
 
     The form is that of the content type; a body of any other type is taken for the bytes of one image, since many
@@ -60,7 +76,7 @@ def parse(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
     return list(images)
 
 
-async def read_raw(request: Request, settings: Settings, deadline: float) -> bytes:
+async def read_raw(request: Incoming, settings: Settings, deadline: float) -> bytes:
     """Read the one image that is the whole body; raises as `read_any`, and `UnsupportedMedia` for the other forms."""
     kind = media_type(request.headers.get("content-type", ""))
     if kind in (MULTIPART, JSON):
@@ -68,7 +84,7 @@ async def read_raw(request: Request, settings: Settings, deadline: float) -> byt
     return await read_any(request, settings, deadline)
 
 
-async def read_any(request: Request, settings: Settings, deadline: float) -> bytes:
+async def read_any(request: Incoming, settings: Settings, deadline: float) -> bytes:
     """Read the body, whatever it is.
 
     Raises `BodyTooLarge` as soon as the limit is passed, `EmptyImage` for no bytes, `DeadlineExceeded` for a body that
@@ -88,20 +104,20 @@ async def read_any(request: Request, settings: Settings, deadline: float) -> byt
     return body
 
 
-def _check_encoding(request: Request) -> None:
+def _check_encoding(request: Incoming) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
         detail = f"Content-Encoding {encoding[:80]} is not read; send the body without compression"
         raise UnsupportedMedia(detail, {"Accept-Encoding": "identity"})
 
 
-def _check_announced(request: Request, settings: Settings) -> None:
+def _check_announced(request: Incoming, settings: Settings) -> None:
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > settings.max_body_bytes:
         raise _too_large(settings.max_body_bytes)
 
 
-async def _body(request: Request, max_bytes: int) -> bytes:
+async def _body(request: Incoming, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     size, more = 0, True
     while more:
@@ -156,29 +172,43 @@ async def unless_departed(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     The body must have been read. Raises `ClientDisconnect`, or whatever the work raises.
     """
-    task = asyncio.current_task()
-    departed = False
-
-    def leave(watch: asyncio.Task[None]) -> None:
-        nonlocal departed
-        departed = not watch.cancelled()
-        if departed and task is not None:
-            task.cancel()
-
-    watch = asyncio.get_running_loop().create_task(_departure(receive))
-    watch.add_done_callback(leave)
+    loop = asyncio.get_running_loop()
+    watch = _Watch(receive, asyncio.current_task(loop))
+    # A task for each request would cost as much as the answer, and most have theirs before a client can lose patience.
+    timer = loop.call_later(WATCH_AFTER_S, watch.begin)
     try:
         return await work
     except asyncio.CancelledError:
-        if departed and task is not None:
-            task.uncancel()
+        if watch.departed:
             raise ClientDisconnect from None
         raise
     finally:
-        watch.remove_done_callback(leave)
-        watch.cancel()
+        timer.cancel()
+        watch.end()
 
 
-async def _departure(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Waits for the client of a request to leave, and then cancels the task that works for it."""
+
+    departed = False
+
+    def __init__(self, receive: Receive, working: "asyncio.Task[Any] | None") -> None:
+        self._receive = receive
+        self._working = working
+        self._waiting: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._waiting = asyncio.get_running_loop().create_task(self._departure())
+
+    async def _departure(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._working is not None:
+            self.departed = True
+            self._working.cancel()
+
+    def end(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self.departed and self._working is not None:
+            self._working.uncancel()

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import StartError
+from app.machine import available_cpus
 from app.mobilenet.variants import Precision, Variant
 
 PREFIX = "MOBILENET_"
@@ -36,16 +37,6 @@ RENAMED = {
 }
 """Settings of earlier versions, and what they are called now."""
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
-
-
-def available_cpus() -> int:
-    """Return how many CPUs this process may use: its affinity, or less where a cgroup (v2) has a quota."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return cpus if quota == "max" else max(1, min(cpus, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return cpus
 
 
 def _model_threads(engine: str, model_workers: int, **_: Any) -> int:

@@ -4,16 +4,21 @@ Imports nothing but http.client: it runs every few seconds beside the service, a
 """
 
 import os
+import socket
 import sys
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
 PATIENCE_S = 2
+UNIX = "unix:"
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (where the service listens, not this)
 
 
 def main() -> int:
-    """Ask `/readyz` on this machine. Return 0 if it says 200, else 1 with the reason on standard output."""
-    port = int(os.environ.get("MOBILENET_PORT") or 8000)
-    connection = HTTPConnection("localhost", port, timeout=PATIENCE_S)
+    """Ask `/readyz` where the service listens. Return 0 if it says 200, else 1 with the reason on standard output."""
+    connection = _connection(
+        os.environ.get("MOBILENET_HOST") or "localhost", os.environ.get("MOBILENET_PORT") or "8000"
+    )
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
@@ -22,6 +27,18 @@ def main() -> int:
         print(exc)
         return 1
     return 0 if answer.status == 200 else 1
+
+
+def _connection(host: str, port: str) -> HTTPConnection:
+    """Return a connection to where the service listens: on all addresses, on one, or on a Unix socket."""
+    if host.startswith(UNIX):
+        connection = HTTPConnection("localhost", timeout=PATIENCE_S)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(PATIENCE_S)
+        with suppress(OSError):  # asking says that nobody listens there
+            connection.sock.connect(host.removeprefix(UNIX))
+        return connection
+    return HTTPConnection("localhost" if host in EVERYWHERE else host, int(port), timeout=PATIENCE_S)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, available_cpus, load
+from app.config import Settings, load
 from app.errors import StartError
+from app.machine import available_cpus
 from app.mobilenet.variants import Variant
 
 CPUS = available_cpus()

@@ -1,7 +1,10 @@
 """The health check of the container: what it says of a service, and what it costs."""
 
+import socketserver
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +25,33 @@ def test_a_ready_service_is_healthy_and_any_other_is_not(monkeypatch: pytest.Mon
         site.statuses = [503]
         assert check(monkeypatch, port) == 1
     assert check(monkeypatch, port) == 1, "nobody listens there any more"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::", ""])
+def test_it_asks_where_the_service_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_HOST", host)
+    with serving({"/readyz": b"ready"}) as site:
+        assert check(monkeypatch, site.url.rsplit(":", 1)[1]) == 0
+    monkeypatch.setenv("MOBILENET_HOST", "127.0.0.2")
+    with serving({"/readyz": b"ready"}) as site:
+        assert check(monkeypatch, site.url.rsplit(":", 1)[1]) == 1, "it listens on 127.0.0.1 alone"
+
+
+def test_a_unix_socket_is_asked_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    monkeypatch.setenv("MOBILENET_HOST", f"unix:{path}")
+    assert healthcheck.main() == 1, "nobody listens there"
+    with socketserver.UnixStreamServer(str(path), Ready) as server:
+        threading.Thread(target=server.handle_request).start()
+        assert healthcheck.main() == 0
+
+
+class Ready(socketserver.StreamRequestHandler):
+    """Answers any request."""
+
+    def handle(self) -> None:
+        self.rfile.readline()
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
 def test_a_service_that_takes_the_connection_and_never_answers_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:

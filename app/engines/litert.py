@@ -25,12 +25,15 @@ class LiteRTEngine:
 
     def __init__(self, model: Path, threads: int, precision: Precision = "float32") -> None:
         """Load the model. Raises `StartError` if the file is not a compiled model."""
-        self.precision = precision
-        self._model = model
         try:
-            self._interpreter = Interpreter(str(model), num_threads=threads)
-        except (ValueError, RuntimeError) as exc:
+            self._load(model.read_bytes(), threads, precision)
+        except (OSError, ValueError, RuntimeError) as exc:
             raise StartError(f"{model} is not a compiled model; delete it and start again") from exc
+
+    def _load(self, model: bytes, threads: int, precision: Precision) -> None:
+        self.precision = precision
+        self._model = model  # what was tested is what runs, whatever becomes of the file
+        self._interpreter = Interpreter(model_content=model, num_threads=threads)
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
         self._shape: tuple[int, ...] = ()  # of the allocated input; the first image decides, as int8 takes any size
@@ -38,7 +41,9 @@ class LiteRTEngine:
 
     def with_threads(self, threads: int) -> "LiteRTEngine":
         """Return another engine for the same model, with another number of threads."""
-        return LiteRTEngine(self._model, threads, self.precision)
+        other = object.__new__(LiteRTEngine)
+        other._load(self._model, threads, self.precision)
+        return other
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
         """Return probabilities `[n, classes]`, float32. Must not be called from two threads at once."""

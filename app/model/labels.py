@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +26,42 @@ FEW = 256
 
 
 def load(path: Path) -> Labels:
-    """Read the labels from a text file with one class on each line, or from a JSON list of strings, in class order.
+    """Read labels in the order of the classes.
 
-    A class is either a label, or a WordNet id, a tab and a label. Raises `StartError` for anything else.
+    A text file has one class on each line; JSON is a list, or an object from class indices to classes, as the class
+    index of Keras is: `{"0": ["n01440764", "tench"], …}`. A class is a label, or a WordNet id and a label, with a tab
+    between them in text. A byte order mark and blank lines at the end do not count. Raises `StartError` for anything
+    else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        classes = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        text = path.read_text(encoding="utf-8-sig")
+        classes = _in_order(json.loads(text)) if path.suffix == ".json" else text.rstrip().splitlines()
     except (OSError, ValueError) as exc:
         raise StartError(f"cannot read the labels {path}: {exc}") from exc
-    if not isinstance(classes, list) or not all(isinstance(name, str) and name.strip() for name in classes):
-        raise StartError(f"the labels {path} must be a JSON list of strings, or text with one class on each line")
-    return tuple(_parse(index, line) for index, line in enumerate(classes))
+    if not isinstance(classes, list) or not classes or not all(map(_is_class, classes)):
+        raise StartError(
+            f"the labels {path} must be text with one class on each line, or a JSON list or object of classes 0, 1, 2 …"
+        )
+    return tuple(_parse(index, one) for index, one in enumerate(classes))
 
 
-def _parse(index: int, line: str) -> Label:
-    wordnet_id, tab, label = line.partition("\t")
-    return Label(index, wordnet_id.strip(), label.strip()) if tab else Label(index, None, line.strip())
+def _in_order(found: Any) -> Any:
+    """Return the values of an object whose names are 0, 1, 2 … in the order of these numbers; else what was given."""
+    if isinstance(found, dict) and found.keys() == set(map(str, range(len(found)))):
+        return [found[str(index)] for index in range(len(found))]
+    return found
+
+
+def _is_class(one: Any) -> bool:
+    pair = isinstance(one, list) and len(one) == 2
+    return all(isinstance(part, str) and part.strip() for part in (one if pair else [one]))
+
+
+def _parse(index: int, one: str | list[str]) -> Label:
+    if isinstance(one, list):
+        return Label(index, one[0].strip(), one[1].strip())
+    wordnet_id, tab, label = one.partition("\t")
+    return Label(index, wordnet_id.strip(), label.strip()) if tab else Label(index, None, one.strip())
 
 
 def top_k(probabilities: NDArray[np.float32], k: int) -> list[tuple[int, float]]:

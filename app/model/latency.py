@@ -11,9 +11,9 @@ from statistics import median, quantiles
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from app.config import available_cpus
 from app.engines.base import Engine
 from app.engines.files import replacing
+from app.machine import available_cpus
 from app.mobilenet.variants import Precision, Variant
 
 logger = logging.getLogger(__name__)

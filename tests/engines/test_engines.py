@@ -69,3 +69,16 @@ def test_a_file_that_is_no_compiled_model_says_so(tmp_path: Path) -> None:
         (tmp_path / "model.tflite").write_bytes(content)
         with pytest.raises(StartError, match="is not a compiled model"):
             LiteRTEngine(tmp_path / "model.tflite", 1)
+
+
+def test_an_engine_runs_what_was_loaded_whatever_becomes_of_the_file(model_path: Path, tmp_path: Path) -> None:
+    from tests.support.networks import images
+
+    copy = tmp_path / "model.tflite"
+    copy.write_bytes(model_path.read_bytes())
+    engine = LiteRTEngine(copy, 1)
+    pixels = list(images(2, VARIANT.resolution))
+    before = engine.predict(pixels)
+    copy.write_bytes(b"another model")
+    copy.unlink()
+    np.testing.assert_allclose(engine.with_threads(2).predict(pixels), before, atol=1e-6)

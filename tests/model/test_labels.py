@@ -25,9 +25,34 @@ def test_a_json_file_is_a_list_of_strings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("labels.txt", b"\xef\xbb\xbfcat\r\ndog\r\n\r\n"),  # as Windows' editor saves it
+        ("labels.txt", b"cat\ndog\n\n\n"),
+        ("labels.json", b'\xef\xbb\xbf["cat", "dog"]'),
+        ("labels.json", b'{"1": "dog", "0": "cat"}'),
+    ],
+)
+def test_labels_are_read_as_others_write_them(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert load(tmp_path / name) == (Label(0, None, "cat"), Label(1, None, "dog"))
+
+
+def test_the_class_index_of_keras_has_wordnet_ids(tmp_path: Path) -> None:
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps({"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}))
+    assert load(path) == (Label(0, "n01440764", "tench"), Label(1, "n01443537", "goldfish"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
         ("missing.txt", None),
         ("labels.json", b"{"),
-        ("labels.json", b'{"0": "cat"}'),
+        ("labels.json", b'{"1": "cat"}'),
+        ("labels.json", b'{"0": "cat", "2": "dog"}'),
+        ("labels.json", b'{"cat": 0, "dog": 1}'),
+        ("labels.json", b'[["n1", "cat", "x"]]'),
+        ("labels.json", b"[]"),
+        ("labels.txt", b""),
         ("labels.json", b"[1, 2]"),
         ("labels.txt", b"cat\n\ndog"),
         ("labels.txt", b"\xff\xfe\xff"),

@@ -1,0 +1,72 @@
+"""What this process may use of the machine: CPUs and memory, within the limits of its control groups (v1 and v2)."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIPS = Path("/proc/self/cgroup")
+UNLIMITED_BYTES = 2**60
+"""Version 1 writes no limit as the largest multiple of a page that 63 bits hold."""
+
+
+def available_cpus() -> int:
+    """Return the CPUs of the affinity, or as many as the smallest quota comes closest to; at least 1."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = min(_limits("cpu", _quota_v1, _quota_v2), default=inf)
+    return cpus if quota == inf else max(1, min(cpus, round(quota)))
+
+
+def memory_limit_bytes() -> int | None:
+    """Return the smallest limit on memory in bytes; None if there is none."""
+    limit = min(_limits("memory", _memory_v1, _memory_v2), default=inf)
+    return None if limit >= UNLIMITED_BYTES else int(limit)
+
+
+Reader = Callable[[Path], float]
+"""Reads a limit in the folder of a control group; infinity if there is none."""
+
+
+def _limits(controller: str, read_v1: Reader, read_v2: Reader) -> Iterator[float]:
+    """Yield the limits of each control group that this process is in, and of each group above it."""
+    for base, group, read in _memberships(controller, read_v1, read_v2):
+        inside = base / group.strip("/")
+        for folder in (inside, *inside.parents):
+            with suppress(OSError, ValueError):  # not mounted here, or not limited at this level
+                yield read(folder)
+            if folder == base:
+                break
+
+
+def _memberships(controller: str, read_v1: Reader, read_v2: Reader) -> Iterator[tuple[Path, str, Reader]]:
+    try:
+        lines = MEMBERSHIPS.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            yield CGROUPS, group, read_v2
+        elif controller in controllers.split(","):
+            yield CGROUPS / controller, group, read_v1
+
+
+def _quota_v1(folder: Path) -> float:
+    quota = int((folder / "cpu.cfs_quota_us").read_text())
+    return inf if quota < 0 else quota / int((folder / "cpu.cfs_period_us").read_text())
+
+
+def _quota_v2(folder: Path) -> float:
+    quota, period = (folder / "cpu.max").read_text().split()
+    return inf if quota == "max" else int(quota) / int(period)
+
+
+def _memory_v1(folder: Path) -> float:
+    return int((folder / "memory.limit_in_bytes").read_text())
+
+
+def _memory_v2(folder: Path) -> float:
+    limit = (folder / "memory.max").read_text().strip()
+    return inf if limit == "max" else int(limit)

@@ -6,7 +6,7 @@ Imports nothing but http.client: it runs every few seconds beside the service, a
 import os
 import socket
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 
 PATIENCE_S = 2
@@ -16,16 +16,15 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (where the service listens, not thi
 
 def main() -> int:
     """Ask `/readyz` where the service listens. Return 0 if it says 200, else 1 with the reason on standard output."""
-    connection = _connection(
-        os.environ.get("MOBILENET_HOST") or "localhost", os.environ.get("MOBILENET_PORT") or "8000"
-    )
-    try:
-        connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        print(answer.status, answer.read().decode(errors="replace"))
-    except (OSError, HTTPException) as exc:
-        print(exc)
-        return 1
+    host, port = os.environ.get("MOBILENET_HOST") or "localhost", os.environ.get("MOBILENET_PORT") or "8000"
+    with closing(_connection(host, port)) as connection:
+        try:
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            print(answer.status, answer.read().decode(errors="replace"))
+        except (OSError, HTTPException) as exc:
+            print(exc)
+            return 1
     return 0 if answer.status == 200 else 1
 
 

@@ -30,7 +30,7 @@ from app.observability.trace import SPANS, Tracing
 from app.oip import routes as oip
 from app.prediction.classifier import Classifier, Previewer
 from app.runtime.pipeline import Pipeline
-from app.runtime.pool import begin
+from app.runtime.pool import start_loading
 
 if TYPE_CHECKING:
     from app.observability.spans import Spans
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 def open_pipeline(settings: Settings) -> Pipeline:
     """Load and test what the settings name. Raises `StartError` in one line, or `SelfTestFailed`."""
-    return begin(settings)()
+    return start_loading(settings)()
 
 
 def open_spans() -> "Spans | None":

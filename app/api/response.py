@@ -17,15 +17,15 @@ from app.model.labels import top_k
 from app.model.model import Model
 from app.observability.trace import Trace
 from app.prediction.classifier import Classifier
-from app.prediction.result import Classified, Found
+from app.prediction.result import Classification, Result
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
 
 Json = dict[str, Any]
 
 
-def account(outcomes: Sequence[Found], current: Trace) -> int:
+def account(outcomes: Sequence[Result], current: Trace) -> int:
     """Note in the trace where the time of the images went and how they fared; return the largest batch size."""
-    done = [outcome for outcome in outcomes if isinstance(outcome, Classified)]
+    done = [outcome for outcome in outcomes if isinstance(outcome, Classification)]
     current.stages = {
         "decode": round(max([one.decode_ms for one in done], default=0.0), 3),
         "queue": round(max([one.queue_ms for one in done], default=0.0), 3),
@@ -37,7 +37,7 @@ def account(outcomes: Sequence[Found], current: Trace) -> int:
     return batch_size
 
 
-def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Found], k: int, current: Trace) -> Json:
+def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Result], k: int, current: Trace) -> Json:
     """Put a `PredictResponse` together, and note its stages and facts in the trace."""
     batch_size = account(outcomes, current)
     runs = {outcome.model: outcome for outcome in current.images}  # most often all are of one model
@@ -66,16 +66,16 @@ def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Foun
     return body
 
 
-def _degraded_from(plan: Plan, outcomes: Sequence[Found]) -> Variant | None:
+def _degraded_from(plan: Plan, outcomes: Sequence[Result]) -> Variant | None:
     """Return the variant that had no room, if another answered in its place."""
     if isinstance(plan, Single) and plan.variants:
         wanted = plan.variants[0]
-        if any(isinstance(outcome, Classified) and outcome.model.variant != wanted for outcome in outcomes):
+        if any(isinstance(outcome, Classification) and outcome.model.variant != wanted for outcome in outcomes):
             return wanted
     return None
 
 
-def _result(outcome: Found, plan: Plan, k: int, current: Trace) -> Json:
+def _result(outcome: Result, plan: Plan, k: int, current: Trace) -> Json:
     if isinstance(outcome, ServiceError):
         return {"error": problems.problem(outcome, current.request_id).model_dump()}
     predictions = _predictions(outcome, k)
@@ -87,7 +87,7 @@ def _result(outcome: Found, plan: Plan, k: int, current: Trace) -> Json:
     return {"predictions": predictions}
 
 
-def _variant(run: Classified, k: int) -> Json:
+def _variant(run: Classification, k: int) -> Json:
     return {
         "model": _model(run.model),
         "predictions": _predictions(run, k),
@@ -101,7 +101,7 @@ def _agreement(predictions: Sequence[Json], variants: Sequence[Json]) -> float:
     return sum(alike) / len(alike)
 
 
-def _predictions(run: Classified, k: int) -> list[Json]:
+def _predictions(run: Classification, k: int) -> list[Json]:
     classes = _classes(run.model)
     return [{**classes[index], "probability": probability} for index, probability in top_k(run.probabilities, k)]
 

@@ -16,11 +16,11 @@ from app.imaging.decode import LargeImage
 from app.model.labels import top_k
 from app.model.selftest import SelfTestFailed
 from app.runtime.pipeline import Job, JobResult
-from app.runtime.pool import begin
+from app.runtime.pool import start_loading
 from app.schemas import Prediction, Predictions
 
 T = TypeVar("T")
-Result = list[Prediction] | ServiceError | ClientError
+PhotoResult = list[Prediction] | ServiceError | ClientError
 """The most probable classes of a photo, best first, or why there are none."""
 
 MOST_IN_REQUEST = 8
@@ -36,7 +36,7 @@ class Backend(Protocol):
     size: int  # photos that are best given to it together
     at_once: int  # calls that keep it busy
 
-    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+    def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         """Classify image files, in order; each has its own result. From many threads at once."""
         ...
 
@@ -50,7 +50,7 @@ class LocalBackend:
 
     def __init__(self, settings: Settings) -> None:
         try:
-            self._pipeline = begin(settings)()
+            self._pipeline = start_loading(settings)()
         except SelfTestFailed as exc:
             raise StartError(str(exc)) from exc
         self._model = self._pipeline.models[0]
@@ -65,7 +65,7 @@ class LocalBackend:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+    def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         """Classify, as `Backend` says."""
         try:
             results = self._run(images)
@@ -78,7 +78,7 @@ class LocalBackend:
     def _run(self, images: Sequence[bytes], large: bool = False) -> list[JobResult]:
         return self._wait(self._pipeline.run([Job(image, (self._model.variant,)) for image in images], large))
 
-    def _result(self, image: bytes, result: JobResult, k: int) -> Result:
+    def _result(self, image: bytes, result: JobResult, k: int) -> PhotoResult:
         if isinstance(result, LargeImage):
             with self._one_large:
                 (result,) = self._run([image], large=True)
@@ -116,7 +116,7 @@ class RemoteBackend:
         self._client = Client(url, api_key=api_key, patience_s=PATIENCE_S, connections=self.at_once)
         self._gone: Unreachable | None = None  # or each request would be waited for in its turn
 
-    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+    def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         """Classify, as `Backend` says; what is too much for one request is sent in two."""
         if self._gone:
             return [self._gone] * len(images)
@@ -141,7 +141,7 @@ MOST_BYTES: Final = 8 * 2**20
 """Of several photos together: less than a service takes in one request, and no more of each call is in memory."""
 
 
-def classify_photos(photos: Sequence[Photo], backend: Backend, k: int) -> Generator[tuple[Photo, Result]]:
+def classify_photos(photos: Sequence[Photo], backend: Backend, k: int) -> Generator[tuple[Photo, PhotoResult]]:
     """Yield each photo with its `k` most probable classes or its error, in order, as soon as all before it are done."""
     size = max(1, min(backend.size, len(photos) // backend.at_once))  # a few photos are shared out as well
     groups = list(_groups(photos, size))
@@ -163,7 +163,7 @@ def _groups(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:
         yield group
 
 
-def _classify(backend: Backend, k: int, group: list[Photo]) -> list[Result]:
+def _classify(backend: Backend, k: int, group: list[Photo]) -> list[PhotoResult]:
     files = [_read(photo) for photo in group]
     whole = [file for file in files if isinstance(file, bytes)]
     results = iter(backend.classify(whole, k) if whole else ())

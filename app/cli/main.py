@@ -50,16 +50,16 @@ def serve() -> None:
     from app.server.serve import bind, serve_many, serve_one
 
     listener = bind(settings.host, settings.port)
-    from app.runtime.pool import begin
+    from app.runtime.pool import start_loading
 
-    ready = begin(settings)  # it loads while this process imports what it serves with
+    ready = start_loading(settings)  # it loads while this process imports what it serves with
     from app.main import create_app
 
     pipeline = _early(ready)
     host, port = listener.getsockname()[:2]
     print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
     if settings.http_workers == 1:
-        serve_one(create_app(settings, lambda _: pipeline or begin(settings)()), settings, listener)
+        serve_one(create_app(settings, lambda _: pipeline or start_loading(settings)()), settings, listener)
         return
     if pipeline:
         import asyncio

@@ -10,21 +10,21 @@ from typing import Final, NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from app.cli.classify import Result
+from app.cli.classify import PhotoResult
 from app.cli.photos import Photo
 
 
 class Form(NamedTuple):
     """How results are printed."""
 
-    lines: Callable[[str, Result], str]
+    lines: Callable[[str, PhotoResult], str]
     """Makes of the name of a photo and its result what is printed."""
     header: str = ""
     errors_aside: bool = False
     """Whether errors go to standard error and not among the results."""
 
 
-def write(results: Iterable[tuple[Photo, Result]], form: Form, count: int) -> int:
+def write(results: Iterable[tuple[Photo, PhotoResult]], form: Form, count: int) -> int:
     """Print results as they come, their progress beside them where somebody looks; return how many are errors."""
     console = Console(stderr=True)
     watched = console.is_terminal
@@ -43,19 +43,19 @@ def write(results: Iterable[tuple[Photo, Result]], form: Form, count: int) -> in
     return failed
 
 
-def _text(name: str, result: Result) -> str:
+def _text(name: str, result: PhotoResult) -> str:
     if isinstance(result, Exception):
         return f"{name}: {result.detail}"
     return f"{name}: " + ", ".join(f"{one.label} {one.probability:.1%}" for one in result)
 
 
-def _json(name: str, result: Result) -> str:
+def _json(name: str, result: PhotoResult) -> str:
     if isinstance(result, Exception):
         return json.dumps({"path": name, "error": {"code": result.code, "detail": result.detail}})
     return json.dumps({"path": name, "predictions": [one.model_dump() for one in result]})
 
 
-def _csv(name: str, result: Result) -> str:
+def _csv(name: str, result: PhotoResult) -> str:
     if isinstance(result, Exception):
         return _row(name, *[None] * 5, result.code, result.detail)
     return "\n".join(_row(name, rank, *one.model_dump().values(), None, None) for rank, one in enumerate(result, 1))

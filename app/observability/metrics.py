@@ -20,7 +20,7 @@ from app.mobilenet.variants import Variant
 from app.model.model import Model
 from app.observability.counters import Histogram, Tally
 from app.prediction.classifier import Run
-from app.prediction.result import Found
+from app.prediction.result import Result
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("decode", "queue", "inference")
@@ -181,7 +181,7 @@ class ImageMetrics:
             self._batches(variant.name).observe(images)
             self._macs(variant.name).add(images * self._macs_an_image[variant])
 
-    def settled(self, found: Found, variant: str) -> None:
+    def settled(self, found: Result, variant: str) -> None:
         """Count what became of an image in the variant of this name."""
         if isinstance(found, ServiceError):
             self._failed(variant, found.code).add()

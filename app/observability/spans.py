@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app import __version__
 from app.prediction.classifier import Run
-from app.prediction.result import Classified
+from app.prediction.result import Classification
 
 NAME = "mobilenet"
 FLUSH_S = 2.0
@@ -91,7 +91,7 @@ class RequestSpan:
         """The name of the whole trace."""
         return f"{self.context.trace_id:032x}"
 
-    def end(self, said: Attributes, images: Sequence[Classified]) -> None:
+    def end(self, said: Attributes, images: Sequence[Classification]) -> None:
         """End it with what is said of the request, and with the stages of its images below it."""
         if self._span.is_recording():
             self._span.update_name(f"{said['http.request.method']} {said['http.route']}")
@@ -103,7 +103,7 @@ class RequestSpan:
                     self._stages(index, run)
         self._span.end()
 
-    def _stages(self, index: int, image: Classified) -> None:
+    def _stages(self, index: int, image: Classification) -> None:
         queued, decoded, ran = image.began
         facts = {
             "mobilenet.image": index,

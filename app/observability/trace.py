@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.observability.metrics import Metrics
-from app.prediction.result import Classified
+from app.prediction.result import Classification
 
 if TYPE_CHECKING:
     from app.observability.spans import RequestSpan, Spans
@@ -39,7 +39,7 @@ class Trace:
     started: float = field(default_factory=time.monotonic)
     stages: dict[str, float] = field(default_factory=dict)
     facts: dict[str, object] = field(default_factory=dict)
-    images: Sequence[Classified] = ()
+    images: Sequence[Classification] = ()
     span: "RequestSpan | None" = None
 
     @property

@@ -29,7 +29,7 @@ from app.oip.schemas import (
 )
 from app.oip.tensors import Inference
 from app.prediction.classifier import Classifier
-from app.prediction.result import Classified
+from app.prediction.result import Classification
 from app.prediction.selection import Single
 
 TAGS: list[Any] = ["Open Inference Protocol"]
@@ -194,7 +194,7 @@ def _metadata(model: Model, classifier: Classifier) -> ModelMetadata:
 
 
 def _answer(
-    model: Model, inference: Inference, outcomes: Sequence[Classified | ServiceError], current: Trace
+    model: Model, inference: Inference, outcomes: Sequence[Classification | ServiceError], current: Trace
 ) -> Response:
     batch_size = account(outcomes, current)
     rows = [outcome.probabilities for outcome in _all(outcomes)]
@@ -209,13 +209,13 @@ def _answer(
     return _response(answer.model_dump_json().encode(), raw if inference.wanted.binary else None)
 
 
-def _all(outcomes: Sequence[Classified | ServiceError]) -> list[Classified]:
+def _all(outcomes: Sequence[Classification | ServiceError]) -> list[Classification]:
     """Return the outcomes if all are results, else raise the first error; the protocol has none for an image."""
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, ServiceError):
             detail = f"image {index} of {len(outcomes)}: {outcome.detail}" if len(outcomes) > 1 else outcome.detail
             raise type(outcome)(detail, outcome.headers, outcome.facts) from outcome
-    return [outcome for outcome in outcomes if isinstance(outcome, Classified)]
+    return [outcome for outcome in outcomes if isinstance(outcome, Classification)]
 
 
 def _response(text: bytes, raw: bytes | None) -> Response:

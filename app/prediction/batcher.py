@@ -2,7 +2,7 @@
 
 Idle, it runs at once; busy, it takes its share of what queued up meanwhile, up to `max_batch_size`. Whatever is queued
 ends: with its result, its error, or dropped unrun because its caller left or its deadline passed. A batch is of one
-lane; of several that wait, the one that had the least of the time is next, so that none starves.
+queue; of several that wait, the one that had the least of the time is next, so that none starves.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from app.errors import Draining, InternalError
-from app.prediction.queue import Answer, Item, Lane
+from app.prediction.queue import Completed, Item, Queue
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,9 +28,9 @@ STOP_POLL_S = 0.2
 
 @dataclass(eq=False, slots=True)
 class Batch(Generic[T, R]):
-    """Items of one lane that run together, since when (`time.monotonic`), and the task that they run in."""
+    """Items of one queue that run together, since when (`time.monotonic`), and the task that they run in."""
 
-    lane: Lane[T, R]
+    queue: Queue[T, R]
     items: list[Item[T, R]]
     started: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
@@ -40,8 +40,8 @@ class Batcher(Generic[T, R]):
     """Runs `run` on batches of items, `runs` of them at a time. Belongs to one event loop, and needs no lock.
 
     `run` takes a sequence of 1 to `max_batch_size` items and returns as many results, in order. If it raises, the
-    items of its batch are run again one by one, so that only those at fault get the error. `lane` is the queue of
-    these; `add` makes others. `on_admit` is told by how much the number of slots that are taken changes.
+    items of its batch are run again one by one, so that only those at fault get the error. `queue` is the queue of
+    these; `add_queue` makes others. `on_admit` is told by how much the number of slots that are taken changes.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Batcher(Generic[T, R]):
         self._max_wait_s = max_wait_ms / 1000
         self._runs = runs
         self._stalled_after_s = stalled_after_s
-        self.lane: Lane[T, R] = Lane(max_queue, first_s)
-        self._lanes = [self.lane]
+        self.queue: Queue[T, R] = Queue(max_queue, first_s)
+        self._queues = [self.queue]
         self._clock_s = 0.0
         self._running: set[Batch[T, R]] = set()
         self._starting = False
@@ -72,14 +72,14 @@ class Batcher(Generic[T, R]):
         self._draining = False
         self._freed = asyncio.Event()
 
-    def add(self, first_s: float = 0.0) -> Lane[T, R]:
-        """Return a new lane: a queue of `max_queue` items of its own, for the same runs.
+    def add_queue(self, first_s: float = 0.0) -> Queue[T, R]:
+        """Return a new queue with room for `max_queue` items of its own, which shares the runs with the others.
 
         `first_s` is how long an item is taken to run before any has.
         """
-        lane: Lane[T, R] = Lane(self._max_queue, first_s)
-        self._lanes.append(lane)
-        return lane
+        queue: Queue[T, R] = Queue(self._max_queue, first_s)
+        self._queues.append(queue)
+        return queue
 
     @property
     def stalled(self) -> bool:
@@ -90,39 +90,39 @@ class Batcher(Generic[T, R]):
     @property
     def admitted(self) -> int:
         """How many slots are taken."""
-        return sum(lane.admitted for lane in self._lanes)
+        return sum(queue.admitted for queue in self._queues)
 
-    def admit(self, count: int = 1, lane: Lane[T, R] | None = None) -> "Admission[T, R]":
-        """Take `count` slots of a lane, all or none, before any work is done.
+    def admit(self, count: int = 1, queue: Queue[T, R] | None = None) -> "Admission[T, R]":
+        """Take `count` slots of a queue, all or none, before any work is done.
 
         Raises `QueueFull` with the computed `Retry-After` where there is no room, `Draining` after `drain`.
         """
-        lane = lane or self.lane
-        self._check(count, lane)
-        lane.admit(count)
+        queue = queue or self.queue
+        self._check(count, queue)
+        queue.admit(count)
         self._on_admit(count)
-        return Admission([Slot(self, lane) for _ in range(count)])
+        return Admission([Slot(self, queue) for _ in range(count)])
 
-    def check_room(self, lane: Lane[T, R] | None = None) -> None:
+    def check_room(self, queue: Queue[T, R] | None = None) -> None:
         """Raise what `admit` would raise, and admit nothing."""
-        self._check(1, lane or self.lane)
+        self._check(1, queue or self.queue)
 
-    def _check(self, count: int, lane: Lane[T, R]) -> None:
+    def _check(self, count: int, queue: Queue[T, R]) -> None:
         if self._draining:
             raise Draining("the service is stopping", {"Retry-After": "1"})
-        lane.check(count)
+        queue.check(count)
 
-    def expected_s(self, lane: Lane[T, R]) -> float:
+    def expected_s(self, queue: Queue[T, R]) -> float:
         """Estimate how long one more item would take from its admission to its answer.
 
-        The other lanes get no more of the time meanwhile than this one, but for what is being run.
+        The other queues get no more of the time meanwhile than this one, but for what is being run.
         """
-        others = (other for other in self._lanes if other is not lane)
-        ahead = sum(min(other.backlog_s, lane.backlog_s + self._longest_s(other)) for other in others)
-        return (lane.backlog_s + ahead) / self._runs + lane.item_s
+        others = (other for other in self._queues if other is not queue)
+        ahead = sum(min(other.backlog_s, queue.backlog_s + self._longest_s(other)) for other in others)
+        return (queue.backlog_s + ahead) / self._runs + queue.item_s
 
-    def _longest_s(self, lane: Lane[T, R]) -> float:
-        return self._max_batch_size * lane.item_s
+    def _longest_s(self, queue: Queue[T, R]) -> float:
+        return self._max_batch_size * queue.item_s
 
     async def drain(self) -> None:
         """Admit no more, and finish all that was admitted, but for what hangs."""
@@ -133,17 +133,17 @@ class Batcher(Generic[T, R]):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._freed.wait(), STOP_POLL_S)
 
-    def free(self, lane: Lane[T, R]) -> None:
+    def free(self, queue: Queue[T, R]) -> None:
         """Give the room of one item back."""
-        lane.free()
+        queue.free()
         self._on_admit(-1)
         self._freed.set()
 
-    def enqueue(self, item: Item[T, R], lane: Lane[T, R]) -> None:
+    def enqueue(self, item: Item[T, R], queue: Queue[T, R]) -> None:
         """Let an item that was admitted wait for its batch."""
-        if not lane.items:  # while it was empty it saved nothing up
-            lane.served_s = max(lane.served_s, self._clock_s)
-        lane.items.append(item)
+        if not queue.items:  # while it was empty it saved nothing up
+            queue.served_s = max(queue.served_s, self._clock_s)
+        queue.items.append(item)
         if len(self._running) < self._runs:
             self._start_soon()
 
@@ -156,42 +156,42 @@ class Batcher(Generic[T, R]):
     def _start(self) -> None:
         """Start the batches that are due, as many as may run."""
         self._starting = False
-        while len(self._running) < self._runs and (lane := self._next()) is not None:
-            if items := self._pop(lane):
-                batch = Batch(lane, items)
+        while len(self._running) < self._runs and (queue := self._next()) is not None:
+            if items := self._pop(queue):
+                batch = Batch(queue, items)
                 self._running.add(batch)
                 batch.task = asyncio.create_task(self._execute(batch))
         if self._max_wait_s and len(self._running) < self._runs:
-            self._start_later([self._left_s(lane) for lane in self._lanes if lane.items])
+            self._start_later([self._left_s(queue) for queue in self._queues if queue.items])
 
     def _start_later(self, waits: Sequence[float]) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(min(waits), self._start) if waits else None
 
-    def _next(self) -> Lane[T, R] | None:
-        """Return the lane whose turn it is, of those that are due."""
-        due = [lane for lane in self._lanes if lane.items and self._due(lane)]
+    def _next(self) -> Queue[T, R] | None:
+        """Return the queue whose turn it is, of those that are due."""
+        due = [queue for queue in self._queues if queue.items and self._due(queue)]
         if not due:
             return None
-        lane = min(due, key=lambda lane: lane.served_s)
-        self._clock_s = max(self._clock_s, lane.served_s)
-        return lane
+        queue = min(due, key=lambda queue: queue.served_s)
+        self._clock_s = max(self._clock_s, queue.served_s)
+        return queue
 
-    def _due(self, lane: Lane[T, R]) -> bool:
-        return self._draining or len(lane.items) >= self._max_batch_size or self._left_s(lane) <= 0
+    def _due(self, queue: Queue[T, R]) -> bool:
+        return self._draining or len(queue.items) >= self._max_batch_size or self._left_s(queue) <= 0
 
-    def _left_s(self, lane: Lane[T, R]) -> float:
+    def _left_s(self, queue: Queue[T, R]) -> float:
         # The wait counts from the arrival of the first item, so a batch is never late for want of company.
-        return lane.items[0].arrived + self._max_wait_s - time.monotonic() if self._max_wait_s else 0.0
+        return queue.items[0].arrived + self._max_wait_s - time.monotonic() if self._max_wait_s else 0.0
 
-    def _pop(self, lane: Lane[T, R]) -> list[Item[T, R]]:
+    def _pop(self, queue: Queue[T, R]) -> list[Item[T, R]]:
         """Take the items of the next batch that are still wanted."""
         items: list[Item[T, R]] = []
         # A share, because the other runs take theirs: a batch of all would leave them idle.
-        share = min(self._max_batch_size, ceil(len(lane.items) / self._runs))
-        while lane.items and len(items) < share:
-            item = lane.items.popleft()
+        share = min(self._max_batch_size, ceil(len(queue.items) / self._runs))
+        while queue.items and len(items) < share:
+            item = queue.items.popleft()
             if item.wanted and time.monotonic() > item.deadline:
                 item.expire()
             elif item.wanted:
@@ -200,56 +200,56 @@ class Batcher(Generic[T, R]):
         return items
 
     async def _execute(self, batch: Batch[T, R]) -> None:
-        await self._run_items(batch.lane, batch.items)
+        await self._run_items(batch.queue, batch.items)
         self._running.discard(batch)
         self._start()
 
-    async def _run_items(self, lane: Lane[T, R], items: list[Item[T, R]]) -> None:
+    async def _run_items(self, queue: Queue[T, R], items: list[Item[T, R]]) -> None:
         started = time.monotonic()
         try:
             results = await self._run([item.value for item in items])
             if len(results) != len(items):
                 raise RuntimeError(f"{len(results)} results for {len(items)} items")
         except (Exception, SystemExit) as exc:
-            await self._isolate(lane, items, exc)
+            await self._isolate(queue, items, exc)
             return
         elapsed = time.monotonic() - started
-        lane.served(elapsed, len(items))
+        queue.served(elapsed, len(items))
         # The next batch is on its way before the first of these is answered: what runs it shall not wait for that.
         asyncio.get_running_loop().call_soon(_end, items, results, started, elapsed)
 
-    async def _isolate(self, lane: Lane[T, R], items: list[Item[T, R]], exc: BaseException) -> None:
+    async def _isolate(self, queue: Queue[T, R], items: list[Item[T, R]], exc: BaseException) -> None:
         if len(items) > 1:
             for item in items:
-                await self._run_items(lane, [item])
+                await self._run_items(queue, [item])
         else:
             items[0].end(exc if isinstance(exc, Exception) else InternalError("the model stopped"))
 
 
 def _end(items: Sequence[Item[T, R]], results: Sequence[R], started: float, elapsed: float) -> None:
     for item, result in zip(items, results, strict=True):
-        item.end(Answer(result, (started - item.arrived) * 1000, elapsed * 1000, len(items)))
+        item.end(Completed(result, (started - item.arrived) * 1000, elapsed * 1000, len(items)))
 
 
 class Slot(Generic[T, R]):
     """Room for one item, from its admission until its work really ended."""
 
-    def __init__(self, batcher: Batcher[T, R], lane: Lane[T, R]) -> None:
+    def __init__(self, batcher: Batcher[T, R], queue: Queue[T, R]) -> None:
         self._batcher = batcher
-        self._lane = lane
+        self._queue = queue
         self._item: Item[T, R] | None = None
 
-    async def submit(self, value: T, *, deadline: float = inf) -> Answer[R]:
+    async def submit(self, value: T, *, deadline: float = inf) -> Completed[R]:
         """Queue an item and wait for its answer. Cancelled while it is queued, the item is never run.
 
         `deadline` is a time of `time.monotonic`. Raises `DeadlineExceeded` at that time, and whatever `run` raised for
         this item.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer[R] | Exception] = loop.create_future()
+        future: asyncio.Future[Completed[R] | Exception] = loop.create_future()
         arrived = time.monotonic()
         self._item = item = Item(value, deadline, arrived, future)
-        self._batcher.enqueue(item, self._lane)
+        self._batcher.enqueue(item, self._queue)
         timer = None if deadline == inf else loop.call_later(deadline - arrived, item.expire)
         try:
             answer = await future
@@ -272,7 +272,7 @@ class Slot(Generic[T, R]):
             self._item.on_end = self._free
 
     def _free(self) -> None:
-        self._batcher.free(self._lane)
+        self._batcher.free(self._queue)
 
 
 class Admission(Generic[T, R]):

@@ -21,8 +21,8 @@ from app.mobilenet.variants import Variant
 from app.model.model import Model
 from app.prediction.batcher import Batcher, Slot
 from app.prediction.budget import Candidate
-from app.prediction.queue import Answer, Lane
-from app.prediction.result import Classified, Found, classified, summed
+from app.prediction.queue import Completed, Queue
+from app.prediction.result import Classification, Result, assemble, combine
 from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
 from app.runtime.pipeline import Job, JobResult, Outcome, Payload, Pipeline
 
@@ -65,7 +65,7 @@ class Watcher(Protocol):
     def dropped(self, reason: str) -> None:
         """Hear of an image that was admitted and not run: `departed` or `deadline`."""
 
-    def settled(self, found: Found, variant: str) -> None:
+    def settled(self, found: Result, variant: str) -> None:
         """Hear of an image that has its answer in a variant."""
 
 
@@ -93,8 +93,8 @@ class Classifier:
             stalled_after_s=settings.patience_s,
             on_admit=watcher.admitted,
         )
-        self._comparisons = self._batcher.lane
-        self._lanes = {variant: self._batcher.add(model.first_s) for variant, model in self.models.items()}
+        self._comparisons = self._batcher.queue
+        self._queues = {variant: self._batcher.add_queue(model.first_s) for variant, model in self.models.items()}
 
     @property
     def fault(self) -> str | None:
@@ -104,7 +104,7 @@ class Classifier:
     def candidates(self) -> list[Candidate]:
         """Return what is known of each loaded variant, and how long an answer of it would take now."""
         return [
-            Candidate(variant, model.cost.macs, model.top1, 1000 * self._batcher.expected_s(self._lanes[variant]))
+            Candidate(variant, model.cost.macs, model.top1, 1000 * self._batcher.expected_s(self._queues[variant]))
             for variant, model in self.models.items()
         ]
 
@@ -117,7 +117,7 @@ class Classifier:
                 self._batcher.check_room(self._comparisons)
             case Cascade(stages):
                 for stage in stages:
-                    self._batcher.check_room(self._lanes[stage])
+                    self._batcher.check_room(self._queues[stage])
 
     async def _run(self, tasks: Sequence[Task], large: bool = False) -> list[JobResult]:
         jobs, owners = [job for job, _ in tasks], [owner for _, owner in tasks]
@@ -133,7 +133,7 @@ class Classifier:
 
     async def classify(
         self, payloads: Sequence[Payload], plan: Plan = DEFAULT, deadline: float = inf, owner: object = None
-    ) -> list[Found]:
+    ) -> list[Result]:
         """Classify the images of one request by a plan, in order; `deadline` is a time of `time.monotonic`.
 
         Raises `QueueFull` or `Draining` before any work; whatever happens to one image is its own result. `owner` is
@@ -148,22 +148,22 @@ class Classifier:
             case Cascade(stages, threshold):
                 return await self._cascade(images, stages, threshold)
 
-    async def _single(self, images: Images, variants: Sequence[Variant]) -> list[Found]:
+    async def _single(self, images: Images, variants: Sequence[Variant]) -> list[Result]:
         variant, admission = self._first_with_room(variants, partial(self._batcher.admit, len(images.payloads)))
         with admission as slots:
             return await self._settle_all(slots, images, (variant,))
 
-    async def _side_by_side(self, images: Images, variants: tuple[Variant, ...], best: Variant) -> list[Found]:
+    async def _side_by_side(self, images: Images, variants: tuple[Variant, ...], best: Variant) -> list[Result]:
         with self._batcher.admit(len(images.payloads), self._comparisons) as slots:
             found = await self._settle_all(slots, images, variants)
         at = variants.index(best)
-        return [summed(one.runs or (one,), at) if isinstance(one, Classified) else one for one in found]
+        return [combine(one.runs or (one,), at) if isinstance(one, Classification) else one for one in found]
 
-    async def _cascade(self, images: Images, stages: Sequence[Variant], threshold: float) -> list[Found]:
+    async def _cascade(self, images: Images, stages: Sequence[Variant], threshold: float) -> list[Result]:
         # There must be room in the queues of all stages, since no stage is known to be needless.
         with ExitStack() as stack:
             admit = partial(self._batcher.admit, len(images.payloads))
-            rows = [stack.enter_context(admit(self._lanes[stage])) for stage in stages]
+            rows = [stack.enter_context(admit(self._queues[stage])) for stage in stages]
             places = zip(images.payloads, zip(*rows, strict=True), strict=True)
             return await _all(
                 [
@@ -174,8 +174,8 @@ class Classifier:
 
     async def _descend(
         self, stages: Iterable[tuple[Place, Variant]], payload: Payload, images: Images, threshold: float
-    ) -> Found:
-        runs: list[Classified] = []
+    ) -> Result:
+        runs: list[Classification] = []
         for slot, variant in stages:
             found = await self._settle(slot, Job(payload, (variant,)), [self.models[variant]], images)
             if isinstance(found, ServiceError):
@@ -183,29 +183,29 @@ class Classifier:
             runs.append(found)
             if found.probabilities.max() >= threshold:
                 break
-        return summed(runs, -1)
+        return combine(runs, -1)
 
     def _first_with_room(
-        self, variants: Sequence[Variant], take: Callable[[Lane[Task, JobResult]], T]
+        self, variants: Sequence[Variant], take: Callable[[Queue[Task, JobResult]], T]
     ) -> tuple[Variant, T]:
         chosen, *others = variants or (self.model.variant,)
         try:
-            return chosen, take(self._lanes[chosen])
+            return chosen, take(self._queues[chosen])
         except QueueFull:
             for other in others:
                 with suppress(QueueFull):
-                    return other, take(self._lanes[other])
+                    return other, take(self._queues[other])
             raise
 
-    async def _settle_all(self, slots: Sequence[Place], images: Images, variants: tuple[Variant, ...]) -> list[Found]:
+    async def _settle_all(self, slots: Sequence[Place], images: Images, variants: tuple[Variant, ...]) -> list[Result]:
         models = [self.models[variant] for variant in variants]
         places = zip(slots, images.payloads, strict=True)
         return await _all([self._settle(slot, Job(payload, variants), models, images) for slot, payload in places])
 
-    async def _settle(self, slot: Place, job: Job, models: Sequence[Model], images: Images) -> Found:
+    async def _settle(self, slot: Place, job: Job, models: Sequence[Model], images: Images) -> Result:
         queued = time.monotonic()
         ran = await self._ran(slot, (job, images.owner), images.deadline)
-        found = ran if isinstance(ran, ServiceError) else classified(models, *ran, queued)
+        found = ran if isinstance(ran, ServiceError) else assemble(models, *ran, queued)
         self._watcher.settled(found, models[0].variant.name)
         return found
 
@@ -225,7 +225,7 @@ class Classifier:
             return InternalError("the image is too large")
         return result if isinstance(result, ServiceError) else (result, answer.batch_size)
 
-    async def _submit(self, slot: Place, task: Task, deadline: float) -> Answer[JobResult]:
+    async def _submit(self, slot: Place, task: Task, deadline: float) -> Completed[JobResult]:
         try:
             return await slot.submit(task, deadline=deadline)
         except (DeadlineExceeded, asyncio.CancelledError) as exc:
@@ -243,7 +243,7 @@ class Classifier:
         await self._pipeline.close()
 
 
-async def _all(waiting: Sequence[Awaitable[Found]]) -> list[Found]:
+async def _all(waiting: Sequence[Awaitable[Result]]) -> list[Result]:
     return [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)
 
 
@@ -264,7 +264,7 @@ class Previewer:
         """Raise `QueueFull` or `Draining` if no image would be admitted now."""
         self._batcher.check_room()
 
-    async def preview(self, draw: Draw, content: bytes, deadline: float) -> Answer[bytes]:
+    async def preview(self, draw: Draw, content: bytes, deadline: float) -> Completed[bytes]:
         """Return the PNG of an image file; `deadline` is of `time.monotonic`.
 
         Raises `QueueFull`, `Draining`, `DeadlineExceeded` for one that is not drawn by then, or what `draw` raises.

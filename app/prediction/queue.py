@@ -22,7 +22,7 @@ FRESH_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[R]):
+class Completed(Generic[R]):
     """The result of one item, how long it waited, how long its batch ran, and how many items ran in it."""
 
     result: R
@@ -38,7 +38,7 @@ class Item(Generic[T, R]):
     value: T
     deadline: float
     arrived: float
-    future: asyncio.Future[Answer[R] | Exception]
+    future: asyncio.Future[Completed[R] | Exception]
     started: bool = False
     ended: bool = False
     on_end: Callable[[], None] = lambda: None
@@ -65,7 +65,7 @@ class Item(Generic[T, R]):
         if self.wanted:
             self.future.set_result(DeadlineExceeded(f"the deadline passed {what}"))
 
-    def end(self, outcome: Answer[R] | Exception) -> None:
+    def end(self, outcome: Completed[R] | Exception) -> None:
         """Tell who waits for it what came of it, and free what it held."""
         self.ended = True
         if self.wanted:
@@ -73,14 +73,14 @@ class Item(Generic[T, R]):
         self.on_end()
 
 
-class Lane(Generic[T, R]):
+class Queue(Generic[T, R]):
     """A queue of its own for a sort of items."""
 
     def __init__(self, max_queue: int, first_s: float = 0.0) -> None:
         """`first_s` is how long an item is taken to run before any has."""
         self.items: deque[Item[T, R]] = deque()
         self.admitted = 0
-        self.served_s = 0.0  # of the time, on the clock that all lanes of a batcher share
+        self.served_s = 0.0  # of the time, on the clock that all queues of a batcher share
         self._max_queue = max_queue
         self._first_s = self._item_s = first_s
         self._ran = 0.0

@@ -11,7 +11,7 @@ from app.runtime.pipeline import Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
+class Classification:
     """The probabilities `[classes]` of one image, where its time went, and how many images ran with it.
 
     `format` is that of the `Outcome`; `began` are the times of `time.monotonic` at which it was queued, its decoding
@@ -27,7 +27,7 @@ class Classified:
     batch_size: int
     format: str
     began: tuple[float, float, float]
-    runs: tuple["Classified", ...] = ()
+    runs: tuple["Classification", ...] = ()
 
     @property
     def models(self) -> list[Model]:
@@ -35,10 +35,10 @@ class Classified:
         return [run.model for run in self.runs] or [self.model]
 
 
-Found = Classified | ServiceError
+Result = Classification | ServiceError
 
 
-def classified(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size: int, queued: float) -> Classified:
+def assemble(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size: int, queued: float) -> Classification:
     """Put together what came of one decoding, which the first run is charged for, as it is for the waiting."""
     decode_ms, elapsed_ms = outcomes[0].decode_ms, (time.monotonic() - queued) * 1000
     queue_ms = max(0.0, elapsed_ms - decode_ms - sum([one.inference_ms for one in outcomes]))
@@ -49,12 +49,12 @@ def classified(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size:
     return replace(first, runs=(first, *others))
 
 
-def _run(model: Model, one: Outcome, times: tuple[float, float], batch_size: int, queued: float) -> Classified:
+def _run(model: Model, one: Outcome, times: tuple[float, float], batch_size: int, queued: float) -> Classification:
     began = (queued, one.decode_began, one.inference_began)
-    return Classified(model, one.probabilities, *times, one.inference_ms, batch_size, one.format, began)
+    return Classification(model, one.probabilities, *times, one.inference_ms, batch_size, one.format, began)
 
 
-def summed(runs: Sequence[Classified], at: int) -> Classified:
+def combine(runs: Sequence[Classification], at: int) -> Classification:
     """Return one of the runs on an image, by its place, as the answer, with the times of all."""
     return replace(
         runs[at],

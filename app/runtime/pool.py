@@ -177,7 +177,7 @@ class RemoteEngine:
         raise NotImplementedError("the engine is in another process")
 
 
-class Processes:
+class Pool:
     """A pipeline in as many workers as run at once."""
 
     models: tuple[Model, ...]
@@ -188,7 +188,7 @@ class Processes:
         self._under_way = 0  # one alone has the threads of all, and is answered the sooner
         self._workers = Workers(settings)
 
-    def ready(self) -> "Processes":
+    def ready(self) -> "Pool":
         """Wait until the models are loaded and tested. Raises `StartError` in one line, or `SelfTestFailed`."""
         try:
             self.models = self._workers.models()
@@ -224,7 +224,7 @@ class Processes:
         await self._workers.close()
 
 
-def begin(settings: Settings) -> Callable[[], Pipeline]:
+def start_loading(settings: Settings) -> Callable[[], Pipeline]:
     """Begin to load and test what the settings name; return what waits until that is done.
 
     LiteRT does so in processes of its own, unless there shall be none; TensorFlow, which cannot fork, in this one. In
@@ -235,4 +235,4 @@ def begin(settings: Settings) -> Callable[[], Pipeline]:
         return lambda: Threads(in_process(settings))
     if settings.model_workers == 0:
         return lambda: Inline(in_process(settings), settings.patience_s)
-    return Processes(settings).ready
+    return Pool(settings).ready

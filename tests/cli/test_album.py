@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.classify import MOST_BYTES, Result, classify_photos
+from app.cli.classify import MOST_BYTES, PhotoResult, classify_photos
 from app.cli.photos import Photo
 from app.errors import Unreadable
 from app.schemas import Prediction
@@ -24,7 +24,7 @@ class Echo:
         self._later = threading.Event()
         self._counting = threading.Lock()
 
-    def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+    def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         with self._counting:
             self.calls.append(list(images))
             first = len(self.calls) == 1
@@ -48,7 +48,7 @@ def photos(folder: Path, count: int) -> list[Photo]:
     return [Photo(str(folder / f"{index:03}")) for index in range(count)]
 
 
-def labels(results: Sequence[tuple[Photo, Result]]) -> list[str]:
+def labels(results: Sequence[tuple[Photo, PhotoResult]]) -> list[str]:
     return [result.detail if isinstance(result, Exception) else result[0].label for _, result in results]
 
 
@@ -100,7 +100,7 @@ def test_nothing_more_is_begun_once_nobody_wants_results(tmp_path: Path) -> None
 
 def test_what_a_backend_raises_is_raised(tmp_path: Path) -> None:
     class Broken(Echo):
-        def classify(self, images: Sequence[bytes], k: int) -> list[Result]:
+        def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
             raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.cli import classify
-from app.cli.classify import Backend, LocalBackend, RemoteBackend, Result
+from app.cli.classify import Backend, LocalBackend, PhotoResult, RemoteBackend
 from app.config import Settings
 from app.errors import BodyTooLarge, InternalError, QueueFull, ServiceError, StartError, Unauthorized
 from app.imaging.decode import LargeImage
@@ -40,7 +40,7 @@ def info(**batching: int) -> Answer:
 INFO = info(max_queue=128, max_batch_size=8)
 
 
-def codes(results: Sequence[Result]) -> list[str]:
+def codes(results: Sequence[PhotoResult]) -> list[str]:
     return [result.code if isinstance(result, Exception) else "" for result in results]
 
 
@@ -78,7 +78,7 @@ def test_a_model_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch)
     def wrong(_: Settings) -> Any:
         raise SelfTestFailed("it answers nonsense")
 
-    monkeypatch.setattr(classify, "begin", lambda _: lambda: wrong(SETTINGS))
+    monkeypatch.setattr(classify, "start_loading", lambda _: lambda: wrong(SETTINGS))
     with pytest.raises(StartError, match="it answers nonsense"):
         LocalBackend(SETTINGS)
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
 from app.prediction.batcher import Batcher
-from app.prediction.queue import MEASURED, Answer
+from app.prediction.queue import MEASURED, Completed
 
 POISON = -1
 LETHAL = -2
@@ -56,26 +56,26 @@ async def make(model: Doubler) -> AsyncIterator[Make]:
         await batcher.drain()
 
 
-async def ask(batcher: Batcher[int, int], value: int, **how: float) -> Answer[int]:
+async def ask(batcher: Batcher[int, int], value: int, **how: float) -> Completed[int]:
     with batcher.admit() as (slot,):
         return await slot.submit(value, **how)
 
 
-async def occupy(batcher: Batcher[int, int], model: Doubler, value: int = 0) -> "asyncio.Task[Answer[int]]":
+async def occupy(batcher: Batcher[int, int], model: Doubler, value: int = 0) -> "asyncio.Task[Completed[int]]":
     """Start one item and return once the model is busy with it."""
     task = asyncio.create_task(ask(batcher, value))
     await asyncio.wait_for(model.running.wait(), 10)
     return task
 
 
-async def queue(batcher: Batcher[int, int], *values: int, **how: float) -> "list[asyncio.Task[Answer[int]]]":
+async def queue(batcher: Batcher[int, int], *values: int, **how: float) -> "list[asyncio.Task[Completed[int]]]":
     """Queue items in this order behind what is running."""
     tasks = [asyncio.create_task(ask(batcher, value, **how)) for value in values]
     await asyncio.sleep(0)
     return tasks
 
 
-async def results(tasks: Sequence[Awaitable[Answer[int]]]) -> list[int]:
+async def results(tasks: Sequence[Awaitable[Completed[int]]]) -> list[int]:
     return [answer.result for answer in await asyncio.gather(*tasks)]
 
 
@@ -218,8 +218,8 @@ async def test_beyond_max_queue_nothing_is_admitted_and_the_wait_is_computed(mak
     assert caught.value.headers["Retry-After"] == "1", "nothing is measured yet"
     # As if the slots had become free every 1.5 s until now.
     now = time.monotonic()
-    batcher.lane._busy_since = now - 6
-    batcher.lane._freed.extend(now - ago for ago in (4.5, 3, 1.5, 0))
+    batcher.queue._busy_since = now - 6
+    batcher.queue._freed.extend(now - ago for ago in (4.5, 3, 1.5, 0))
     with pytest.raises(QueueFull) as caught:
         batcher.admit()
     assert caught.value.headers["Retry-After"] == "5", "3 items at 1.5 s each, rounded up"
@@ -238,8 +238,8 @@ async def test_the_rate_is_that_of_the_last_slots_that_became_free(make: Make) -
     batcher = make(max_queue=1)
     with batcher.admit():
         now = time.monotonic()
-        batcher.lane._busy_since = now - 1000
-        batcher.lane._freed.extend(now - ago / 10 for ago in range(MEASURED, 0, -1))
+        batcher.queue._busy_since = now - 1000
+        batcher.queue._freed.extend(now - ago / 10 for ago in range(MEASURED, 0, -1))
         with pytest.raises(QueueFull) as caught:
             batcher.check_room()
     assert caught.value.facts["estimated_wait_ms"] == pytest.approx(100, rel=0.05)
@@ -266,7 +266,7 @@ async def test_an_item_is_withdrawn_until_its_run_begins(make: Make, model: Doub
         assert [slot.withdraw() for slot in (running, queued, unsent)] == [False, True, True]
         model.gate.set()
         done, cancelled = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(done, Answer)
+    assert isinstance(done, Completed)
     assert isinstance(cancelled, asyncio.CancelledError)
     assert model.batches == [[1]]
 
@@ -346,7 +346,9 @@ async def test_many_callers_that_come_and_leave_each_get_their_own_answer_and_le
         task.cancel()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     for value, answer in enumerate(answers):
-        assert isinstance(answer, asyncio.CancelledError) or (isinstance(answer, Answer) and answer.result == 2 * value)
-    assert sum(isinstance(answer, Answer) for answer in answers) >= 333
+        assert isinstance(answer, asyncio.CancelledError) or (
+            isinstance(answer, Completed) and answer.result == 2 * value
+        )
+    assert sum(isinstance(answer, Completed) for answer in answers) >= 333
     await ask(batcher, 0)
     assert batcher.admitted == 0

@@ -7,20 +7,20 @@ import pytest
 
 from app.errors import QueueFull
 from app.prediction.batcher import Batcher
-from app.prediction.queue import FRESH_S, Lane
+from app.prediction.queue import FRESH_S, Queue
 
 Order = tuple[str, int]
 SECONDS = {"slow": 0.02, "quick": 0.002}
 
 
 class Kitchen:
-    """Runs for two lanes, slowly and quickly, notes in which order, and waits for its gate at first."""
+    """Runs for two queues, slowly and quickly, notes in which order, and waits for its gate at first."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
         self.gate, self.running = asyncio.Event(), asyncio.Event()
         self.batcher: Batcher[Order, int] = Batcher(self.run, max_batch_size=1, max_queue=100)
-        self.lanes = {"slow": self.batcher.lane, "quick": self.batcher.add()}
+        self.queues = {"slow": self.batcher.queue, "quick": self.batcher.add_queue()}
 
     async def run(self, orders: Sequence[Order]) -> list[int]:
         """Take as long as the name of the only order says."""
@@ -33,11 +33,11 @@ class Kitchen:
 
     async def ask(self, name: str, value: int = 0) -> int:
         """Queue one item and wait for its answer."""
-        with self.batcher.admit(1, self.lanes[name]) as (slot,):
+        with self.batcher.admit(1, self.queues[name]) as (slot,):
             return (await slot.submit((name, value))).result
 
     async def held(self, *names: str) -> list[int]:
-        """Answer what is asked for by these names, of which all but the first are queued while that one runs."""
+        """Completed what is asked for by these names, of which all but the first are queued while that one runs."""
         self.gate.clear()
         self.running.clear()
         first = asyncio.create_task(self.ask(names[0]))
@@ -79,8 +79,8 @@ async def test_every_lane_has_room_of_its_own(kitchen: Kitchen) -> None:
         with pytest.raises(QueueFull):
             kitchen.batcher.check_room()
         with pytest.raises(QueueFull):
-            kitchen.batcher.admit(101, kitchen.lanes["quick"])
-        with kitchen.batcher.admit(100, kitchen.lanes["quick"]):
+            kitchen.batcher.admit(101, kitchen.queues["quick"])
+        with kitchen.batcher.admit(100, kitchen.queues["quick"]):
             assert kitchen.batcher.admitted == 200
 
 
@@ -88,7 +88,7 @@ async def test_an_item_alone_is_expected_to_take_what_one_takes_to_run(kitchen: 
     kitchen.gate.set()
     for name in ("slow", "quick"):
         await kitchen.ask(name)
-    slow, quick = (kitchen.batcher.expected_s(kitchen.lanes[name]) for name in ("slow", "quick"))
+    slow, quick = (kitchen.batcher.expected_s(kitchen.queues[name]) for name in ("slow", "quick"))
     assert slow >= 0.02
     assert 0.002 <= quick < slow
 
@@ -96,17 +96,17 @@ async def test_an_item_alone_is_expected_to_take_what_one_takes_to_run(kitchen: 
 async def test_what_waits_is_expected_to_be_run_first(kitchen: Kitchen) -> None:
     kitchen.gate.set()
     await kitchen.ask("slow")
-    alone = kitchen.batcher.expected_s(kitchen.lanes["slow"])
+    alone = kitchen.batcher.expected_s(kitchen.queues["slow"])
     with kitchen.batcher.admit(10):
-        assert kitchen.batcher.expected_s(kitchen.lanes["slow"]) == pytest.approx(11 * alone)
-        behind = kitchen.batcher.expected_s(kitchen.lanes["quick"])
-        assert behind == pytest.approx(alone), "but no other lane waits for more than what is run"
+        assert kitchen.batcher.expected_s(kitchen.queues["slow"]) == pytest.approx(11 * alone)
+        behind = kitchen.batcher.expected_s(kitchen.queues["quick"])
+        assert behind == pytest.approx(alone), "but no other queue waits for more than what is run"
 
 
 def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten() -> None:
-    lane: Lane[int, int] = Lane(max_queue=1, first_s=0.008)
-    assert lane.item_s == 0.008
-    lane.served(0.032, 2)
-    assert lane.item_s == pytest.approx(0.008 + (0.016 - 0.008) / 8)
-    lane._ran -= FRESH_S
-    assert lane.item_s == 0.008
+    queue: Queue[int, int] = Queue(max_queue=1, first_s=0.008)
+    assert queue.item_s == 0.008
+    queue.served(0.032, 2)
+    assert queue.item_s == pytest.approx(0.008 + (0.016 - 0.008) / 8)
+    queue._ran -= FRESH_S
+    assert queue.item_s == 0.008

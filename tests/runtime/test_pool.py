@@ -17,7 +17,7 @@ from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
 from app.runtime.inline import Inline
 from app.runtime.pipeline import Job, JobResult, Local, Payload, Pipeline, in_process
-from app.runtime.pool import Processes
+from app.runtime.pool import Pool
 from tests.support.images import encoded, photo, png
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
@@ -63,18 +63,18 @@ Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(scope="module")
-def processes(wait: Wait) -> Iterator[Processes]:
-    made = Processes(SETTINGS).ready()
+def pool(wait: Wait) -> Iterator[Pool]:
+    made = Pool(SETTINGS).ready()
     yield made
     wait(made.close())
     assert made.fault
 
 
-@pytest.fixture(scope="module", params=["processes", "inline"])
+@pytest.fixture(scope="module", params=["pool", "inline"])
 def pipeline(request: pytest.FixtureRequest, local: Local) -> Pipeline:
     if request.param == "inline":
         return Inline(local, patience_s=60)
-    made: Processes = request.getfixturevalue("processes")
+    made: Pool = request.getfixturevalue("pool")
     return made
 
 
@@ -122,39 +122,37 @@ def test_a_large_image_is_decoded_where_that_is_allowed(pipeline: Pipeline, wait
         assert len(wait(pipeline.run(jobs([large], *variants), large=True))[0]) == len(variants)
 
 
-def test_what_is_known_of_the_model_comes_over(local: Local, processes: Processes) -> None:
+def test_what_is_known_of_the_model_comes_over(local: Local, pool: Pool) -> None:
     for name in ("variant", "labels", "weights", "weights_sha256", "published", "cost"):
-        assert getattr(processes.models[0], name) == getattr(local.models[0], name)
-    engine, expected = processes.models[0].engine, local.models[0].engine
+        assert getattr(pool.models[0], name) == getattr(local.models[0], name)
+    engine, expected = pool.models[0].engine, local.models[0].engine
     assert (engine.name, engine.precision, engine.classes) == (expected.name, expected.precision, expected.classes)
 
 
-def test_work_that_is_given_up_takes_no_answer_from_who_asks_next(
-    local: Local, processes: Processes, wait: Wait
-) -> None:
+def test_work_that_is_given_up_takes_no_answer_from_who_asks_next(local: Local, pool: Pool, wait: Wait) -> None:
     async def give_up() -> list[Any]:
-        await processes.run(jobs(FILES[:1]))
-        left = asyncio.create_task(processes.run(jobs([FILES[2]] * 20)))
+        await pool.run(jobs(FILES[:1]))
+        left = asyncio.create_task(pool.run(jobs([FILES[2]] * 20)))
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.gather(left, return_exceptions=True)
-        return await processes.run(jobs(FILES[:1]))
+        return await pool.run(jobs(FILES[:1]))
 
     (expected,), (found,) = local.run(jobs(FILES[:1])), wait(give_up())
     check_same(found, expected)
 
 
-def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(processes: Processes, wait: Wait) -> None:
+def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(pool: Pool, wait: Wait) -> None:
     def kill() -> None:
-        children = Path(f"/proc/{processes._workers._template.pid}/task/{processes._workers._template.pid}/children")
+        children = Path(f"/proc/{pool._workers._template.pid}/task/{pool._workers._template.pid}/children")
         for worker in children.read_text().split():
             os.kill(int(worker), signal.SIGKILL)
 
     async def with_kills() -> list[Any]:
-        await processes.run(jobs(FILES[:1]))
+        await pool.run(jobs(FILES[:1]))
         kill()  # idle
         await asyncio.sleep(0.05)
-        running = [asyncio.create_task(processes.run(jobs(FILES))) for _ in range(2)]
+        running = [asyncio.create_task(pool.run(jobs(FILES))) for _ in range(2)]
         await asyncio.sleep(0.001)
         kill()  # at work
         return await asyncio.gather(*running)
@@ -165,11 +163,11 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(processes: Pro
 
 def test_what_keeps_the_model_from_loading_is_raised_here() -> None:
     with pytest.raises(StartError, match="nowhere"):
-        Processes(SETTINGS.model_copy(update={"weights": "nowhere.h5"})).ready()
+        Pool(SETTINGS.model_copy(update={"weights": "nowhere.h5"})).ready()
 
 
 def test_a_process_that_dies_while_it_loads_is_one_line_too() -> None:
-    processes = Processes(SETTINGS)
-    processes._workers._template.kill()
+    pool = Pool(SETTINGS)
+    pool._workers._template.kill()
     with pytest.raises(StartError, match="ended before it was done"):
-        processes.ready()
+        pool.ready()

@@ -1,6 +1,7 @@
 """Settings from the environment: one frozen object, made once and passed in. Nothing else reads the environment."""
 
 import os
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +32,7 @@ SECRETS = ("api_keys",)
 QUEUE_PER_WORKER = 64
 """Room for this many images per model worker keeps the wait under overload at about twice that of full load."""
 STALLED_AT_LEAST_S = 5.0
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 RENAMED = {
     "THREADS": f"{PREFIX}MODEL_WORKERS (processes that decode and classify); with TensorFlow set {PREFIX}MODEL_THREADS",
     "WORKERS": f"{PREFIX}HTTP_WORKERS (processes that take HTTP requests)",
@@ -197,6 +199,11 @@ class Settings(BaseSettings):
         "info", description="Least severe level that is logged: `debug`, `info`, `warning` or `error`."
     )
     host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0`: all IPv4 addresses.")
+    root_path: str | None = Field(
+        None,
+        description="Path prefix below which a reverse proxy shows the service and which it strips, such as `/vision`. "
+        "A proxy on this machine may say it with each request as `X-Forwarded-Prefix` instead.",
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0: a free one, which is printed.")
 
     @field_validator("log_format", "log_level", "engine", "precision", mode="before")
@@ -223,6 +230,13 @@ class Settings(BaseSettings):
         if given.get("api_keys"):
             raise ValueError(f"{PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE exclude each other")
         return given | {"api_keys": _keys_in(Path(path))}
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path(cls, path: str | None) -> str | None:
+        if path is not None and not ROOT_PATH.fullmatch(path):
+            raise ValueError("must begin with a slash and not end with one, such as /vision")
+        return path
 
     @field_validator("api_keys")
     @classmethod

@@ -20,6 +20,7 @@ from app.api import openapi, pages, problems, routes
 from app.api.cors import Cors
 from app.api.head import Head
 from app.api.predict import Predict
+from app.api.prefix import Prefix
 from app.api.security import SecurityHeaders
 from app.config import Settings
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
@@ -163,7 +164,7 @@ def create_app(
     app.add_middleware(Head)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Tracing, metrics=metrics)
-    app.middleware_stack = _in_front(predict, app.build_middleware_stack())
+    app.middleware_stack = Prefix(_in_front(predict, app.build_middleware_stack()), settings.root_path or "")
     return app
 
 

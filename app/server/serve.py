@@ -40,6 +40,7 @@ def _config(app: object, settings: Settings) -> uvicorn.Config:
         workers=settings.http_workers,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nothing here depends on the client's address, and `Prefix` needs that of the proxy
         server_header=False,
         timeout_graceful_shutdown=ceil(settings.request_timeout_ms / 1000) + GRACE_S,
     )

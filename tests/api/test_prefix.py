@@ -1,0 +1,72 @@
+"""Behind a proxy that strips a prefix, everything that the service links to is below the prefix."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app.config import Settings
+from app.main import create_app
+from tests.support.client import Launch, check_problem, launching, started
+from tests.support.data import solid
+from tests.support.fakes import colour_model, serving
+
+RED = solid((220, 30, 30))
+PROXY = ("127.0.0.1", 50000)
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    with launching() as launch:
+        yield launch
+
+
+def check(client: TestClient, prefix: str, **options: Any) -> None:
+    """Check every kind of route by the paths that are left when a proxy has stripped the prefix."""
+    assert client.post("/predict", content=RED, **options).status_code == 200
+    assert client.get("/openapi.json", **options).json()["servers"] == [{"url": prefix}]
+    for path in ("/docs", "/redoc"):
+        page = client.get(path, **options).text
+        assert f"{prefix}/openapi.json" in page
+        assert f"{prefix}/docs-assets/" in page
+    for path in ("/", "/web/page.js", "/samples/golf-ball.webp", "/docs-assets/swagger-ui.css", "/healthz", "/v2"):
+        assert client.get(path, **options).status_code == 200, path
+    assert f"{prefix}/nothing" in check_problem(client.get("/nothing", **options), 404, "not_found")
+
+
+def test_the_setting_is_the_prefix_of_every_link(launch: Launch) -> None:
+    client = launch(root_path="/vision/v1")
+    check(client, "/vision/v1")
+    assert client.post("/vision/v1/predict", content=RED).status_code == 200, "a proxy that strips nothing"
+
+
+def application(**settings: Any) -> FastAPI:
+    return create_app(Settings(**settings), serving(colour_model()), lambda: None)
+
+
+@pytest.mark.parametrize("header", ["/vision", "/vision/"])
+def test_a_proxy_on_this_machine_says_its_prefix_with_each_request(header: str) -> None:
+    app = application()
+    with started(app):
+        client = TestClient(app, client=PROXY)
+        check(client, "/vision", headers={"X-Forwarded-Prefix": header})
+        assert "servers" not in client.get("/openapi.json").json()
+
+
+@pytest.mark.parametrize(
+    ("address", "header"),
+    [("203.0.113.7", "/vision"), ("127.0.0.1", "//evil.example"), ("127.0.0.1", "/a b"), ("127.0.0.1", "vision")],
+)
+def test_what_a_stranger_says_or_what_is_no_prefix_does_not_count(address: str, header: str) -> None:
+    app = application()
+    with started(app):
+        client = TestClient(app, client=(address, 50000))
+        assert "servers" not in client.get("/openapi.json", headers={"X-Forwarded-Prefix": header}).json()
+
+
+@pytest.mark.parametrize("path", ["vision", "/", "/vision/", "/a b", "//a"])
+def test_a_root_path_that_is_none_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="begin with a slash"):
+        Settings(root_path=path)

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+pytest_plugins = ["tests.support.skips"]
+
 # The tests say which settings they mean; none may leak in from whoever runs them.
 for name in [name for name in os.environ if name.startswith("MOBILENET_")]:
     del os.environ[name]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import warnings
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from app.main import create_app
 from app.oip.schemas import MODEL
 from app.server.serve import GRACE_S
 from tests.documents.test_docs import rows
+from tests.support import needs
 from tests.support.data import REPOSITORY
 
 COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
@@ -82,8 +82,7 @@ def base() -> Resources:
 
 
 def rendered(folder: str) -> Resources:
-    if shutil.which("kubectl") is None:
-        pytest.skip("there is no kubectl to render Kustomize with")
+    needs.KUBECTL.check()
     command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {resource["kind"]: resource for resource in yaml.safe_load_all(text)}
@@ -179,7 +178,7 @@ def test_every_alert_is_in_the_documents_and_in_its_unit_tests() -> None:
         assert {one["alertname"] for one in expected if ("exp_alerts" in one) == fires} == alerts
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool, of Debian's package prometheus")
+@needs.PROMETHEUS.mark()
 @pytest.mark.parametrize(
     "arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")], ids=" ".join
 )

@@ -13,6 +13,7 @@ import pytest
 
 from app.config import MODEL_WEIGHTS
 from tests.e2e.conftest import Process, Serve, environment
+from tests.support import needs
 from tests.support.data import REPOSITORY
 from tests.support.images import encoded, photo
 
@@ -25,7 +26,6 @@ DOCUMENTS = (
     MODEL_WEIGHTS / "README.md",
 )
 ADDRESS = re.compile(r"(127\.0\.0\.1|localhost):8000")
-CLIENTS = REPOSITORY / "build" / "clients"
 FAIL = 'curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
 """What a person sees in the answer, a test sees in the exit code."""
 
@@ -97,9 +97,16 @@ def folder(tmp_path: Path) -> Path:
 
 def home_of(snippet: Snippet) -> Path:
     """Return where the programs of a snippet are: with the service, or in the environment of another's client."""
-    others = {"tritonclient": "triton", "kserve": "kserve", "openapi-python-client": "openapi"}
-    found = [name for word, name in others.items() if word in snippet.text]
-    return CLIENTS / found[0] / "bin" if found else Path(sys.executable).parent
+    others = {
+        "tritonclient": ("triton", needs.TRITON),
+        "kserve": ("kserve", needs.KSERVE),
+        "openapi-python-client": ("openapi", needs.GENERATOR),
+    }
+    for word, (name, need) in others.items():
+        if word in snippet.text:
+            need.check()
+            return needs.CLIENTS / name / "bin"
+    return Path(sys.executable).parent
 
 
 @pytest.mark.parametrize(
@@ -107,8 +114,6 @@ def home_of(snippet: Snippet) -> Path:
 )
 def test_a_snippet_runs(snippet: Snippet, process: Process, folder: Path, cache: Path) -> None:
     home = home_of(snippet)
-    if not home.is_dir():
-        pytest.skip(f"`make {home.parent.relative_to(REPOSITORY)}/installed` has not been run")
     text = ADDRESS.sub(process.url.removeprefix("http://"), snippet.text)
     command = ["bash", "-euo", "pipefail", "-c", FAIL + text] if snippet.language == "sh" else ["python", "-c", text]
     settings = environment(PRECISION="int8", CACHE=cache)

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +29,11 @@ from playwright.sync_api import (
 from app.config import MODEL_WEIGHTS
 from app.imaging import decode
 from tests.e2e.conftest import Process, Serve, environment, mobilenet
+from tests.support import needs
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; on Debian `apt-get install chromium`"),
+    needs.BROWSER.mark(),
 ]
 
 DRAWINGS = MODEL_WEIGHTS / "golden"
@@ -61,7 +60,7 @@ RECORD = """
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # As root, as in many containers, Chromium has no sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=needs.chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -305,7 +304,7 @@ def test_a_format_that_no_browser_shows_is_shown_as_the_service_decodes_it(page:
     page.wait_for_function("image => image.complete && image.naturalWidth === 160", arg=image.element_handle())
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@needs.CURL.mark()
 @pytest.mark.parametrize("names", [["golf ball's.webp"], ["one; two.webp", "plain.webp"]])
 def test_the_curl_that_is_shown_does_what_the_page_did(page: Page, tmp_path: Path, names: list[str]) -> None:
     for name in names:

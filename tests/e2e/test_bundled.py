@@ -12,7 +12,8 @@ from app.config import MODEL_WEIGHTS, Settings
 from app.engines.weights import bundled_name
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS
 from tests.e2e.conftest import Process, Serve, environment, mobilenet
-from tests.support.data import SHARED, needs_shared, solid
+from tests.support import needs
+from tests.support.data import SHARED, solid
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
@@ -84,7 +85,7 @@ def test_the_bundled_weights_answer_with_the_ten_classes_of_imagenette(bundled: 
     assert sum(item["probability"] for item in answer.json()["results"][0]["predictions"]) == pytest.approx(1, abs=1e-5)
 
 
-@needs_shared
+@needs.REFERENCE_DATA.mark()
 def test_the_bundled_weights_know_photos_they_were_not_trained_on(bundled: Process) -> None:
     right = total = 0
     with httpx.Client(base_url=bundled.url) as client:

@@ -1,7 +1,6 @@
 """The container as its users have it: built, composed, sealed, stopped and killed; then replicated and updated."""
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,8 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import environment, free_port, half_sent
-from tests.support.data import REPOSITORY, SHARED, needs_shared, solid
+from tests.support import needs
+from tests.support.data import REPOSITORY, SHARED, solid
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
@@ -23,20 +23,10 @@ ADDED_MB, IDLE_MB = 200, 150
 """What the image adds to its base image at most, and what an idle service takes."""
 
 
-def succeeds(*command: str) -> bool:
-    return (
-        shutil.which(command[0]) is not None
-        and not subprocess.run(command, capture_output=True, check=False).returncode
-    )
-
-
-COMPOSE = next((tool for tool in (["docker", "compose"], ["docker-compose"]) if succeeds(*tool, "version")), None)
-
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(not succeeds("docker", "info"), reason="no Docker engine runs here"),
-    pytest.mark.skipif(COMPOSE is None, reason="there is no Docker Compose"),
+    needs.DOCKER.mark(),
 ]
 
 
@@ -56,8 +46,9 @@ def run(*command: str, check: bool = True, settings: dict[str, object] | None = 
 
 
 def compose(*arguments: str, project: str = PROJECT, settings: dict[str, object] | None = None) -> str:
-    assert COMPOSE is not None
-    return run(*COMPOSE, "--project-name", project, *arguments, settings=settings)
+    command = needs.compose()
+    assert command is not None
+    return run(*command, "--project-name", project, *arguments, settings=settings)
 
 
 def inspect(what: str) -> dict[str, Any]:
@@ -192,7 +183,7 @@ def test_a_variant_that_is_not_in_the_image_is_one_line_and_exit_code_2() -> Non
     assert "not compiled in /var/cache/mobilenet" in done.stderr
 
 
-@needs_shared
+@needs.REFERENCE_DATA.mark()
 def test_compose_fetches_and_compiles_the_published_weights_before_it_serves() -> None:
     project, mirror, port = f"{PROJECT}-imagenet", f"{PROJECT}-mirror", free_port()
     settings = {

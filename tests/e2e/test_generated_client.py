@@ -12,17 +12,15 @@ import pytest
 
 from app.schemas import EXAMPLE_PNG
 from tests.e2e.conftest import Process, Serve
-from tests.support.data import REPOSITORY, solid
+from tests.support import needs
+from tests.support.data import solid
 
-GENERATOR = REPOSITORY / "build" / "clients" / "openapi" / "bin" / "openapi-python-client"
+GENERATOR = needs.CLIENTS / "openapi" / "bin" / "openapi-python-client"
 PACKAGE = "generated_client"
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(
-        not GENERATOR.is_file(),
-        reason="there is no openapi-python-client; `make build/clients/openapi/installed` has it",
-    ),
+    needs.GENERATOR.mark(),
 ]
 
 

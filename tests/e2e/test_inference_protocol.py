@@ -12,12 +12,12 @@ import pytest
 from app.config import Settings
 from app.imaging import decode
 from tests.e2e.conftest import Process, Serve
+from tests.support import needs
 from tests.support.data import REPOSITORY, solid
 
 pytestmark = pytest.mark.e2e
 
 SCRIPTS = REPOSITORY / "tests" / "e2e" / "clients"
-CLIENTS = REPOSITORY / "build" / "clients"
 FILES = [solid((220, 30, 30)), solid((30, 40, 210), "JPEG"), solid((30, 180, 40))]
 
 
@@ -48,9 +48,7 @@ def predicted(server: Process, **variant: float) -> list[list[float]]:
 
 def answers(client: str, script: str, server: Process, model: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return what a client gets, asked by its script in its own environment."""
-    python = CLIENTS / client / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"there is no environment of {client}'s client in {CLIENTS}; CONTRIBUTING.md says how to make it")
+    python = needs.CLIENTS / client / "bin" / "python"
     paths = []
     for number, file in enumerate(FILES):
         paths.append(folder / str(number))
@@ -78,6 +76,7 @@ def check_answers(found: dict[str, Any], expected: list[list[float]], labels: li
     assert found["id"] == "mine"
 
 
+@needs.TRITON.mark()
 def test_tritons_client_gets_what_predict_answers_and_reads_what_went_wrong(
     server: Process, model: dict[str, Any], expected: list[list[float]], tmp_path: Path
 ) -> None:
@@ -96,6 +95,7 @@ def test_tritons_client_gets_what_predict_answers_and_reads_what_went_wrong(
         assert (status, part in message) == (code, True), message
 
 
+@needs.KSERVE.mark()
 def test_kserves_client_gets_what_predict_answers(
     server: Process, model: dict[str, Any], expected: list[list[float]], tmp_path: Path
 ) -> None:

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -22,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import Process, Serve, free_port, half_sent
 from tests.e2e.test_reliability import children, wait_for
+from tests.support import needs
 from tests.support.data import REPOSITORY, solid
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
@@ -81,8 +81,7 @@ def test_every_worker_tells_the_sum_of_all_and_what_a_killed_one_counted_stays(
 @pytest.fixture
 def prometheus(server: Process, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Return a function that asks a real Prometheus, which scrapes the service and has the alerts of `deploy/`."""
-    if shutil.which("prometheus") is None:
-        pytest.skip("there is no Prometheus, of Debian's package prometheus")
+    needs.PROMETHEUS.check()
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(MONITORING / "alerts.yml")]
@@ -171,7 +170,7 @@ class Received(BaseHTTPRequestHandler):
 def test_a_receiver_of_otlp_gets_the_spans_of_every_worker_the_last_ones_too(
     serve: Serve, own: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra `otel` is not installed")
+    needs.OPENTELEMETRY.check()
     with Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{receiver.server_port}")
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")  # so that all are sent at the end
@@ -198,7 +197,7 @@ def test_a_receiver_of_otlp_gets_the_spans_of_every_worker_the_last_ones_too(
 def test_a_receiver_that_never_answers_keeps_nobody_waiting(
     serve: Serve, own: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra `otel` is not installed")
+    needs.OPENTELEMETRY.check()
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:

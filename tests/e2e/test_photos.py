@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Process
-from tests.support.data import needs_shared, samples
+from tests.support import needs
+from tests.support.data import samples
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow, needs_shared]
+pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow, needs.REFERENCE_DATA.mark()]
 
 # Keras with full-size decoding reaches 74 and 43 of the 100 photos.
 AT_LEAST = {0.5: 73, 0.25: 42}

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Serve, environment, mobilenet
-from tests.support.data import SHARED, needs_shared, samples
+from tests.support import needs
+from tests.support.data import SHARED, samples
 from tests.support.webserver import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 NAME = "mobilenet_5_0_160_tf.h5"
 
 
-@needs_shared
+@needs.REFERENCE_DATA.mark()
 def test_one_setting_fetches_imagenet_and_the_next_start_needs_no_network(serve: Serve, tmp_path: Path) -> None:
     settings = {"WEIGHTS": "imagenet", "ALPHA": 0.5, "RESOLUTION": 160, "CACHE": tmp_path}
     with serving({f"/{NAME}": (SHARED / "imagenet" / NAME).read_bytes()}) as site:

@@ -9,6 +9,7 @@ from app.config import Settings
 from app.engines.compile import compiled
 from app.engines.weights import Weights, locate
 from app.mobilenet.variants import Variant
+from tests.support import needs
 
 VARIANT = Variant(0.25, 64)
 CLASSES = 12
@@ -30,7 +31,7 @@ class Saved(NamedTuple):
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    needs.TENSORFLOW.check()
     from keras.src.legacy.saving import legacy_h5_format
 
     from tests.support.networks import lively

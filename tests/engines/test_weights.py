@@ -11,7 +11,8 @@ from app.engines.weights import Weights, locate, published_name, read, variants
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED, Variant
 from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved, settings
-from tests.support.data import SHARED, needs_shared
+from tests.support import needs
+from tests.support.data import SHARED
 from tests.support.webserver import Site, serving
 
 pytestmark = pytest.mark.tensorflow
@@ -76,7 +77,7 @@ def test_a_file_that_ends_before_the_network_does_is_refused(saved: Saved, tmp_p
         read(path, VARIANT.alpha)
 
 
-@needs_shared
+@needs.REFERENCE_DATA.mark()
 @pytest.mark.parametrize(("name", "alpha"), [("mobilenet_2_5_128_tf.h5", 0.25), ("mobilenet_5_0_160_tf.h5", 0.5)])
 def test_the_published_files_have_a_thousand_classes(name: str, alpha: float) -> None:
     assert len(read(SHARED / "imagenet" / name, alpha)[-1]) == 1000
@@ -237,7 +238,7 @@ def test_a_resolution_that_is_not_published_says_which_are(tmp_path: Path) -> No
         locate(settings(weights="imagenet", cache=tmp_path))
 
 
-@needs_shared
+@needs.REFERENCE_DATA.mark()
 @pytest.mark.parametrize(("name", "alpha", "resolution"), [(NAME, 0.25, 128), ("mobilenet_5_0_160_tf.h5", 0.5, 160)])
 def test_the_real_files_come_through(name: str, alpha: float, resolution: int, tmp_path: Path) -> None:
     content = (SHARED / "imagenet" / name).read_bytes()

@@ -23,8 +23,8 @@ from PIL.Image import Transpose
 
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
 from app.imaging import decode as decoding
-from tests.support import corpus, images
-from tests.support.data import REPOSITORY, needs_shared, samples
+from tests.support import corpus, images, needs
+from tests.support.data import REPOSITORY, samples
 from tests.support.images import encoded, grey_tiff, photo, png, ramp
 
 # pytest puts its own filters over the module's; test_what_is_wrong_with_a_file_is_never_printed sees the module's.
@@ -269,7 +269,7 @@ def test_several_resolutions_at_once_take_one_decoding_unless_a_jpeg_is_scaled_b
     assert len(decoded) == times
 
 
-@needs_shared
+@needs.REFERENCE_DATA.mark()
 def test_the_sample_photos_decode_as_they_would_in_full() -> None:
     for data, _ in samples()[::5]:
         full = reference(Image.open(io.BytesIO(data)).convert("RGB"), 128)
@@ -672,10 +672,7 @@ def test_damaged_files_give_pixels_or_our_error(
     pixels_or_error(bytes(damaged[: int(kept * len(damaged))]))
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""),
-    reason="it is glibc that keeps it",
-)
+@needs.GLIBC.mark()
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_the_memory_of_one_image_is_kept_for_the_next(form: str, tmp_path: Path) -> None:
     file = tmp_path / "photo"

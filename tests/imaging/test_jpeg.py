@@ -11,8 +11,8 @@ from PIL import Image
 
 from app.errors import ServiceError
 from app.imaging import decode, jpeg, resize
-from tests.support import corpus, images
-from tests.support.data import needs_shared, samples
+from tests.support import corpus, images, needs
+from tests.support.data import samples
 from tests.support.images import encoded, photo, ramp
 
 R = 64
@@ -56,7 +56,7 @@ def test_the_pixels_are_those_of_pillow(name: str) -> None:
     assert np.array_equal(found.pixels, by_pillow(GOOD[name]))
 
 
-@needs_shared
+@needs.REFERENCE_DATA.mark()
 def test_the_pixels_of_real_photos_are_those_of_pillow() -> None:
     found = [(read(data, 293), by_pillow(data, 293)) for data, _ in samples()]
     same = [photo is not None and np.array_equal(photo.pixels, pixels) for photo, pixels in found]
@@ -136,7 +136,7 @@ def test_no_exif_at_all_turns_a_photo_otherwise_than_pillow_does(magic: bytes, e
 def test_simd_scales_as_pillow_does_within_a_level(
     width: int, height: int, side: int, place: tuple[float, float, float, float]
 ) -> None:
-    pytest.importorskip("cykooz_resizer")
+    needs.SIMD.check()
     pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
     left, top = place[0] * width, place[1] * height
     box = (left, top, left + place[2] * (width - left), top + place[3] * (height - top))

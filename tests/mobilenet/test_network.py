@@ -7,12 +7,16 @@ from app.mobilenet.ablations import ABLATIONS, Architecture
 from app.mobilenet.architecture import layers
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import ALPHAS, Variant
+from tests.support import needs
+from tests.support.networks import images, lively
 
-keras = pytest.importorskip("keras", reason="TensorFlow is not installed")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, needs.TENSORFLOW.mark()]
 
-from app.mobilenet.network import assemble, build  # noqa: E402
-from tests.support.networks import images, lively  # noqa: E402
+
+def build(alpha: float, resolution: int | None, classes: int, **options: Any) -> Any:
+    from app.mobilenet import network
+
+    return network.build(alpha, resolution, classes, **options)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -25,6 +29,8 @@ def test_the_network_has_the_parameters_that_the_account_counts(alpha: float) ->
 
 def count(network: Any) -> dict[str, int]:
     """Return the MACs of each layer with weights, by its kernel and what it puts out, as Keras built it."""
+    import keras
+
     found = {}
     for layer in network.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
@@ -38,6 +44,8 @@ def count(network: Any) -> dict[str, int]:
 def test_the_account_is_what_counting_over_the_network_gives(
     table: Architecture, alpha: float, resolution: int
 ) -> None:
+    from app.mobilenet.network import assemble
+
     network = assemble(table(alpha, resolution, 10), resolution)
     total = Cost.of(table(alpha, resolution, 10))
     assert count(network) == {item.layer.name: item.macs for item in total.layers}
@@ -53,6 +61,8 @@ def test_the_feature_maps_have_the_sizes_of_the_table() -> None:
 
 @pytest.mark.parametrize("resolution", [128, 160, 224])
 def test_it_answers_as_the_network_of_keras_applications_with_the_same_weights(resolution: int) -> None:
+    import keras
+
     theirs = keras.applications.MobileNet((resolution, resolution, 3), alpha=0.25, weights=None, classes=11)
     ours = lively(0.25, resolution, 11)
     named = {layer.name: layer for layer in theirs.layers if layer.weights}

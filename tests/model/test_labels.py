@@ -7,7 +7,8 @@ import pytest
 from app.config import MODEL_WEIGHTS
 from app.errors import StartError
 from app.model.labels import Label, load, top_k
-from tests.support.data import SHARED, needs_shared
+from tests.support import needs
+from tests.support.data import SHARED
 
 
 def test_a_text_file_has_a_class_a_line_with_or_without_a_wordnet_id(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_imagenet_has_its_thousand_labels_and_imagenette_its_ten_of_them() -> No
     assert ids == sorted(set(ids)), "ImageNet's classes are in the order of their WordNet ids"
 
 
-@needs_shared
+@needs.REFERENCE_DATA.mark()
 def test_the_imagenet_labels_are_in_the_order_of_the_published_list() -> None:
     listed = json.loads((SHARED / "imagenet" / "labels.json").read_text())
     ours = load(MODEL_WEIGHTS / "imagenet.labels.txt")

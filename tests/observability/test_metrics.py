@@ -1,7 +1,6 @@
 """What `/metrics` says adds up, is named as Prometheus recommends, and is what `docs/operations.md` lists."""
 
 import base64
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.observability import metrics
 from tests.documents.test_docs import rows
+from tests.support import needs
 from tests.support.client import launching, parsed, samples
 from tests.support.data import REPOSITORY, solid
 from tests.support.fakes import COLOURS, colour_model
@@ -141,7 +141,7 @@ def test_the_documents_have_every_metric_with_its_type_its_labels_and_what_it_me
     assert len(table) == len(expected)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool, of Debian's package prometheus")
+@needs.PROMETHEUS.mark()
 def test_the_names_are_as_prometheus_recommends(client: TestClient) -> None:
     text = client.get("/metrics").content
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)

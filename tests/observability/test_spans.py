@@ -11,11 +11,12 @@ from fastapi.testclient import TestClient
 
 from app.model.model import Model
 from app.prediction.classifier import Run
+from tests.support import needs
 from tests.support.client import Launch, launching
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, ColourEngine, colour_model
 
-pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra `otel` is not installed")
+pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason=needs.OPENTELEMETRY.reason)
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor

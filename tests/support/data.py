@@ -4,14 +4,11 @@ import io
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = REPOSITORY.parent / "shared" / "data"
 SAMPLES = SHARED / "imagenet" / "samples"
-
-needs_shared = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the reference photos and weights are not in {SHARED}")
 
 
 def samples() -> list[tuple[bytes, int]]:

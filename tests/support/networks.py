@@ -1,12 +1,9 @@
-"""Networks with random weights that still tell images apart. Importing this imports TensorFlow."""
+"""Networks with random weights that still tell images apart, and images for them."""
 
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
-
-from app.mobilenet.network import build
 
 
 def images(count: int, resolution: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -17,6 +14,10 @@ def images(count: int, resolution: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def lively(alpha: float, resolution: int, classes: int, seed: int = 0) -> Any:
     """Build a network whose batch normalisation fits its random kernels, so that its answers are not all alike."""
+    import keras
+
+    from app.mobilenet.network import build
+
     keras.utils.set_random_seed(seed)
     network = build(alpha, resolution, classes)
     for layer in network.layers:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs PyTorch, without TensorFlow: make test-distil")
+from tests.support import needs
+
+torch = pytest.importorskip("torch", reason=needs.PYTORCH.reason)
 
 from tests.support.networks import images, lively  # noqa: E402
 from tools.distillation.batches import Lessons, cut, soften  # noqa: E402

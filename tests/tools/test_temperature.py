@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("keras")
-
 from app.engines.litert import softmax
-from app.mobilenet.network import build, trunk
+from tests.support import needs
 from tests.support.networks import images, lively
 from tools.training.photos import split
 from tools.weights.evaluate import Photo
@@ -39,6 +37,7 @@ def test_logits_twice_as_large_are_twice_as_hot() -> None:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
+    needs.TENSORFLOW.check()
     path = tmp_path / "network.weights.h5"
     network = lively(ALPHA, 64, CLASSES)
     network.get_layer("conv_preds").bias.assign(range(CLASSES))  # a bias that is the same for all says nothing
@@ -46,7 +45,10 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.tensorflow
 def test_folded_weights_answer_the_softmax_of_the_logits_over_the_temperature(weights: Path, tmp_path: Path) -> None:
+    from app.mobilenet.network import build, trunk
+
     network, pixels = build(ALPHA, 64, CLASSES), images(8, 64)
     network.load_weights(weights)
     logits: Floats = np.array(trunk(network)(pixels.astype(np.float32) / 127.5 - 1), np.float32)
@@ -55,7 +57,10 @@ def test_folded_weights_answer_the_softmax_of_the_logits_over_the_temperature(we
     np.testing.assert_allclose(network(pixels), softmax(logits / np.float32(1.7)), atol=1e-4)
 
 
+@pytest.mark.tensorflow
 def test_once_folded_in_nothing_is_left_of_it(weights: Path, tmp_path: Path) -> None:
+    from app.mobilenet.network import build
+
     network = build(ALPHA, 128, CLASSES)
     network.load_weights(weights)
     pixels = images(8, 128)

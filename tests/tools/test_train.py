@@ -2,20 +2,20 @@
 
 import io
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
+from tests.support import needs
+from tests.support.networks import images
+from tools.training.run import BATCH, Plan, train_epoch
 
-from app.mobilenet import network  # noqa: E402
-from tests.support.networks import images  # noqa: E402
-from tools.training.crops import Views  # noqa: E402
-from tools.training.run import BATCH, Plan, train_epoch  # noqa: E402
-from tools.training.train import batches  # noqa: E402
-from tools.training.trainer import Trainer  # noqa: E402
+if TYPE_CHECKING:
+    from tools.training.crops import Views
+    from tools.training.trainer import Trainer
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, needs.TENSORFLOW.mark()]
 
 CLASSES, SIDE = 2, 32
 LABELS = np.arange(BATCH) % CLASSES
@@ -23,18 +23,27 @@ PHOTOS = images(BATCH, 224) // 2 + (127 * LABELS[:, None, None, None]).astype(np
 PLAN = Plan(8, 1, 0, ((1.0, {SIDE: 1.0}),), 3e-3)
 
 
-def trainer() -> Trainer:
+def trainer() -> "Trainer":
+    import keras
+
+    from app.mobilenet import network
+    from tools.training.trainer import Trainer
+
     keras.utils.set_random_seed(0)
     return Trainer(partial(network.build, 0.25, None, CLASSES, input_dtype="float32"), 1.0, 0)
 
 
-def views() -> Views:
+def views() -> "Views":
+    from tools.training.crops import Views
+
     boxes = np.tile(np.array([0, 0, 224, 224], np.float32), (BATCH, 3, 1))
     targets = np.repeat(np.eye(CLASSES, dtype=np.float32)[LABELS][:, None], 3, axis=1)
     return Views(PHOTOS, np.arange(BATCH), boxes, targets, 1.0)
 
 
 def test_it_learns_and_another_that_goes_on_from_its_checkpoint_learns_the_same() -> None:
+    from tools.training.train import batches
+
     first, other = trainer(), trainer()
     given = partial(batches, views())
     begin = train_epoch(first, given, PLAN, 0)["train_loss"]

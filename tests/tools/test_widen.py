@@ -6,16 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
+from tests.support import needs
 
-from app.mobilenet import network  # noqa: E402
-from tools.training.widen import begin_as, widen  # noqa: E402
+pytestmark = [pytest.mark.tensorflow, needs.TENSORFLOW.mark()]
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("narrow_alpha", "wide_alpha"), [(0.25, 0.5), (0.75, 1.0)])
 def test_the_wide_network_answers_as_the_narrow_one(tmp_path: Path, narrow_alpha: float, wide_alpha: float) -> None:
+    import keras
+
+    from tools.training.widen import begin_as
+
     keras.utils.set_random_seed(0)
     narrow = _network(narrow_alpha)
     path = tmp_path / "narrow.weights.h5"
@@ -28,6 +31,8 @@ def test_the_wide_network_answers_as_the_narrow_one(tmp_path: Path, narrow_alpha
 
 
 def test_copies_of_a_channel_are_read_differently() -> None:
+    from tools.training.widen import widen
+
     wide = _network(0.5)
     widen(_network(0.25), wide, seed=1)
     kernel = np.array(wide.get_layer("conv_pw_1").kernel)[0, 0]
@@ -35,6 +40,10 @@ def test_copies_of_a_channel_are_read_differently() -> None:
 
 
 def _network(alpha: float) -> Any:
+    import keras
+
+    from app.mobilenet import network
+
     model = network.build(alpha, None, 10, input_dtype="float32")
     rng = np.random.default_rng(int(alpha * 4))
     for layer in model.layers:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.support import needs
 from tools.bench import wrk
 
 SAID = {"requests": 90, "duration_us": 2_000_000, "refused": 10, "errors": 5}
@@ -46,7 +47,7 @@ def test_answers_are_counted_without_those_that_were_refused_or_failed() -> None
     assert wrk.read(output) == wrk.Load(40, 1.5, 2.5, 9.0, 80 / 95)
 
 
-@pytest.mark.skipif(not wrk.installed(), reason="there is no wrk (on Debian: the package wrk)")
+@needs.WRK.mark()
 def test_the_bodies_are_posted_in_turn(url: str) -> None:
     bodies = [b"\x00\xff one", b"two\r\n", b"refused"]
     load = wrk.closed_loop(url, bodies, connections=2, seconds=1)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from app.engines.litert import softmax
 from app.engines.weights import read
 from app.imaging import decode
-from app.mobilenet.network import build, trunk
 from app.mobilenet.variants import RESOLUTIONS
 from tools.training.photos import split
 from tools.training.run import BATCH
@@ -34,6 +33,8 @@ def held_out(photos: list[Photo], seed: int = 0) -> list[Photo]:
 
 def measure(weights: Path, alpha: float, photos: list[Photo]) -> float:
     """Return the T of Keras weights on these photos as the service sees them, one T for the four resolutions."""
+    from app.mobilenet.network import build, trunk
+
     arrays = read(weights, alpha)
     network = build(alpha, None, len(arrays[-1]))
     network.set_weights(arrays)
@@ -65,6 +66,8 @@ def fit(logits: Floats, truths: Indices) -> float:
 
 def fold(weights: Path, alpha: float, temperature: float, target: Path) -> None:
     """Write Keras weights that answer `softmax(logits / temperature)` where these answer `softmax(logits)`."""
+    from app.mobilenet.network import build
+
     *features, kernel, bias = read(weights, alpha)
     network = build(alpha, None, len(bias))
     network.set_weights([*features, kernel / temperature, bias / temperature])

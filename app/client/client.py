@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from app import __version__
 from app.client.retry import Exchange, Outcome, exchange
+from app.network import client_options
 from app.schemas import Catalogue, LabelItem, ModelInfo, PredictResponse
 
 URL: Final = "http://127.0.0.1:8000"
@@ -74,6 +75,7 @@ def _options(url: str, api_key: str | None, timeout_s: float, connections: int) 
         raise ValueError(f"{url} is no address of a service: it needs http:// or https:// and a host")
     key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     return {
+        **client_options(address),
         "base_url": address,
         "headers": {"User-Agent": f"mobilenet/{__version__}"} | key,
         "timeout": httpx.Timeout(timeout_s, pool=None),  # to wait for a connection that others use is not to be late
@@ -103,7 +105,7 @@ class Client(_Calls):
         patience_s: float = PATIENCE_S,
         connections: int = CONNECTIONS,
     ) -> None:
-        options = _options(url, api_key, timeout_s, 1) | {"verify": httpx.create_ssl_context()}
+        options = _options(url, api_key, timeout_s, 1)
         self._http: httpx.Client = httpx.Client(**options)
         self._patience_s = patience_s
         # Each by itself: a pool that threads share now and then closes the connection that one of them has just taken.

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from app.errors import StartError
+from app.network import client_options
 
 ATTEMPTS = 4
 """The download fails after so many attempts in a row that brought no further byte."""
@@ -28,11 +29,18 @@ def download(url: str, path: Path) -> None:
     print(f"mobilenet: fetching {url}", file=sys.stderr, flush=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with (
-        httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client,
+        _client(url) as client,
         path.open("wb") as file,
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):
         _Download(client, url, file, progress).run()
+
+
+def _client(url: str) -> httpx.Client:
+    try:
+        return httpx.Client(**client_options(httpx.URL(url)), timeout=TIMEOUT, follow_redirects=True)
+    except (httpx.InvalidURL, ValueError) as exc:
+        raise StartError(f"cannot fetch {url}: {exc}") from exc
 
 
 class _Download:

@@ -1,0 +1,85 @@
+"""Proxies and certificates of the environment are used, or what is wrong with them is one line."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.network import client_options, is_direct
+
+NAMES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def options(url: str) -> dict[str, Any]:
+    found = client_options(httpx.URL(url))
+    httpx.Client(**found).close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "direct"),
+    [
+        ("", False),
+        ("*", True),
+        ("[::1]", True),
+        ("::1", True),
+        ("fe80::/10, ::/64", True),
+        ("fe80::/10", False),
+        ("localhost,127.0.0.1", False),
+    ],
+)
+def test_an_ipv6_address_is_asked_directly_where_no_proxy_says_so(
+    no_proxy: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:3128")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    assert (options("http://[::1]:8000")["proxy"] is None) == direct
+
+
+@pytest.mark.parametrize(
+    ("host", "no_proxy", "direct"),
+    [
+        ("a.example", "example", True),
+        ("a.example", ".example", True),
+        ("a.example", "*.example", True),
+        ("a.example", "A.EXAMPLE:8000", True),
+        ("badexample", "example", False),
+        ("10.1.2.3", "10.0.0.0/8", True),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3", "192.168.0.0/16,,", False),
+        ("a.example", "10.0.0.0/8", False),
+    ],
+)
+def test_no_proxy_has_names_domains_addresses_and_networks(host: str, no_proxy: str, direct: bool) -> None:
+    assert is_direct(host, no_proxy) == direct
+
+
+def test_the_proxy_of_the_scheme_comes_before_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://all.example:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://secure.example:2")
+    assert options("https://a.example")["proxy"].url.host == "secure.example"
+    assert options("http://a.example")["proxy"].url.host == "all.example"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", r"httpx\[socks\]"),
+        ("HTTPS_PROXY", "ftp://x", "HTTPS_PROXY=ftp://x"),
+        ("SSL_CERT_FILE", "/nowhere", "SSL_CERT_FILE=/nowhere: cannot read"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_names_it(
+    name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=says) as caught:
+        options("https://a.example")
+    assert "\n" not in str(caught.value)

@@ -59,10 +59,13 @@ def open_spans() -> "Spans | None":
 class Service:
     """The life of the process: starting, ready or failed, draining."""
 
-    def __init__(self, settings: Settings, open_: Callable[[Settings], Pipeline], metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, open_: Callable[[Settings], Pipeline], metrics: Metrics, previewer: Previewer
+    ) -> None:
         self._settings = settings
         self._open = open_
         self._metrics = metrics
+        self._previewer = previewer
         self._classifier: Classifier | None = None
         self._unavailable: ServiceError = Starting("the model is loading", {"Retry-After": "1"})
         self._broken: str | None = None
@@ -77,6 +80,8 @@ class Service:
         """Raise `Unavailable` if only a restart helps."""
         if self._classifier is not None and self._classifier.fault is not None:
             raise Unavailable(self._classifier.fault)
+        if self._previewer.fault is not None:
+            raise Unavailable(self._previewer.fault)
         if self._broken is not None:
             raise Unavailable(self._broken)
 
@@ -120,8 +125,8 @@ def create_app(
     """Compose the application. Without settings the environment is read; bad values end the process, a line each."""
     settings = settings or _settings_or_exit()
     metrics = Metrics(config.metrics_folder())
-    service = Service(settings, open_, metrics)
-    previewer = Previewer()
+    previewer = Previewer(settings.patience_s)
+    service = Service(settings, open_, metrics, previewer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:

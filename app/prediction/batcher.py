@@ -50,9 +50,9 @@ class Batcher(Generic[T, R]):
         *,
         max_batch_size: int,
         max_queue: int,
+        stalled_after_s: float,
         max_wait_ms: float = 0.0,
         runs: int = 1,
-        stalled_after_s: float = inf,
         first_s: float = 0.0,
         on_admit: Callable[[int], None] = lambda change: None,
     ) -> None:

@@ -82,7 +82,10 @@ class Classifier:
         self._on_run = on_run
         # One image over 12 megapixels at a time, to bound memory; small ones do not wait for it.
         self._large: Batcher[Task, JobResult] = Batcher(
-            partial(self._run, large=True), max_batch_size=1, max_queue=settings.max_queue * (1 + len(self.models))
+            partial(self._run, large=True),
+            max_batch_size=1,
+            max_queue=settings.max_queue * (1 + len(self.models)),
+            stalled_after_s=settings.patience_s,
         )
         self._batcher: Batcher[Task, JobResult] = Batcher(
             self._run,
@@ -98,8 +101,8 @@ class Classifier:
 
     @property
     def fault(self) -> str | None:
-        """Why only a restart helps; None if all is well."""
-        return "the model hangs" if self._batcher.stalled else self._pipeline.fault
+        """Why only a restart helps, such as a run that hangs; None if all is well."""
+        return "the model hangs" if self._batcher.stalled or self._large.stalled else self._pipeline.fault
 
     def candidates(self) -> list[Candidate]:
         """Return what is known of each loaded variant, and how long an answer of it would take now."""
@@ -238,8 +241,9 @@ class Classifier:
         return await self._pipeline.preview(payload, resolution)
 
     async def drain(self) -> None:
-        """Finish what was admitted, admit no more, end the pipeline."""
+        """Finish what was admitted except for what hangs, admit no more, and end the pipeline."""
         await self._batcher.drain()
+        await self._large.drain()  # only now: what was admitted above may turn out to be large
         await self._pipeline.close()
 
 
@@ -257,8 +261,16 @@ Draw = Callable[[bytes], Awaitable[bytes]]
 class Previewer:
     """Draws previews, one at a time."""
 
-    def __init__(self) -> None:
-        self._batcher: Batcher[tuple[Draw, bytes], bytes] = Batcher(_draw_all, max_batch_size=1, max_queue=MAX_QUEUE)
+    def __init__(self, patience_s: float) -> None:
+        """One preview that takes longer than `patience_s` is taken to hang."""
+        self._batcher: Batcher[tuple[Draw, bytes], bytes] = Batcher(
+            _draw_all, max_batch_size=1, max_queue=MAX_QUEUE, stalled_after_s=patience_s
+        )
+
+    @property
+    def fault(self) -> str | None:
+        """Why only a restart helps; None if all is well."""
+        return "a preview hangs" if self._batcher.stalled else None
 
     def check_room(self) -> None:
         """Raise `QueueFull` or `Draining` if no image would be admitted now."""
@@ -273,7 +285,7 @@ class Previewer:
             return await slot.submit((draw, content), deadline=deadline)
 
     async def drain(self) -> None:
-        """Finish what was admitted, admit no more."""
+        """Finish what was admitted except for what hangs, and admit no more."""
         await self._batcher.drain()
 
 

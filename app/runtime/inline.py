@@ -5,6 +5,7 @@ decoder that crashes or a model that hangs, ends the process, so that there shou
 """
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from functools import partial
 from typing import TypeVar
 
 from app.runtime.pipeline import Job, JobResult, Local, Payload
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -35,7 +38,7 @@ class Inline:
         for job in jobs:
             if results:
                 await asyncio.sleep(0)  # requests are read and responses are sent between two images
-            decoding = await in_thread(partial(self._local.decode, job, large=True)) if large else None
+            decoding = await self._beside(partial(self._local.decode, job, large=True)) if large else None
             with self._watched():
                 results += self._local.classify([decoding or self._local.decode(job)])
         return results
@@ -51,7 +54,18 @@ class Inline:
 
     async def preview(self, payload: Payload, resolution: int) -> bytes:
         """Draw the network's input, as `Local.preview` does."""
-        return await in_thread(partial(self._local.preview, payload, resolution))
+        return await self._beside(partial(self._local.preview, payload, resolution))
+
+    async def _beside(self, work: Callable[[], T]) -> T:
+        alarm = asyncio.get_running_loop().call_later(self._patience_s, self._end)
+        try:
+            return await in_thread(work)
+        finally:
+            alarm.cancel()
+
+    def _end(self) -> None:
+        logger.error("an image has been decoded for more than %g s; the process ends", self._patience_s)
+        signal.raise_signal(signal.SIGALRM)
 
     async def close(self) -> None:
         """Do nothing: no process and no thread is held."""

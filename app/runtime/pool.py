@@ -28,6 +28,7 @@ from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, in_process
 
 logger = logging.getLogger(__name__)
 
+WORKER_MODULE = "app.runtime.worker"
 STOP_S = 5.0
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """Threads of numpy's linear algebra would not survive a fork, and nothing here needs them."""
@@ -90,7 +91,7 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         """Start the template."""
         self._control, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "app.runtime.worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", WORKER_MODULE, str(theirs.fileno())]
         with theirs:
             self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | ENVIRONMENT)
         self._idle: list[Worker] = []

@@ -86,9 +86,14 @@ def _end_with_template() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-if __name__ == "__main__":
+def main(descriptor: int) -> None:
+    """Be the template at the other end of this socket."""
     # The process in front decides when to stop, and says so by closing its sockets.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    with socket.socket(fileno=int(sys.argv[1])) as control:
+    with socket.socket(fileno=descriptor) as control:
         _template(control)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

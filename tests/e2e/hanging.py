@@ -1,27 +1,38 @@
-"""An application whose model hangs on black images: run by uvicorn in a test."""
+"""A service whose decoder hangs on black images: run by uvicorn in a test, with settings from the environment.
 
+Its workers run this module too, so that they hang wherever images are decoded. With `HANGING_THREADS` the model is one
+of colours and runs on threads, as TensorFlow does.
+"""
+
+import os
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
 from app import config
-from app.config import Settings
-from app.engines.base import Pixels, Probabilities
-from app.main import create_app
-from tests.support.fakes import ColourEngine, colour_model, serving
+from app.engines.base import Pixels
+from app.imaging import decode
+from app.runtime import pool, worker
 
+decode_each = decode.decode_each
+
+
+def hang(*arguments: Any, **options: Any) -> list[Pixels]:
+    """Decode, and never return with a black image."""
+    images = decode_each(*arguments, **options)
+    while any(image.max() == 0 for image in images):
+        time.sleep(1)
+    return images
+
+
+decode.decode_each = hang
 config.STALLED_AT_LEAST_S = 0.5
+pool.WORKER_MODULE = __name__
 
+if __name__ == "__main__":
+    worker.main(int(sys.argv[1]))
+else:
+    from app.main import create_app, open_pipeline
+    from tests.support.fakes import colour_model, serving
 
-class Hanging(ColourEngine):
-    """Never answers for a black image."""
-
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Answer, or hang."""
-        while any(image.max() == 0 for image in images):
-            time.sleep(1)
-        return super().predict(images)
-
-
-model = colour_model()
-app = create_app(Settings(request_timeout_ms=200), serving(replace(model, engine=Hanging())))
+    app = create_app(config.load(), serving(colour_model()) if "HANGING_THREADS" in os.environ else open_pipeline)

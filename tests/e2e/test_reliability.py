@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,7 @@ from PIL import Image
 from tests.e2e.conftest import Process, Serve, environment, free_port, mobilenet
 from tests.support.client import check_problem
 from tests.support.data import REPOSITORY, solid
-from tests.support.images import encoded
+from tests.support.images import encoded, png
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
@@ -46,21 +47,50 @@ def status(url: str) -> int:
         return 0
 
 
-def test_a_model_that_hangs_fails_the_probes_and_does_not_keep_the_process_from_stopping() -> None:
+BLACK, LARGE_BLACK = solid((0, 0, 0)), png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
+HANGING = [
+    pytest.param("/predict", BLACK, id="small"),
+    pytest.param("/predict", LARGE_BLACK, id="large"),
+    pytest.param("/preview", BLACK, id="preview"),
+]
+
+
+@contextmanager
+def hanging(**variables: object) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Run a service that hangs on black images; give its address and its process."""
     port = free_port()
+    settings = environment(PRECISION="int8", ALPHA=0.25, RESOLUTION=128, REQUEST_TIMEOUT_MS=200)
     command = [sys.executable, "-m", "uvicorn", "tests.e2e.hanging:app", "--port", str(port), "--log-level", "error"]
-    with subprocess.Popen(command, cwd=REPOSITORY, env=environment()) as popen:
+    settings |= {name: str(value) for name, value in variables.items()}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=settings) as popen:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_for(lambda: status(f"{url}/readyz") == 200)
-            answer = httpx.post(f"{url}/predict", content=solid((0, 0, 0)), headers=PNG)
-            assert answer.json()["code"] == "deadline_exceeded"
-            wait_for(lambda: status(f"{url}/healthz") == 503)
-            assert httpx.get(f"{url}/readyz").json()["detail"] == "the model hangs"
-            popen.send_signal(signal.SIGTERM)
-            popen.wait(20)
+            assert httpx.post(f"{url}/predict", content=RED, headers=PNG).status_code == 200
+            yield url, popen
         finally:
             popen.kill()
+
+
+@pytest.mark.parametrize(("path", "image"), HANGING)
+@pytest.mark.parametrize("variable", ["MOBILENET_MODEL_WORKERS", "HANGING_THREADS"])
+def test_an_image_that_hangs_fails_the_probes_and_does_not_keep_the_process_from_stopping(
+    path: str, image: bytes, variable: str
+) -> None:
+    with hanging(**{variable: 1}) as (url, popen):
+        check_problem(httpx.post(url + path, content=image, headers=PNG), 504, "deadline_exceeded")
+        wait_for(lambda: status(f"{url}/healthz") == 503)
+        assert "hangs" in httpx.get(f"{url}/readyz").json()["detail"]
+        popen.send_signal(signal.SIGTERM)
+        popen.wait(20)
+
+
+@pytest.mark.parametrize(("path", "image"), HANGING)
+def test_an_image_that_hangs_ends_a_process_that_decodes_itself(path: str, image: bytes) -> None:
+    with hanging(MOBILENET_MODEL_WORKERS=0) as (url, popen):
+        with suppress(httpx.TransportError):  # while a small image is decoded nothing is answered
+            check_problem(httpx.post(url + path, content=image, headers=PNG), 504, "deadline_exceeded")
+        assert popen.wait(20) == -signal.SIGALRM
 
 
 def children(process: Process) -> list[int]:

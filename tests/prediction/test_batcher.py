@@ -10,6 +10,7 @@ from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
 from app.prediction.batcher import Batcher
 from app.prediction.queue import MEASURED, Completed
 
+LIMITS = {"max_batch_size": 8, "max_queue": 64, "stalled_after_s": 60}
 POISON = -1
 LETHAL = -2
 
@@ -46,7 +47,7 @@ async def make(model: Doubler) -> AsyncIterator[Make]:
     made: list[Batcher[int, int]] = []
 
     def factory(**limits: float) -> Batcher[int, int]:
-        batcher: Batcher[int, int] = Batcher(model, **({"max_batch_size": 8, "max_queue": 64} | limits))  # type: ignore[arg-type]
+        batcher: Batcher[int, int] = Batcher(model, **(LIMITS | limits))  # type: ignore[arg-type]
         made.append(batcher)
         return batcher
 
@@ -204,7 +205,7 @@ async def test_a_model_that_returns_too_few_results_is_an_error_and_not_a_wrong_
     async def forgetful(items: Sequence[int]) -> Sequence[int]:
         return items[1:]
 
-    batcher: Batcher[int, int] = Batcher(forgetful, max_batch_size=8, max_queue=8)
+    batcher: Batcher[int, int] = Batcher(forgetful, max_batch_size=8, max_queue=8, stalled_after_s=60)
     with pytest.raises(RuntimeError, match="0 results for 1 items"):
         await asyncio.wait_for(ask(batcher, 1), 5)
     await batcher.drain()

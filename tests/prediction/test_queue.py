@@ -19,7 +19,7 @@ class Kitchen:
     def __init__(self) -> None:
         self.order: list[str] = []
         self.gate, self.running = asyncio.Event(), asyncio.Event()
-        self.batcher: Batcher[Order, int] = Batcher(self.run, max_batch_size=1, max_queue=100)
+        self.batcher: Batcher[Order, int] = Batcher(self.run, max_batch_size=1, max_queue=100, stalled_after_s=60)
         self.queues = {"slow": self.batcher.queue, "quick": self.batcher.add_queue()}
 
     async def run(self, orders: Sequence[Order]) -> list[int]:

@@ -1,0 +1,142 @@
+"""What becomes of images whose run hangs, whatever kind of run it is, and of the others meanwhile."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from app.config import Settings
+from app.errors import DeadlineExceeded
+from app.mobilenet.variants import Variant
+from app.prediction.classifier import Classifier, Previewer
+from app.prediction.result import Classification, Result
+from app.prediction.selection import Cascade, Plan, SideBySide, Single
+from app.runtime.pipeline import Job, JobResult, Local, Payload
+from tests.support.data import solid
+from tests.support.fakes import colour_model
+from tests.support.images import png
+
+FIRST, SECOND = Variant(0.25, 64), Variant(0.5, 64)
+RED = solid((220, 30, 30))
+LARGE = png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
+Hangs = Callable[[Job, bool], bool]
+
+
+class Pipeline:
+    """Models of colours, whose runs of some jobs do not end before the gate is open."""
+
+    runs = 2
+    fault: str | None = None
+
+    def __init__(self) -> None:
+        self._local = Local([replace(colour_model(), variant=variant) for variant in (FIRST, SECOND)], 10**8)
+        self.models = self._local.models
+        self.hangs: Hangs = lambda job, large: False
+        self.gate = asyncio.Event()
+
+    async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        """Classify, or hang."""
+        if any(self.hangs(job, large) for job in jobs):
+            await self.gate.wait()
+        return self._local.run(jobs, large)
+
+    async def preview(self, payload: Payload, resolution: int) -> bytes:
+        """Hang."""
+        await self.gate.wait()
+        return b""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class Watcher:
+    """Is told of images, and forgets them."""
+
+    def admitted(self, change: int) -> None:
+        """Hear of it."""
+
+    def dropped(self, reason: str) -> None:
+        """Hear of it."""
+
+    def settled(self, result: Result, variant: str) -> None:
+        """Hear of it."""
+
+
+@pytest.fixture
+async def pipeline() -> AsyncIterator[Pipeline]:
+    made = Pipeline()
+    yield made
+    made.gate.set()
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+def classifier(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Classifier:
+    monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.05)
+    return Classifier(pipeline, Settings(request_timeout_ms=20), Watcher())
+
+
+def soon() -> float:
+    return time.monotonic() + 0.02
+
+
+@pytest.mark.parametrize(
+    ("plan", "image", "hangs"),
+    [
+        pytest.param(Single(), RED, lambda job, large: True, id="single"),
+        pytest.param(SideBySide((FIRST, SECOND), SECOND), RED, lambda job, large: True, id="side by side"),
+        pytest.param(Cascade((FIRST, SECOND), 1.0), RED, lambda job, large: SECOND in job.variants, id="second stage"),
+        pytest.param(Single(), LARGE, lambda job, large: large, id="large"),
+    ],
+)
+async def test_a_run_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stopping(
+    pipeline: Pipeline, classifier: Classifier, plan: Plan, image: bytes, hangs: Hangs
+) -> None:
+    await classifier.classify([image], plan)
+    assert classifier.fault is None
+    pipeline.hangs = hangs
+    (result,) = await classifier.classify([image], plan, soon())
+    assert isinstance(result, DeadlineExceeded)
+    await asyncio.sleep(0.05)
+    assert classifier.fault == "the model hangs"
+    await asyncio.wait_for(classifier.drain(), 5)
+
+
+async def test_small_images_do_not_wait_for_a_large_one(pipeline: Pipeline, classifier: Classifier) -> None:
+    pipeline.hangs = lambda job, large: large
+    large = [asyncio.create_task(classifier.classify([LARGE])) for _ in range(2)]
+    for _ in range(5):
+        (result,) = await asyncio.wait_for(classifier.classify([RED]), 5)
+        assert isinstance(result, Classification)
+    assert not any(task.done() for task in large)
+    pipeline.gate.set()
+    for (result,) in await asyncio.gather(*large):
+        assert isinstance(result, Classification)
+
+
+async def test_large_images_are_run_one_at_a_time(pipeline: Pipeline, classifier: Classifier) -> None:
+    running: list[bool] = []
+    pipeline.hangs = lambda job, large: large and not running.append(large)  # type: ignore[func-returns-value]
+    large = [asyncio.create_task(classifier.classify([LARGE])) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    assert len(running) == 1
+    pipeline.gate.set()
+    await asyncio.gather(*large)
+    assert len(running) == 3
+
+
+async def test_a_preview_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stopping(pipeline: Pipeline) -> None:
+    previewer = Previewer(patience_s=0.05)
+
+    async def draw(content: bytes) -> bytes:
+        return await pipeline.preview(content, 64)
+
+    assert previewer.fault is None
+    with pytest.raises(DeadlineExceeded):
+        await previewer.preview(draw, RED, soon())
+    await asyncio.sleep(0.05)
+    assert previewer.fault == "a preview hangs"
+    await asyncio.wait_for(previewer.drain(), 5)
+    pipeline.gate.set()

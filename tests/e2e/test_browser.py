@@ -1,5 +1,6 @@
 """The page, and the documentation, in a real browser: Chromium without a window, on the real process."""
 
+import base64
 import io
 import json
 import os
@@ -30,6 +31,7 @@ from app.config import MODEL_WEIGHTS
 from app.imaging import decode
 from tests.e2e.conftest import Process, Serve, environment, mobilenet
 from tests.support import needs
+from tests.support.webserver import serving
 
 pytestmark = [
     pytest.mark.e2e,
@@ -440,6 +442,32 @@ def test_a_locked_service_asks_for_its_key(visit: Visit, serve: Serve) -> None:
     command = page.locator(".command code").inner_text()
     assert '-H "X-API-Key: $KEY"' in command
     assert "right-key" not in page.content()
+
+
+PAGE_OF_ANOTHER_ORIGIN = """
+<script>
+const photo = Uint8Array.from(atob(PHOTO), (digit) => digit.charCodeAt(0));
+const ask = async (key) => {
+    const headers = { Authorization: `Bearer ${key}`, "X-Request-ID": "mine", "Content-Type": "image/png" };
+    const response = await fetch(`${URL_OF_SERVICE}/predict`, { method: "POST", body: photo, headers });
+    return [response.status, response.headers.get("X-Request-ID"), response.headers.get("Server-Timing") !== null];
+};
+</script>
+"""
+
+
+def test_a_page_of_another_origin_calls_with_a_key_and_reads_the_headers(browser: Browser, serve: Serve) -> None:
+    photo = base64.b64encode(PARACHUTE.read_bytes()).decode()
+    with serving({}) as site:
+        locked = serve(PRECISION="int8", API_KEYS="secret", CORS_ORIGINS=site.url)
+        html = PAGE_OF_ANOTHER_ORIGIN.replace("PHOTO", json.dumps(photo)).replace("${URL_OF_SERVICE}", locked.url)
+        site.files["/page.html"] = html.encode()
+        page = browser.new_page()
+        page.goto(f"{site.url}/page.html")
+        assert page.evaluate("ask('secret')") == [200, "mine", True]
+        assert page.evaluate("ask('wrong')") == [401, "mine", True]
+        page.close()
+    assert locked.stop() == 0
 
 
 def test_a_service_that_is_starting_is_waited_for(visit: Visit) -> None:

@@ -2,14 +2,19 @@
 
 import base64
 import json
-import shutil
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.e2e.conftest import Process
+from tests.e2e.conftest import Process, free_port
+from tests.support import needs
+from tests.support.client import check_problem
 from tests.support.data import solid
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
@@ -57,8 +62,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*command: str, package: str) -> str:
     """Run a command of a Debian package; return what it printed."""
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"needs {command[0]} (Debian package {package})")
+    needs.program(command[0], command[0], package).check()
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -133,3 +137,61 @@ def test_json_with_the_base64_of_androids_libraries(server: Process, text: str, 
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"images": [text]}))
     check(run("curl", "--silent", "--json", f"@{body}", f"{server.url}/predict", package="curl"))
+
+
+NGINX = """
+daemon off;
+pid {folder}/pid;
+error_log {folder}/error;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location /vision/ {{
+            proxy_pass {url}/;
+            proxy_set_header X-Forwarded-Prefix /vision;
+            proxy_set_header X-Forwarded-For 203.0.113.7;
+        }}
+    }}
+}}
+"""
+
+
+@pytest.fixture
+def proxied(server: Process, tmp_path: Path) -> Iterator[str]:
+    """The service below a path of nginx, which strips it."""
+    needs.program("nginx", "nginx", "nginx-light").check()
+    port = free_port()
+    (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, port=port, url=server.url))
+    with subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)]) as nginx:
+        url = f"http://127.0.0.1:{port}/vision"
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not answers(f"{url}/healthz"):
+            time.sleep(0.05)
+        yield url
+        nginx.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_behind_nginx_that_strips_a_prefix_every_page_and_link_works(proxied: str) -> None:
+    with httpx.Client(base_url=f"{proxied}/") as client:
+        assert client.post("predict", content=RED).status_code == 200
+        assert client.get("openapi.json").json()["servers"] == [{"url": "/vision"}]
+        pages = {path: client.get(path).text for path in ("", "docs", "redoc")}
+        linked = {link for page in pages.values() for link in re.findall(r'(?:src|href)="([^"#]+)"', page)}
+        assert {"/vision/docs-assets/swagger-ui-bundle.js", "web/page.js"} <= linked
+        for link in linked:
+            assert client.get(httpx.URL(f"{proxied}/").join(link)).status_code == 200, link
+        assert "/vision/predict;" in check_problem(client.post("predict/", content=RED), 404, "not_found")

@@ -27,7 +27,7 @@ from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, 
 from app.logs import configure_logging
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
-from app.observability.trace import SPANS, Tracing
+from app.observability.trace import SPANS, Requests, Tracing
 from app.oip import routes as oip
 from app.prediction.classifier import Classifier, Previewer
 from app.runtime.pipeline import Pipeline
@@ -125,6 +125,7 @@ def create_app(
     """Compose the application. Without settings the environment is read; bad values end the process, a line each."""
     settings = settings or _settings_or_exit()
     metrics = Metrics(config.metrics_folder())
+    requests = Requests(metrics)
     previewer = Previewer(settings.patience_s)
     service = Service(settings, open_, metrics, previewer)
 
@@ -162,13 +163,13 @@ def create_app(
     _name_operations([route for route in app.routes if isinstance(route, APIRoute)])
     pages.install(app)
     problems.install(app)
-    predict: ASGIApp = Predict(settings, service.classifier, metrics)
+    predict: ASGIApp = Predict(settings, service.classifier, requests)
     if settings.cors_origins:
         predict = Cors(predict, settings.cors_origins)
         app.add_middleware(Cors, origins=settings.cors_origins)
     app.add_middleware(Head)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(Tracing, metrics=metrics)
+    app.add_middleware(Tracing, requests=requests)
     app.middleware_stack = Prefix(_in_front(predict, app.build_middleware_stack()), settings.root_path or "")
     return app
 

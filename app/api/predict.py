@@ -24,8 +24,7 @@ from app.api.security import RAW_HEADERS, Guard
 from app.config import Settings
 from app.errors import InvalidParameter, ServiceError
 from app.model.model import Model
-from app.observability.metrics import Metrics
-from app.observability.trace import SPANS, Trace, begin, finish
+from app.observability.trace import SPANS, Requests, Trace
 from app.prediction.classifier import Classifier
 from app.prediction.selection import DEFAULT, Plan, Selection
 
@@ -89,11 +88,11 @@ class Request(NamedTuple):
 class Predict:
     """Answers `POST /predict`, whatever the form of its images and whatever is wrong with it."""
 
-    def __init__(self, settings: Settings, classifier: Callable[[], Classifier], metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, classifier: Callable[[], Classifier], requests: Requests) -> None:
         """`classifier` returns the classifier once it is ready, or raises why it is not."""
         self._settings = settings
         self._classifier = classifier
-        self._metrics = metrics
+        self._requests = requests
         self._guard = Guard(settings.api_keys)
 
     @staticmethod
@@ -105,8 +104,7 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, count it, and write its line in the log."""
         request = Request.of(scope, receive)
-        current = begin(request.headers, scope.get("state", {}).get(SPANS))
-        self._metrics.begun()
+        current = self._requests.begin(request.headers, scope.get("state", {}).get(SPANS))
         status = problems.CLIENT_CLOSED_REQUEST
         try:
             status, media_type, body, headers = await self._respond(request, current)
@@ -114,8 +112,7 @@ class Predict:
         except ClientDisconnect:
             pass
         finally:
-            finish(self._metrics, current, status, method="POST", path=scope["path"], route=ROUTE)
-            self._metrics.ended()
+            self._requests.end(current, status, method="POST", path=request.path, route=ROUTE)
 
     async def _respond(self, request: Request, current: Trace) -> tuple[int, str, bytes, Mapping[str, str]]:
         """Return the status, the media type, the body and the headers of the response."""

@@ -1,6 +1,5 @@
 """What is known of each request: its id, its times, its line in the log; headers on every answer."""
 
-import logging
 import random
 import re
 import time
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.observability.access import AccessLog
 from app.observability.metrics import Metrics
 from app.prediction.result import Classification
 
 if TYPE_CHECKING:
     from app.observability.spans import RequestSpan, Spans
-
-logger = logging.getLogger("app.access")
 
 REFUSALS = (401, 413, 415, 429, 503)
 """Statuses of requests that were refused and not tried."""
@@ -55,6 +53,14 @@ class Trace:
         named = {"X-Request-ID": self.request_id, "Server-Timing": timing}
         return named if self.span is None else named | {"traceparent": self.span.traceparent}
 
+    def line(self, status: int) -> dict[str, object]:
+        """Return what the line in the log says of the request, by name."""
+        stages = {f"{name}_ms": round(duration, 3) for name, duration in self.stages.items()}
+        facts = {"status": status, "total_ms": round(self.total_ms, 3)} | stages | self.facts
+        if self.span is not None:
+            facts["trace_id"] = self.span.trace_id
+        return facts | {"request_id": self.request_id}
+
 
 def trace(scope: Scope) -> Trace:
     """Return the trace of the request of this scope."""
@@ -62,12 +68,52 @@ def trace(scope: Scope) -> Trace:
     return found
 
 
-class Tracing:
-    """ASGI middleware that makes the trace, puts its headers on the answer, counts it and logs it."""
+class Requests:
+    """The requests of an application: each is counted, has a line in the log, and a span where there are spans."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = AccessLog()
+
+    def begin(self, headers: Mapping[str, str], spans: "Spans | None") -> Trace:
+        """Begin the trace of a request that has these headers, their names in lower case."""
+        self._metrics.begun()
+        span = None if spans is None else spans.begin(headers)
+        return Trace(_request_id(headers.get("x-request-id", "")), span=span)
+
+    def end(self, current: Trace, status: int, *, method: str, path: str, route: str) -> None:
+        """Count a request that was answered, write its line, and end its span; `route` is the template of its path."""
+        self._metrics.ended()
+        variant = str(current.facts.get("variant", ""))
+        self._count(current, status, route, variant)
+        self._log.write(method, path, status, current.line)
+        if current.span is not None:
+            said = {
+                "http.request.method": method,
+                "http.response.status_code": status,
+                "http.route": route,
+                "url.path": path,
+                "mobilenet.request_id": current.request_id,
+                "mobilenet.variant": variant,
+            }
+            current.span.end(said, current.images)
+
+    def _count(self, current: Trace, status: int, route: str, variant: str) -> None:
+        self._metrics.request(route, status)
+        if wanted := current.facts.get("degraded_from"):
+            self._metrics.degraded(str(wanted), variant)
+        if status in REFUSALS:
+            self._metrics.rejected(str(current.facts.get("code", "other")))
+        else:
+            self._metrics.took(route, current.total_ms / 1000, variant)
+
+
+class Tracing:
+    """ASGI middleware that makes the trace of a request and puts its headers on the response."""
+
+    def __init__(self, app: ASGIApp, requests: Requests) -> None:
+        self._app = app
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, traced."""
@@ -75,8 +121,7 @@ class Tracing:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        current = state["trace"] = begin(Headers(scope=scope), state.get(SPANS))
-        self._metrics.begun()
+        current = state["trace"] = self._requests.begin(Headers(scope=scope), state.get(SPANS))
         status = 500
 
         async def send_with_headers(message: Message) -> None:
@@ -89,51 +134,11 @@ class Tracing:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            # The route's template and not the path: a million wrong paths are one series, not a million.
+            # The template of the route and not the path, or a million wrong paths would be a million series.
             route = getattr(scope.get("route"), "path", "other")
-            finish(self._metrics, current, status, method=scope["method"], path=scope["path"], route=route)
-            self._metrics.ended()
+            self._requests.end(current, status, method=scope["method"], path=scope["path"], route=route)
 
 
-def begin(headers: Mapping[str, str], spans: "Spans | None") -> Trace:
-    """Return the trace of a request that has these headers, their names in lower case."""
-    span = None if spans is None else spans.begin(headers)
-    return Trace(request_id(headers.get("x-request-id", "")), span=span)
-
-
-def request_id(given: str) -> str:
+def _request_id(given: str) -> str:
     """Return the id that a caller gave if it is sane, else a new one."""
     return given if given and SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-
-
-def finish(metrics: Metrics, current: Trace, status: int, *, method: str, path: str, route: str) -> None:
-    """Count a request that was answered, write its line, and end its span."""
-    variant = str(current.facts.get("variant", ""))
-    metrics.request(route, status)
-    if wanted := current.facts.get("degraded_from"):
-        metrics.degraded(str(wanted), variant)
-    if status in REFUSALS:
-        metrics.rejected(str(current.facts.get("code", "other")))
-    else:
-        metrics.took(route, current.total_ms / 1000, variant)
-    _log(current, status, method, path)
-    if current.span is not None:
-        said = {
-            "http.request.method": method,
-            "http.response.status_code": status,
-            "http.route": route,
-            "url.path": path,
-            "mobilenet.request_id": current.request_id,
-            "mobilenet.variant": variant,
-        }
-        current.span.end(said, current.images)
-
-
-def _log(current: Trace, status: int, method: str, path: str) -> None:
-    if logger.isEnabledFor(logging.INFO):
-        stages = {f"{name}_ms": round(duration, 3) for name, duration in current.stages.items()}
-        facts = {"status": status, "total_ms": round(current.total_ms, 3)} | stages | current.facts
-        if current.span is not None:
-            facts["trace_id"] = current.span.trace_id
-        # repr: a path may hold line breaks, and a log line is one line.
-        logger.info("%s %r", method, path, extra={"facts": facts | {"request_id": current.request_id}})

@@ -16,6 +16,7 @@ from app.main import create_app
 from app.mobilenet.variants import Variant
 from app.model.model import Model
 from app.observability.metrics import Metrics
+from app.observability.trace import Requests
 from app.prediction.budget import Candidate
 from app.prediction.classifier import Classifier
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
@@ -174,7 +175,7 @@ class BodyWanted(NotFound):
 
 def asking(desk: Any, *headers: tuple[bytes, bytes], query: bytes = b"", **settings: Any) -> Client:
     """Ask a classifier for a prediction whose body never comes."""
-    return Client(Predict(Settings(**settings), lambda: desk, Metrics()), None, *headers, query=query)
+    return Client(Predict(Settings(**settings), lambda: desk, Requests(Metrics())), None, *headers, query=query)
 
 
 async def answered(client: Client) -> int:
@@ -268,7 +269,7 @@ async def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_a_coun
 ) -> None:
     metrics, desk = Metrics(), Desk(KeyError("candidates"))
     with caplog.at_level("INFO"):
-        client = Client(Predict(Settings(), lambda: cast("Classifier", desk), metrics), None)
+        client = Client(Predict(Settings(), lambda: cast("Classifier", desk), Requests(metrics)), None)
         assert await answered(client) == 500
     assert client.problem["code"] == "internal_error"
     assert "candidates" not in str(client.problem)
@@ -279,7 +280,7 @@ async def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_a_coun
 
 async def test_a_refusal_is_counted() -> None:
     metrics = Metrics()
-    predict = Predict(Settings(), lambda: cast("Classifier", Desk(FULL)), metrics)
+    predict = Predict(Settings(), lambda: cast("Classifier", Desk(FULL)), Requests(metrics))
     for _ in range(3):
         assert await answered(Client(predict, None)) == 429
     text = metrics.render().decode()

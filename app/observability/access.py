@@ -1,0 +1,45 @@
+"""The log of requests: a line for each, but in a flood of refusals a line a second that counts them."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+logger = logging.getLogger("app.access")
+
+SUMMED = (401, 413, 415, 429, 503)
+"""Statuses of requests that were refused and not tried; a flood of them must not fill a disk."""
+LINES_A_SECOND = 10
+"""Refusals of one status that have lines of their own within a second."""
+SECOND = 1.0
+
+
+class AccessLog:
+    """Writes the lines of requests; belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._refused: Counter[int] = Counter()  # since the second began
+        self._second: asyncio.TimerHandle | None = None
+
+    def write(self, method: str, path: str, status: int, facts: Callable[[int], Mapping[str, object]]) -> None:
+        """Write the line of a request that was answered, unless it is one of many refusals.
+
+        `facts` is asked for what the line says only where there is a line.
+        """
+        if not logger.isEnabledFor(logging.INFO) or (status in SUMMED and self._is_one_of_many(status)):
+            return
+        # repr: a path may hold line breaks, and a log line is one line.
+        logger.info("%s %r", method, path, extra={"facts": facts(status)})
+
+    def _is_one_of_many(self, status: int) -> bool:
+        self._refused[status] += 1
+        if self._second is None:
+            self._second = asyncio.get_running_loop().call_later(SECOND, self._sum_up)
+        return self._refused[status] > LINES_A_SECOND
+
+    def _sum_up(self) -> None:
+        for status, count in self._refused.items():
+            if (more := count - LINES_A_SECOND) > 0:
+                logger.warning("%d more requests were refused with %d in a second", more, status)
+        self._refused.clear()
+        self._second = None

@@ -45,10 +45,19 @@ def test_compose_shows_every_setting_with_its_default() -> None:
         assert said[name] == shown, name
 
 
-def test_the_weights_are_fetched_with_the_settings_that_are_served() -> None:
+def test_every_setting_that_can_be_is_checked_with_the_weights_before_the_service_is_replaced() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     weights, served = services["weights"]["environment"], services["mobilenet"]["environment"]
     assert {name: served[name] for name in weights} == weights
+    # Where the service listens is that of the container, and keys are nobody else's to read.
+    assert set(served) - set(weights) == {f"{PREFIX}{name}" for name in ("HOST", "PORT", "API_KEYS", "API_KEYS_FILE")}
+
+
+def test_no_log_grows_for_ever_and_settings_that_are_wrong_are_not_tried_for_ever() -> None:
+    compose = yaml.safe_load(COMPOSE)["services"]
+    for service in (*compose.values(), yaml.safe_load(STACK.read_text())["services"]["mobilenet"]):
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+    assert re.fullmatch(r"on-failure:\d+", compose["mobilenet"]["restart"])
 
 
 def test_every_variable_anywhere_is_a_setting() -> None:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -46,6 +47,8 @@ def convert(source: Path, variant: Variant, precision: Precision = "float32", ph
     This imports TensorFlow. It goes through `keras.Model.export`, which folds batch normalisation into the
     convolutions; converting a `tf.function` over the model leaves its variables in, and the result is 4.5 × slower.
     """
+    if precision == "int8" and photos is None:
+        raise ValueError("int8 needs photos to calibrate with")
     arrays = read(source, variant.alpha)
     import tensorflow as tf
 
@@ -56,17 +59,15 @@ def convert(source: Path, variant: Variant, precision: Precision = "float32", ph
     with tempfile.TemporaryDirectory() as folder:
         (network if precision == "float32" else trunk(network)).export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if precision == "int8":
+        if precision == "int8" and photos is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: _scaled(photos)
+            converter.representative_dataset = partial(_scaled, photos)
             # The 256 quantised steps from -1 to 1 are exactly the pixel values 0 to 255, which need no scaling then.
             converter.inference_input_type = tf.uint8
         return bytes(converter.convert())
 
 
-def _scaled(photos: Photos | None) -> Iterator[list[NDArray[np.float32]]]:
-    if photos is None:
-        raise ValueError("int8 needs photos to calibrate with")
+def _scaled(photos: Photos) -> Iterator[list[NDArray[np.float32]]]:
     # Whatever the photos are, the calibration must see both ends of the range of pixels.
     ends = np.stack([np.zeros_like(photos[0]), np.full_like(photos[0], 255)])
     for photo in np.concatenate([ends, photos]):

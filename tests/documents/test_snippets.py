@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytest
 
 from app.config import MODEL_WEIGHTS
-from tests.e2e.conftest import Process, Serve, environment
 from tests.support import needs
 from tests.support.data import REPOSITORY
 from tests.support.images import encoded, photo
+from tests.support.processes import Process, Serve, environment
 
 pytestmark = pytest.mark.e2e
 

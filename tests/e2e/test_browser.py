@@ -29,8 +29,8 @@ from playwright.sync_api import (
 
 from app.config import MODEL_WEIGHTS
 from app.imaging import decode
-from tests.e2e.conftest import Process, Serve, environment, mobilenet
 from tests.support import needs
+from tests.support.processes import Process, Serve, environment, mobilenet
 from tests.support.webserver import serving
 
 pytestmark = [

@@ -11,9 +11,9 @@ import pytest
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.weights import bundled_name
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS
-from tests.e2e.conftest import Process, Serve, environment, mobilenet
 from tests.support import needs
 from tests.support.data import SHARED, solid
+from tests.support.processes import Process, Serve, environment, mobilenet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

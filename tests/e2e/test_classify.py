@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Environment, Process, Serve, environment, mobilenet
 from tests.support.data import solid
 from tests.support.images import encoded, photo
+from tests.support.processes import Environment, Process, Serve, environment, mobilenet
 
 pytestmark = pytest.mark.e2e
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.e2e.conftest import Process, Serve
 from tests.support.data import solid
+from tests.support.processes import Process, Serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

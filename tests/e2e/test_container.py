@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import environment, free_port, half_sent
 from tests.support import needs
 from tests.support.data import REPOSITORY, SHARED, solid
+from tests.support.processes import environment, free_port, half_sent
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}

@@ -13,11 +13,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import Process, Serve
 from tests.support import corpus
 from tests.support.corpus import ANSWERED, EMPTY, TOO_MANY_PIXELS, UNDECODABLE, UNSUPPORTED, Case, Outcome
 from tests.support.data import solid
 from tests.support.images import encoded, photo, png
+from tests.support.processes import Process, Serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from app.config import Settings
-from tests.e2e.conftest import Process
 from tests.support.data import solid
+from tests.support.processes import Process
 from tools.weights.evaluate import find_photos, in_process, over_http
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]

@@ -15,9 +15,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from app.api.openapi import RAW_TYPES
 from app.config import Settings
 from app.main import create_app
-from tests.e2e.conftest import Process
 from tests.support.corpus import FORMATS
 from tests.support.images import encoded, photo
+from tests.support.processes import Process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

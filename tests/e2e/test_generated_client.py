@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from app.schemas import EXAMPLE_PNG
-from tests.e2e.conftest import Process, Serve
 from tests.support import needs
 from tests.support.data import solid
+from tests.support.processes import Process, Serve
 
 GENERATOR = needs.CLIENTS / "openapi" / "bin" / "openapi-python-client"
 PACKAGE = "generated_client"

@@ -11,9 +11,9 @@ import pytest
 
 from app.config import Settings
 from app.imaging import decode
-from tests.e2e.conftest import Process, Serve
 from tests.support import needs
 from tests.support.data import REPOSITORY, solid
+from tests.support.processes import Process, Serve
 
 pytestmark = pytest.mark.e2e
 

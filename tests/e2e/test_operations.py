@@ -19,10 +19,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import Process, Serve, free_port, half_sent
 from tests.e2e.test_reliability import children, wait_for
 from tests.support import needs
 from tests.support.data import REPOSITORY, solid
+from tests.support.processes import Process, Serve, free_port, half_sent
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

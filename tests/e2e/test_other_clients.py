@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import Process, free_port
 from tests.support import needs
 from tests.support.client import check_problem
 from tests.support.data import solid
+from tests.support.processes import Process, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

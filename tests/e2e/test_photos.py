@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Process
 from tests.support import needs
 from tests.support.data import samples
+from tests.support.processes import Process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow, needs.REFERENCE_DATA.mark()]
 

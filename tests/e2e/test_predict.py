@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Process, Serve, environment, free_port, half_sent
 from tests.support.client import check_problem
 from tests.support.data import solid
+from tests.support.processes import Process, Serve, environment, free_port, half_sent
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Process, Serve, environment, half_sent, mobilenet
 from tests.support.data import REPOSITORY, solid
+from tests.support.processes import Process, Serve, environment, half_sent, mobilenet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

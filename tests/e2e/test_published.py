@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import Serve, environment, mobilenet
 from tests.support import needs
 from tests.support.data import SHARED, samples
+from tests.support.processes import Serve, environment, mobilenet
 from tests.support.webserver import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]

@@ -22,10 +22,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import Process, Serve, environment, free_port, mobilenet
 from tests.support.client import check_problem
 from tests.support.data import REPOSITORY, solid
 from tests.support.images import encoded, png
+from tests.support.processes import Process, Serve, environment, free_port, mobilenet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 

@@ -14,9 +14,9 @@ import pytest
 from app.config import MODEL_WEIGHTS
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
-from tests.e2e.conftest import Process, Serve, environment, mobilenet
 from tests.support.client import check_problem, samples
 from tests.support.images import encoded, photo
+from tests.support.processes import Process, Serve, environment, mobilenet
 
 pytestmark = [pytest.mark.e2e]
 

@@ -7,21 +7,18 @@ import pytest
 
 from app.config import MODEL_WEIGHTS
 from app.engines import compile as compile_module
-from app.engines.base import patterns
 from app.engines.compile import compiled
 from app.engines.litert import LiteRTEngine
 from app.engines.weights import Weights, locate
 from app.errors import StartError
 from app.mobilenet.variants import Variant
-from tests.engines.conftest import CLASSES, VARIANT, Saved, settings
+from tests.support.weights import CLASSES, PHOTOS, VARIANT, Converted, Saved, settings
 
 pytestmark = pytest.mark.tensorflow
 
-PHOTOS = patterns(20, VARIANT.resolution)
 
-
-def test_the_compiled_model_has_no_variables_and_no_batch_normalisation_left(model_path: Path) -> None:
-    details = LiteRTEngine(model_path, 1)._interpreter._get_ops_details()
+def test_the_compiled_model_has_no_variables_and_no_batch_normalisation_left(float32_model: Converted) -> None:
+    details = LiteRTEngine(float32_model.path, 1)._interpreter._get_ops_details()
     names = [operation["op_name"] for operation in details]
     assert not {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"} & set(names)
     # 27 convolutions and the classifier; what is folded in has no operation of its own.
@@ -29,45 +26,43 @@ def test_the_compiled_model_has_no_variables_and_no_batch_normalisation_left(mod
     assert not {"PAD", "RELU6", "RSQRT", "SUB"} & set(names)
 
 
-def test_the_compiled_model_takes_bytes_and_gives_probabilities(model_path: Path) -> None:
-    interpreter = LiteRTEngine(model_path, 1)._interpreter
+def test_the_compiled_model_takes_bytes_and_gives_probabilities(float32_model: Converted) -> None:
+    interpreter = LiteRTEngine(float32_model.path, 1)._interpreter
     assert interpreter.get_input_details()[0]["dtype"] == np.uint8
     assert interpreter.get_output_details()[0]["dtype"] == np.float32
     assert list(interpreter.get_output_details()[0]["shape"]) == [1, CLASSES]
 
 
 def test_a_compiled_model_is_reused_and_not_compiled_again(
-    weights: Weights, model_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Weights, float32_model: Converted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
-    assert compiled(weights, VARIANT, model_path.parent) == (model_path, None)
-    assert list(model_path.parent.glob("*.part")) == []
+    assert compiled(weights, VARIANT, float32_model.cache) == (float32_model.path, None)
+    assert list(float32_model.cache.glob("*.part")) == []
 
 
 def test_the_key_has_the_weights_the_variant_the_precision_and_the_versions(
-    saved: Saved, weights: Weights, model_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved: Saved, weights: Weights, float32_model: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert model_path.name.startswith(f"{weights.sha256[:16]}-0.25-64-float32-")
-    (model_path.parent / "untouched").touch()
+    assert float32_model.path.name.startswith(f"{weights.sha256[:16]}-0.25-64-float32-")
     asked: list[str] = []
     monkeypatch.setattr(compile_module, "_compile_to", lambda path, *_: asked.append(path.name))
     other = locate(settings(weights=saved.folder / "network.keras"))
-    compiled(other, VARIANT, model_path.parent)
-    compiled(weights, Variant(0.25, 96), model_path.parent)
+    compiled(other, VARIANT, tmp_path)
+    compiled(weights, Variant(0.25, 96), tmp_path)
     monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: "9.9.9")
-    compiled(weights, VARIANT, model_path.parent)
+    compiled(weights, VARIANT, tmp_path)
     monkeypatch.setattr(compile_module, "REVISION", 999)
-    compiled(weights, VARIANT, model_path.parent)
-    compiled(weights, VARIANT, model_path.parent, "int8", PHOTOS)
+    compiled(weights, VARIANT, tmp_path)
+    compiled(weights, VARIANT, tmp_path, "int8", PHOTOS)
     assert len(set(asked)) == 5
-    (model_path.parent / "untouched").unlink()
 
 
 def test_without_tensorflow_a_model_that_was_compiled_elsewhere_is_served(
-    weights: Weights, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Weights, float32_model: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: None)
-    assert compiled(weights, VARIANT, model_path.parent) == (model_path, None)
+    assert compiled(weights, VARIANT, float32_model.cache) == (float32_model.path, None)
     with pytest.raises(StartError, match=r"for α 0\.25 @ 64, float32, is not compiled in .* TensorFlow is not"):
         compiled(weights, VARIANT, tmp_path)
 
@@ -96,10 +91,14 @@ def test_a_cache_that_cannot_be_written_is_named(weights: Weights, tmp_path: Pat
         compiled(weights, VARIANT, tmp_path / "file" / "cache")
 
 
-def test_compiling_and_serving_keep_tensorflow_out_of_the_process(weights: Weights, model_path: Path) -> None:
-    labels = model_path.parent.parent / "labels.txt"
-    labels.write_text("\n".join(f"class {index}" for index in range(CLASSES)))
-    values: dict[str, object] = {"weights": str(weights.path), "cache": str(model_path.parent), "labels": str(labels)}
+def test_compiling_and_serving_keep_tensorflow_out_of_the_process(
+    weights: Weights, saved: Saved, float32_model: Converted
+) -> None:
+    values: dict[str, object] = {
+        "weights": str(weights.path),
+        "cache": str(float32_model.cache),
+        "labels": str(saved.labels),
+    }
     values |= {"alpha": VARIANT.alpha, "resolution": VARIANT.resolution}
     code = f"""
 import sys
@@ -111,21 +110,19 @@ assert "tensorflow" not in sys.modules and "keras" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_compiling_reports_how_far_the_model_agrees_with_keras(weights: Weights, tmp_path: Path) -> None:
-    path, report = compiled(weights, VARIANT, tmp_path)
-    assert report is not None
+def test_compiling_reports_how_far_the_model_agrees_with_keras(float32_model: Converted) -> None:
+    report = float32_model.report
     assert (report.same_top1, report.images) == (100, 100)
     assert 0 < report.largest_difference < 1e-4
     assert report.seconds > 0
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(float32_model.cache.iterdir()) == [float32_model.path]
 
 
-def test_int8_is_calibrated_on_photos_and_compared_on_others(weights: Weights, tmp_path: Path) -> None:
-    path, report = compiled(weights, VARIANT, tmp_path, "int8", PHOTOS)
-    assert report is not None
+def test_int8_is_calibrated_on_photos_and_compared_on_others(int8_model: Converted) -> None:
+    report = int8_model.report
     assert report.images == len(PHOTOS) // 4
     assert 1e-4 < report.largest_difference < 0.5
-    assert LiteRTEngine(path, 1, "int8").classes == CLASSES
+    assert LiteRTEngine(int8_model.path, 1, "int8").classes == CLASSES
 
 
 def test_int8_without_photos_says_how_to_make_it(weights: Weights, tmp_path: Path) -> None:

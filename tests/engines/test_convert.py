@@ -1,38 +1,23 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from app.engines.convert import convert
 from app.engines.litert import LiteRTEngine
-from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved
+from tests.support.networks import images
+from tests.support.weights import CLASSES, PHOTOS, VARIANT, Converted, Saved
 
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_the_weights_converts_to_the_answers_of_keras(saved: Saved, form: str, tmp_path: Path) -> None:
-    from tests.support.networks import images
-
-    model = tmp_path / "model.tflite"
-    model.write_bytes(convert(saved.folder / form, VARIANT))
+def test_the_model_gives_the_answers_of_keras(saved: Saved, float32_model: Converted) -> None:
     pixels = images(6, VARIANT.resolution, seed=3)
     expected = saved.network.predict_on_batch(pixels)
     assert np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose(LiteRTEngine(model, 2).predict(list(pixels)), expected, atol=1e-4)
+    np.testing.assert_allclose(LiteRTEngine(float32_model.path, 2).predict(list(pixels)), expected, atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def quantised(saved: Saved, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.networks import images
-
-    path = tmp_path_factory.mktemp("int8") / "model.tflite"
-    path.write_bytes(convert(saved.folder / "network.weights.h5", VARIANT, "int8", images(30, VARIANT.resolution)))
-    return path
-
-
-def test_in_int8_every_layer_is_of_integers_with_a_scale_a_channel(quantised: Path) -> None:
-    interpreter = LiteRTEngine(quantised, 1, "int8")._interpreter
+def test_in_int8_every_layer_is_of_integers_with_a_scale_a_channel(int8_model: Converted) -> None:
+    interpreter = LiteRTEngine(int8_model.path, 1, "int8")._interpreter
     assert interpreter.get_input_details()[0]["dtype"] == np.uint8
     types = {tensor["name"]: tensor["dtype"] for tensor in interpreter.get_tensor_details()}
     assert sum(dtype == np.float32 for dtype in types.values()) == 1, "only the logits that come out"
@@ -40,12 +25,12 @@ def test_in_int8_every_layer_is_of_integers_with_a_scale_a_channel(quantised: Pa
     assert {8, 16, 32, 64, 128, 256, CLASSES} <= set(scales)
 
 
-def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(saved: Saved, quantised: Path) -> None:
-    from tests.support.networks import images
-
+def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(
+    saved: Saved, int8_model: Converted
+) -> None:
     pixels = images(40, VARIANT.resolution, seed=5)
     expected = saved.network.predict_on_batch(pixels)
-    found = LiteRTEngine(quantised, 2, "int8").predict(list(pixels))
+    found = LiteRTEngine(int8_model.path, 2, "int8").predict(list(pixels))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     # Random weights suffer more from rounding than trained ones; still an image is far nearer to itself than to others.
@@ -53,22 +38,17 @@ def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(sa
     assert 0 < found.min() < 1 / 256
 
 
-def test_int8_takes_any_resolution_and_answers_an_image_alike_in_any_company(saved: Saved, quantised: Path) -> None:
-    from tests.support.networks import images
-
-    engine = LiteRTEngine(quantised, 2, "int8")
+def test_int8_takes_any_resolution_and_answers_an_image_alike_in_any_company(int8_model: Converted) -> None:
+    engine = LiteRTEngine(int8_model.path, 2, "int8")
     for resolution in (96, 64, 128):
         pixels = images(5, resolution, seed=resolution)
         together = engine.predict(list(pixels))
         np.testing.assert_array_equal(together, np.concatenate([engine.predict([image]) for image in pixels]))
 
 
-def test_int8_keeps_every_step_of_the_pixels_even_if_the_photos_are_all_dull(saved: Saved, tmp_path: Path) -> None:
-    from tests.support.networks import images
-
-    dull = images(4, VARIANT.resolution) // 4 + 96
-    (tmp_path / "model").write_bytes(convert(saved.folder / "network.weights.h5", VARIANT, "int8", dull))
-    scale, zero = LiteRTEngine(tmp_path / "model", 1, "int8")._input["quantization"]
+def test_int8_keeps_every_step_of_the_pixels_even_if_the_photos_are_all_dull(int8_model: Converted) -> None:
+    assert 0 < PHOTOS.min() < PHOTOS.max() < 255
+    scale, zero = LiteRTEngine(int8_model.path, 1, "int8")._input["quantization"]
     assert scale == pytest.approx(2 / 255)
     assert zero in {127, 128}
 

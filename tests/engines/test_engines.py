@@ -9,28 +9,28 @@ from app.engines.base import Engine
 from app.engines.litert import LiteRTEngine
 from app.engines.weights import Weights
 from app.errors import StartError
-from tests.engines.conftest import CLASSES, VARIANT
+from tests.support.weights import CLASSES, VARIANT, Converted
 
 pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture(params=["litert", "tensorflow"])
-def engine(request: pytest.FixtureRequest, weights: Weights, model_path: Path) -> Engine:
+def engine(request: pytest.FixtureRequest, weights: Weights, float32_model: Converted) -> Engine:
     if request.param == "litert":
-        return LiteRTEngine(model_path, 2)
+        return LiteRTEngine(float32_model.path, 2)
     from app.engines.tensorflow import TensorFlowEngine
 
     return TensorFlowEngine(weights, VARIANT, 2)
 
 
-def test_the_engines_agree_within_1e_4(weights: Weights, model_path: Path) -> None:
+def test_the_engines_agree_within_1e_4(weights: Weights, float32_model: Converted) -> None:
     from app.engines.tensorflow import TensorFlowEngine
     from tests.support.networks import images
 
     pixels = list(images(16, VARIANT.resolution, seed=5))
     reference = TensorFlowEngine(weights, VARIANT, 2).predict(pixels)
     assert np.ptp(reference, axis=0).max() > 0.1
-    np.testing.assert_allclose(LiteRTEngine(model_path, 2).predict(pixels), reference, atol=1e-4)
+    np.testing.assert_allclose(LiteRTEngine(float32_model.path, 2).predict(pixels), reference, atol=1e-4)
 
 
 def test_an_answer_does_not_depend_on_the_batch(engine: Engine) -> None:
@@ -71,11 +71,11 @@ def test_a_file_that_is_no_compiled_model_says_so(tmp_path: Path) -> None:
             LiteRTEngine(tmp_path / "model.tflite", 1)
 
 
-def test_an_engine_runs_what_was_loaded_whatever_becomes_of_the_file(model_path: Path, tmp_path: Path) -> None:
+def test_an_engine_runs_what_was_loaded_whatever_becomes_of_the_file(float32_model: Converted, tmp_path: Path) -> None:
     from tests.support.networks import images
 
     copy = tmp_path / "model.tflite"
-    copy.write_bytes(model_path.read_bytes())
+    copy.write_bytes(float32_model.path.read_bytes())
     engine = LiteRTEngine(copy, 1)
     pixels = list(images(2, VARIANT.resolution))
     before = engine.predict(pixels)

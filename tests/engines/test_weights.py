@@ -3,6 +3,7 @@ import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.engines import download
@@ -10,17 +11,20 @@ from app.engines.files import sha256
 from app.engines.weights import Weights, locate, published_name, read, variants
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED, Variant
-from tests.engines.conftest import CLASSES, FORMS, VARIANT, Saved, settings
 from tests.support import needs
 from tests.support.data import SHARED
 from tests.support.webserver import Site, serving
+from tests.support.weights import CLASSES, FORMS, VARIANT, Saved, settings
 
 pytestmark = pytest.mark.tensorflow
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_class_count_is_read_from_every_form_that_keras_saves(saved: Saved, form: str) -> None:
-    assert len(read(saved.folder / form, VARIANT.alpha)[-1]) == CLASSES
+def test_every_form_that_keras_saves_is_read_as_the_network_has_it(saved: Saved, form: str) -> None:
+    found, expected = read(saved.folder / form, VARIANT.alpha), saved.network.get_weights()
+    assert len(found[-1]) == CLASSES
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.engines.conftest import saved as saved  # noqa: PLC0414
 from tests.support.data import SHARED
+from tests.support.shared import shared_folder
+from tests.support.weights import VARIANT, Converted, Saved
 
 START_S = 60
 Environment = dict[str, str]
@@ -115,7 +116,9 @@ Serve = Callable[..., Process]
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    folder = shared_folder(tmp_path_factory) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -141,15 +144,13 @@ def serve(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 
 @pytest.fixture(scope="session")
-def own(saved: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """Settings that serve weights made here, with labels of their own."""
-    from tests.engines.conftest import CLASSES, VARIANT
-
-    labels = tmp_path_factory.mktemp("labels") / "labels.txt"
-    labels.write_text("\n".join(f"class {index}" for index in range(CLASSES)))
+def own(saved: Saved, float32_model: Converted, cache: Path) -> dict[str, object]:
+    """Settings that serve weights made here, which the cache has compiled, with labels of their own."""
+    with suppress(FileExistsError):
+        (cache / float32_model.path.name).hardlink_to(float32_model.path)
     return {
-        "WEIGHTS": saved.folder / "network.weights.h5",  # type: ignore[attr-defined]
-        "LABELS": labels,
+        "WEIGHTS": saved.folder / "network.weights.h5",
+        "LABELS": saved.labels,
         "ALPHA": VARIANT.alpha,
         "RESOLUTION": VARIANT.resolution,
     }

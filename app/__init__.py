@@ -1,3 +1,3 @@
-"""MobileNetV1 as an image-classification REST service that is honest about its cost."""
+"""An image-classification REST service around MobileNetV1, which says what each answer cost."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, each with the status and the stable code that its caller sees.
+"""Every error of the project, each with the HTTP status and the stable code that a caller sees.
 
 StartError                      readable lines and exit code 2, before anything is served
 ServiceError                    an RFC 9457 problem, by status:
@@ -12,20 +12,20 @@ ServiceError                    an RFC 9457 problem, by status:
 ├── UnsupportedMedia      415   ── UnsupportedImage
 ├── InvalidParameter      422   ── UndecodableImage, ImpossibleBudget
 ├── QueueFull             429   with Retry-After
-├── InternalError         500   only for our own bugs
+├── InternalError         500   only for bugs of the service itself
 ├── Unavailable           503   ── Starting, Draining; with Retry-After
 └── DeadlineExceeded      504
-ClientError                     what keeps a caller from an answer of the service:
-├── Unreadable                  a file that cannot be read
+ClientError                     is raised on the caller's side, where the service gave no answer:
+├── Unreadable                  a file cannot be read
 ├── Unreachable                 no connection, or no answer in time
-└── UnexpectedAnswer            one that the service would not give
+└── UnexpectedAnswer            an answer that this service would not give
 """
 
 from collections.abc import Mapping
 from typing import ClassVar
 
 BAD_START = 2
-"""Exit code for settings or files that are wrong."""
+"""Exit code for wrong settings or files."""
 
 
 class StartError(Exception):
@@ -33,22 +33,22 @@ class StartError(Exception):
 
     @property
     def report(self) -> str:
-        """What is printed before the process ends: each line says whose it is, as several services may share a log."""
+        """The lines to print before the process ends. Each begins with the program's name, as services may share a log."""
         return "\n".join(f"mobilenet: {line}" for line in str(self).splitlines())
 
 
 class ServiceError(Exception):
     """A request, or one image of it, failed. The message is the `detail` that the caller reads.
 
-    `headers` go on the answer and `facts` into the problem. `status` is the HTTP status, `code` is stable and for
-    programs, `title` is the kind in words.
+    `status` is the HTTP status, `code` is a stable name for programs, and `title` says the same to people.
+    `headers` are added to the HTTP answer, and `facts` are additional members of the problem.
     """
 
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
     request_id: str | None = None
-    """Of the request that failed; for those who read the error in an answer."""
+    """The id of the failed request. The client sets it, so that the caller can look the request up in the log."""
 
     def __init__(
         self, detail: str, headers: Mapping[str, str] | None = None, facts: Mapping[str, int] | None = None
@@ -66,73 +66,73 @@ class MalformedRequest(ServiceError):
 
 
 class EmptyImage(MalformedRequest):
-    """There are no bytes where an image belongs."""
+    """There are no bytes where an image was expected."""
 
     code, title = "empty_image", "Empty image"
 
 
 class Unauthorized(ServiceError):
-    """No key, or a wrong one, where keys are set."""
+    """`MOBILENET_API_KEYS` is set, and the request has no key or a wrong one."""
 
     status, code, title = 401, "unauthorized", "Unauthorized"
 
 
 class NotFound(ServiceError):
-    """No such route, or no such model."""
+    """There is no such route, or no such model."""
 
     status, code, title = 404, "not_found", "Not found"
 
 
 class VariantNotLoaded(NotFound):
-    """A variant that is asked for by name and is not loaded."""
+    """The request names a variant that is not loaded."""
 
     code, title = "variant_not_loaded", "Variant not loaded"
 
 
 class MethodNotAllowed(ServiceError):
-    """The route exists, but not for this method."""
+    """The route exists, but does not allow this method."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
 class BodyTooLarge(ServiceError):
-    """More bytes than `MOBILENET_MAX_BODY_BYTES`, or more values in JSON than they can be good for."""
+    """The body has more bytes than `MOBILENET_MAX_BODY_BYTES`, or its JSON far more values than the images need."""
 
     status, code, title = 413, "body_too_large", "Body too large"
 
 
 class TooManyPixels(ServiceError):
-    """More pixels than `MOBILENET_MAX_PIXELS`, read from the image's header before any decoding."""
+    """An image has more pixels than `MOBILENET_MAX_PIXELS`; its header says so, and it is not decoded."""
 
     status, code, title = 413, "too_many_pixels", "Too many pixels"
 
 
 class TooManyImages(ServiceError):
-    """More images in one request than `MOBILENET_MAX_IMAGES`."""
+    """The request has more images than `MOBILENET_MAX_IMAGES`."""
 
     status, code, title = 413, "too_many_images", "Too many images"
 
 
 class UnsupportedMedia(ServiceError):
-    """A content type that is none of the forms of `/predict`, or a compressed body."""
+    """The content type is none of those that `/predict` takes, or the body is compressed."""
 
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
 
 
 class UnsupportedImage(UnsupportedMedia):
-    """Bytes that are no image format we read."""
+    """The bytes are not in any of the supported image formats."""
 
     code, title = "unsupported_image", "Unsupported image format"
 
 
 class InvalidParameter(ServiceError):
-    """A parameter or a field that is out of range or of the wrong type."""
+    """A parameter or a field is out of range or has the wrong type."""
 
     status, code, title = 422, "invalid_parameter", "Invalid parameter"
 
 
 class UndecodableImage(InvalidParameter):
-    """An image of a format we read that is truncated or damaged."""
+    """The image is in a supported format, but truncated or damaged."""
 
     code, title = "undecodable_image", "Undecodable image"
 
@@ -144,43 +144,46 @@ class ImpossibleBudget(InvalidParameter):
 
 
 class QueueFull(ServiceError):
-    """No room in the queue; nothing was done with the request."""
+    """The queue has no room for the images of the request; nothing was done with them."""
 
     status, code, title = 429, "queue_full", "Queue full"
 
 
 class InternalError(ServiceError):
-    """A bug of ours; the detail says nothing of it, the log does."""
+    """The service has a bug. The caller is not told what went wrong; the log has the traceback."""
 
     status, code, title = 500, "internal_error", "Internal error"
 
 
 class Unavailable(ServiceError):
-    """The service takes no requests now."""
+    """The service cannot take requests at the moment."""
 
     status, code, title = 503, "unavailable", "Unavailable"
 
 
 class Starting(Unavailable):
-    """The model is loading, or its self-test has not passed."""
+    """The model is still loading, or it failed its self-test."""
 
     code, title = "starting", "Starting"
 
 
 class Draining(Unavailable):
-    """The service is stopping and finishes only what it accepted."""
+    """The service is stopping, and finishes only the requests that it has accepted."""
 
     code, title = "draining", "Draining"
 
 
 class DeadlineExceeded(ServiceError):
-    """The deadline passed before the image was run, and it was not run."""
+    """The deadline of the request passed before its image was classified; the image will not be."""
 
     status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
 
 
 class ClientError(Exception):
-    """A caller got no answer of the service. The message says why; `code` is stable and for programs."""
+    """The caller got no answer from the service. The message says why; `code` is a stable name for programs.
+
+    `status` is the HTTP status of the answer that came instead, if any.
+    """
 
     code: ClassVar[str]
 
@@ -191,18 +194,18 @@ class ClientError(Exception):
 
 
 class Unreadable(ClientError):
-    """A file that is not there, or cannot be read."""
+    """A file does not exist or cannot be read."""
 
     code = "unreadable"
 
 
 class Unreachable(ClientError):
-    """No connection could be made, or it broke, or nothing came in time."""
+    """No connection could be made, or it was lost, or no answer came in time."""
 
     code = "unreachable"
 
 
 class UnexpectedAnswer(ClientError):
-    """An answer that is none of this service's: of a proxy, of another service or of a newer one."""
+    """The answer is not one of this service's: it came from a proxy, from another service, or from a newer version."""
 
     code = "unexpected_answer"

@@ -1,6 +1,6 @@
-"""`python -m app.healthcheck`: exit 0 if the service in this container is ready; the health check of a container.
+"""The health check of the container: `python -m app.healthcheck` exits with 0 if the service is ready, else with 1.
 
-Imports nothing but http.client: it runs every few seconds beside the service, and what it costs the service loses.
+It imports little more than `http.client`, because it runs every few seconds and takes its CPU time from the service.
 """
 
 import os
@@ -15,7 +15,7 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (where the service listens, not thi
 
 
 def main() -> int:
-    """Ask `/readyz` where the service listens. Return 0 if it says 200, else 1 with the reason on standard output."""
+    """Ask `/readyz` of the service in this container and print the answer. Return 0 if its status is 200, else 1."""
     host, port = os.environ.get("MOBILENET_HOST") or "localhost", os.environ.get("MOBILENET_PORT") or "8000"
     with closing(_connection(host, port)) as connection:
         try:
@@ -29,12 +29,12 @@ def main() -> int:
 
 
 def _connection(host: str, port: str) -> HTTPConnection:
-    """Return a connection to where the service listens: on all addresses, on one, or on a Unix socket."""
+    """Return a connection to `MOBILENET_HOST`: an address, all addresses, or a Unix socket (`unix:` and its path)."""
     if host.startswith(UNIX):
         connection = HTTPConnection("localhost", timeout=PATIENCE_S)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(PATIENCE_S)
-        with suppress(OSError):  # asking says that nobody listens there
+        with suppress(OSError):  # if nobody listens there, the request will fail and say so
             connection.sock.connect(host.removeprefix(UNIX))
         return connection
     return HTTPConnection("localhost" if host in EVERYWHERE else host, int(port), timeout=PATIENCE_S)

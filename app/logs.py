@@ -1,4 +1,4 @@
-"""How log lines look: for people, or one JSON object each."""
+"""The format of log lines: text for people, or one JSON object on each line."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from app.config import Settings
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people: time, level, message, facts."""
+    """Formats a line for people: time, level, message, and the record's facts as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -17,7 +17,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, facts, and the traceback if there is one."""
+    """Formats a line as a JSON object: time, level, logger, message, facts, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send the log of the whole process to standard error, unless whoever embeds the application did that already."""
+    """Send the log of the whole process to standard error, unless the embedding program has configured logging."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter() if settings.log_format == "json" else TextFormatter("%(asctime)s %(levelname)-7s %(message)s")

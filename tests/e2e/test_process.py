@@ -248,9 +248,7 @@ def test_compiling_to_int8_needs_photos_and_goes_on_after_a_variant_that_fails(
     done = run("compile", "--all", "--precision", "int8", **own, CACHE=tmp_path)
     assert (done.returncode, done.stderr.count("network.weights.h5 is not compiled to int8")) == (2, 4)
     done = run("compile", "--precision", "int8", **own, CACHE=tmp_path)
-    assert (
-        "network.weights.h5 is not compiled to int8 for α 0.25 @ 64; run `mobilenet compile --precision" in done.stderr
-    )
+    assert "network.weights.h5 is not compiled to int8 for α 0.25 @ 64; run `mobilenet compile" in done.stderr
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "red.png").write_bytes(RED)
     done = run("compile", "--precision", "int8", "--calibrate", str(tmp_path / "photos"), **own, CACHE=tmp_path)

@@ -29,11 +29,11 @@ BAD_START = 2
 
 
 class StartError(Exception):
-    """The service cannot start. Each line of the message names one thing that is wrong and what is allowed."""
+    """The service cannot start. Each line of the message says one thing that is wrong, and what is allowed."""
 
     @property
     def report(self) -> str:
-        """The lines to print before the process ends. Each begins with the program's name, as services may share a log."""
+        """The lines to print before the process ends, each with the name of the program: services may share a log."""
         return "\n".join(f"mobilenet: {line}" for line in str(self).splitlines())
 
 

@@ -1,4 +1,4 @@
-"""The wire contract: what `/predict`, `/model-info` and `/labels` take and give, and the shape of every error."""
+"""The JSON of the HTTP interface: what the routes take and answer, and the form of every error."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ EXAMPLE_PNG = (
     "miztPT28NCDHDp64Y8IVo7jEWfDIUccPAALkERCzdffRAAAAAElFTkSuQmCC"
 )
 
-Base64Image = Annotated[str, Field(description="bytes of an image file in base64", examples=[EXAMPLE_PNG])]
+Base64Image = Annotated[str, Field(description="the bytes of an image file, in base64", examples=[EXAMPLE_PNG])]
 
 
 def _is_none(value: object) -> bool:
@@ -21,7 +21,7 @@ def _is_none(value: object) -> bool:
 
 
 class PredictBody(BaseModel):
-    """The JSON form of `POST /predict`."""
+    """The body of `POST /predict` in JSON."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"images": [EXAMPLE_PNG]}]})
 
@@ -32,133 +32,138 @@ class Prediction(BaseModel):
     """One class and its probability."""
 
     class_id: int = Field(ge=0, examples=[0])
-    wordnet_id: str | None = Field(examples=["n01440764"], description="null for classes outside WordNet")
+    wordnet_id: str | None = Field(examples=["n01440764"], description="null for a class that is not in WordNet")
     label: str = Field(examples=["tench"])
-    probability: float = Field(ge=0, le=1, examples=[0.93], description="softmax output of the network")
+    probability: float = Field(ge=0, le=1, examples=[0.93], description="the softmax output of the network")
 
 
 class Problem(BaseModel):
-    """An RFC 9457 problem, the one shape of every error."""
+    """An RFC 9457 problem. Every error has this form."""
 
     type: str = Field(examples=["urn:mobilenet:problem:queue_full"])
     title: str = Field(examples=["Queue full"])
     status: int = Field(examples=[429])
-    detail: str = Field(description="what was wrong and what is allowed, for people")
-    code: str = Field(examples=["queue_full"], description="stable, for programs")
+    detail: str = Field(description="what was wrong and what is allowed, for people to read")
+    code: str = Field(examples=["queue_full"], description="a stable name of the error, for programs to compare")
     request_id: str = Field(examples=["6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b"])
     queue_depth: int | None = Field(
-        None, exclude_if=_is_none, description="of 429: images that were admitted and are not answered yet"
+        None, exclude_if=_is_none, description="with 429: how many images were admitted and are not answered yet"
     )
     estimated_wait_ms: int | None = Field(
-        None, exclude_if=_is_none, description="of 429: until these are answered, at the rate measured now"
+        None, exclude_if=_is_none, description="with 429: how long these will take at the current rate"
     )
     error: str | None = Field(
-        None, exclude_if=_is_none, description="of the routes below `/v2`: the detail, where their clients look for it"
+        None, exclude_if=_is_none, description="below `/v2`: the detail again, where clients of that protocol expect it"
     )
 
 
 class VariantRef(BaseModel):
-    """A variant by its two numbers."""
+    """A variant, named by its two numbers."""
 
-    alpha: float = Field(examples=[0.5], description="width multiplier α")
-    resolution: int = Field(examples=[160], description="side of the network's input in pixels")
+    alpha: float = Field(examples=[0.5], description="the width multiplier α")
+    resolution: int = Field(examples=[160], description="the side of the network's input in pixels")
 
 
 class ModelRef(VariantRef):
-    """Which model answered."""
+    """The model that answered."""
 
     weights: str = Field(examples=["imagenette"])
     precision: Precision
 
 
 class CostRef(BaseModel):
-    """What one image costs in this network, exactly; where several networks ran on it, all of them together."""
+    """The exact cost of one image in the network; where several networks ran on it, the sum of their costs."""
 
     macs: int = Field(examples=[76_524_800], description="multiply-accumulates of the convolutions and the classifier")
     flops: int = Field(examples=[153_049_600], description="2 × MACs: a multiplication and an addition each")
-    parameters: int = Field(examples=[1_342_536], description="weights, batch normalisation's four a channel included")
+    parameters: int = Field(
+        examples=[1_342_536], description="numbers in the weights, with batch normalisation's four for each channel"
+    )
 
 
 class VariantAnswer(BaseModel):
-    """The answer of one of several variants that an image was compared in."""
+    """The answer of one variant, where an image was classified by several side by side."""
 
     model: ModelRef
-    predictions: list[Prediction] = Field(description="the `top_k` most probable classes, best first")
+    predictions: list[Prediction] = Field(description="the `top_k` most probable classes, most probable first")
     cost: CostRef
-    inference_ms: float = Field(ge=0, description="running the batch that the image was in, in this variant")
+    inference_ms: float = Field(ge=0, description="the time of the batch that the image was in, in this variant")
 
 
 class Predictions(BaseModel):
     """The result of an image that was classified."""
 
-    predictions: list[Prediction] = Field(description="the `top_k` most probable classes, best first")
+    predictions: list[Prediction] = Field(description="the `top_k` most probable classes, most probable first")
 
 
 class Staged(Predictions):
-    """The result of an image in a `cascade`."""
+    """The result of an image that was classified by a `cascade`."""
 
-    model: ModelRef = Field(description="which stage answered this image")
-    cost: CostRef = Field(description="what this image cost in all stages that were asked")
+    model: ModelRef = Field(description="the variant whose answer this is")
+    cost: CostRef = Field(description="the cost of all variants that were asked about this image")
 
 
 class Compared(Predictions):
-    """The result of an image in several `variants`; `predictions` are those of the most accurate."""
+    """The result of an image that was classified by several `variants`; `predictions` are of the most accurate one."""
 
-    variants: list[VariantAnswer] = Field(description="the answers side by side, in the order asked for")
+    variants: list[VariantAnswer] = Field(description="the answer of each variant, in the order of the request")
     agreement: float = Field(
-        ge=0, le=1, description="share of the variants whose most probable class is that of `predictions`"
+        ge=0, le=1, description="the share of the variants with the same most probable class as `predictions`"
     )
 
 
 class Failure(BaseModel):
-    """The result of an image that was not, in a request of several."""
+    """The result of an image that could not be classified, in a request of several images."""
 
     error: Problem
 
 
 class Timing(BaseModel):
-    """Where the time went, in milliseconds; for several images, that of the slowest image at each stage."""
+    """Where the time went, in milliseconds. For several images, each time is that of the slowest one."""
 
-    decode_ms: float = Field(ge=0, description="decoding, cropping and resizing")
-    queue_ms: float = Field(ge=0, description="waiting for a worker, and for what else is decoded in the batch")
-    inference_ms: float = Field(ge=0, description="running the batch that the image was in")
-    total_ms: float = Field(ge=0, description="from the request's headers to its answer")
+    decode_ms: float = Field(ge=0, description="decoding, cropping and resizing the image")
+    queue_ms: float = Field(
+        ge=0, description="waiting for a worker, and for the other images of the batch to be decoded"
+    )
+    inference_ms: float = Field(ge=0, description="running the network on the batch that the image was in")
+    total_ms: float = Field(ge=0, description="from the headers of the request to the answer")
 
 
 class Choice(BaseModel):
-    """Why a budget led to this variant."""
+    """Why this variant was chosen for a request with a budget."""
 
     reason: str = Field(examples=["the most accurate of the 2 of 3 loaded variants that fit max_macs=100000000"])
     expected_ms: float = Field(
-        ge=0, description="how long the answer was expected to take when the variant was chosen, waiting included"
+        ge=0, description="how long the answer was expected to take when the variant was chosen, including the queue"
     )
 
 
 class PredictResponse(BaseModel):
-    """One result for each image of the request, in order."""
+    """The answer of `POST /predict`: one result for each image of the request, in order."""
 
     model: ModelRef = Field(
-        description="which variant answered; of several compared the most accurate, of a cascade the largest that was "
-        "asked about an image of the request"
+        description="the variant that answered; with `variants`, the most accurate of them; with `cascade`, the last "
+        "variant that was asked about any image of the request"
     )
     results: list[Predictions | Staged | Compared | Failure]
     cost: CostRef = Field(
-        description="of one image; with `cascade`, of the image that cost most; with `variants`, of all of them"
+        description="of one image; with `variants`, of all variants together; with `cascade`, of the image that cost "
+        "most"
     )
     timing: Timing
-    batch_size: int = Field(ge=0, description="images in the largest batch that an image of this request ran in")
-    choice: Choice | None = Field(None, exclude_if=_is_none, description="with a budget: why this variant")
+    batch_size: int = Field(ge=0, description="the size of the largest batch that an image of this request was in")
+    choice: Choice | None = Field(None, exclude_if=_is_none, description="with a budget: why this variant was chosen")
     degraded_from: VariantRef | None = Field(
         None,
         exclude_if=_is_none,
-        description="the variant whose queue was full, so that a smaller one answered; with `degrade=allow` or "
-        "`MOBILENET_DEGRADE`",
+        description="with `degrade=allow` or `MOBILENET_DEGRADE`: the variant whose queue was full, so that a smaller "
+        "one answered",
     )
     request_id: str
 
 
 class LabelItem(BaseModel):
-    """One class the served model knows."""
+    """One class that the served model knows."""
 
     class_id: int = Field(ge=0, examples=[0])
     wordnet_id: str | None = Field(examples=["n01440764"])
@@ -166,30 +171,32 @@ class LabelItem(BaseModel):
 
 
 class Parameters(BaseModel):
-    """How many numbers the network has."""
+    """How many numbers the weights of the network have."""
 
     total: int = Field(examples=[4_253_864])
-    trainable: int = Field(examples=[4_231_976], description="without the moving means and variances")
+    trainable: int = Field(
+        examples=[4_231_976], description="all except the moving means and variances of batch normalisation"
+    )
 
 
 class PublishedAccuracy(BaseModel):
-    """ImageNet accuracy in per cent that others published for this variant."""
+    """The published ImageNet accuracy of this variant, in per cent."""
 
-    paper_top1: float | None = Field(description="of the paper; its text has 7 of the 16 variants")
+    paper_top1: float | None = Field(description="from the paper, which gives it for 7 of the 16 variants")
     checkpoint_top1: float
     checkpoint_top5: float
     sources: list[str]
 
 
 class Accuracy(BaseModel):
-    """How good a variant is, and on what that was measured."""
+    """How accurate a variant is, and which photos that was measured on."""
 
-    measured: Score | None = Field(description="of the bundled weights in this variant and the served precision")
-    published: PublishedAccuracy | None = Field(description="of the published ImageNet weights of this variant")
+    measured: Score | None = Field(description="for the bundled weights: measured in this variant and precision")
+    published: PublishedAccuracy | None = Field(description="for the published ImageNet weights of this variant")
 
 
 class LayerItem(BaseModel):
-    """One layer with weights, its batch normalisation included; sizes are sides in pixels."""
+    """One layer that has weights, together with its batch normalisation."""
 
     name: str = Field(examples=["conv_dw_1"])
     kind: Literal["convolution", "depthwise", "pointwise", "classifier"]
@@ -200,39 +207,40 @@ class LayerItem(BaseModel):
     macs: int
     flops: int
     parameters: Parameters
-    activation_bytes: int = Field(description="the layer's output in float32")
-    share: float = Field(description="of the network's MACs, 0 to 1")
+    activation_bytes: int = Field(description="size of the layer's output for one image in float32")
+    share: float = Field(description="the layer's share of the network's MACs, 0 to 1")
     standard_macs: int = Field(
-        description="of the standard convolution in its place; a depthwise and its pointwise layer replace one together"
+        description="MACs of the standard convolution in its place; a depthwise layer and the pointwise layer after it "
+        "replace one together"
     )
-    ratio: float = Field(description="macs / standard_macs: 1/N of a depthwise and 1/K² of a pointwise layer")
+    ratio: float = Field(description="macs / standard_macs: 1/N for a depthwise layer, 1/K² for a pointwise one")
 
 
 class SeparableItem(BaseModel):
-    """A depthwise separable convolution against the standard convolution it replaces."""
+    """A depthwise separable convolution beside the standard convolution that it replaces."""
 
     name: str = Field(examples=["conv_dw_1+conv_pw_1"])
     macs: int
     standard_macs: int
-    ratio: float = Field(description="of the MACs: 1/N + 1/K² for N output channels and a K × K kernel")
+    ratio: float = Field(description="macs / standard_macs: 1/N + 1/K² for N output channels and a K × K kernel")
     parameters: int
     standard_parameters: int
 
 
 class AblationItem(BaseModel):
-    """Another network of the same α and resolution to compare the variant with."""
+    """Another network to compare the variant with, of the same α and resolution."""
 
     name: str = Field(examples=["full convolution"])
     description: str
     macs: int
     parameters: Parameters
     activation_bytes: int
-    macs_ratio: float = Field(description="its MACs over those of the variant")
-    paper_top1: float | None = Field(description="ImageNet top-1 in per cent of the paper, for α 1 @ 224 only")
+    macs_ratio: float = Field(description="its MACs divided by those of the variant")
+    paper_top1: float | None = Field(description="its ImageNet top-1 in the paper, in per cent, for α 1 @ 224 only")
 
 
 class Preprocessing(BaseModel):
-    """What happens to an image before the network."""
+    """What is done to an image before the network sees it."""
 
     crop: str
     resize: str
@@ -242,7 +250,7 @@ class Preprocessing(BaseModel):
 
 
 class Batching(BaseModel):
-    """How requests are batched, and the limits."""
+    """How the images of requests are put into batches, and how many may wait."""
 
     max_batch_size: int
     max_wait_ms: float
@@ -250,19 +258,19 @@ class Batching(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """What a variant is and costs; what only served models have is null for the others."""
+    """What a variant is and what it costs. Members that only a loaded model has are null for the others."""
 
-    served: bool = Field(description="whether it is loaded: `/predict` answers with it, by default or when asked to")
-    default: bool = Field(description="whether `/predict` answers with it unless a request says otherwise")
-    alpha: float = Field(examples=[0.5], description="width multiplier α")
-    rho: float = Field(examples=[0.714286], description="resolution multiplier ρ: resolution / 224")
+    served: bool = Field(description="whether it is loaded, so that `/predict` can answer with it")
+    default: bool = Field(description="whether `/predict` answers with it unless a request chooses another")
+    alpha: float = Field(examples=[0.5], description="the width multiplier α")
+    rho: float = Field(examples=[0.714286], description="the resolution multiplier ρ: resolution / 224")
     resolution: int = Field(examples=[160])
     classes: int = Field(examples=[1000])
     parameters: Parameters
     macs: int = Field(description="multiply-accumulates of the convolutions and the classifier for one image")
     flops: int = Field(description="2 × MACs")
     flops_in_words: str
-    activation_bytes: int = Field(description="sum of all layers' outputs in float32 for one image")
+    activation_bytes: int = Field(description="size of the outputs of all layers together for one image in float32")
     accuracy: Accuracy
     weights: str | None
     weights_sha256: str | None
@@ -277,34 +285,38 @@ class ModelInfo(BaseModel):
 
 
 class VariantItem(BaseModel):
-    """One variant: what it costs, scores and takes; unknown is null."""
+    """One variant: its cost, its accuracy and its latency. What is not known is null."""
 
-    alpha: float = Field(examples=[0.5], description="width multiplier α")
-    rho: float = Field(examples=[0.714286], description="resolution multiplier ρ: resolution / 224")
+    alpha: float = Field(examples=[0.5], description="the width multiplier α")
+    rho: float = Field(examples=[0.714286], description="the resolution multiplier ρ: resolution / 224")
     resolution: int = Field(examples=[160])
-    served: bool = Field(description="whether it is loaded: `/predict` answers with it, by default or when asked to")
-    default: bool = Field(description="whether `/predict` answers with it unless a request says otherwise")
+    served: bool = Field(description="whether it is loaded, so that `/predict` can answer with it")
+    default: bool = Field(description="whether `/predict` answers with it unless a request chooses another")
     macs: int
     flops: int = Field(description="2 × MACs")
     parameters: Parameters
-    size_bytes: int = Field(description="of the parameters in the served precision")
+    size_bytes: int = Field(description="size of the parameters in the served precision")
     top1: float | None = Field(
-        description="share, 0 to 1: as measured with the served weights, else as published for them"
+        description="top-1 accuracy, 0 to 1, of the served weights: as measured, or else as published"
     )
     accuracy: Accuracy
     latency: Latency | None = Field(description="of one image on this machine, if `mobilenet bench` measured it")
-    macs_frontier: bool | None = Field(None, description="whether no other variant is as right for no more MACs")
-    latency_frontier: bool | None = Field(None, description="whether no other variant is as right in no more time")
+    macs_frontier: bool | None = Field(
+        None, description="true if no other variant is at least as accurate for at most as many MACs"
+    )
+    latency_frontier: bool | None = Field(
+        None, description="true if no other variant is at least as accurate in at most as much time"
+    )
 
 
 class Catalogue(BaseModel):
-    """The sixteen variants, for the classes, precision and engine of the served model."""
+    """The sixteen standard variants and any other that is loaded, with the weights and settings of the service."""
 
     weights: str = Field(examples=["imagenette"])
     classes: int = Field(examples=[10])
     precision: Precision
     engine: str = Field(examples=["litert"])
-    machine: str = Field(description="that answers, and that the latencies were measured on")
+    machine: str = Field(description="the machine that answers, on which the latencies were measured")
     variants: list[VariantItem]
 
 

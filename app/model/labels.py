@@ -22,16 +22,16 @@ class Label:
 
 Labels = tuple[Label, ...]
 FEW = 256
-"""Up to so many classes sorting all is quicker; of 1,000 a partition finds the best in a third of the time."""
+"""For up to so many classes, sorting them all is fastest; for 1,000, a partition first takes a third of the time."""
 
 
 def load(path: Path) -> Labels:
-    """Read labels in the order of the classes.
+    """Read the labels of the classes, in class order, from a text file or a JSON file.
 
-    A text file has one class on each line; JSON is a list, or an object from class indices to classes, as the class
-    index of Keras is: `{"0": ["n01440764", "tench"], …}`. A class is a label, or a WordNet id and a label, with a tab
-    between them in text. A byte order mark and blank lines at the end do not count. Raises `StartError` for anything
-    else.
+    A text file has one class on each line: a label, or a WordNet id, a tab and a label. JSON is a list of classes, or
+    an object from class indices to classes, like the class index of Keras: `{"0": ["n01440764", "tench"], …}`. There a
+    class is a label, or a list of a WordNet id and a label. A byte order mark, and blank lines at the end, are
+    ignored. Raises `StartError` for anything else.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -46,7 +46,7 @@ def load(path: Path) -> Labels:
 
 
 def _in_order(found: Any) -> Any:
-    """Return the values of an object whose names are 0, 1, 2 … in the order of these numbers; else what was given."""
+    """Return the values of an object whose names are 0, 1, 2 … as a list in that order; return all else as it is."""
     if isinstance(found, dict) and found.keys() == set(map(str, range(len(found)))):
         return [found[str(index)] for index in range(len(found))]
     return found

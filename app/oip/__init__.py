@@ -1,1 +1,1 @@
-"""The Open Inference Protocol, version 2, which Triton, KServe and MLServer speak too."""
+"""The Open Inference Protocol, version 2, which Triton, KServe and MLServer support too."""

@@ -1,4 +1,4 @@
-"""The wire contract of the Open Inference Protocol: what the routes below `/v2` take and give, and its OpenAPI."""
+"""The JSON of the Open Inference Protocol: what the routes below `/v2` take and answer, and their OpenAPI."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.schemas import EXAMPLE_PNG
 
 MODEL = "mobilenet"
-"""The name that the served model has in this protocol."""
+"""The name of the served model in this protocol."""
 
 Shape = Annotated[list[int], Field(fail_fast=True)]
 
@@ -17,74 +17,83 @@ def _is_none(value: object) -> bool:
 
 
 class Given(BaseModel):
-    """What a client sends; a member that nobody knows is ignored, as the protocol wants."""
+    """JSON that a client sends. Unknown members are ignored, as the protocol demands."""
 
     model_config = ConfigDict(strict=True)
 
 
 class InputParameters(Given):
-    """How the data of an input come."""
+    """Where the data of an input are."""
 
-    binary_data_size: int | None = Field(None, ge=0, description="bytes of this tensor, after the JSON")
+    binary_data_size: int | None = Field(
+        None, ge=0, description="length of this tensor in bytes, if it follows the JSON as raw bytes"
+    )
 
 
 class InputTensor(Given):
     """The images of a request."""
 
     name: str = Field(description="`image` or `pixels`", examples=["image"])
-    datatype: str = Field(description="BYTES of `image`, UINT8 of `pixels`", examples=["BYTES"])
-    shape: Shape = Field(description="[n] or [n, 1] of `image`, [n, r, r, 3] of `pixels`", examples=[[1]])
+    datatype: str = Field(description="BYTES for `image`, UINT8 for `pixels`", examples=["BYTES"])
+    shape: Shape = Field(description="[n] or [n, 1] for `image`, [n, r, r, 3] for `pixels`", examples=[[1]])
     parameters: InputParameters = InputParameters()
     data: list[Any] | None = Field(
         None,
-        description="files in base64, or pixels 0 to 255, flat or nested; absent with `binary_data_size`",
+        description="image files in base64, or pixels from 0 to 255, as a flat or a nested list; absent with "
+        "`binary_data_size`",
         examples=[[EXAMPLE_PNG]],
     )
 
 
 class OutputParameters(Given):
-    """How the data of an output are wanted."""
+    """The form in which the client wants the data of an output."""
 
-    binary_data: bool | None = Field(None, description="after the JSON, and not in it")
+    binary_data: bool | None = Field(None, description="true: as raw bytes after the JSON; false: in the JSON")
     classification: int | None = Field(
-        None, description="answer the k most probable classes of each image instead, as `probability:index:label`"
+        None, description="answer with the k most probable classes of each image, as `probability:index:label`"
     )
 
 
 class RequestedOutput(Given):
-    """An output that is wanted."""
+    """An output that the client wants."""
 
     name: str = Field(description="`probabilities`", examples=["probabilities"])
     parameters: OutputParameters = OutputParameters()
 
 
 class RequestParameters(Given):
-    """What holds for all outputs."""
+    """What holds for every output of the request."""
 
-    binary_data_output: bool = Field(False, description="outputs come after the JSON unless they say otherwise")
+    binary_data_output: bool = Field(
+        False, description="true: outputs follow the JSON as raw bytes, unless an output says otherwise"
+    )
 
 
 class InferenceRequest(Given):
-    """What `infer` takes."""
+    """The body of `infer` in JSON."""
 
-    id: str | None = Field(None, description="is in the answer; without it that is the request's id", examples=["42"])
+    id: str | None = Field(
+        None, description="repeated in the answer; without it the answer has the service's request id", examples=["42"]
+    )
     parameters: RequestParameters = RequestParameters()
-    inputs: list[InputTensor] = Field(min_length=1, max_length=1, description="one tensor")
-    outputs: list[RequestedOutput] = Field([], max_length=1, description="`probabilities`, also if there are none")
+    inputs: list[InputTensor] = Field(min_length=1, max_length=1, description="exactly one tensor")
+    outputs: list[RequestedOutput] = Field(
+        [], max_length=1, description="`probabilities`, which is also the output if the list is empty"
+    )
 
 
 class BinarySize(BaseModel):
-    """Where the data of an output are."""
+    """The length of an output that follows the JSON."""
 
-    binary_data_size: int = Field(ge=0, description="bytes of this tensor, after the JSON")
+    binary_data_size: int = Field(ge=0, description="length of this tensor in bytes, after the JSON")
 
 
 class OutputTensor(BaseModel):
-    """The result."""
+    """The result: probabilities, or the most probable classes."""
 
     name: str = Field(examples=["probabilities"])
-    datatype: str = Field(description="FP32, or BYTES of a classification", examples=["FP32"])
-    shape: Shape = Field(description="[n, classes], or [n, k] of a classification", examples=[[1, 3]])
+    datatype: str = Field(description="FP32, or BYTES for a classification", examples=["FP32"])
+    shape: Shape = Field(description="[n, classes], or [n, k] for a classification", examples=[[1, 3]])
     parameters: BinarySize | None = Field(None, exclude_if=_is_none)
     data: list[float] | list[str] | None = Field(None, exclude_if=_is_none, examples=[[0.93, 0.05, 0.02]])
 
@@ -93,11 +102,11 @@ class AnswerParameters(BaseModel):
     """What the answer cost."""
 
     macs: int = Field(description="multiply-accumulates of the network for one image")
-    batch_size: int = Field(ge=0, description="images in the largest batch that an image of this request ran in")
+    batch_size: int = Field(ge=0, description="the size of the largest batch that an image of this request was in")
 
 
 class InferenceResponse(BaseModel):
-    """What `infer` answers."""
+    """The answer of `infer`."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -109,7 +118,7 @@ class InferenceResponse(BaseModel):
 
 
 class TensorMetadata(BaseModel):
-    """One input or output; -1 is any size."""
+    """One input or output of the model; -1 in a shape stands for any size."""
 
     name: str = Field(examples=["image"])
     datatype: str = Field(examples=["BYTES"])
@@ -117,17 +126,17 @@ class TensorMetadata(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """What the served model takes and gives; a request has one of the inputs."""
+    """The tensors that the model takes and answers. A request has exactly one of the inputs."""
 
     name: str = Field(examples=[MODEL])
     versions: list[str] = Field(description="α@resolution", examples=[["0.5@160"]])
-    platform: str = Field(description="the engine", examples=["litert"])
+    platform: str = Field(description="the engine that runs the model", examples=["litert"])
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
 
 
 class ServerMetadata(BaseModel):
-    """What serves, and which extensions of the protocol it knows."""
+    """The name and version of the server, and the extensions of the protocol that it supports."""
 
     name: str = Field(examples=["mobilenet-service"])
     version: str = Field(examples=["0.1.0"])
@@ -141,19 +150,19 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether the service answers."""
+    """Whether the service is ready to classify."""
 
     ready: bool
 
 
 class ModelReady(Ready):
-    """Whether the model answers."""
+    """Whether the model is ready to classify."""
 
     name: str = Field(examples=[MODEL])
 
 
 def _inlined(schema: Any, definitions: Any) -> Any:
-    """Return a schema without references: those of pydantic lead nowhere within a larger document."""
+    """Return a schema with its definitions in place of references, which would be dangling in a larger document."""
     if isinstance(schema, list):
         return [_inlined(part, definitions) for part in schema]
     if not isinstance(schema, dict):
@@ -167,13 +176,14 @@ _INFERENCE = InferenceRequest.model_json_schema()
 INFER_BODY = {
     "requestBody": {
         "required": True,
-        "description": "JSON, or as many bytes of it as `Inference-Header-Content-Length` says and then the tensor.",
+        "description": "JSON; or JSON followed by the tensor as raw bytes, where the header "
+        "`Inference-Header-Content-Length` is the length of the JSON.",
         "content": {
             "application/json": {
                 "schema": _inlined(_INFERENCE, _INFERENCE["$defs"]),
                 "examples": {
                     "file": {
-                        "summary": "an image file, and its three most probable classes",
+                        "summary": "an image file, whose three most probable classes are wanted",
                         "value": {
                             "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [EXAMPLE_PNG]}],
                             "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}],
@@ -188,16 +198,19 @@ INFER_BODY = {
 
 INFER_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "the output, in JSON or as raw bytes after it",
+        "description": "the output, in the JSON or as raw bytes after it",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
-_PATH_PARAMETERS = {"name": ("of the model", MODEL), "version": ("α@resolution of a loaded variant", "0.5@160")}
+_PATH_PARAMETERS = {
+    "name": ("the name of the model", MODEL),
+    "version": ("a loaded variant, as α@resolution", "0.5@160"),
+}
 
 
 def path_parameters(path: str) -> dict[str, Any]:
-    """Describe the parameters of a path of the Open Inference Protocol."""
+    """Return the OpenAPI of the parameters in a path of the Open Inference Protocol."""
     given = {"in": "path", "required": True, "schema": {"type": "string"}}
     described = [
         {"name": name, "description": description, "example": example, **given}

@@ -1,7 +1,7 @@
-"""The tensors of the Open Inference Protocol: in JSON, or as raw bytes after it, in both directions.
+"""Reads and writes the tensors of the Open Inference Protocol, in JSON or as raw bytes after the JSON.
 
-A BYTES tensor in raw bytes is each element after its length in 4 little-endian bytes; a UINT8 or FP32 tensor is its
-values, little-endian, the last axis fastest.
+As raw bytes, each element of a BYTES tensor follows its length, which is 4 little-endian bytes. A UINT8 or FP32 tensor
+is the sequence of its values, little-endian, with the last axis varying fastest.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,12 +24,16 @@ from app.runtime.pipeline import Payload
 
 IMAGE, PIXELS, PROBABILITIES = "image", "pixels", "probabilities"
 LENGTH = 4
-"""Bytes before each element of a BYTES tensor that say its length."""
+"""How many bytes the length of an element of a BYTES tensor takes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """The output that a request asks for: all probabilities, or the `k` most probable classes; in JSON or after it."""
+class OutputForm:
+    """The form of the output that a request asks for.
+
+    `k` is the number of most probable classes to answer, or None for all probabilities. `binary` says whether the
+    output follows the JSON as raw bytes.
+    """
 
     k: int | None
     binary: bool
@@ -37,22 +41,23 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """A request, read: its id if it has one, its images, undecoded, and what is wanted of them."""
+    """The content of a request: its id if it has one, its images, not decoded yet, and the form of the output."""
 
     id: str | None
     images: list[Payload]
-    wanted: Wanted
+    wanted: OutputForm
 
 
 def read(body: bytes, json_bytes: int | None, model: Model, max_images: int) -> Inference:
-    """Read a request of 1 to `max_images` images.
+    """Read the body of a request with 1 to `max_images` images.
 
-    `json_bytes` are the first of the body that are JSON; None: all. Raises `MalformedRequest`, `TooManyImages`,
-    `InvalidParameter`, or `BodyTooLarge` for JSON with more values than so many images have.
+    `json_bytes` is the length of the JSON at the start of the body; None if the whole body is JSON. Raises
+    `MalformedRequest`, `TooManyImages`, `InvalidParameter`, or `BodyTooLarge` if the JSON has more values than so many
+    images have pixels.
     """
     size = len(body) if json_bytes is None else json_bytes
     if size > len(body):
-        raise MalformedRequest(f"Inference-Header-Content-Length is {size}, and the body has {len(body)} bytes")
+        raise MalformedRequest(f"Inference-Header-Content-Length is {size}, but the body has {len(body)} bytes")
     resolution = model.variant.resolution
     check_values(body[:size], max_images * resolution**2 * 3)
     request = _parse(body[:size])
@@ -73,7 +78,7 @@ def _parse(text: bytes) -> InferenceRequest:
         raise MalformedRequest(invalid(exc.errors()[0]).detail) from exc
 
 
-def _wanted(request: InferenceRequest, model: Model) -> Wanted:
+def _wanted(request: InferenceRequest, model: Model) -> OutputForm:
     output = request.outputs[0] if request.outputs else RequestedOutput(name=PROBABILITIES)
     if output.name != PROBABILITIES:
         raise MalformedRequest(f"there is no output {output.name[:80]!r}; {PROBABILITIES} is the output")
@@ -81,39 +86,39 @@ def _wanted(request: InferenceRequest, model: Model) -> Wanted:
     if k is not None and not 1 <= k <= classes:
         raise InvalidParameter(f"classification {k} is not between 1 and {classes}, the number of classes")
     binary = output.parameters.binary_data
-    return Wanted(k, request.parameters.binary_data_output if binary is None else binary)
+    return OutputForm(k, request.parameters.binary_data_output if binary is None else binary)
 
 
 def _count(tensor: InputTensor, resolution: int) -> int:
-    """Return how many images the tensor says that it has, 1 or more."""
+    """Return the number of images by the shape of the tensor, 1 or more."""
     forms = {IMAGE: ("BYTES", [[], [1]]), PIXELS: ("UINT8", [[resolution, resolution, 3]])}
     if tensor.name not in forms:
         raise MalformedRequest(f"there is no input {tensor.name[:80]!r}; {IMAGE} and {PIXELS} are the inputs")
     datatype, sizes = forms[tensor.name]
     if tensor.datatype != datatype:
-        raise MalformedRequest(f"the datatype of {tensor.name} is {datatype}, not {tensor.datatype[:80]!r}")
+        raise MalformedRequest(f"the datatype of {tensor.name} must be {datatype}, not {tensor.datatype[:80]!r}")
     if not tensor.shape or tensor.shape[0] < 1 or tensor.shape[1:] not in sizes:
         allowed = " or ".join(f"[{', '.join(map(str, ['n', *size]))}]" for size in sizes)
-        raise MalformedRequest(f"the shape of {tensor.name} is {allowed}, n from 1")
+        raise MalformedRequest(f"the shape of {tensor.name} must be {allowed}, with n at least 1")
     return tensor.shape[0]
 
 
 def _raw(tensor: InputTensor, rest: memoryview) -> memoryview | None:
-    """Return the bytes of a tensor that come after the JSON; None if its data are in the JSON."""
+    """Return the raw bytes of a tensor that follow the JSON; None if its data are in the JSON."""
     size = tensor.parameters.binary_data_size
     if (size is None) == (tensor.data is None):
         raise MalformedRequest(f"{tensor.name} needs either data or the parameter binary_data_size")
     if (size or 0) != len(rest):
-        raise MalformedRequest(f"{len(rest)} bytes follow the JSON, and {tensor.name} has {size or 0}")
+        raise MalformedRequest(f"{len(rest)} bytes follow the JSON, but {tensor.name} says that it has {size or 0}")
     return None if size is None else rest
 
 
 def _files(tensor: InputTensor, raw: memoryview | None, count: int) -> list[Payload]:
     files: list[Any] = _flat(tensor) if raw is None else list(islice(split(raw), count + 1))
     if len(files) != count:
-        raise MalformedRequest(f"{IMAGE} has other than the {count} elements of its shape")
+        raise MalformedRequest(f"{IMAGE} does not have the {count} elements that its shape says")
     if raw is None and not all(isinstance(file, str) for file in files):
-        raise MalformedRequest(f"the data of {IMAGE} are strings, image files in base64")
+        raise MalformedRequest(f"the data of {IMAGE} must be strings: image files in base64")
     return files
 
 
@@ -121,16 +126,16 @@ def _pixels(tensor: InputTensor, raw: memoryview | None, resolution: int) -> lis
     try:
         content = bytes(_flat(tensor)) if raw is None else raw
     except (TypeError, ValueError):
-        raise MalformedRequest(f"the data of {PIXELS} are integers from 0 to 255") from None
+        raise MalformedRequest(f"the data of {PIXELS} must be integers from 0 to 255") from None
     values = np.frombuffer(content, np.uint8)
     if len(values) != tensor.shape[0] * resolution**2 * 3:
-        raise MalformedRequest(f"{PIXELS} has {len(values):,} values, other than its shape {tensor.shape}")
+        raise MalformedRequest(f"{PIXELS} has {len(values):,} values, which does not match its shape {tensor.shape}")
     images: Pixels = values.reshape(tensor.shape)
     return list(images)
 
 
 def _flat(tensor: InputTensor) -> list[Any]:
-    # The protocol takes values one after the other, or nested as the shape is.
+    # The protocol allows a flat list of values, or lists nested as the shape says.
     data = tensor.data or []
     while data and all(isinstance(part, list) for part in data):
         data = list(chain.from_iterable(data))
@@ -138,24 +143,27 @@ def _flat(tensor: InputTensor) -> list[Any]:
 
 
 def split(raw: memoryview) -> Iterator[bytes]:
-    """Yield the elements of a BYTES tensor. Raises `MalformedRequest` if one would end after the last byte."""
+    """Yield the elements of a BYTES tensor. Raises `MalformedRequest` if an element is longer than what is left."""
     at = 0
     while at < len(raw):
         start = at + LENGTH
         end = start + int.from_bytes(raw[at:start], "little")
         if end > len(raw):
-            raise MalformedRequest(f"an element of a BYTES tensor would end at byte {end} of {len(raw)}")
+            raise MalformedRequest(f"an element of a BYTES tensor would end at byte {end}, but there are {len(raw)}")
         yield bytes(raw[start:end])
         at = end
 
 
 def joined(elements: Iterable[bytes]) -> bytes:
-    """Return the BYTES tensor of these elements."""
+    """Return these elements as a BYTES tensor in raw bytes."""
     return b"".join(len(element).to_bytes(LENGTH, "little") + element for element in elements)
 
 
-def answer(rows: Sequence[Probabilities], wanted: Wanted, labels: Labels) -> tuple[OutputTensor, bytes]:
-    """Return the output for the probabilities `[classes]` of one or more images, and its bytes after the JSON."""
+def answer(rows: Sequence[Probabilities], wanted: OutputForm, labels: Labels) -> tuple[OutputTensor, bytes]:
+    """Return the output for the probabilities `[classes]` of one or more images, and the bytes after the JSON.
+
+    There are no bytes unless `wanted.binary` is set.
+    """
     if wanted.k is not None:
         return _texts([_classes(row, wanted.k, labels) for row in rows], wanted.binary)
     return _numbers(np.stack(rows), wanted.binary)
@@ -173,7 +181,7 @@ def _texts(rows: list[list[str]], binary: bool) -> tuple[OutputTensor, bytes]:
 
 def _numbers(rows: Probabilities, binary: bool) -> tuple[OutputTensor, bytes]:
     raw = rows.astype("<f4").tobytes() if binary else b""
-    # Nine digits tell every float32 from the next.
+    # Nine significant digits are enough to tell every float32 from its neighbours.
     data = None if binary else [float(f"{value:.9g}") for value in rows.ravel()]
     return _output("FP32", list(rows.shape), data, raw)
 

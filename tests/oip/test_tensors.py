@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.errors import MalformedRequest, ServiceError
 from app.oip import tensors
 from app.oip.schemas import OutputTensor
-from app.oip.tensors import Inference, Wanted
+from app.oip.tensors import Inference, OutputForm
 from tests.support.fakes import COLOURS, colour_model
 
 MODEL = colour_model()
@@ -165,10 +165,10 @@ def test_a_request_has_one_error_however_much_of_it_is_wrong() -> None:
 @given(PROBABILITIES)
 def test_probabilities_are_the_same_in_both_forms_to_the_bit(rows: list[list[float]]) -> None:
     given_ = [np.array(row, np.float32) for row in rows]
-    output, raw = tensors.answer(given_, Wanted(None, True), MODEL.labels)
+    output, raw = tensors.answer(given_, OutputForm(None, True), MODEL.labels)
     assert output.shape == [len(rows), len(COLOURS)]
     assert np.array_equal(np.frombuffer(raw, "<f4").reshape(output.shape), given_)
-    text, nothing = tensors.answer(given_, Wanted(None, False), MODEL.labels)
+    text, nothing = tensors.answer(given_, OutputForm(None, False), MODEL.labels)
     data = json.loads(text.model_dump_json())["data"]
     assert np.array_equal(np.array(data, np.float32).reshape(text.shape), given_)
     assert nothing == b""
@@ -178,8 +178,8 @@ def test_probabilities_are_the_same_in_both_forms_to_the_bit(rows: list[list[flo
 @given(PROBABILITIES, st.integers(1, len(COLOURS)))
 def test_a_classification_has_its_k_classes_in_order_in_both_forms(rows: list[list[float]], k: int) -> None:
     given_ = [np.array(row, np.float32) for row in rows]
-    text, _ = tensors.answer(given_, Wanted(k, False), MODEL.labels)
-    output, raw = tensors.answer(given_, Wanted(k, True), MODEL.labels)
+    text, _ = tensors.answer(given_, OutputForm(k, False), MODEL.labels)
+    output, raw = tensors.answer(given_, OutputForm(k, True), MODEL.labels)
     texts = [element.decode() for element in tensors.split(memoryview(raw))]
     assert texts == text.data
     assert output.shape == text.shape == [len(rows), k]
@@ -191,6 +191,6 @@ def test_a_classification_has_its_k_classes_in_order_in_both_forms(rows: list[li
 
 def test_an_output_has_either_data_or_their_size() -> None:
     for binary in (False, True):
-        output, _ = tensors.answer([np.zeros(6, np.float32)], Wanted(None, binary), MODEL.labels)
+        output, _ = tensors.answer([np.zeros(6, np.float32)], OutputForm(None, binary), MODEL.labels)
         assert ("data" in output.model_dump()) != binary
         assert OutputTensor.model_validate(output.model_dump()) == output

@@ -17,6 +17,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from app import __version__, config
 from app.api import openapi, pages, problems, routes
+from app.api.bodies import Bodies
 from app.api.cors import Cors
 from app.api.head import Head
 from app.api.predict import Predict
@@ -170,7 +171,8 @@ def create_app(
     app.add_middleware(Head)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Tracing, requests=requests)
-    app.middleware_stack = Prefix(_in_front(predict, app.build_middleware_stack()), settings.root_path or "")
+    both = Bodies(_in_front(predict, app.build_middleware_stack()), settings.max_body_bytes)
+    app.middleware_stack = Prefix(both, settings.root_path or "")
     return app
 
 

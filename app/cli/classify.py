@@ -1,4 +1,4 @@
-"""`mobilenet classify`: photos classified many at once, here or by a service. Both answer alike."""
+"""`mobilenet classify`: classifies many photos at once, on this machine or by a service, with the same results."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from app.cli.photos import Photo
+from app.cli.photos import PhotoFile
 from app.client import Client
 from app.client.retry import error_of
 from app.config import Settings
@@ -21,32 +21,35 @@ from app.schemas import Prediction, Predictions
 
 T = TypeVar("T")
 PhotoResult = list[Prediction] | ServiceError | ClientError
-"""The most probable classes of a photo, best first, or why there are none."""
+"""The most probable classes of a photo, most probable first; or the error that it failed with."""
 
 MOST_IN_REQUEST = 8
-"""Photos in a request: docs/decisions/0018 says why."""
+"""How many photos to send in one request at most; docs/decisions/0018 says why."""
 FIRST_PATIENCE_S, PATIENCE_S = 3.0, 60.0
-"""A wrong address is said soon; a service that is busy, or restarts half-way, is waited for."""
+"""How long to retry: the first call fails soon, as the address may be wrong; later ones wait for a busy service."""
 
 
 class Backend(Protocol):
-    """Classifies photos."""
+    """Something that classifies photos."""
 
     classes: int
-    size: int  # photos that are best given to it together
-    at_once: int  # calls that keep it busy
+    size: int  # how many photos to pass in one call
+    at_once: int  # how many calls at a time keep it busy
 
     def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
-        """Classify image files, in order; each has its own result. From many threads at once."""
+        """Return a result for each image file, in order: its `k` most probable classes, or its error.
+
+        May be called from several threads at once.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Free its processes or connections."""
         ...
 
 
 class LocalBackend:
-    """The model that the settings name, in as many processes as they say. Raises `StartError`."""
+    """Runs the model that the settings name, in as many processes as they say. Raises `StartError`."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -57,7 +60,7 @@ class LocalBackend:
         self.classes = self._model.engine.classes
         self.size = settings.max_batch_size
         self.at_once = self._pipeline.runs
-        self._one_large = threading.Lock()  # what a large image takes for a moment must not be multiplied
+        self._one_large = threading.Lock()  # large images are decoded one at a time, to bound the memory
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -66,10 +69,10 @@ class LocalBackend:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
-        """Classify, as `Backend` says."""
+        """Classify as `Backend.classify` describes."""
         try:
             results = self._run(images)
-        except Exception:  # a worker that died, say: the photo that it died of fails alone
+        except Exception:  # a photo may have crashed the worker; only that one must fail
             if len(images) > 1:
                 return [result for image in images for result in self.classify([image], k)]
             return [InternalError("the image could not be classified")]
@@ -94,7 +97,7 @@ class LocalBackend:
         ]
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         self._wait(self._pipeline.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -102,7 +105,7 @@ class LocalBackend:
 
 
 class RemoteBackend:
-    """The service at an address. Raises `StartError` if it does not answer, or not to this key."""
+    """Asks the service at an address. Raises `StartError` if the service does not answer or refuses the key."""
 
     def __init__(self, url: str, api_key: str | None, connections: int | None) -> None:
         try:
@@ -114,10 +117,10 @@ class RemoteBackend:
         self.size = min(MOST_IN_REQUEST, info.batching.max_batch_size)
         self.at_once = connections or max(1, info.batching.max_queue // 4 // self.size)
         self._client = Client(url, api_key=api_key, patience_s=PATIENCE_S, connections=self.at_once)
-        self._gone: Unreachable | None = None  # or each request would be waited for in its turn
+        self._gone: Unreachable | None = None  # once it is unreachable, no further photo waits for it in vain
 
     def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
-        """Classify, as `Backend` says; what is too much for one request is sent in two."""
+        """Classify as `Backend.classify` describes. Photos that are too much for one request are sent in two."""
         if self._gone:
             return [self._gone] * len(images)
         try:
@@ -138,20 +141,20 @@ class RemoteBackend:
 
 
 MOST_BYTES: Final = 8 * 2**20
-"""Of several photos together: less than a service takes in one request, and no more of each call is in memory."""
+"""The most bytes of several photos in one call: a request must not be too large, nor its photos fill the memory."""
 
 
-def classify_photos(photos: Sequence[Photo], backend: Backend, k: int) -> Generator[tuple[Photo, PhotoResult]]:
+def classify_photos(photos: Sequence[PhotoFile], backend: Backend, k: int) -> Generator[tuple[PhotoFile, PhotoResult]]:
     """Yield each photo with its `k` most probable classes or its error, in order, as soon as all before it are done."""
-    size = max(1, min(backend.size, len(photos) // backend.at_once))  # a few photos are shared out as well
+    size = max(1, min(backend.size, len(photos) // backend.at_once))  # few photos go in smaller groups, to all calls
     groups = list(_groups(photos, size))
     with ThreadPoolExecutor(backend.at_once) as pool:
         for group, results in zip(groups, pool.map(partial(_classify, backend, k), groups), strict=True):
             yield from zip(group, results, strict=True)
 
 
-def _groups(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:
-    group: list[Photo] = []
+def _groups(photos: Sequence[PhotoFile], size: int) -> Iterator[list[PhotoFile]]:
+    group: list[PhotoFile] = []
     room = MOST_BYTES
     for photo in photos:
         if group and (len(group) == size or photo.size > room):
@@ -163,14 +166,14 @@ def _groups(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:
         yield group
 
 
-def _classify(backend: Backend, k: int, group: list[Photo]) -> list[PhotoResult]:
+def _classify(backend: Backend, k: int, group: list[PhotoFile]) -> list[PhotoResult]:
     files = [_read(photo) for photo in group]
     whole = [file for file in files if isinstance(file, bytes)]
     results = iter(backend.classify(whole, k) if whole else ())
     return [next(results) if isinstance(file, bytes) else file for file in files]
 
 
-def _read(photo: Photo) -> bytes | Unreadable:
+def _read(photo: PhotoFile) -> bytes | Unreadable:
     try:
         return photo.read()
     except Unreadable as exc:

@@ -1,4 +1,4 @@
-"""The photos that a command line names: files, folders, patterns and standard input."""
+"""Finds and reads the photos that a command line names: files, folders, patterns and standard input."""
 
 import glob
 import os
@@ -15,37 +15,39 @@ from app.imaging.decode import FORMATS
 
 STDIN: Final = "-"
 SUFFIXES: Final = frozenset(suffix for suffix, form in Image.EXTENSION.items() if form in FORMATS)
-"""What the names of photos in a folder end with, in lower case."""
+"""Files in a folder are taken for photos if their names, in lower case, end with one of these."""
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
-    """A file that was named, or standard input."""
+class PhotoFile:
+    """A file that the command line names, or standard input."""
 
     name: str
 
     @property
     def size(self) -> int:
-        """Bytes of the file; 0 where nobody knows before it is read."""
+        """The size of the file in bytes; 0 if it cannot be known before the file is read."""
         try:
             return os.stat(self.name).st_size
         except OSError:
             return 0
 
     def read(self) -> bytes:
-        """Return the bytes. Raises `Unreadable`."""
+        """Return the content of the file. Raises `Unreadable`."""
         try:
             return sys.stdin.buffer.read() if self.name == STDIN else Path(self.name).read_bytes()
         except OSError as exc:
             raise Unreadable(exc.strerror or str(exc)) from exc
 
 
-def find(arguments: Iterable[str]) -> list[Photo]:
-    """Return what is named, in order: `-`, files, folders with all that is below them, and patterns with `*`, `?`, `[`.
+def find(arguments: Iterable[str]) -> list[PhotoFile]:
+    """Return the photos that the arguments name, in their order.
 
-    A file that is not there is found out when it is read. Raises `StartError` for a pattern or a folder without photos.
+    An argument is `-` (standard input), a file, a folder, which stands for all photos in it and its subfolders, or a
+    pattern with `*`, `?` or `[`. A missing file is not noticed before it is read. Raises `StartError` for a pattern or
+    a folder without photos.
     """
-    return [Photo(name) for argument in arguments for name in _named(argument)]
+    return [PhotoFile(name) for argument in arguments for name in _named(argument)]
 
 
 def _named(argument: str) -> list[str]:
@@ -59,7 +61,7 @@ def _named(argument: str) -> list[str]:
 
 def _all(argument: str, names: list[str]) -> list[str]:
     if not names:
-        raise StartError(f"there are no photos in {argument}; their names end with {', '.join(sorted(SUFFIXES))}")
+        raise StartError(f"there are no photos in {argument}; names of photos end with {', '.join(sorted(SUFFIXES))}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""The results of photos, printed as they come: text for people, JSON, or CSV."""
+"""Prints the result of each photo as soon as it is known: as text for people, as JSON, or as CSV."""
 
 import csv
 import io
@@ -11,28 +11,32 @@ from rich.console import Console
 from rich.progress import Progress
 
 from app.cli.classify import PhotoResult
-from app.cli.photos import Photo
+from app.cli.photos import PhotoFile
 
 
 class Form(NamedTuple):
-    """How results are printed."""
+    """A form in which results are printed."""
 
     lines: Callable[[str, PhotoResult], str]
-    """Makes of the name of a photo and its result what is printed."""
+    """Formats the name of a photo and its result as one or more lines."""
     header: str = ""
     errors_aside: bool = False
-    """Whether errors go to standard error and not among the results."""
+    """Whether errors are printed on standard error, instead of among the results."""
 
 
-def write(results: Iterable[tuple[Photo, PhotoResult]], form: Form, count: int) -> int:
-    """Print results as they come, their progress beside them where somebody looks; return how many are errors."""
+def write(results: Iterable[tuple[PhotoFile, PhotoResult]], form: Form, count: int) -> int:
+    """Print `count` results as they come. Return how many of them are errors.
+
+    A progress bar is shown if standard error is a terminal.
+    """
     console = Console(stderr=True)
     watched = console.is_terminal
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # names of files need not be UTF-8
+    # Names of files need not be valid UTF-8, and are printed as the bytes that they are.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     print(form.header, end="")
     failed = 0
-    # Rich prints on the terminal of its bar whatever is redirected to it, so that must not be a file's content.
+    # Rich redirects standard output to the terminal of its bar; a file or a pipe must get the results itself.
     with Progress(
         console=console, disable=not watched, transient=True, redirect_stdout=sys.stdout.isatty()
     ) as progress:
@@ -70,4 +74,4 @@ def _row(*cells: object) -> str:
 TEXT: Final = Form(_text, errors_aside=True)
 JSON: Final = Form(_json)
 CSV: Final = Form(_csv, header="path,rank,class_id,wordnet_id,label,probability,error,detail\n")
-"""A row for each class of a photo, best first, or one with its error."""
+"""One row for each class of a photo, most probable first, or one row with its error."""

@@ -1,4 +1,4 @@
-"""The Python client of the service: `Client` waits for answers, `AsyncClient` awaits them."""
+"""The Python client of the service: `Client` blocks until an answer comes, `AsyncClient` is for asyncio."""
 
 from app.client.client import AsyncClient, Client
 

@@ -1,4 +1,4 @@
-"""The service as Python calls it: `Client` waits, `AsyncClient` awaits; what they ask is the same."""
+"""Calls the service from Python: `Client` blocks until an answer comes, `AsyncClient` is the same for asyncio."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from app import __version__
-from app.client.retry import Exchange, Outcome, exchange
+from app.client.retry import Attempt, Exchange, exchange
 from app.network import client_options
 from app.schemas import Catalogue, LabelItem, ModelInfo, PredictResponse
 
@@ -20,7 +20,7 @@ PATIENCE_S: Final = 10.0
 CONNECTIONS: Final = 16
 BYTES: Final = "application/octet-stream"
 
-_KEEP_ALIVE_S: Final = 3.0  # the service closes idle connections after 5 s, and what is sent just then is lost
+_KEEP_ALIVE_S: Final = 3.0  # the service closes idle connections after 5 s; a request sent just then would be lost
 _PREDICTED: Final = TypeAdapter(PredictResponse)
 _INFO: Final = TypeAdapter(ModelInfo)
 _LABELS: Final = TypeAdapter(list[LabelItem])
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class _Calls:
-    """What can be asked."""
+    """The calls that both clients have, as exchanges that no I/O has been done for yet."""
 
     _http: httpx.Client | httpx.AsyncClient
     _patience_s: float
@@ -52,7 +52,7 @@ class _Calls:
 
     def _ask(self, answer: TypeAdapter[T], method: str, path: str, **content: Any) -> Exchange[T]:
         request = self._http.build_request(method, path, **content)
-        request.read()  # in one piece; the parts of multipart would be sent one by one
+        request.read()  # joins the parts of multipart, which would otherwise be sent in a packet each
         return exchange(request, answer, self._patience_s)
 
 
@@ -70,15 +70,15 @@ def _options(url: str, api_key: str | None, timeout_s: float, connections: int) 
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as exc:
-        raise ValueError(f"{url} is no address of a service: {exc}") from exc
+        raise ValueError(f"{url} is not an address of a service: {exc}") from exc
     if address.scheme not in {"http", "https"} or not address.host:
-        raise ValueError(f"{url} is no address of a service: it needs http:// or https:// and a host")
+        raise ValueError(f"{url} is not an address of a service: it needs http:// or https:// and a host")
     key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     return {
         **client_options(address),
         "base_url": address,
         "headers": {"User-Agent": f"mobilenet/{__version__}"} | key,
-        "timeout": httpx.Timeout(timeout_s, pool=None),  # to wait for a connection that others use is not to be late
+        "timeout": httpx.Timeout(timeout_s, pool=None),  # waiting for a connection that another call uses is no timeout
         "limits": httpx.Limits(
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEP_ALIVE_S
         ),
@@ -86,14 +86,15 @@ def _options(url: str, api_key: str | None, timeout_s: float, connections: int) 
 
 
 class Client(_Calls):
-    """Calls a service and waits for it; one for many threads, so that they share its connections.
+    """Calls a service and blocks until it answers. Threads can share one client, and with it its connections.
 
-    `url` is where the service is, `api_key` one of its keys. `timeout_s` bounds each wait for the network. A call that
-    is refused (429, 502, 503) or loses its connection is sent again, after `Retry-After` where the service says it,
-    until its pauses add up to `patience_s` seconds. Beyond `connections` calls at once the next wait for their turn.
+    `url` is the address of the service and `api_key` one of its keys. `timeout_s` bounds each wait for the network, in
+    seconds. A request that is refused (429, 502 or 503), or whose connection is lost, is sent again, not before
+    `Retry-After` if the service says that, until the pauses add up to `patience_s` seconds. At most `connections`
+    requests are under way at a time; further calls wait for their turn.
 
-    Every call raises the `ServiceError` that the service answers, `Unreachable`, or `UnexpectedAnswer`. Raises
-    `ValueError` for what is no address.
+    Each call raises the `ServiceError` that the service answers with, `Unreachable`, or `UnexpectedAnswer`. The
+    constructor raises `ValueError` if `url` is not an address.
     """
 
     def __init__(
@@ -108,45 +109,46 @@ class Client(_Calls):
         options = _options(url, api_key, timeout_s, 1)
         self._http: httpx.Client = httpx.Client(**options)
         self._patience_s = patience_s
-        # Each by itself: a pool that threads share now and then closes the connection that one of them has just taken.
+        # One httpx client per connection, because a pool that threads share sometimes closes a connection that one of
+        # them has just taken.
         self._connections = [httpx.Client(**options) for _ in range(connections)]
-        self._idle: LifoQueue[httpx.Client] = LifoQueue()  # the last one is the least likely to have been closed
+        self._idle: LifoQueue[httpx.Client] = LifoQueue()  # the one used last is the least likely to have been closed
         for connection in self._connections:
             self._idle.put(connection)
 
     def predict(self, *images: bytes, top_k: int | None = None) -> PredictResponse:
-        """Classify one image file or several; each of several has its own result or its own error, in order.
+        """Classify one image file or several. Of several, each has its own result or its own error, in order.
 
-        A single image that fails raises its error. `top_k` is how many classes to answer, 1 to their number.
+        If a single image fails, its error is raised. `top_k` is how many classes to answer, from 1 to all; default 5.
         """
         return self._run(self._predict(images, top_k))
 
     def model_info(
         self, alpha: float | None = None, resolution: int | None = None, *, layers: bool = False
     ) -> ModelInfo:
-        """Describe the served model, or another variant; with `layers` also layer by layer."""
+        """Describe the served model, or another variant; with `layers`, layer by layer."""
         return self._run(self._model_info(alpha, resolution, layers))
 
     def labels(self) -> list[LabelItem]:
-        """List the classes."""
+        """List the classes that the model knows."""
         return self._run(self._labels())
 
     def variants(self) -> Catalogue:
-        """List the variants: what each costs, scores and takes."""
+        """List the variants with the cost, the accuracy and the latency of each."""
         return self._run(self._variants())
 
     def _run(self, steps: Exchange[T]) -> T:
         try:
             pause_s, request = next(steps)
             while True:
-                if pause_s:  # even a sleep of 0 lets others have the processor
+                if pause_s:  # even sleeping for 0 s would give the processor away
                     time.sleep(pause_s)
-                pause_s, request = steps.send(self._outcome(request))
+                pause_s, request = steps.send(self._attempt(request))
         except StopIteration as done:
             answer: T = done.value
             return answer
 
-    def _outcome(self, request: httpx.Request) -> Outcome:
+    def _attempt(self, request: httpx.Request) -> Attempt:
         connection = self._idle.get()
         try:
             return connection.send(request)
@@ -156,7 +158,7 @@ class Client(_Calls):
             self._idle.put(connection)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         for connection in (self._http, *self._connections):
             connection.close()
 
@@ -168,7 +170,7 @@ class Client(_Calls):
 
 
 class AsyncClient(_Calls):
-    """Calls a service from asyncio; made and called as `Client`, whose errors it raises."""
+    """Calls a service from asyncio. It has the arguments and calls of `Client`, and raises the same errors."""
 
     def __init__(
         self,
@@ -183,21 +185,21 @@ class AsyncClient(_Calls):
         self._patience_s = patience_s
 
     async def predict(self, *images: bytes, top_k: int | None = None) -> PredictResponse:
-        """Classify, as `Client.predict`."""
+        """Classify as `Client.predict` does."""
         return await self._run(self._predict(images, top_k))
 
     async def model_info(
         self, alpha: float | None = None, resolution: int | None = None, *, layers: bool = False
     ) -> ModelInfo:
-        """Describe, as `Client.model_info`."""
+        """Describe a variant as `Client.model_info` does."""
         return await self._run(self._model_info(alpha, resolution, layers))
 
     async def labels(self) -> list[LabelItem]:
-        """List the classes."""
+        """List the classes that the model knows."""
         return await self._run(self._labels())
 
     async def variants(self) -> Catalogue:
-        """List the variants."""
+        """List the variants with the cost, the accuracy and the latency of each."""
         return await self._run(self._variants())
 
     async def _run(self, steps: Exchange[T]) -> T:
@@ -205,19 +207,19 @@ class AsyncClient(_Calls):
             pause_s, request = next(steps)
             while True:
                 await asyncio.sleep(pause_s)
-                pause_s, request = steps.send(await self._outcome(request))
+                pause_s, request = steps.send(await self._attempt(request))
         except StopIteration as done:
             answer: T = done.value
             return answer
 
-    async def _outcome(self, request: httpx.Request) -> Outcome:
+    async def _attempt(self, request: httpx.Request) -> Attempt:
         try:
             return await self._http.send(request)
         except httpx.RequestError as exc:
             return exc
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.classify import MOST_BYTES, PhotoResult, classify_photos
-from app.cli.photos import Photo
+from app.cli.photos import PhotoFile
 from app.errors import Unreadable
 from app.schemas import Prediction
 
@@ -42,13 +42,13 @@ class Echo:
         pass
 
 
-def photos(folder: Path, count: int) -> list[Photo]:
+def photos(folder: Path, count: int) -> list[PhotoFile]:
     for index in range(count):
         (folder / f"{index:03}").write_bytes(f"photo {index}".encode())
-    return [Photo(str(folder / f"{index:03}")) for index in range(count)]
+    return [PhotoFile(str(folder / f"{index:03}")) for index in range(count)]
 
 
-def labels(results: Sequence[tuple[Photo, PhotoResult]]) -> list[str]:
+def labels(results: Sequence[tuple[PhotoFile, PhotoResult]]) -> list[str]:
     return [result.detail if isinstance(result, Exception) else result[0].label for _, result in results]
 
 
@@ -71,7 +71,7 @@ def test_few_photos_are_shared_out(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
     found = photos(tmp_path, 3)
-    found.insert(1, Photo(str(tmp_path / "missing")))
+    found.insert(1, PhotoFile(str(tmp_path / "missing")))
     backend = Echo(at_once=1)
     results = list(classify_photos(found, backend, 1))
     assert labels(results) == ["photo 0", "No such file or directory", "photo 1", "photo 2"]

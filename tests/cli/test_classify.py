@@ -151,13 +151,13 @@ def test_a_service_that_stays_away_is_given_up_once_for_all_photos(monkeypatch: 
     ("answer", "words"),
     [
         (refused(Unauthorized("the key is wrong")), "the key is wrong"),
-        (Answer("hello"), "answered 200 OK, and not as this service does"),
+        (Answer("hello"), "answered 200 OK, which is not an answer of this service"),
     ],
 )
 def test_a_service_that_is_none_or_locked_is_one_line(answer: Answer, words: str) -> None:
     with playing(answer) as script, pytest.raises(StartError, match=words):
         asking(script.url)
-    with pytest.raises(StartError, match="is no address of a service"):
+    with pytest.raises(StartError, match="is not an address of a service"):
         asking("localhost:8000")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.cli.photos import SUFFIXES, Photo, find
+from app.cli.photos import SUFFIXES, PhotoFile, find
 from app.errors import StartError, Unreadable
 from app.imaging import decode
 
@@ -61,11 +61,11 @@ def test_a_folder_that_cannot_be_searched_is_not_passed_over(folder: Path, monke
 
 
 def test_a_file_that_cannot_be_read_says_so_when_it_is(folder: Path) -> None:
-    assert Photo(str(folder / "b.jpg")).read() == b"b.jpg"
+    assert PhotoFile(str(folder / "b.jpg")).read() == b"b.jpg"
     for wrong in ("missing.jpg", "sub"):
-        assert Photo(str(folder / wrong)).size >= 0
+        assert PhotoFile(str(folder / wrong)).size >= 0
         with pytest.raises(Unreadable, match=r"No such file or directory|Is a directory"):
-            Photo(str(folder / wrong)).read()
+            PhotoFile(str(folder / wrong)).read()
 
 
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,16 +7,16 @@ import pytest
 
 from app.cli import report
 from app.cli.classify import PhotoResult
-from app.cli.photos import Photo
+from app.cli.photos import PhotoFile
 from app.errors import QueueFull, Unreadable
 from app.schemas import Prediction
 
 TENCH = Prediction(class_id=0, wordnet_id="n01440764", label="tench, Tinca", probability=0.93)
 OWN = Prediction(class_id=1, wordnet_id=None, label='"own"', probability=0.0625)
-RESULTS: list[tuple[Photo, PhotoResult]] = [
-    (Photo("good.jpg"), [TENCH, OWN]),
-    (Photo("missing, alas.jpg"), Unreadable("No such file")),
-    (Photo("n\udcffme.jpg"), QueueFull("full")),  # a name that is no UTF-8
+RESULTS: list[tuple[PhotoFile, PhotoResult]] = [
+    (PhotoFile("good.jpg"), [TENCH, OWN]),
+    (PhotoFile("missing, alas.jpg"), Unreadable("No such file")),
+    (PhotoFile("n\udcffme.jpg"), QueueFull("full")),  # a name that is no UTF-8
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.api.problems import problem
-from app.client.retry import Outcome, exchange, retry_after_s
+from app.client.retry import Attempt, exchange, retry_after_s
 from app.errors import Draining, QueueFull, ServiceError, UnexpectedAnswer, Unreachable
 
 REQUEST = httpx.Request("POST", "http://service/predict")
@@ -27,7 +27,7 @@ def refused(error: ServiceError, **headers: str) -> httpx.Response:
 FULL = refused(QueueFull("full", facts={"queue_depth": 9, "estimated_wait_ms": 1500}), Retry_After="2")
 
 
-def play(*outcomes: Outcome, patience_s: float = 10.0) -> tuple[int, list[float]]:
+def play(*outcomes: Attempt, patience_s: float = 10.0) -> tuple[int, list[float]]:
     """Let these come of the requests, in order; return the answer and the pauses before each request."""
     steps = exchange(REQUEST, NUMBER, patience_s)
     pauses = [next(steps)[0]]
@@ -51,7 +51,7 @@ def test_an_answer_is_returned_at_once() -> None:
         httpx.Response(502, text="<html>", headers={"Retry-After": "2"}, request=REQUEST),
     ],
 )
-def test_what_was_refused_is_sent_again_no_sooner_than_the_service_says(outcome: Outcome) -> None:
+def test_what_was_refused_is_sent_again_no_sooner_than_the_service_says(outcome: Attempt) -> None:
     answer, (_, pause_s) = play(outcome, DONE)
     assert answer == 7
     assert 2 < pause_s < 3
@@ -120,7 +120,9 @@ def test_without_a_date_of_the_service_its_own_clock_counts() -> None:
 
 @pytest.mark.parametrize("text", ["", "<html>", "{}", '"seven"'])
 def test_an_answer_of_another_shape_says_who_gave_it(text: str) -> None:
-    with pytest.raises(UnexpectedAnswer, match="http://service/predict answered 200 OK, and not as this service does"):
+    with pytest.raises(
+        UnexpectedAnswer, match="http://service/predict answered 200 OK, which is not an answer of this service"
+    ):
         play(httpx.Response(200, text=text, request=REQUEST))
 
 

@@ -1,0 +1,103 @@
+"""The tables that the commands print: costs, layers, ablations, and the rows of `compile` and `bench`."""
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from app.mobilenet.ablations import ABLATIONS
+from app.mobilenet.cost import Cost
+from app.mobilenet.variants import Precision, Variant
+
+if TYPE_CHECKING:
+    from app.engines.compile import Compiled
+    from app.model.latency import Latency
+
+PIPE_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe, which has no width of its own; nothing may be cut off there."""
+
+
+def show(table: Table) -> None:
+    """Print a table on standard output, as wide as the terminal."""
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=PIPE_WIDTH).print(table)
+
+
+def costs(total: Cost, variant: Variant, classes: int) -> str:
+    """Return what a variant costs, one figure on each line."""
+    return "\n".join(
+        [
+            f"MobileNetV1 {variant} (ρ {variant.rho:.3g}), {classes} classes",
+            f"  MACs        {total.macs:>13,}  multiply-accumulates for one image",
+            f"  FLOPs       {total.flops:>13,}  2 × MACs",
+            f"  parameters  {total.parameters:>13,}  of which {total.trainable:,} are trainable",
+            f"  activations {total.activation_bytes:>13,}  bytes of the outputs of all layers in float32",
+        ]
+    )
+
+
+LAYERS_LEGEND = """\
+activations: bytes of the layer's output in float32; as standard: MACs of the standard convolution in its place, which
+a depthwise layer and the pointwise layer after it replace together; ratio: the layer's MACs divided by these"""
+
+
+def layers(total: Cost) -> Table:
+    """Return a table with a row for each layer."""
+    table = Table("layer", "type", "stride", box=box.SIMPLE_HEAD)
+    for heading in ("input", "output", "MACs", "share", "parameters", "activations", "as standard", "ratio"):
+        table.add_column(heading, justify="right")
+    for item in total.layers:
+        layer = item.layer
+        table.add_row(
+            layer.name,
+            layer.kind,
+            str(layer.stride),
+            f"{layer.in_size}² × {layer.in_channels}",
+            f"{layer.out_size}² × {layer.out_channels}",
+            f"{item.macs:,}",
+            f"{item.macs / total.macs:.1%}",
+            f"{item.parameters:,}",
+            f"{item.activation_bytes:,}",
+            f"{item.standard_macs:,}",
+            f"{item.ratio:.4f}",
+        )
+    return table
+
+
+def ablations(total: Cost, variant: Variant, classes: int) -> Table:
+    """Return a table of the networks to compare a variant with. The ratio is of their MACs to those of the variant."""
+    table = Table("compared with", box=box.SIMPLE_HEAD)
+    for heading in ("MACs", "ratio", "parameters", "activations"):
+        table.add_column(heading, justify="right")
+    networks = [("this network", total)]
+    networks += [(item.name, Cost.of(item.layers(variant.alpha, variant.resolution, classes))) for item in ABLATIONS]
+    for name, other in networks:
+        ratio = f"{other.macs / total.macs:.3f}"
+        table.add_row(name, f"{other.macs:,}", ratio, f"{other.parameters:,}", f"{other.activation_bytes:,}")
+    return table
+
+
+# The rows of the following two tables appear one by one as soon as they are known, so they are plain text.
+
+COMPILE_HEADER = (
+    f"{'variant':14}{'precision':11}{'size':>10}{'time':>9}{'same top-1 as Keras':>21}{'largest difference':>20}"
+)
+
+
+def compile_row(variant: Variant, precision: Precision, model: "Compiled") -> str:
+    """Return the row of a compiled variant."""
+    start = f"{variant!s:14}{precision:11}{model.path.stat().st_size / 1e6:>7.2f} MB"
+    report = model.report
+    if report is None:
+        return f"{start}   there already: {model.path}"
+    agreement = f"{report.same_top1} of {report.images}"
+    return f"{start}{report.seconds:>7.1f} s{agreement:>21}{report.largest_difference:>20.2g}"
+
+
+BENCH_HEADER = f"{'variant':14}{'MACs':>13}{'median':>11}{'95 %':>11}"
+
+
+def bench_row(variant: Variant, total: Cost, latency: "Latency") -> str:
+    """Return the row of a measured variant."""
+    return f"{variant!s:14}{total.macs:>13,}{latency.median_ms:>8.2f} ms{latency.p95_ms:>8.2f} ms"

@@ -149,9 +149,9 @@ class Settings(BaseSettings):
         20 * 2**20, description="Largest body of a request in bytes. A larger one is answered with 413."
     )
     max_pixels: PositiveInt = Field(
-        50_000_000,
-        description="Largest image in pixels, width × height, checked before decoding. A larger one is answered with "
-        "413.",
+        8192 * 6144,
+        description="Largest image in pixels in memory, checked before decoding. A larger one is answered with 413. A "
+        "JPEG is scaled while it is decoded and may have four times as many.",
     )
     max_images: PositiveInt = Field(
         32, description="Largest number of images in one request. More are answered with 413."

@@ -41,6 +41,9 @@ RAW_TYPES = (
     "image/gif",
     "image/bmp",
     "image/tiff",
+    "image/heic",
+    "image/heif",
+    "image/avif",
     "application/octet-stream",
 )
 
@@ -90,11 +93,11 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     VariantNotLoaded: "the variant 1/224 is not loaded; loaded are 0.5/160, 0.25/128",
     EmptyImage: "the body is empty; send the bytes of an image",
     BodyTooLarge: "the body has more than 20,971,520 bytes, the most that is accepted",
-    TooManyPixels: "the image has 20,000 × 20,000 pixels, and 50,000,000 in all is the most",
+    TooManyPixels: "the image has 20,000 × 20,000 pixels, and 50,331,648 in all is the most",
     TooManyImages: "the request has 33 images or more, and 32 is the most",
     UnsupportedMedia: "content type text/plain is none of image/*, application/octet-stream, multipart/form-data and "
     "application/json",
-    UnsupportedImage: "the bytes are no JPEG, PNG, WEBP, GIF, BMP or TIFF image",
+    UnsupportedImage: "this file is not a JPEG, PNG, WEBP, GIF, BMP, TIFF, HEIC or AVIF image",
     InvalidParameter: "top_k 11 is not between 1 and 10, the number of classes",
     ImpossibleBudget: "no loaded variant fits max_macs=1000 now; the nearest that is feasible is max_macs=13570048, "
     "with 0.25/128",

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from PIL import Image
-
 from app.errors import StartError, Unreadable
-from app.imaging.decode import FORMATS
+from app.imaging.formats import SUFFIXES
 
 STDIN: Final = "-"
-SUFFIXES: Final = frozenset(suffix for suffix, form in Image.EXTENSION.items() if form in FORMATS)
-"""Files in a folder are taken for photos if their names, in lower case, end with one of these."""
+_FINDER: Final = "._"
+"""macOS puts a file of this prefix beside each on a disk of another system: it has the photo's name, and no photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def find(arguments: Iterable[str]) -> list[PhotoFile]:
     """Return the photos that the arguments name, in their order.
 
     An argument is `-` (standard input), a file, a folder, which stands for all photos in it and its subfolders, or a
-    pattern with `*`, `?` or `[`. A missing file is not noticed before it is read. Raises `StartError` for a pattern or
+    pattern with `*`, `?` or `[`. What macOS keeps beside photos is passed over. A missing file is not noticed before it is read. Raises `StartError` for a pattern or
     a folder without photos.
     """
     return [PhotoFile(name) for argument in arguments for name in _named(argument)]
@@ -56,7 +54,7 @@ def _named(argument: str) -> list[str]:
     if os.path.exists(argument) or not glob.has_magic(argument):
         return [argument]
     names = sorted(glob.glob(argument, recursive=True))
-    return _all(argument, [name for name in names if os.path.isfile(name)])
+    return _all(argument, [name for name in names if os.path.isfile(name) and not _is_finders(name)])
 
 
 def _all(argument: str, names: list[str]) -> list[str]:
@@ -67,7 +65,15 @@ def _all(argument: str, names: list[str]) -> list[str]:
 
 def _below(folder: str) -> Iterator[str]:
     for parent, _, names in os.walk(folder, onerror=_refuse):
-        yield from (os.path.join(parent, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
+        yield from (os.path.join(parent, name) for name in names if _is_photo(name))
+
+
+def _is_photo(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not _is_finders(name)
+
+
+def _is_finders(name: str) -> bool:
+    return os.path.basename(name).startswith(_FINDER)
 
 
 def _refuse(error: OSError) -> None:

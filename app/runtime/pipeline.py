@@ -149,7 +149,7 @@ class Local:
             return [payload] * len(resolutions), TENSOR
         content = from_base64(payload) if isinstance(payload, str) else payload
         pixels = decode.decode_each(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
-        return pixels, decode.kind_of(content[:16])
+        return pixels, decode.kind_of(content[:256])
 
     def preview(self, payload: Payload, resolution: int) -> bytes:
         """Return a PNG of what a network of this resolution is given for an image. Raises what `decode.decode` does."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.cli.photos import SUFFIXES, PhotoFile, find
+from app.cli.photos import PhotoFile, find
 from app.errors import StartError, Unreadable
-from app.imaging import decode
+from app.imaging.formats import FORMATS, SUFFIXES
 
 FILES = ("b.jpg", "a.PNG", "notes.txt", "sub/c.jpeg", "sub/deep/d.webp", "[odd].gif", "plain")
 
@@ -76,4 +76,14 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_endings_are_of_every_format_that_is_read_and_of_no_other() -> None:
     Image.init()
-    assert {Image.EXTENSION[suffix] for suffix in SUFFIXES} == set(decode.FORMATS)
+    heic = {".heic", ".heif", ".hif"}
+    assert SUFFIXES & heic == heic
+    assert {Image.EXTENSION[suffix] for suffix in SUFFIXES - heic} | {"HEIC"} == set(FORMATS)
+
+
+def test_what_macos_keeps_beside_photos_is_passed_over(folder: Path) -> None:
+    for name in ("._b.jpg", "sub/._c.jpeg", "d.HEIC", "e.avif"):
+        (folder / name).write_bytes(b"")
+    assert names(folder, "") == ["[odd].gif", "a.PNG", "b.jpg", "d.HEIC", "e.avif", "sub/c.jpeg", "sub/deep/d.webp"]
+    with pytest.raises(StartError, match="there are no photos"):
+        names(folder, "**/.*")

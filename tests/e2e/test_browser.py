@@ -279,7 +279,7 @@ def test_more_photos_than_a_request_takes_are_sent_one_by_one(visit: Visit, serv
 @pytest.mark.parametrize(
     ("content", "detail"),
     [
-        (b"no image at all", "The bytes are no JPEG, PNG, WEBP, GIF, BMP or TIFF image."),
+        (b"no image at all", "This file is not a JPEG, PNG, WEBP, GIF, BMP, TIFF, HEIC or AVIF image."),
         (STREET.read_bytes()[:900], "The JPEG image is truncated, damaged or of an unusual kind."),
         (b"", "The body is empty; send the bytes of an image."),
     ],

@@ -90,7 +90,7 @@ def test_csv_has_a_row_a_class_and_text_a_line_a_photo(process: Process, folder:
     assert [row[:2] for row in rows] == [[str(name), str(rank)] for rank in range(1, 6)]
     done = classify(bundled, name, folder / "text.jpg", "--top-k", 1, "--url", process.url)
     assert done.stdout == f"{name}: {rows[0][4]} {float(rows[0][5]):.1%}\n".encode()
-    assert done.stderr.startswith(f"{folder / 'text.jpg'}: the bytes are no JPEG, PNG".encode())
+    assert done.stderr.startswith(f"{folder / 'text.jpg'}: this file is not a JPEG, PNG".encode())
 
 
 def test_a_photo_may_come_by_standard_input(process: Process, bundled: Environment) -> None:

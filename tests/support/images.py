@@ -12,7 +12,13 @@ from PIL import Image
 
 CORNERS = np.array([[(220, 40, 40), (40, 180, 60)], [(50, 60, 210), (230, 220, 70)]])  # red, green; blue, yellow
 
-BEST: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+BEST: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4", "max_threads": 1},
+}
+WRITTEN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""The formats that Pillow writes; `tests.support.heif` has the one that it does not."""
 
 
 def photo(width: int = 120, height: int = 90, mode: str = "RGB") -> Image.Image:
@@ -88,7 +94,7 @@ def bombs() -> dict[str, bytes]:
     animated = bytearray(encoded(photo(), "WEBP", save_all=True, append_images=[photo().rotate(180)]))
     animated[24:30] = struct.pack("<I", 19999)[:3] * 2
     return {
-        "JPEG": jpeg[:frame] + struct.pack(">HH", 20000, 20000) + jpeg[frame + 4 :],
+        "JPEG": jpeg[:frame] + struct.pack(">HH", 60000, 60000) + jpeg[frame + 4 :],
         "PNG": png(20000, 20000, depth=1, colour=0, rows=bytes(2_000_000)),
         "GIF": bytes(gif),
         "BMP": bytes(bmp),
@@ -105,6 +111,29 @@ def vast_tile(side: int) -> bytes:
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(bytes(side)) for _ in range(side)) + packer.flush()
     return tiff(data, t256=16, t257=16, t258=8, t259=8, t262=1, t277=1, t322=side, t323=side, t324=-1, t325=len(data))
+
+
+def run_length_bmp(image: Image.Image) -> bytes:
+    """Return a picture of mode P as a BMP of run lengths: runs, and pixels as they are, by turns."""
+    width, height = image.size
+    codes = b""
+    for row in np.asarray(image)[::-1]:
+        runs = np.split(row, np.flatnonzero(np.diff(row.astype(int))) + 1)
+        for run in runs:
+            for start in range(0, len(run), 200):
+                part = run[start : start + 200]
+                literal = len(part) > 2 and start == 0
+                codes += (
+                    bytes((0, len(part), *part, *[0] * (len(part) & 1))) if literal else bytes((len(part), part[0]))
+                )
+        codes += b"\0\0"
+    codes += b"\0\1"
+    palette = np.zeros((256, 4), np.uint8)
+    colours = np.array(image.getpalette()).reshape(-1, 3)
+    palette[: len(colours), :3] = colours[:, ::-1]
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(codes), 0, 0, 256, 0)
+    start = 14 + len(header) + 1024
+    return b"BM" + struct.pack("<IHHI", start + len(codes), 0, 0, start) + header + palette.tobytes() + codes
 
 
 def endless_scans(count: int) -> bytes:

@@ -1,0 +1,111 @@
+"""PNG: the file with nothing but its picture, and the colours that its chunks speak of (PNG, third edition).
+
+Pillow reads every chunk in Python, and refuses a picture for a long text beside it. It gets the chunks that make the
+picture, and the texts that tell how it is to be turned.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from app.imaging import icc
+from app.imaging.bounds import too_much_work
+
+_SIGNATURE_BYTES: Final = 8
+_MOST_DATA: Final = 100_000  # chunks of picture data; encoders write some thousands at most
+_MOST_OTHERS: Final = 2_000  # chunks of any other kind
+_MOST_TEXT: Final = 2**20  # bytes that a text or profile may unpack to
+_PICTURE: Final = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"))
+_COLOURS: Final = frozenset((b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM"))
+_FRAMES: Final = frozenset((b"fcTL", b"fdAT"))  # of an animation; the first picture is outside of them
+_TEXTS: Final = frozenset((b"tEXt", b"zTXt", b"iTXt"))
+_TURNS: Final = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_USUAL_GAMMA: Final = 100_000 / 45_455  # by which encoders mean sRGB's curve
+_NEAR: Final = 0.05  # as far as libpng takes a gamma for another one
+_NEAR_XY: Final = 0.005
+
+
+def plain(raw: bytes) -> tuple[bytes, bytes | None]:
+    """Return the file without what is beside its picture, and the profile of its colours; None if they are sRGB's.
+
+    Raises `UndecodableImage` for a file of many thousands of chunks.
+    """
+    kept, colours = [raw[:_SIGNATURE_BYTES]], dict[bytes, bytes]()
+    for kind, start, end in _chunks(raw):
+        if kind in _COLOURS:
+            colours.setdefault(kind, raw[start + 8 : end - 4])
+        elif kind in _PICTURE or (kind in _TEXTS and _turns(raw[start + 8 : end - 4], kind)):
+            kept.append(raw[start:end])
+    return b"".join(kept), _profile(colours)
+
+
+def _chunks(raw: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each chunk's kind, where it starts with its length and where it ends behind its checksum."""
+    at, data, others = _SIGNATURE_BYTES, 0, 0
+    while at + 12 <= len(raw):
+        size, kind = struct.unpack_from(">I4s", raw, at)
+        data, others = (data + 1, others) if kind == b"IDAT" or kind in _FRAMES else (data, others + 1)
+        if data > _MOST_DATA or others > _MOST_OTHERS:
+            raise too_much_work()
+        yield kind, at, at + 12 + size
+        if kind == b"IEND":
+            return
+        at += 12 + size
+
+
+def _turns(text: bytes, kind: bytes) -> bool:
+    """Whether a text is EXIF or XMP, which may hold an orientation, and of a size that Pillow reads."""
+    if not text.startswith(_TURNS):
+        return False
+    packed = text.partition(b"\0")[2]
+    if kind == b"iTXt" and packed[:1] == b"\1":
+        return _unpacked(packed.split(b"\0", 3)[-1]) is not None
+    return _unpacked(packed[1:]) is not None if kind == b"zTXt" else len(text) <= _MOST_TEXT
+
+
+def _unpacked(data: bytes) -> bytes | None:
+    """Inflate a text or a profile; None if it is damaged or grows to more than 1 MB."""
+    unpacker = zlib.decompressobj()
+    try:
+        found = unpacker.decompress(data, _MOST_TEXT)
+    except zlib.error:
+        return None
+    return None if unpacker.unconsumed_tail else found
+
+
+def _profile(chunks: dict[bytes, bytes]) -> bytes | None:
+    """Return the profile by the chunk that counts most (PNG, 4.3)."""
+    if len(points := chunks.get(b"cICP", b"")) == 4:
+        return icc.of_code_points(points[0], points[1])
+    if b"iCCP" in chunks:
+        return _unpacked(chunks[b"iCCP"].partition(b"\0")[2][1:])
+    if b"sRGB" in chunks:
+        return None
+    return _described(_gamma(chunks.get(b"gAMA", b"")), _chromaticities(chunks.get(b"cHRM", b"")))
+
+
+def _described(gamma: float | None, chromaticities: icc.Chromaticities | None) -> bytes | None:
+    if gamma is None and chromaticities is None:
+        return None
+    return icc.of_gamma(gamma, chromaticities or icc.SRGB)
+
+
+def _gamma(chunk: bytes) -> float | None:
+    """Return by which power pixels become light; None if that is nonsense or as good as sRGB's."""
+    exponent = int.from_bytes(chunk, "big")
+    if len(chunk) != 4 or not 10_000 <= exponent <= 1_000_000:
+        return None
+    gamma = 100_000 / exponent
+    return None if abs(gamma / _USUAL_GAMMA - 1) <= _NEAR else gamma
+
+
+def _chromaticities(chunk: bytes) -> icc.Chromaticities | None:
+    """Return white, red, green and blue; None if they are nonsense or as good as sRGB's."""
+    if len(chunk) != 32:
+        return None
+    values = [value / 100_000 for value in struct.unpack(">8I", chunk)]
+    found = icc.Chromaticities(*zip(values[::2], values[1::2], strict=True))
+    usual = [value for pair in icc.SRGB for value in pair]
+    near = all(abs(value - other) <= _NEAR_XY for value, other in zip(values, usual, strict=True))
+    return None if near or min(values) < 0 or min(values[1::2]) <= 0 or max(values) > 1 else found

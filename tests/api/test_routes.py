@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from app.runtime.inline import Threads
 from app.runtime.pipeline import in_process
 from tests.support.client import Launch, check_problem, launching, samples
 from tests.support.data import solid
-from tests.support.fakes import COLOURS, ColourEngine, colour_model, serving
+from tests.support.fakes import COLOURS, ColourEngine, HeldEngine, colour_model, serving
 
 RED = solid(COLOURS["red"])
 BROKEN = RED[: len(RED) // 2]
@@ -521,11 +522,14 @@ def test_a_model_that_would_end_the_process_fails_one_image_and_goes_on(launch: 
 
 def test_a_model_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.1)
-    client = launch(slow_model(1.0), request_timeout_ms=50)
-    check_problem(post(client, RED), 504, "deadline_exceeded")
-    time.sleep(0.2)
+    engine = HeldEngine()
+    client = launch(replace(colour_model(), engine=engine), request_timeout_ms=50)
+    check_problem(post(client, solid(COLOURS["black"])), 504, "deadline_exceeded")
+    while client.get("/healthz").status_code == 200:
+        time.sleep(0.01)
     for path in ("/healthz", "/readyz"):
         assert check_problem(client.get(path), 503, "unavailable") == "the model hangs"
+    engine.released.set()
 
 
 def test_browsers_may_call_only_from_the_origins_that_are_set(launch: Launch) -> None:

@@ -146,7 +146,7 @@ def test_threads_share_a_client_and_its_connections() -> None:
         Client(script.url, connections=3) as client,
         ThreadPoolExecutor(20) as pool,
     ):
-        answers = list(pool.map(client.predict, [b"photo"] * 600))
+        answers = list(pool.map(client.predict, [b"photo"] * 60))
     assert all(isinstance(answer.results[0], Predictions) for answer in answers)
     assert script.most_at_once <= 3
 

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from app.mobilenet.variants import Variant
 from tests.api.test_routes import slow_model
 from tests.support.client import Launch, check_problem, launching, samples, started
 from tests.support.data import solid
-from tests.support.fakes import COLOURS, colour_model, serving, serving_lineup
+from tests.support.fakes import COLOURS, HeldEngine, colour_model, serving, serving_lineup
 
 RED, BLUE = solid(COLOURS["red"]), solid(COLOURS["blue"])
 BROKEN = RED[: len(RED) // 2]
@@ -316,12 +317,14 @@ def test_a_full_queue_refuses_with_when_to_come_again(launch: Launch) -> None:
 
 
 def test_a_full_queue_refuses_before_the_body_is_read(launch: Launch) -> None:
-    client = launch(slow_model(1.0), max_queue=1, max_images=1)
+    engine = HeldEngine()
+    client = launch(replace(colour_model(), engine=engine), max_queue=1, max_images=1)
     with ThreadPoolExecutor(1) as thread:
-        answer = thread.submit(infer, client, RED)
+        answer = thread.submit(infer, client, solid(COLOURS["black"]))
         while not samples(client)["mobilenet_queue_images",]:
             assert not answer.done()
         check_error(client.post(f"{MODEL}/infer", content=b"no request"), 429, "queue_full")
+        engine.released.set()
         assert answer.result().status_code == 200
 
 

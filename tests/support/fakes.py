@@ -1,5 +1,6 @@
 """Small real things that stand in for large ones."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -37,6 +38,19 @@ class ColourEngine:
         weights = np.exp(distances.min(axis=1, keepdims=True) - distances)
         probabilities: Probabilities = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
         return probabilities
+
+
+class HeldEngine(ColourEngine):
+    """Keeps whoever asks about a black image waiting until it is released; answers all others at once."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Return `[n, 6]` probabilities, once it may."""
+        if any(image.max() < 10 for image in images):
+            self.released.wait(30)
+        return super().predict(images)
 
 
 def colour_model() -> Model:

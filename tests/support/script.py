@@ -68,6 +68,7 @@ def refused(error: ServiceError, headers: Mapping[str, str] = {}) -> Answer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, or a client waits 40 ms for the second
     script: Script
 
     def log_message(self, *_: Any) -> None:

@@ -16,7 +16,7 @@ from tools.bench.contenders import CONTENDERS, TOLERANCE, difference, pinned, pr
 from tools.bench.disturbance import Others
 from tools.bench.peers import classify
 from tools.bench.results import Goal, Report, Run, Summary, goals, knee, markdown, spread
-from tools.load.generator import make_photos
+from tools.load.messages import make_photos
 
 ROW = np.array([0.1, 0.5, 0.02, 0.3, 0.05, 0.02, 0.01], np.float32)
 

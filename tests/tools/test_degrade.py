@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.load.degrade import Tally, read_classes, step
-from tools.load.generator import Result
+from tools.load.degrade import AnswerCounts, read_classes, step
+from tools.load.result import LoadResult
 
 
 def answer(alpha: float, wordnet_id: str) -> bytes:
@@ -17,14 +17,14 @@ def answer(alpha: float, wordnet_id: str) -> bytes:
 
 
 def test_answers_are_counted_right_or_wrong_by_the_variant_that_gave_them() -> None:
-    tally = Tally()
+    counts = AnswerCounts()
     for alpha, said in ((0.5, "n1"), (0.5, "n2"), (0.25, "n1"), (0.25, "n1")):
-        tally.note("n1", 200, answer(alpha, said))
-    tally.note("n1", 429, b"{}")
-    assert tally.answered == {"0.5/128": 2, "0.25/128": 2}
+        counts.note("n1", 200, answer(alpha, said))
+    counts.note("n1", 429, b"{}")
+    assert counts.answered == {"0.5/128": 2, "0.25/128": 2}
     ended = np.array([200, 200, 200, 200, 429], np.int16)
     times = np.full(5, 10.0)
-    found = step("load", Result(0.0, 2.0, ended, times / 100, times, times, times), tally)
+    found = step("load", LoadResult(0.0, 2.0, ended, times / 100, times, times, times), counts)
     assert (found.goodput_per_s, found.refused_per_s, found.top1) == (2.0, 0.5, 0.75)
     assert found.right_per_s == pytest.approx(1.5)
 

@@ -7,7 +7,9 @@ from itertools import count
 
 import pytest
 
-from tools.load.generator import OK, Message, closed_loop, open_loop, post
+from tools.load.loops import closed_loop, open_loop
+from tools.load.messages import Message, post
+from tools.load.result import OK
 
 BODY = b"photo" * 100
 

@@ -6,18 +6,18 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tools.load.generator import OK, Result
+from tools.load.result import OK, LoadResult
 from tools.load.service import Sample
 from tools.load.soak import drift, memory_slope, mixture, slope_per_hour, windows
 
 SECONDS = 40
 
 
-def result(latency_ms: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Result:
+def result(latency_ms: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> LoadResult:
     """Return a load of ten requests a second, all answered, with these latencies."""
     due_s = np.arange(0, SECONDS, 0.1)
     nothing = np.zeros_like(due_s)
-    return Result(100.0, SECONDS, np.full(len(due_s), OK, np.int16), due_s, nothing, nothing, latency_ms)
+    return LoadResult(100.0, SECONDS, np.full(len(due_s), OK, np.int16), due_s, nothing, nothing, latency_ms)
 
 
 def test_memory_that_grows_by_a_megabyte_a_second_has_that_slope_and_the_first_quarter_does_not_count() -> None:

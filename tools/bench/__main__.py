@@ -40,7 +40,9 @@ from tools.bench.peers import classify
 from tools.bench.plots import draw
 from tools.bench.results import DISTURBED, FILE, LOOP, Report, Run, knee, markdown, read, save
 from tools.bench.wrk import Load
-from tools.load.generator import OK, Message, Result, closed_loop, make_photos, open_loop, post
+from tools.load.loops import closed_loop, open_loop
+from tools.load.messages import Message, make_photos, post
+from tools.load.result import OK, LoadResult
 
 PHOTOS = {"small": (16, 224, 224, 75), "large": (16, 500, 375, 93), "phone": (4, 4032, 3024, 80)}
 """How many, width, height, JPEG quality."""
@@ -65,7 +67,7 @@ class Plan:
     cpus: int
 
 
-def load_of(result: Result) -> Load:
+def load_of(result: LoadResult) -> Load:
     """Summarise a load of our own client."""
     p50_ms, p95_ms, p99_ms = (result.percentile_ms(percent) for percent in (50, 95, 99))
     success = result.counts.get(str(OK), 0) / max(1, len(result.outcomes))
@@ -130,7 +132,7 @@ def _bare(precision: Precision, settings: Settings, number: int, plan: Plan) -> 
             share = others.share(plan.cpus)
             outcomes = np.full(len(times), OK, np.int16)
             zeros = np.zeros(len(times))
-            result = Result(0.0, plan.seconds, outcomes, zeros, zeros, zeros, times)
+            result = LoadResult(0.0, plan.seconds, outcomes, zeros, zeros, zeros, times)
             load = load_of(result)
             yield Run(number, f"{LOOP}{precision}", photos, processes, None, load.requests_per_s, *load, share)
 

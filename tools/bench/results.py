@@ -8,7 +8,7 @@ from statistics import median
 
 from pydantic import TypeAdapter
 
-from tools.load.generator import format_number
+from tools.load.report import format_number
 
 FILE = "report.json"
 OURS, LOOP = "this service, ", "bare loop, "

@@ -1,1 +1,1 @@
-"""Load on a running service, and what it does to the service."""
+"""Puts load on a running service, and measures what it does to the service."""

@@ -1,7 +1,8 @@
-"""When batches pay: images a second of each engine by the size of its batches, and the batches that a load makes.
+"""Measures when batches pay: the time of an image by the size of its batch, and the batches that a load leads to.
 
-The engines run in this process on one thread, in turn, so that what else the machine does falls on all of them alike.
-Then `mobilenet serve` is loaded by more and more connections, once with its batches and once with batches of one.
+The engines run in this process on one thread and take turns, so that other work on the machine disturbs all of them
+alike. Then `mobilenet serve` is put under load by more and more connections, once with batches of up to eight images
+and once with batches of one.
 """
 
 import json
@@ -29,13 +30,14 @@ from app.config import Settings
 from app.engines.base import Engine, patterns
 from app.model import model
 from app.model.latency import machine
-from tools.load.generator import Message, closed_loop, make_photos, post
+from tools.load.loops import closed_loop
+from tools.load.messages import Message, make_photos, post
 from tools.load.service import ServiceFailed, serving
 
 SIZES = (1, 2, 4, 8, 16, 32)
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
 LIMITS = (8, 1)
-"""Of `MOBILENET_MAX_BATCH_SIZE` in the two services."""
+"""The values of `MOBILENET_MAX_BATCH_SIZE` to compare."""
 ENGINES: dict[str, dict[str, str]] = {
     "LiteRT, float32": {"engine": "litert", "precision": "float32"},
     "LiteRT, int8": {"engine": "litert", "precision": "int8"},
@@ -46,7 +48,7 @@ BATCH_SUM = re.compile(r"^mobilenet_batch_images_(sum|count){[^}]*} (\S+)$", re.
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How long an image takes in batches of a size, in milliseconds."""
+    """How many milliseconds an engine takes for an image in batches of this size."""
 
     engine: str
     size: int
@@ -55,7 +57,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What the service did for so many connections with batches of up to `limit`; `batch_size` is the mean."""
+    """What so many connections got from a service with batches of up to `limit`; `batch_size` is the mean size."""
 
     limit: int
     connections: int
@@ -66,10 +68,10 @@ class Served:
 
 
 def measure(engines: Mapping[str, Engine], resolution: int, seconds: float) -> list[Speed]:
-    """Run batches of every size in every engine by turns for so long; return the medians."""
+    """Run batches of every size in every engine, in turns, for so many seconds altogether; return the medians."""
     images = list(patterns(max(SIZES), resolution))
     times: dict[tuple[str, int], list[float]] = {(name, size): [] for name in engines for size in SIZES}
-    for number in range(1 + len(SIZES)):  # a first round to warm up
+    for number in range(1 + len(SIZES)):  # the first round only warms the engines up
         end = time.perf_counter() + seconds / (1 + len(SIZES))
         while time.perf_counter() < end:
             for (name, size), found in times.items():
@@ -80,14 +82,14 @@ def measure(engines: Mapping[str, Engine], resolution: int, seconds: float) -> l
 
 
 def _seconds(engine: Engine, images: Sequence[Any]) -> float:
-    engine.predict(images)  # another size before it may have cost an allocation
+    engine.predict(images)  # not timed: if the size has changed, this run allocates memory
     started = time.perf_counter()
     engine.predict(images)
     return time.perf_counter() - started
 
 
 def serve(limit: int, seconds: float, note: Callable[[], object]) -> list[Served]:
-    """Load a service with batches of up to `limit`, by more and more connections."""
+    """Put a service with batches of up to `limit` under load by more and more connections; `note` follows each load."""
     os.environ["MOBILENET_MAX_BATCH_SIZE"] = str(limit)
     photos = make_photos()
     found = []
@@ -111,13 +113,13 @@ def _batches(url: str) -> tuple[float, float]:
 
 
 def draw(speeds: Sequence[Speed], served: Sequence[Served], path: Path) -> None:
-    """Draw the time of an image by the size of its batch, and what connections get."""
+    """Draw the time of an image by the size of its batch, and the service by the number of connections."""
     figure = matplotlib.figure.Figure(figsize=(13, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for name in dict.fromkeys(speed.engine for speed in speeds):
         mine = [speed for speed in speeds if speed.engine == name]
         left.plot([speed.size for speed in mine], [speed.image_ms for speed in mine], marker="o", label=name)
-    left.set(xlabel="images in a batch", ylabel="ms an image", title="The model alone, on one thread", ylim=0)
+    left.set(xlabel="images in a batch", ylabel="ms per image", title="The model alone, on one thread", ylim=0)
     for limit in LIMITS:
         mine_ = [one for one in served if one.limit == limit]
         steps, label = [one.connections for one in mine_], f"batches of up to {limit}"
@@ -134,10 +136,10 @@ def draw(speeds: Sequence[Speed], served: Sequence[Served], path: Path) -> None:
 
 
 def tables(speeds: Sequence[Speed], served: Sequence[Served]) -> str:
-    """Return both as tables of Markdown."""
+    """Return both measurements as tables in Markdown."""
     names = list(dict.fromkeys(speed.engine for speed in speeds))
     times = {(speed.engine, speed.size): speed.image_ms for speed in speeds}
-    lines = [f"| ms an image, batches of | {' | '.join(map(str, SIZES))} |", "| --- |" + " ---: |" * len(SIZES)]
+    lines = [f"| ms per image, batches of | {' | '.join(map(str, SIZES))} |", "| --- |" + " ---: |" * len(SIZES)]
     lines += [f"| {name} | {' | '.join(f'{times[name, size]:.2f}' for size in SIZES)} |" for name in names]
     lines += ["", "| batches of up to | connections | requests/s | p50, p99 (ms) | images in a batch |"]
     lines += ["| ---: | ---: | ---: | ---: | ---: |"]
@@ -150,11 +152,11 @@ def tables(speeds: Sequence[Speed], served: Sequence[Served]) -> str:
 
 
 def main(
-    seconds: Annotated[float, typer.Option(help="Of each load; of the engines five times that.")] = 4,
-    save: Annotated[Path | None, typer.Option(help="Where the figures go, as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Where the picture goes.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length of each load; the engines run for five times as long.")] = 4,
+    save: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figures into this PNG file.")] = None,
 ) -> None:
-    """Measure with the settings of the environment, and print two tables."""
+    """Measure with the settings of the environment, and print two tables in Markdown."""
     settings = config.load()
     console = Console(stderr=True, highlight=False)
     console.print("the engines")

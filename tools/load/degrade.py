@@ -1,8 +1,8 @@
-"""What degrading brings at three times the capacity of the default variant: who is refused else gets a smaller one.
+"""Measures what degrading brings at three times the capacity: smaller variants answer what would be refused otherwise.
 
-Starts `mobilenet serve` with the settings of the environment, which name the variants, and loads it from this process,
-on a processor of its own where there are two. Photos lie in folders named by the WordNet id of their class, as those of
-ImageNet and Imagenette do, so that what is answered can be counted right or wrong.
+It starts `mobilenet serve` with the settings of the environment, which name the variants, and puts it under load from
+this process, which runs on a CPU of its own if there are two. The photos are in folders named after the WordNet id of
+their class, like those of ImageNet and Imagenette, so that each answer can be counted as right or wrong.
 """
 
 import json
@@ -21,7 +21,10 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from tools.load.generator import MOST_PHOTOS, OK, Message, Result, closed_loop, format_number, open_loop, post, shown
+from tools.load.loops import closed_loop, open_loop
+from tools.load.messages import MOST_PHOTOS, Message, post
+from tools.load.report import format_number, with_progress
+from tools.load.result import OK, LoadResult
 from tools.load.service import ServiceFailed, serving
 
 CONNECTIONS = 32
@@ -29,14 +32,14 @@ WARM_UP_S = 3.0
 
 
 @dataclass(slots=True)
-class Tally:
-    """How many answers were right and wrong, by the variant that gave them."""
+class AnswerCounts:
+    """How many answers were right and how many wrong, by the variant that gave them."""
 
     right: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
 
     def note(self, expected: str, status: int, body: bytes) -> None:
-        """Count an answer, if it is one, to a photo of this class."""
+        """Count the answer to a photo of this class, unless the request failed."""
         if status != OK:
             return
         answer = json.loads(body)
@@ -46,15 +49,16 @@ class Tally:
 
     @property
     def answered(self) -> Counter[str]:
-        """How many answers each variant gave."""
+        """How many answers each variant gave, right or wrong."""
         return self.right + self.wrong
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One load: rates of what ended while requests were sent; milliseconds of answers 200; shares are 0 to 1.
+class DegradeStep:
+    """One load. Rates are of what ended while requests were sent; latencies are of answers with status 200.
 
-    `top1` is of what was answered, `right_per_s` is how many right answers there were a second.
+    `top1` is the share of the answers that are right, 0 to 1, and `right_per_s` how many right answers there were per
+    second.
     """
 
     name: str
@@ -69,10 +73,10 @@ class Step:
     answered: dict[str, int]
 
 
-def step(name: str, result: Result, tally: Tally) -> Step:
+def step(name: str, result: LoadResult, counts: AnswerCounts) -> DegradeStep:
     """Summarise a load."""
-    top1 = tally.right.total() / max(1, tally.answered.total())
-    return Step(
+    top1 = counts.right.total() / max(1, counts.answered.total())
+    return DegradeStep(
         name=name,
         offered_per_s=result.offered_per_s,
         goodput_per_s=result.goodput_per_s,
@@ -82,39 +86,36 @@ def step(name: str, result: Result, tally: Tally) -> Step:
         client_lag_p99_ms=result.lag_p99_ms,
         top1=top1,
         right_per_s=top1 * result.goodput_per_s,
-        answered=dict(tally.answered),
+        answered=dict(counts.answered),
     )
 
 
 def read_classes(folder: Path) -> list[tuple[bytes, str]]:
-    """Return up to `MOST_PHOTOS` photos, evenly taken, each with the name of its folder."""
+    """Return an evenly spaced selection of up to `MOST_PHOTOS` photos, each with the name of its folder."""
     paths = sorted(path for path in folder.glob("*/*") if path.is_file())
     return [(path.read_bytes(), path.parent.name) for path in paths[:: -(-len(paths) // MOST_PHOTOS) or 1]]
 
 
-async def measure(url: str, photos: list[tuple[bytes, str]], seconds: float, times: float) -> list[Step]:
-    """Find the capacity of the default variant, then offer so many times of it, without and with degrading."""
+async def measure(url: str, photos: list[tuple[bytes, str]], seconds: float, times: float) -> list[DegradeStep]:
+    """Find the capacity of the default variant, then offer so many times as much, without and with degrading."""
 
-    def messages(tally: Tally, query: str) -> list[Message]:
-        return [Message(post(url, body, query), on_answer=partial(tally.note, name)) for body, name in photos]
+    def messages(counts: AnswerCounts, query: str) -> list[Message]:
+        return [Message(post(url, body, query), on_answer=partial(counts.note, name)) for body, name in photos]
 
-    tally = Tally()
-    alone = messages(tally, "")
-    await closed_loop(url, alone, connections=CONNECTIONS, seconds=WARM_UP_S)
-    tally.right.clear()
-    tally.wrong.clear()
-    work = closed_loop(url, alone, connections=CONNECTIONS, seconds=seconds)
-    steps = [step("capacity", await shown(work, "capacity", seconds), tally)]
+    await closed_loop(url, messages(AnswerCounts(), ""), connections=CONNECTIONS, seconds=WARM_UP_S)
+    counts = AnswerCounts()
+    work = closed_loop(url, messages(counts, ""), connections=CONNECTIONS, seconds=seconds)
+    steps = [step("capacity", await with_progress(work, "capacity", seconds), counts)]
     rate_per_s = times * steps[0].goodput_per_s
     for query in ("", "degrade=allow"):
-        tally = Tally()
-        name = f"{times:g} × it, {query or 'refusing'}"
-        load = open_loop(url, messages(tally, query), rate_per_s=rate_per_s, seconds=seconds)
-        steps.append(step(name, await shown(load, name, seconds), tally))
+        counts = AnswerCounts()
+        name = f"{times:g} × capacity, {query or 'refusing'}"
+        load = open_loop(url, messages(counts, query), rate_per_s=rate_per_s, seconds=seconds)
+        steps.append(step(name, await with_progress(load, name, seconds), counts))
     return steps
 
 
-ROWS: dict[str, Callable[[Step], str]] = {
+ROWS: dict[str, Callable[[DegradeStep], str]] = {
     "offered/s": lambda one: format_number(one.offered_per_s),
     "200/s": lambda one: format_number(one.goodput_per_s),
     "429/s": lambda one: format_number(one.refused_per_s),
@@ -127,23 +128,23 @@ ROWS: dict[str, Callable[[Step], str]] = {
 }
 
 
-def table(title: str, steps: list[Step]) -> Table:
-    """Return the table with a column for each step."""
-    shown_table = Table("", title=title)
+def step_table(title: str, steps: list[DegradeStep]) -> Table:
+    """Return a table with a column for each step."""
+    table = Table("", title=title)
     for one in steps:
-        shown_table.add_column(one.name, justify="right")
+        table.add_column(one.name, justify="right")
     for name, value in ROWS.items():
-        shown_table.add_row(name, *map(value, steps))
-    return shown_table
+        table.add_row(name, *map(value, steps))
+    return table
 
 
 def main(
     photos: Annotated[Path, typer.Option(help="Folder with a folder of photos for each class.", exists=True)],
-    seconds: Annotated[float, typer.Option(help="Of each load.")] = 20,
-    times: Annotated[float, typer.Option(help="The capacity to offer.")] = 3,
-    save: Annotated[Path | None, typer.Option(help="Put what was measured into this JSON file.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length of each load.")] = 20,
+    times: Annotated[float, typer.Option(help="How many times its capacity the service is offered.")] = 3,
+    save: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
 ) -> None:
-    """Print what is answered, how fast and how rightly, with and without degrading."""
+    """Print how many requests are answered, how fast, and how many rightly, with and without degrading."""
     *cpus, last = sorted(os.sched_getaffinity(0))
     if cpus:
         os.sched_setaffinity(0, {last})
@@ -151,8 +152,8 @@ def main(
         steps = uvloop.run(measure(process.url, read_classes(photos), seconds, times))
         title = f"{process.model()}, {len(cpus or [last])} CPUs"
     if save is not None:
-        save.write_bytes(TypeAdapter(list[Step]).dump_json(steps, indent=1) + b"\n")
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table(title, steps))
+        save.write_bytes(TypeAdapter(list[DegradeStep]).dump_json(steps, indent=1) + b"\n")
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(step_table(title, steps))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What each loaded variant takes of the memory: the service with the first of them, then with one more each time.
+"""Measures the memory that each loaded variant takes: the service starts with one variant, then with two, and so on.
 
-Every variant is asked in batches of all sizes before it is measured. Memory that processes share counts once (PSS).
+Every variant classifies images in batches of all sizes before the memory is measured. Memory that several processes
+share is counted once (PSS, the proportional set size).
 """
 
 import os
@@ -16,7 +17,7 @@ import typer
 
 from app import config
 from app.mobilenet.variants import Variant
-from tools.load.generator import make_photos
+from tools.load.messages import make_photos
 from tools.load.service import ServiceFailed, serving, tree
 
 PSS = re.compile(r"^Pss:\s+(\d+) kB", re.M)
@@ -24,14 +25,14 @@ REQUESTS = 200
 CONNECTIONS = 32
 
 
-def resident_mb(pid: int) -> float:
-    """Return the memory of a process and its descendants in MB (10⁶ bytes), what they share counted once."""
+def memory_mb(pid: int) -> float:
+    """Return the memory of a process and its descendants in MB (10⁶ bytes), with what they share counted once."""
     texts = (Path(f"/proc/{each}/smaps_rollup").read_text() for each in tree(pid))
     return sum(int(PSS.findall(text)[0]) for text in texts) * 1024 / 1e6
 
 
 def measure(variants: tuple[Variant, ...]) -> float:
-    """Serve the variants, the first of them the default, and return the memory that takes once all were busy."""
+    """Serve the variants, of which the first is the default; return the memory in MB after all of them were busy."""
     first, *others = variants
     os.environ["MOBILENET_ALPHA"], os.environ["MOBILENET_RESOLUTION"] = f"{first.alpha:g}", str(first.resolution)
     os.environ["MOBILENET_VARIANTS"] = ",".join(other.name for other in others)
@@ -43,10 +44,10 @@ def measure(variants: tuple[Variant, ...]) -> float:
     ):
         for variant in variants:
             ask = partial(client.post, "/predict", content=photo, params=_query(variant))
-            ask().raise_for_status()  # alone: with all threads
+            ask().raise_for_status()  # a request that is alone runs on all threads, whose memory counts too
             for answer in [threads.submit(ask) for _ in range(REQUESTS)]:
                 answer.result().raise_for_status()
-        return resident_mb(process.popen.pid)
+        return memory_mb(process.popen.pid)
 
 
 def _query(variant: Variant) -> dict[str, float]:
@@ -54,7 +55,7 @@ def _query(variant: Variant) -> dict[str, float]:
 
 
 def rows(variants: tuple[Variant, ...]) -> Iterator[str]:
-    """Yield a line for each variant, as soon as it is measured."""
+    """Yield a line for each variant as soon as it has been measured."""
     before = 0.0
     for count, variant in enumerate(variants, 1):
         found = measure(variants[:count])
@@ -63,7 +64,7 @@ def rows(variants: tuple[Variant, ...]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the memory of the service with one, two and so on of the variants that the settings name."""
+    """Print the memory of the service with the first variant of the settings, with the first two, and so on."""
     for row in rows(config.load().lineup):
         print(row, flush=True)
 
@@ -72,4 +73,4 @@ if __name__ == "__main__":
     try:
         typer.run(main)
     except ServiceFailed as exc:
-        sys.exit(f"resident: {exc}")
+        sys.exit(f"memory: {exc}")

@@ -1,8 +1,9 @@
-"""What the service does at five times its capacity: how many it answers, how late, and with how much memory.
+"""Measures the service at five times its capacity: how many requests it answers, how late, and in how much memory.
 
-Starts `mobilenet serve` with the settings of the environment and loads it from this process. What the client takes of
-a processor the service lacks, the more of it the more is offered; so each has its own, unless `--shared`. Ratios of a
-run compare; figures of different machines, or of a machine that does something else too, do not.
+It starts `mobilenet serve` with the settings of the environment and puts it under load from this process. The client
+takes CPU time from the service if they share a CPU, and the more is offered, the more it takes; so each has its own,
+unless `--shared` is given. Only ratios within one run should be compared: absolute figures depend on the machine and on
+what else it does.
 """
 
 import os
@@ -19,37 +20,28 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from tools.load.generator import (
-    OK,
-    TOO_MANY_REQUESTS,
-    Message,
-    Result,
-    closed_loop,
-    format_number,
-    make_photos,
-    meanwhile,
-    open_loop,
-    percentile,
-    post,
-    read_photos,
-    shown,
-)
-from tools.load.service import Process, Sample, ServiceFailed, serving
+from tools.load.loops import closed_loop, open_loop
+from tools.load.messages import Message, make_photos, post, read_photos
+from tools.load.report import format_number, meanwhile, with_progress
+from tools.load.result import OK, TOO_MANY_REQUESTS, LoadResult, percentile
+from tools.load.service import RunningService, Sample, ServiceFailed, serving
 
 CONNECTIONS = 32
 WARM_UP_S = 3.0
 CAPACITY_S = 10.0
 FULL_LOAD, OVERLOAD = 0.95, 5.0
-"""Parts of the capacity that are offered."""
+"""The rates that are offered, as multiples of the capacity."""
 SAMPLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One load and what became of it; percentiles are of the answers 200 unless they say otherwise, nan without any.
+    """One load and what became of it.
 
-    Rates are of what ended while requests were sent, `counts` of all that ended. `connected` is how long a request
-    waited until one of the client's connections was free: they are limited in number. Memory is resident, in MB.
+    Percentiles are of answers with status 200 unless their name says otherwise, and nan if there were none. Rates are
+    of the requests that ended while requests were sent, `counts` of all that ended. `connected` is how long a request
+    waited until one of the client's connections, whose number is limited, was free. Memory is resident memory (RSS) in
+    MB (10⁶ bytes).
     """
 
     name: str
@@ -71,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """How overload compares: goodput with the capacity, p99 with that at full load, memory with that before it."""
+    """Overload in relation to something: goodput to the capacity, p99 to that at full load, memory to that before."""
 
     goodput: float
     p99: float
@@ -79,8 +71,8 @@ class Ratios:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What was measured, on how many processors of the service."""
+class OverloadReport:
+    """All that was measured. `cpus` is the number of CPUs of the service."""
 
     model: str
     cpus: int
@@ -90,8 +82,8 @@ class Report:
     ratios: Ratios
 
 
-def step(name: str, result: Result, samples: list[Sample]) -> Step:
-    """Summarise a load and the samples of the service from its start to its end."""
+def step(name: str, result: LoadResult, samples: list[Sample]) -> Step:
+    """Summarise a load, and the samples of the service that were taken from its start to its end."""
     memory = [sample.rss_mb for sample in samples]
     return Step(
         name=name,
@@ -113,7 +105,7 @@ def step(name: str, result: Result, samples: list[Sample]) -> Step:
 
 
 def ratios(capacity: Step, full: Step, over: Step) -> Ratios:
-    """Compare the steps; nan where there is nothing to compare with."""
+    """Compare the steps. A ratio is nan if the figure to compare with is 0."""
     return Ratios(
         goodput=_ratio(over.goodput_per_s, capacity.goodput_per_s),
         p99=_ratio(over.p99_ms, full.p99_ms),
@@ -126,33 +118,37 @@ def _ratio(value: float, base: float) -> float:
 
 
 async def measured(
-    process: Process, work: Coroutine[Any, Any, Result], title: str, seconds: float, every_s: float = SAMPLE_S
-) -> tuple[Result, list[Sample]]:
-    """Await a load under a progress bar, measuring the service before it, every so many seconds, and after it."""
-    samples = [process.sample()]
-    load = meanwhile(work, every_s, lambda: samples.append(process.sample()))
-    result = await shown(load, title, seconds)
-    return result, [*samples, process.sample()]
+    service: RunningService,
+    work: Coroutine[Any, Any, LoadResult],
+    title: str,
+    seconds: float,
+    every_s: float = SAMPLE_S,
+) -> tuple[LoadResult, list[Sample]]:
+    """Await a load under a progress bar, and sample the service before it, every so many seconds, and after it."""
+    samples = [service.sample()]
+    load = meanwhile(work, every_s, lambda: samples.append(service.sample()))
+    result = await with_progress(load, title, seconds)
+    return result, [*samples, service.sample()]
 
 
-async def find_capacity(process: Process, messages: list[Message], seconds: float) -> Step:
-    """Measure what a closed loop gets, after a warm-up. Raises `ServiceFailed` if nothing is answered 200."""
-    await closed_loop(process.url, messages, connections=CONNECTIONS, seconds=min(WARM_UP_S, seconds))
-    work = closed_loop(process.url, messages, connections=CONNECTIONS, seconds=seconds)
+async def find_capacity(service: RunningService, messages: list[Message], seconds: float) -> Step:
+    """Measure the capacity by a closed loop, after a warm-up. Raises `ServiceFailed` if no answer has status 200."""
+    await closed_loop(service.url, messages, connections=CONNECTIONS, seconds=min(WARM_UP_S, seconds))
+    work = closed_loop(service.url, messages, connections=CONNECTIONS, seconds=seconds)
     name = f"capacity, {CONNECTIONS} connections"
-    found = step(name, *await measured(process, work, name, seconds))
+    found = step(name, *await measured(service, work, name, seconds))
     if not found.goodput_per_s:
-        raise ServiceFailed(f"nothing was answered 200: {found.counts}")
+        raise ServiceFailed(f"no answer had status 200: {found.counts}")
     return found
 
 
-async def measure(process: Process, messages: list[Message], seconds: float, capacity_s: float) -> list[Step]:
-    """Find the capacity, then offer 95 % and five times of it; return the three steps."""
-    steps = [await find_capacity(process, messages, capacity_s)]
-    for name, part in ((f"{FULL_LOAD * 100:g} % of it", FULL_LOAD), (f"{OVERLOAD:g} × it", OVERLOAD)):
+async def measure(service: RunningService, messages: list[Message], seconds: float, capacity_s: float) -> list[Step]:
+    """Find the capacity, then offer 95 % of it, then five times as much; return the three steps."""
+    steps = [await find_capacity(service, messages, capacity_s)]
+    for name, part in ((f"{FULL_LOAD * 100:g} % of it", FULL_LOAD), (f"{OVERLOAD:g} × capacity", OVERLOAD)):
         rate_per_s = part * steps[0].goodput_per_s
-        work = open_loop(process.url, messages, rate_per_s=rate_per_s, seconds=seconds)
-        steps.append(step(name, *await measured(process, work, name, seconds)))
+        work = open_loop(service.url, messages, rate_per_s=rate_per_s, seconds=seconds)
+        steps.append(step(name, *await measured(service, work, name, seconds)))
     return steps
 
 
@@ -172,17 +168,16 @@ ROWS: dict[str, Callable[[Step], float]] = {
 }
 
 
-def table(report: Report) -> Table:
-    """Return the table with a column for each step."""
-    shown_table = Table(
-        "", title=f"{report.model}, {report.cpus} CPUs, {report.mean_photo_bytes / 1000:.1f} KB a photo"
-    )
-    for step_ in report.steps:
-        shown_table.add_column(step_.name, justify="right")
+def step_table(report: OverloadReport) -> Table:
+    """Return a table with a column for each step."""
+    title = f"{report.model}, {report.cpus} CPUs, {report.mean_photo_bytes / 1000:.1f} KB per photo"
+    table = Table("", title=title)
+    for one in report.steps:
+        table.add_column(one.name, justify="right")
     for name, value in ROWS.items():
-        shown_table.add_row(name, *(format_number(value(step_)) for step_ in report.steps))
-    shown_table.add_row("others", *(_others(step_.counts) for step_ in report.steps))
-    return shown_table
+        table.add_row(name, *(format_number(value(one)) for one in report.steps))
+    table.add_row("others", *(_others(one.counts) for one in report.steps))
+    return table
 
 
 def _others(counts: dict[str, int]) -> str:
@@ -191,7 +186,7 @@ def _others(counts: dict[str, int]) -> str:
 
 
 def lines(found: Ratios) -> Iterator[str]:
-    """Yield the ratios in words."""
+    """Yield a line for each ratio."""
     yield f"goodput at overload / capacity: {format_number(found.goodput, 2)}"
     yield f"p99 at overload / p99 at full load: {format_number(found.p99, 2)}"
     yield f"RSS at the end of overload / at its start: {format_number(found.rss, 2)}"
@@ -199,30 +194,30 @@ def lines(found: Ratios) -> Iterator[str]:
 
 def main(
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of photos to post; default: made here.", exists=True)
+        Path | None, typer.Option(help="Folder of photos to post. Default: made-up photos.", exists=True)
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Of full load, and of overload.")] = 60,
-    capacity_seconds: Annotated[float, typer.Option(help="Of finding the capacity.")] = CAPACITY_S,
-    shared: Annotated[bool, typer.Option(help="Let the client run on the processors of the service.")] = False,
-    save: Annotated[Path | None, typer.Option(help="Put the report into this JSON file.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length of full load, and of overload.")] = 60,
+    capacity_seconds: Annotated[float, typer.Option(help="How long the capacity is measured.")] = CAPACITY_S,
+    shared: Annotated[bool, typer.Option(help="Let the client run on the CPUs of the service.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Write the report to this JSON file.")] = None,
 ) -> None:
-    """Print what is answered at capacity, just below it, and at five times it."""
+    """Print how the service answers at its capacity, just below it, and at five times its capacity."""
     bodies = read_photos(photos) if photos else make_photos()
     *cpus, last = sorted(os.sched_getaffinity(0))
     if cpus and not shared:
         os.sched_setaffinity(0, {last})
     else:
         cpus = [*cpus, last]
-    with serving(cpus=cpus) as process:
-        messages = [Message(post(process.url, body)) for body in bodies]
-        steps = uvloop.run(measure(process, messages, seconds, capacity_seconds))
-        model = process.model()
+    with serving(cpus=cpus) as service:
+        messages = [Message(post(service.url, body)) for body in bodies]
+        steps = uvloop.run(measure(service, messages, seconds, capacity_seconds))
+        model = service.model()
     mean_bytes = sum(map(len, bodies)) / len(bodies)
-    report = Report(model, len(cpus), len(bodies), mean_bytes, steps, ratios(*steps))
+    report = OverloadReport(model, len(cpus), len(bodies), mean_bytes, steps, ratios(*steps))
     if save is not None:
-        save.write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
+        save.write_bytes(TypeAdapter(OverloadReport).dump_json(report, indent=1) + b"\n")
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    console.print(table(report), *lines(report.ratios), sep="\n")
+    console.print(step_table(report), *lines(report.ratios), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How capacity grows with replicas: containers with a fixed share of a CPU each, all under full load."""
+"""Measures how capacity grows with the number of replicas: containers with a fixed share of a CPU, at full load."""
 
 import asyncio
 import subprocess
@@ -11,13 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tools.load.generator import Message, Result, closed_loop, post
+from tools.load.loops import closed_loop
+from tools.load.messages import Message, post
+from tools.load.result import LoadResult
 
 READY_S = 60
 
 
 def start(image: str, cpus: float) -> tuple[str, str]:
-    """Start a container with this share of a CPU. Return its id and its URL, once it is ready."""
+    """Start a container with this share of a CPU; return its id and its URL as soon as it is ready."""
     command = ["docker", "run", "--rm", "--detach", "--cpus", str(cpus), "--env", "MOBILENET_MODEL_WORKERS=1"]
     container = output(*command, "--publish", "127.0.0.1::8000", image)
     url = f"http://{output('docker', 'port', container, '8000').splitlines()[0]}"
@@ -37,8 +39,8 @@ def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-async def load(urls: list[str], photos: list[bytes], connections: int, seconds: float) -> list[Result]:
-    """Put full load on every replica at once, as a balancer does."""
+async def load(urls: list[str], photos: list[bytes], connections: int, seconds: float) -> list[LoadResult]:
+    """Put full load on all replicas at the same time, as a load balancer would."""
     loads = (
         closed_loop(url, [Message(post(url, photo)) for photo in photos], connections=connections, seconds=seconds)
         for url in urls
@@ -48,13 +50,13 @@ async def load(urls: list[str], photos: list[bytes], connections: int, seconds: 
 
 def main(
     photos: Annotated[list[Path], typer.Argument(help="Image files to post, in turn.", exists=True)],
-    image: Annotated[str, typer.Option(help="The image of the service.")] = "mobilenet-service",
+    image: Annotated[str, typer.Option(help="Container image of the service.")] = "mobilenet-service",
     cpus: Annotated[float, typer.Option(help="Share of a CPU that each replica has.")] = 0.4,
-    most: Annotated[int, typer.Option(help="Most replicas.")] = 3,
+    most: Annotated[int, typer.Option(help="Largest number of replicas.")] = 3,
     connections: Annotated[int, typer.Option(help="Connections to each replica.")] = 8,
-    seconds: Annotated[float, typer.Option(help="How long each load lasts.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Length of each load.")] = 10,
 ) -> None:
-    """Measure 1, 2, … replicas, and print what they answer a second, together and for each."""
+    """Measure 1, 2, … replicas, and print their answers per second, together and for each."""
     content = [photo.read_bytes() for photo in photos]
     table = Table(title=f"replicas of {cpus:g} CPU")
     for name in ("replicas", "answers/s", "each", "of the first × replicas", "p50 ms"):

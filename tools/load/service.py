@@ -1,4 +1,4 @@
-"""The service as a process of its own: started on a free port, measured through `/proc`, stopped at the end."""
+"""Runs the service as a process of its own: starts it on a free port, samples it through `/proc`, and stops it."""
 
 import os
 import re
@@ -17,18 +17,21 @@ import httpx
 T = TypeVar("T")
 
 START_S = 120
-"""Long enough to compile weights that were never served before."""
+"""Long enough to compile weights that have not been served before."""
 STOP_S = 30
 POLL_S = 0.05
 
 
 class ServiceFailed(Exception):
-    """The service did not start, gave no good answer, or ended while it was measured."""
+    """The service did not start, did not answer, or ended while it was measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the service takes: at which `time.perf_counter`, resident memory in MB (10⁶ bytes), open files, threads."""
+    """What the service took of the machine at `at_s`, a time of `time.perf_counter`.
+
+    `rss_mb` is its resident memory in MB (10⁶ bytes), and `fds` the number of its open files.
+    """
 
     at_s: float
     rss_mb: float
@@ -37,27 +40,27 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
-    """A running service, where it answers and what it printed."""
+class RunningService:
+    """A running service: its process, its address, and the file with what it has printed."""
 
     popen: subprocess.Popen[bytes]
     url: str
     log: Path
 
     def sample(self) -> Sample:
-        """Measure the process and its workers, added up. Raises `ServiceFailed` if it ended."""
+        """Return what the process and its workers take together. Raises `ServiceFailed` if the process has ended."""
         if self.popen.poll() is not None:
             raise ServiceFailed(f"the service ended with code {self.popen.returncode}:\n{_tail(self.log)}")
         return sample(self.popen.pid)
 
     def model(self) -> str:
-        """Return what is served, in words."""
+        """Return the name of the served model, for titles."""
         info = httpx.get(f"{self.url}/model-info").raise_for_status().json()
         return f"{info['weights']}, α {info['alpha']:g} @ {info['resolution']}, {info['precision']}"
 
 
 def sample(pid: int) -> Sample:
-    """Measure a process and its descendants, added up; memory that they share counts for each."""
+    """Return what a process and its descendants take together; memory that they share is counted for each of them."""
     pids = list(tree(pid))
     status = [Path(f"/proc/{each}/status").read_text() for each in pids]
     return Sample(
@@ -82,19 +85,17 @@ def _field(status: str, name: str) -> int:
 
 
 @contextmanager
-def serving(command: Sequence[str] = (), cpus: Collection[int] = ()) -> Iterator[Process]:
+def serving(command: Sequence[str] = (), cpus: Collection[int] = ()) -> Iterator[RunningService]:
     """Run `mobilenet serve` until the block ends, on a free port, with the settings of the environment but no keys.
 
-    Where `cpus` are given it runs on those alone, and counts them as all that there are.
-
-    It logs warnings and errors only, unless the environment says otherwise. Raises `ServiceFailed` if it does not get
-    ready.
+    With `cpus` it runs only on these, and has as many workers as if the machine had no others. It logs warnings and
+    errors only, unless the environment says otherwise. Raises `ServiceFailed` if it does not become ready.
     """
     command = command or [str(Path(sys.executable).with_name("mobilenet")), "serve"]
     ours = {"MOBILENET_HOST": "127.0.0.1", "MOBILENET_PORT": "0", "MOBILENET_API_KEYS": ""}
     environment = {"MOBILENET_LOG_LEVEL": "warning"} | os.environ | ours
     with tempfile.TemporaryDirectory() as folder:
-        # A file and not a pipe: nobody would read the pipe while the load runs.
+        # A file instead of a pipe, which would fill up because nobody reads it while the load runs.
         log = Path(folder) / "log"
         with log.open("wb") as stderr:
             pinned = ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
@@ -105,7 +106,7 @@ def serving(command: Sequence[str] = (), cpus: Collection[int] = ()) -> Iterator
             _stop(popen)
 
 
-def _ready(popen: subprocess.Popen[bytes], log: Path) -> Process:
+def _ready(popen: subprocess.Popen[bytes], log: Path) -> RunningService:
     deadline = time.monotonic() + START_S
 
     def until(attempt: Callable[[], T | None]) -> T:
@@ -113,11 +114,11 @@ def _ready(popen: subprocess.Popen[bytes], log: Path) -> Process:
             if (found := attempt()) is not None:
                 return found
             time.sleep(POLL_S)
-        raise ServiceFailed(f"the service did not get ready:\n{_tail(log)}")
+        raise ServiceFailed(f"the service did not become ready:\n{_tail(log)}")
 
     address = until(lambda: re.search(r"serving on (http://[^,\s]+)", log.read_text()))
     until(lambda: _answers(f"{address[1]}/readyz"))
-    return Process(popen, address[1], log)
+    return RunningService(popen, address[1], log)
 
 
 def _answers(url: str) -> bool | None:

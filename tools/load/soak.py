@@ -1,7 +1,7 @@
-"""Whether the service stays as it is: memory, open files, threads and latency over minutes or hours of mixed requests.
+"""Checks that the service does not change in minutes or hours of mixed requests: memory, open files, threads, latency.
 
-Starts `mobilenet serve` with the settings of the environment, on the processors of this client, and offers 70 % of its
-capacity: mostly good photos, a few broken ones, and a few clients that disconnect before their answer.
+It starts `mobilenet serve` with the settings of the environment, on the same CPUs as this client, and offers 70 % of
+its capacity: mostly good photos, some broken ones, and some clients that disconnect before their answer.
 """
 
 import asyncio
@@ -22,26 +22,33 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from tools.load.generator import Message, Result, format_number, make_photos, open_loop, post, read_photos
+from tools.load.loops import open_loop
+from tools.load.messages import Message, make_photos, post, read_photos
 from tools.load.overload import find_capacity, measured
-from tools.load.service import Process, Sample, ServiceFailed, serving
+from tools.load.report import format_number
+from tools.load.result import LoadResult
+from tools.load.service import RunningService, Sample, ServiceFailed, serving
 
 PART = 0.7
 CAPACITY_S = 10.0
 SETTLE_S = 3.0
-"""Until the service noticed that connections were closed, and freed what they took."""
+"""How long the service may take to notice closed connections and to free what they took."""
 QUARTERS = 4
 
 MIXTURE = 1000
-"""Requests that are sent over and over, of which so many are not good:"""
+"""The number of requests that are sent over and over."""
 TRUNCATED, TEXT, LEFT_EARLY, LEFT_WAITING = 20, 10, 10, 10
+"""How many of them are truncated photos, are text, or are sent by a client that disconnects.
+
+The client disconnects early, a moment after half of its photo, or while waiting, right after its whole photo.
+"""
 HALF_SENT_S = 0.02
-"""One that leaves early does so this long after half of its photo; one that leaves waiting, right after all of it."""
+"""How long after half of its photo a client disconnects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was seen at one moment, seconds after the start, and of the answers 200 since the moment before."""
+    """A sample of the service `at_s` seconds after the start, and the answers with status 200 since the last sample."""
 
     at_s: float
     rss_mb: float
@@ -53,11 +60,11 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a soak came to; nan where it was too short to tell.
+class SoakReport:
+    """The result of a soak. Figures are nan if it was too short for them.
 
-    The slope of the memory is by least squares over the last three quarters, the drift is the p50 of the last quarter
-    over that of the first, and the descriptors are those of the idle service, before and after.
+    `rss_slope_mb_per_hour` is fitted to the last three quarters by least squares. `latency_drift` is the p50 of the
+    last quarter divided by that of the first. `idle_fds_…` are the open files of the idle service before and after.
     """
 
     model: str
@@ -73,7 +80,7 @@ class Report:
 
 
 def mixture(url: str, photos: Sequence[bytes]) -> list[Message]:
-    """Return the requests of a soak, in a random order that is always the same."""
+    """Return the requests of a soak in random order, which is the same in every run."""
     wrong = [_truncated] * TRUNCATED + [_text] * TEXT + [_left_early] * LEFT_EARLY + [_left_waiting] * LEFT_WAITING
     kinds = [*wrong, *[_good] * (MIXTURE - len(wrong))]
     choice = random.Random(0)
@@ -101,8 +108,8 @@ def _left_waiting(url: str, photo: bytes) -> Message:
     return Message(post(url, photo), leave_after_s=0.0)
 
 
-def windows(result: Result, samples: Sequence[Sample]) -> list[Window]:
-    """Join each sample but the first with the answers since the one before it."""
+def windows(result: LoadResult, samples: Sequence[Sample]) -> list[Window]:
+    """Join each sample, except the first, with the answers since the one before it."""
     found = []
     for before, after in pairwise(samples):
         end_s = after.at_s - result.started
@@ -112,45 +119,47 @@ def windows(result: Result, samples: Sequence[Sample]) -> list[Window]:
     return found
 
 
-def quarters(result: Result) -> list[Result]:
-    """Return what ended in each quarter of the time in which requests were sent."""
+def quarters(result: LoadResult) -> list[LoadResult]:
+    """Return the requests that ended in each quarter of the time in which requests were sent."""
     edges = np.linspace(0, result.seconds, QUARTERS + 1)
     return [result.window(float(start), float(end)) for start, end in pairwise(edges)]
 
 
 def slope_per_hour(at_s: Sequence[float], values: Sequence[float]) -> float:
-    """Return the slope by least squares, in units an hour; nan for fewer than two moments."""
+    """Return the slope by least squares, in units per hour; nan for fewer than two different times."""
     if len(set(at_s)) < 2:
         return nan
     return float(np.polynomial.Polynomial.fit(at_s, values, 1).convert().coef[1] * 3600)
 
 
 def memory_slope(seen: Sequence[Window], seconds: float) -> float:
-    """Return how fast the memory grew, in MB an hour, without the first quarter, in which pools and caches fill."""
+    """Return how fast the memory grew, in MB per hour, after the first quarter, in which pools and caches fill up."""
     late = [window for window in seen if window.at_s >= seconds / QUARTERS]
     return slope_per_hour([window.at_s for window in late], [window.rss_mb for window in late])
 
 
-def drift(result: Result) -> float:
-    """Return the p50 of the last quarter over the p50 of the first; nan where a quarter had no answer."""
+def drift(result: LoadResult) -> float:
+    """Return the p50 of the last quarter divided by the p50 of the first; nan if a quarter had no answer."""
     first, *_, last = quarters(result)
     return last.percentile_ms(50) / first.percentile_ms(50)
 
 
-async def soak(process: Process, photos: Sequence[bytes], seconds: float, every_s: float, capacity_s: float) -> Report:
+async def soak(
+    service: RunningService, photos: Sequence[bytes], seconds: float, every_s: float, capacity_s: float
+) -> SoakReport:
     """Find the capacity, then offer 70 % of it for so many seconds."""
-    good = [Message(post(process.url, photo)) for photo in photos]
-    capacity = await find_capacity(process, good, capacity_s)
+    good = [Message(post(service.url, photo)) for photo in photos]
+    capacity = await find_capacity(service, good, capacity_s)
     rate_per_s = PART * capacity.goodput_per_s
     await asyncio.sleep(SETTLE_S)
-    idle = process.sample()
-    work = open_loop(process.url, mixture(process.url, photos), rate_per_s=rate_per_s, seconds=seconds)
+    idle = service.sample()
+    work = open_loop(service.url, mixture(service.url, photos), rate_per_s=rate_per_s, seconds=seconds)
     title = f"{PART * 100:g} % of {capacity.goodput_per_s:.0f}/s"
-    result, samples = await measured(process, work, title, seconds, every_s)
+    result, samples = await measured(service, work, title, seconds, every_s)
     await asyncio.sleep(SETTLE_S)
     seen = windows(result, samples)
-    return Report(
-        model=process.model(),
+    return SoakReport(
+        model=service.model(),
         seconds=seconds,
         capacity_per_s=capacity.goodput_per_s,
         offered_per_s=result.offered_per_s,
@@ -158,7 +167,7 @@ async def soak(process: Process, photos: Sequence[bytes], seconds: float, every_
         rss_slope_mb_per_hour=memory_slope(seen, seconds),
         latency_drift=drift(result),
         idle_fds_start=idle.fds,
-        idle_fds_end=process.sample().fds,
+        idle_fds_end=service.sample().fds,
         windows=seen,
     )
 
@@ -173,16 +182,16 @@ COLUMNS: dict[str, Callable[[Window], float]] = {
 }
 
 
-def table(report: Report) -> Table:
-    """Return the table with a row for each quarter: the medians of its windows."""
-    shown_table = Table("quarter", title=f"{report.model}, {report.seconds / 60:g} minutes")
+def quarter_table(report: SoakReport) -> Table:
+    """Return a table with a row for each quarter, which has the medians of its windows."""
+    table = Table("quarter", title=f"{report.model}, {report.seconds / 60:g} minutes")
     for name in COLUMNS:
-        shown_table.add_column(name, justify="right")
+        table.add_column(name, justify="right")
     for quarter in range(QUARTERS):
         inside = [window for window in report.windows if _quarter(window, report.seconds) == quarter]
         medians = (_median([value(window) for window in inside]) for value in COLUMNS.values())
-        shown_table.add_row(str(quarter + 1), *map(format_number, medians))
-    return shown_table
+        table.add_row(str(quarter + 1), *map(format_number, medians))
+    return table
 
 
 def _quarter(window: Window, seconds: float) -> int:
@@ -193,17 +202,18 @@ def _median(values: list[float]) -> float:
     return float(np.median(values)) if values else nan
 
 
-def lines(report: Report) -> Iterator[str]:
-    """Yield what came out, in words."""
+def lines(report: SoakReport) -> Iterator[str]:
+    """Yield the figures of the whole soak, one on each line."""
     offered, capacity = format_number(report.offered_per_s), format_number(report.capacity_per_s)
-    yield f"offered {offered}/s of {capacity}/s: {', '.join(f'{n:,} × {name}' for name, n in report.counts.items())}"
-    yield f"memory: {format_number(report.rss_slope_mb_per_hour, 2)} MB/hour over the last three quarters"
+    counts = ", ".join(f"{count:,} × {name}" for name, count in report.counts.items())
+    yield f"offered {offered} requests/s, with a capacity of {capacity}/s: {counts}"
+    yield f"memory grew by {format_number(report.rss_slope_mb_per_hour, 2)} MB/hour over the last three quarters"
     yield f"open files of the idle service: {report.idle_fds_start} before, {report.idle_fds_end} after"
-    yield f"latency: p50 of the last quarter / of the first: {format_number(report.latency_drift, 2)}"
+    yield f"latency: p50 of the last quarter / p50 of the first: {format_number(report.latency_drift, 2)}"
 
 
-def draw(report: Report, path: Path) -> None:
-    """Draw memory, latency, open files and threads over the minutes."""
+def draw(report: SoakReport, path: Path) -> None:
+    """Draw memory, latency, open files and threads over time."""
     figure = matplotlib.figure.Figure(figsize=(9, 8), layout="constrained")
     panels = {"MB": ["RSS MB"], "ms": ["p50 ms", "p99 ms"], "count": ["open files", "threads"]}
     minutes = [window.at_s / 60 for window in report.windows]
@@ -222,25 +232,25 @@ def draw(report: Report, path: Path) -> None:
 
 
 def main(
-    minutes: Annotated[float, typer.Option(help="How long to offer requests.")] = 20,
+    minutes: Annotated[float, typer.Option(help="How long to send requests.")] = 20,
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of photos to post; default: made here.", exists=True)
+        Path | None, typer.Option(help="Folder of photos to post. Default: made-up photos.", exists=True)
     ] = None,
     every: Annotated[float, typer.Option(help="Seconds between two samples.")] = 10,
-    capacity_seconds: Annotated[float, typer.Option(help="Of finding the capacity.")] = CAPACITY_S,
-    save: Annotated[Path | None, typer.Option(help="Put the report into this JSON file.")] = None,
+    capacity_seconds: Annotated[float, typer.Option(help="How long the capacity is measured.")] = CAPACITY_S,
+    save: Annotated[Path | None, typer.Option(help="Write the report to this JSON file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the report into this PNG file.")] = None,
 ) -> None:
-    """Print whether memory, open files or latency grow."""
+    """Print whether memory, open files, threads or latency grow."""
     bodies = read_photos(photos) if photos else make_photos()
-    with serving() as process:
-        report = uvloop.run(soak(process, bodies, minutes * 60, every, capacity_seconds))
+    with serving() as service:
+        report = uvloop.run(soak(service, bodies, minutes * 60, every, capacity_seconds))
     if save is not None:
-        save.write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
+        save.write_bytes(TypeAdapter(SoakReport).dump_json(report, indent=1) + b"\n")
     if plot is not None:
         draw(report, plot)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    console.print(table(report), *lines(report), sep="\n")
+    console.print(quarter_table(report), *lines(report), sep="\n")
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def find(arguments: Iterable[str]) -> list[PhotoFile]:
     """Return the photos that the arguments name, in their order.
 
     An argument is `-` (standard input), a file, a folder, which stands for all photos in it and its subfolders, or a
-    pattern with `*`, `?` or `[`. What macOS keeps beside photos is passed over. A missing file is not noticed before it is read. Raises `StartError` for a pattern or
-    a folder without photos.
+    pattern with `*`, `?` or `[`. The files `._…` that macOS keeps beside photos are passed over. A missing file is not
+    noticed before it is read. Raises `StartError` for a pattern or a folder without photos.
     """
     return [PhotoFile(name) for argument in arguments for name in _named(argument)]
 

@@ -46,7 +46,7 @@ def open_pipeline(settings: Settings) -> Pipeline:
 
 
 def open_spans() -> "Spans | None":
-    """Return what makes spans, where OpenTelemetry's variables say where to send them."""
+    """Return what makes spans, or None where no variable of OpenTelemetry says where to send them."""
     if not config.spans_wanted():
         return None
     try:
@@ -186,7 +186,7 @@ def _in_front(predict: ASGIApp, application: ASGIApp) -> ASGIApp:
 
 
 def _name_operations(routes: list[APIRoute]) -> None:
-    """Give each operation, where only one has it, the plain name that generated clients call it by."""
+    """Give operations the names of their functions, by which generated clients call them, where a name is unique."""
     names = Counter(route.name for route in routes)
     for route in routes:
         if names[route.name] == 1:

@@ -40,7 +40,10 @@ PREPROCESSING = Preprocessing(
 
 
 def model_info(models: Sequence[Model], variant: Variant, settings: Settings, *, layers: bool) -> ModelInfo:
-    """Describe a variant with the classes of the served models, the first the default; `layers` adds their table."""
+    """Describe a variant for the classes of the served models, whose first is the default.
+
+    With `layers` the description has the tables of layers, separable convolutions and ablations too.
+    """
     model = next((one for one in models if one.variant == variant), models[0])
     served = variant == model.variant
     total = cost(variant, model.engine.classes)
@@ -142,7 +145,7 @@ BYTES = {"float32": 4, "int8": 1}
 
 
 def variants(models: Sequence[Model], settings: Settings) -> Catalogue:
-    """Describe the published variants, and the served ones that are none of them; the first model is the default."""
+    """Describe the 16 published variants and any other that is served; the first model is the default."""
     model = models[0]
     machine = latency.machine()
     setup = (machine, model.engine.name, model.engine.precision, settings.model_threads, model.engine.classes)
@@ -198,7 +201,7 @@ def _with_frontiers(items: Sequence[VariantItem]) -> list[VariantItem]:
 
 
 def frontier(points: Iterable[tuple[float | None, float | None]]) -> list[bool | None]:
-    """Return for each (price, value) whether no other has at least its value for no more; None if one is unknown.
+    """Return for each (price, value) whether it is on the frontier; None if one of the two is unknown.
 
     Of two that are equal both are on the frontier.
     """

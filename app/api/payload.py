@@ -25,9 +25,9 @@ from app.runtime.pipeline import Payload
 from app.schemas import PredictBody
 
 WATCH_AFTER_S = 0.05
-"""How long a client is taken to be still there without a look."""
+"""How long a request runs before its connection is watched for a client that leaves."""
 JSON_REST = 1_000
-"""Commas that JSON may have beside those between the values that are wanted."""
+"""Commas that a JSON body may have beside those between its values, such as commas in strings."""
 MULTIPART, JSON = "multipart/form-data", "application/json"
 RAW_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/x-octet-stream", "*/*")
 """Types of a body that is one image, beside `image/*`."""

@@ -1,7 +1,7 @@
-"""The answer of `/predict`: what came of the images, as the wire contract has it, and what that is in the log.
+"""The response to `POST /predict`: the results of its images as JSON, and what the log says of them.
 
-It is put together as what JSON has, and not as models of pydantic, which took a small photo's answer a tenth of a
-millisecond. Tests hold it against `schemas.PredictResponse`.
+It is built from plain dictionaries, because pydantic models would add a tenth of a millisecond to the response to a
+small photo. Tests check it against `schemas.PredictResponse`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 
 def account(outcomes: Sequence[Result], current: Trace) -> int:
-    """Note in the trace where the time of the images went and how they fared; return the largest batch size."""
+    """Note in the trace how long the stages took and how many images failed; return the largest batch size."""
     done = [outcome for outcome in outcomes if isinstance(outcome, Classification)]
     current.stages = {
         "decode": round(max([one.decode_ms for one in done], default=0.0), 3),
@@ -38,9 +38,9 @@ def account(outcomes: Sequence[Result], current: Trace) -> int:
 
 
 def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Result], k: int, current: Trace) -> Json:
-    """Put a `PredictResponse` together, and note its stages and facts in the trace."""
+    """Return a `PredictResponse` as a dictionary, and note its stages and facts in the trace."""
     batch_size = account(outcomes, current)
-    runs = {outcome.model: outcome for outcome in current.images}  # most often all are of one model
+    runs = {outcome.model: outcome for outcome in current.images}  # nearly always of one model
     model = max(runs, key=_macs) if runs else classifier.model
     current.facts["variant"] = model.variant.name
     costs = [_cost(one.models) for one in runs.values()] or [_cost([model])]
@@ -125,7 +125,7 @@ def _cost(models: Sequence[Model]) -> Json:
     return _spent(tuple(model.variant for model in models), models[0].engine.classes)
 
 
-@lru_cache(maxsize=64)  # every answer has one, of few kinds
+@lru_cache(maxsize=64)  # every response has a cost, and few costs differ
 def _spent(variants: tuple[Variant, ...], classes: int) -> Json:
     costs = [cost(variant, classes) for variant in variants]
     return {

@@ -136,7 +136,7 @@ def create_router(
         responses=openapi.responses(*openapi.LABELS_ERRORS),
     )
     async def variants() -> Catalogue:
-        """List the sixteen variants: cost, accuracy, latency here if measured, which are worth it, which are served."""
+        """List the 16 standard variants and any other that is loaded: cost, accuracy, latency if measured, frontiers."""
         return describe.variants(list(classifier().models.values()), settings)
 
     @router.post(
@@ -149,7 +149,7 @@ def create_router(
         openapi_extra=openapi.PREVIEW_BODY,
     )
     async def preview(request: Request, resolution: Side = None) -> Png:
-        """Answer the network's input for an image: upright, its central square, at the served resolution or another."""
+        """Return what the network sees of an image, as a PNG: upright, its central square, at the served resolution."""
         current = classifier()
         side = _side(current, resolution)
         deadline = time.monotonic() + settings.request_timeout_ms / 1000

@@ -1,4 +1,4 @@
-"""Who may call, and what a browser may do with the answers."""
+"""Keys of callers, and the response headers that tell browsers what a page may load and run."""
 
 import base64
 import hashlib
@@ -66,13 +66,13 @@ def _digest(key: str) -> bytes:
 
 
 class SecurityHeaders:
-    """ASGI middleware that puts `HEADERS` on every answer that has none of them."""
+    """ASGI middleware that adds each of `HEADERS` to responses that do not have it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, its answer with the headers."""
+        """Pass the request on and add the headers to its response."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""The routes of the Open Inference Protocol, version 2, that KServe, Triton and MLServer have too. No logic."""
+"""The routes of the Open Inference Protocol, version 2, which KServe, Triton and MLServer have too, without logic."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -158,7 +158,7 @@ def _add_infer(
 
 
 def _found(request: Request, classifier: Classifier) -> Model:
-    """Return the model of the path: a loaded variant is a version. Raises `NotFound` with what is served."""
+    """Return the model that the path names; its versions are the loaded variants. Raises `NotFound`."""
     name, version = request.path_params["name"], request.path_params.get("version")
     if name != MODEL:
         raise NotFound(f"there is no model {name[:80]!r}; {MODEL} is served")
@@ -210,7 +210,7 @@ def _answer(
 
 
 def _all(outcomes: Sequence[Classification | ServiceError]) -> list[Classification]:
-    """Return the outcomes if all are results, else raise the first error; the protocol has none for an image."""
+    """Return the results of all images, or raise the first error: the protocol knows no errors of single images."""
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, ServiceError):
             detail = f"image {index} of {len(outcomes)}: {outcome.detail}" if len(outcomes) > 1 else outcome.detail

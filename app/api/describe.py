@@ -203,7 +203,7 @@ def _with_frontiers(items: Sequence[VariantItem]) -> list[VariantItem]:
 def frontier(points: Iterable[tuple[float | None, float | None]]) -> list[bool | None]:
     """Return for each (price, value) whether it is on the frontier; None if one of the two is unknown.
 
-    Of two that are equal both are on the frontier.
+    A point is on the frontier if no other has at least its value at no higher price. Equal points are on it together.
     """
     known = list(points)
     return [

@@ -136,7 +136,7 @@ def create_router(
         responses=openapi.responses(*openapi.LABELS_ERRORS),
     )
     async def variants() -> Catalogue:
-        """List the 16 standard variants and any other that is loaded, with their cost, accuracy and measured latency."""
+        """List the 16 standard variants and any other that is loaded, with cost, accuracy and measured latency."""
         return describe.variants(list(classifier().models.values()), settings)
 
     @router.post(

@@ -24,8 +24,6 @@ from app.machine import available_cpus
 from app.mobilenet.variants import Precision, Variant
 
 PREFIX = "MOBILENET_"
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable of Prometheus' client for the folder in which several processes count."""
 OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """The variables of OpenTelemetry for where spans are sent."""
 SECRETS = ("api_keys",)
@@ -278,11 +276,6 @@ class Settings(BaseSettings):
     def serving(self, variant: Variant) -> "Settings":
         """Return the same settings with another default variant."""
         return self.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
-
-
-def metrics_folder() -> str | None:
-    """Return the folder in which several processes count; None if this one counts for itself."""
-    return os.environ.get(METRICS_FOLDER)
 
 
 def spans_wanted() -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import multiprocessing
 import os
 import sys
 from collections import Counter
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.config import STARTUP_FAILURE
 
 from app import __version__, config
 from app.api import openapi, pages, problems, routes
@@ -28,6 +26,7 @@ from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, 
 from app.logs import configure_logging
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
+from app.observability.snapshots import Snapshots
 from app.observability.trace import SPANS, Requests, Tracing
 from app.oip import routes as oip
 from app.prediction.classifier import Classifier, Previewer
@@ -93,7 +92,7 @@ class Service:
         except StartError as exc:
             logger.error("%s", exc)
             # The server would turn an exception into a traceback and a code of its own. Nothing is under way yet.
-            os._exit(STARTUP_FAILURE if multiprocessing.parent_process() else BAD_START)
+            os._exit(BAD_START)
         except SelfTestFailed as exc:
             logger.error("%s", exc)
             self._unavailable = Starting(str(exc))
@@ -122,10 +121,15 @@ def create_app(
     settings: Settings | None = None,
     open_: Callable[[Settings], Pipeline] = open_pipeline,
     open_spans: "Callable[[], Spans | None]" = open_spans,
+    snapshots: Snapshots | None = None,
 ) -> FastAPI:
-    """Compose the application. Without settings the environment is read; bad values end the process, a line each."""
-    settings = settings or _settings_or_exit()
-    metrics = Metrics(config.metrics_folder())
+    """Compose the application. Without settings the environment is read; bad values end the process, a line each.
+
+    `snapshots` are given to one of several processes. Its start-up then lasts until the model is loaded, as until then
+    the other processes can take the connections.
+    """
+    settings = settings or settings_or_exit()
+    metrics = Metrics(snapshots)
     requests = Requests(metrics)
     previewer = Previewer(settings.patience_s)
     service = Service(settings, open_, metrics, previewer)
@@ -136,14 +140,15 @@ def create_app(
         spans = open_spans()
         # Not awaited: meanwhile the probes and everything else answer that the service is starting.
         starting = asyncio.create_task(service.start(spans))
-        sharing = asyncio.create_task(metrics.share())
-        if multiprocessing.parent_process():
-            await starting  # one worker of several: until it is ready the connections are the others'
+        sharing = asyncio.create_task(metrics.keep_sharing())
+        if snapshots:
+            await starting
         yield {SPANS: spans}
         starting.cancel()
         await previewer.drain()
         await service.stop()
         sharing.cancel()
+        metrics.share()
         if spans is not None:
             await asyncio.to_thread(spans.close)
 
@@ -193,7 +198,8 @@ def _name_operations(routes: list[APIRoute]) -> None:
             route.operation_id = route.name.strip("_")
 
 
-def _settings_or_exit() -> Settings:
+def settings_or_exit() -> Settings:
+    """Read the environment. Bad values end the process with exit code 2, a line each."""
     try:
         return config.load()
     except StartError as exc:
@@ -201,4 +207,8 @@ def _settings_or_exit() -> Settings:
         raise SystemExit(BAD_START) from None
 
 
-app = create_app()
+def __getattr__(name: str) -> FastAPI:
+    """Compose `app`, for `uvicorn app.main:app`. Whoever composes an application of their own does without it."""
+    if name != "app":
+        raise AttributeError(name)
+    return create_app()

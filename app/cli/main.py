@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,26 +45,44 @@ def main() -> None:
 def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted."""
     settings = config.load()
-    from app.server.serve import bind, serve_many, serve_one
+    from app.server.serve import bind
 
     listener = bind(settings.host, settings.port)
+    if settings.http_workers == 1:
+        _serve_alone(settings, listener)
+    else:
+        _serve_in_several(settings, listener)
+
+
+def _serve_alone(settings: Settings, listener: socket) -> None:
     from app.runtime.pool import start_loading
 
     ready = start_loading(settings)  # other processes load the model while this one imports the web framework
     from app.main import create_app
+    from app.server.serve import serve_alone
 
     pipeline = _early(ready)
+    _print_address(listener)
+    serve_alone(create_app(settings, lambda _: pipeline or start_loading(settings)()), settings, listener)
+
+
+def _serve_in_several(settings: Settings, listener: socket) -> None:
+    import asyncio
+
+    from app.runtime.pool import start_loading
+    from app.server.serve import serve_in_several
+
+    # Each HTTP process loads a model of its own. This one only finds out whether that can be done.
+    if pipeline := _early(start_loading(settings)):
+        asyncio.run(pipeline.close())
+        del pipeline
+    _print_address(listener)
+    sys.exit(serve_in_several([sys.executable, "-m", "app.cli.http_worker"], settings, listener))
+
+
+def _print_address(listener: socket) -> None:
     host, port = listener.getsockname()[:2]
     print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
-    if settings.http_workers == 1:
-        serve_one(create_app(settings, lambda _: pipeline or start_loading(settings)()), settings, listener)
-        return
-    if pipeline:
-        import asyncio
-
-        asyncio.run(pipeline.close())
-        del pipeline  # it only proved that the model loads; each HTTP process starts its own
-    serve_many(settings, listener)
 
 
 def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":

@@ -1,103 +1,132 @@
-"""Counts in plain numbers, of which Prometheus' client hears now and then: a request counts a score of times.
+"""What one process counts, in plain numbers, and the metrics of Prometheus' client that they become when it asks.
 
-Each count in the client takes a lock, and with several processes a write to a file besides.
+A request counts about twenty times. A counter of Prometheus' client takes a lock each time; adding to a number does
+not. A metric has a *series* for each combination of values of its labels. Every series is a list of numbers, whatever
+the kind of the metric, so the series of several processes are summed in one way (`app.observability.metrics`).
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from itertools import accumulate
+from typing import ClassVar, Generic, TypeVar
 
-from prometheus_client import Counter, Gauge
-from prometheus_client import Histogram as ClientHistogram
+from prometheus_client import Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-
-class Histogram(ClientHistogram):
-    """The client's, but it takes many observations at once."""
-
-    @property
-    def bounds(self) -> list[float]:
-        """The upper bounds of the buckets, the last one infinite."""
-        return self._upper_bounds
-
-    def add(self, counts: list[int], total: float) -> None:
-        """Add so many observations to each bucket, and their total to the sum."""
-        self._sum.inc(total)
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
+Labels = tuple[str, ...]
+"""The values of a metric's labels, in the order of the labels' names."""
+Numbers = list[float]
+Series = Mapping[Labels, Numbers]
 
 
 class Count:
-    """A counter, or a gauge that tells how many there are of something."""
+    """A series of one number: how often something happened, or how many there are of something now."""
 
-    __slots__ = ("_child", "_told", "_value")
+    __slots__ = ("numbers",)
 
-    def __init__(self, child: Counter | Gauge) -> None:
-        self._child = child
-        self._value = self._told = 0.0
+    def __init__(self) -> None:
+        self.numbers: Numbers = [0.0]
 
     def add(self, amount: float = 1) -> None:
-        """Count so many more, of a gauge also fewer."""
-        self._value += amount
-
-    def tell(self) -> None:
-        """Have the client know."""
-        if change := self._value - self._told:
-            self._child.inc(change)
-            self._told = self._value
+        """Add to the number; an amount below 0 lowers a gauge."""
+        self.numbers[0] += amount
 
 
 class Distribution:
-    """A histogram."""
+    """A series of a histogram: how many observations fell into each bucket, and the sum of all observations."""
 
-    __slots__ = ("_bounds", "_child", "_counts", "_total")
+    __slots__ = ("_bounds", "numbers")
 
-    def __init__(self, child: Histogram) -> None:
-        self._child = child
-        self._bounds = child.bounds
-        self._clear()
-
-    def _clear(self) -> None:
-        self._counts = [0] * len(self._bounds)
-        self._total = 0.0
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """Take the upper bound of each bucket, ascending; one more bucket takes what is above the last bound."""
+        self._bounds = bounds
+        self.numbers: Numbers = [0.0] * (len(bounds) + 2)
 
     def observe(self, amount: float) -> None:
-        """Count an observation."""
-        self._counts[bisect_left(self._bounds, amount)] += 1
-        self._total += amount
-
-    def tell(self) -> None:
-        """Have the client know."""
-        if any(self._counts):
-            self._child.add(self._counts, self._total)
-            self._clear()
+        """Count an observation in the first bucket whose bound it does not exceed."""
+        self.numbers[bisect_left(self._bounds, amount)] += 1
+        self.numbers[-1] += amount
 
 
-class Tally:
-    """All that is counted in this process."""
+S = TypeVar("S", Count, Distribution)
 
-    def __init__(self) -> None:
-        self._all: list[Count | Distribution] = []
 
-    def counts(self, metric: Counter | Gauge) -> Callable[..., Count]:
-        """Return what gives the count for the values of the metric's labels."""
-        return self._of(metric, Count)
+class Family(Generic[S]):
+    """A metric: its name, what it means, the names of its labels, and its series."""
 
-    def distributions(self, metric: Histogram) -> Callable[..., Distribution]:
-        """Return what gives the distribution for the values of the metric's labels."""
-        return self._of(metric, Distribution)
+    outlives: ClassVar[bool] = True
+    """Whether the numbers of a process still count when the process has ended."""
 
-    def _of(self, metric: Any, kind: Callable[[Any], Any]) -> Callable[..., Any]:
-        @cache  # to find the client's own takes longer than to count
-        def found(*labels: str) -> Any:
-            one = kind(metric.labels(*labels) if labels else metric)
-            self._all.append(one)
-            return one
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], make: Callable[[], S]) -> None:
+        self.name, self.documentation, self.labels = name, documentation, labels
+        self._found: dict[Labels, S] = {}
+        # Cached, since a lookup in Python would cost several times what the addition to the series costs.
+        self.series: Callable[..., S] = cache(lambda *values: self._found.setdefault(values, make()))
+        """Returns the series for these values of the labels."""
 
-        return found
+    @property
+    def numbers(self) -> Series:
+        """The numbers that this process has counted."""
+        return {values: series.numbers for values, series in self._found.items()}
 
-    def tell(self) -> None:
-        """Have the client know all that was counted."""
-        for one in self._all:
-            one.tell()
+    def metric(self, sums: Series) -> Metric:
+        """Return series, of this process or of several, as a metric of Prometheus' client."""
+        raise NotImplementedError
+
+
+class Counter(Family[Count]):
+    """A metric that only grows. Its name in the answer ends with `_total`."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, documentation, labels, Count)
+
+    def metric(self, sums: Series) -> Metric:
+        """Return counters."""
+        family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
+        for values, (number,) in sums.items():
+            family.add_metric(values, number)
+        return family
+
+
+class Gauge(Family[Count]):
+    """A metric of what is there now, summed over the processes that are there."""
+
+    outlives = False
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, documentation, labels, Count)
+
+    def metric(self, sums: Series) -> Metric:
+        """Return gauges."""
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        for values, (number,) in sums.items():
+            family.add_metric(values, self.shown(number))
+        return family
+
+    def shown(self, number: float) -> float:
+        """Return what the sum of several processes is shown as."""
+        return number
+
+
+class Info(Gauge):
+    """A metric that is always 1 and says something by its labels; all processes say the same."""
+
+    def shown(self, number: float) -> float:
+        """Return 1, of however many processes."""
+        return min(number, 1.0)
+
+
+class Histogram(Family[Distribution]):
+    """A metric of how observations are distributed."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
+        super().__init__(name, documentation, labels, lambda: Distribution(bounds))
+        self._bounds = [*map(str, map(float, bounds)), "+Inf"]
+
+    def metric(self, sums: Series) -> Metric:
+        """Return histograms. In Prometheus' format a bucket has the observations of those before it, too."""
+        family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
+        for values, (*counts, total) in sums.items():
+            family.add_metric(values, list(zip(self._bounds, accumulate(counts), strict=True)), total)
+        return family

@@ -1,24 +1,20 @@
 """What `GET /metrics` tells Prometheus: what was counted, how long it took, and what is under way."""
 
 import asyncio
-import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import permutations
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.registry import Collector
 
 from app import __version__
-from app.config import METRICS_FOLDER
 from app.errors import ServiceError
 from app.mobilenet.variants import Variant
 from app.model.model import Model
-from app.observability.counters import Histogram, Tally
+from app.observability.counters import Counter, Family, Gauge, Histogram, Info, Labels, Numbers, S, Series
+from app.observability.snapshots import Snapshots
 from app.prediction.classifier import Run
 from app.prediction.result import Result
 
@@ -26,52 +22,82 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("decode", "queue", "inference")
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-TELL_S = 1.0
-"""How often one of several processes has the others know what it counted."""
-IN_MEMORY = Path("/dev/shm")  # noqa: S108 (what is made in it has a name of its own)
+SHARE_S = 1.0
+"""How often one of several processes lets the others know what it has counted."""
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # several processes cannot have them
+
+class Sums(Collector):
+    """All metrics of this process, each summed with the same metric of the other processes that share snapshots."""
+
+    def __init__(self, snapshots: Snapshots | None) -> None:
+        self._snapshots = snapshots
+        self._families: list[Family[Any]] = []
+
+    def add(self, family: Family[S]) -> Callable[..., S]:
+        """Add a metric; return the function that gives the series for values of its labels."""
+        self._families.append(family)
+        return family.series
+
+    def share(self) -> None:
+        """Let the other processes, if there are any, know what this one has counted by now."""
+        if self._snapshots is not None:
+            self._snapshots.write({family.name: family.numbers for family in self._families})
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the sum of each metric."""
+        # Shared first: the next process to be asked must not know less than this one said, or a counter would fall.
+        self.share()
+        others = list(self._snapshots.others()) if self._snapshots else []
+        for family in self._families:
+            theirs = [other.series.get(family.name, {}) for other in others if family.outlives or not other.ended]
+            yield family.metric(_sum([family.numbers, *theirs]))
+
+
+def _sum(several: Iterable[Series]) -> Series:
+    sums: dict[Labels, Numbers] = {}
+    for series in several:
+        for labels, numbers in series.items():
+            so_far = sums.get(labels, [0.0] * len(numbers))
+            sums[labels] = [one + other for one, other in zip(so_far, numbers, strict=True)]
+    return sums
 
 
 class Metrics:
-    """The metrics of one application; with a folder, that of `shared`, of all processes that count in it."""
+    """The metrics of one application; with snapshots also of the other processes that write them."""
 
-    def __init__(self, folder: str | None = None) -> None:
-        self._registry = registry = CollectorRegistry()
-        self._several = folder is not None
-        if folder is not None:
-            self._registry = CollectorRegistry()
-            MultiProcessCollector(self._registry, folder)  # type: ignore[no-untyped-call]
-        self._tally = tally = Tally()
-        counter = partial(Counter, registry=registry)
-        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
-        self._requests = tally.counts(counter("mobilenet_requests", "Requests answered.", ("route", "status")))
-        self._rejected = tally.counts(counter("mobilenet_rejected", "Requests refused, by error code.", ("reason",)))
-        self._in_flight = tally.counts(
-            gauge("mobilenet_requests_in_flight", "Requests under way, the one that reads this included.")
+    def __init__(self, snapshots: Snapshots | None = None) -> None:
+        self._sums = sums = Sums(snapshots)
+        self._registry = CollectorRegistry()
+        self._registry.register(sums)
+        self._requests = sums.add(Counter("mobilenet_requests", "Requests answered.", ("route", "status")))
+        self._rejected = sums.add(Counter("mobilenet_rejected", "Requests refused, by error code.", ("reason",)))
+        self._in_flight = sums.add(
+            Gauge("mobilenet_requests_in_flight", "Requests under way, the one that reads this included.")
         )()
-        self._seconds = tally.distributions(
+        self._seconds = sums.add(
             Histogram(
                 "mobilenet_request_duration_seconds",
                 "From the head of a request to the end of its answer, but for requests that were refused.",
                 ("route", "variant"),
-                buckets=SECONDS,
-                registry=registry,
+                SECONDS,
             )
         )
-        self._degraded = tally.counts(
-            counter(
+        self._degraded = sums.add(
+            Counter(
                 "mobilenet_degraded",
                 "Requests that a smaller variant answered because the queue of the one they wanted was full.",
                 ("wanted", "variant"),
             )
         )
-        self.images = ImageMetrics(registry, tally)
-        build = gauge("mobilenet_build_info", "Always 1; the labels say what serves.", ("version", "python"))
-        build.labels(__version__, platform.python_version()).set(1)
+        self.images = ImageMetrics(sums)
+        build = sums.add(Info("mobilenet_build_info", "Always 1; the labels say what serves.", ("version", "python")))
+        build(__version__, platform.python_version()).add()
 
     def serves(self, models: Sequence[Model]) -> None:
-        """Say what is served. What could be degraded is 0 from now on, or the rate of the first time would be lost."""
+        """Say which models are served.
+
+        Each way to degrade begins at 0: Prometheus would miss the increase of a series that appears with 1.
+        """
         self.images.serves(models)
         for wanted, smaller in permutations(models, 2):
             if smaller.cost.macs < wanted.cost.macs:
@@ -82,7 +108,7 @@ class Metrics:
         self._in_flight.add()
 
     def ended(self) -> None:
-        """Count it no more."""
+        """Count a request as no longer under way."""
         self._in_flight.add(-1)
 
     def request(self, route: str, status: int) -> None:
@@ -90,7 +116,7 @@ class Metrics:
         self._requests(route, str(status)).add()
 
     def took(self, route: str, seconds: float, variant: str) -> None:
-        """Count how long a request took that was not refused; `variant` is "" where no model was asked."""
+        """Count how long a request took that was not refused. `variant` is empty if no model was asked."""
         self._seconds(route, variant).observe(seconds)
 
     def rejected(self, reason: str) -> None:
@@ -98,91 +124,87 @@ class Metrics:
         self._rejected(reason).add()
 
     def degraded(self, wanted: str, variant: str) -> None:
-        """Count a request that another variant answered than the one that it wanted, by their names."""
+        """Count a request that wanted one variant and was answered by another, by their names."""
         self._degraded(wanted, variant).add()
 
     def render(self) -> bytes:
-        """Return the text that Prometheus reads; of other processes it has what they counted a second ago."""
-        self._tally.tell()
+        """Return the text that Prometheus reads; what other processes counted in the last second may be missing."""
         return generate_latest(self._registry)
 
-    async def share(self) -> None:
-        """Have the other processes, if there are any, know what this one counts until it ends."""
-        try:
-            while self._several:
-                await asyncio.sleep(TELL_S)
-                self._tally.tell()
-        finally:
-            self._tally.tell()
+    def share(self) -> None:
+        """Let the other processes, if there are any, know what this one has counted by now."""
+        self._sums.share()
+
+    async def keep_sharing(self) -> None:
+        """Share what was counted once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(SHARE_S)
+            self.share()
 
 
 class ImageMetrics:
-    """Counts images, by variant but for the queue and what was dropped."""
+    """Counts images: by variant, except those in the queue and those that were dropped."""
 
-    def __init__(self, registry: CollectorRegistry, tally: Tally) -> None:
-        counter = partial(Counter, registry=registry)
-        gauge = partial(Gauge, registry=registry)
-        histogram = partial(Histogram, registry=registry)
-        self._classified = tally.counts(counter("mobilenet_images", "Images classified.", ("variant", "format")))
-        self._failed = tally.counts(
-            counter("mobilenet_images_failed", "Images answered with an error.", ("variant", "reason"))
+    def __init__(self, sums: Sums) -> None:
+        self._classified = sums.add(Counter("mobilenet_images", "Images classified.", ("variant", "format")))
+        self._failed = sums.add(
+            Counter("mobilenet_images_failed", "Images answered with an error.", ("variant", "reason"))
         )
-        self._macs = tally.counts(counter("mobilenet_macs", "Multiply-accumulates that the model ran.", ("variant",)))
-        self._batches = tally.distributions(
-            histogram("mobilenet_batch_images", "Images in a run of the model.", ("variant",), buckets=SIZES)
+        self._macs = sums.add(Counter("mobilenet_macs", "Multiply-accumulates that the model ran.", ("variant",)))
+        self._batches = sums.add(
+            Histogram("mobilenet_batch_images", "Images in a run of the model.", ("variant",), SIZES)
         )
-        self._stages = tally.distributions(
-            histogram(
+        self._stages = sums.add(
+            Histogram(
                 "mobilenet_stage_duration_seconds",
                 "Where the time of a classified image went.",
                 ("variant", "stage"),
-                buckets=SECONDS,
+                SECONDS,
             )
         )
-        self._dropped = tally.counts(
-            counter(
+        self._dropped = sums.add(
+            Counter(
                 "mobilenet_dropped",
                 "Images that were admitted and not run: the client departed, or the deadline passed.",
                 ("reason",),
             )
         )
-        self._queue = tally.counts(
-            gauge("mobilenet_queue_images", "Images admitted and not answered yet.", multiprocess_mode="livesum")
-        )()
-        self._model = gauge(
-            "mobilenet_model_info",
-            "Always 1; the labels say what is served.",
-            ("variant", "weights", "weights_sha256", "precision", "engine"),
-            multiprocess_mode="livemax",
+        self._queue = sums.add(Gauge("mobilenet_queue_images", "Images admitted and not answered yet."))()
+        self._model = sums.add(
+            Info(
+                "mobilenet_model_info",
+                "Always 1; the labels say what is served.",
+                ("variant", "weights", "weights_sha256", "precision", "engine"),
+            )
         )
         self._macs_an_image: dict[Variant, int] = {}
         for reason in ("departed", "deadline"):
             self._dropped(reason)
 
     def serves(self, models: Iterable[Model]) -> None:
-        """Say what is served."""
+        """Say which models are served."""
         for model in models:
             engine = model.engine
             labels = (model.variant.name, model.weights, model.weights_sha256, engine.precision, engine.name)
-            self._model.labels(*labels).set(1)
+            self._model(*labels).add()
             self._macs_an_image[model.variant] = model.cost.macs
 
     def admitted(self, change: int) -> None:
-        """Count images that were admitted, or fewer than 0 when they were answered."""
+        """Count images that were admitted; when they are answered, `change` is below 0."""
         self._queue.add(change)
 
     def dropped(self, reason: str) -> None:
-        """Count an image that was admitted and not run."""
+        """Count an image that was admitted and not run, by the reason: `departed` or `deadline`."""
         self._dropped(reason).add()
 
     def ran(self, run: Run) -> None:
-        """Count a run of each variant."""
+        """Count a run of the model, in which each variant has a batch of its own."""
         for variant, images in run.images.items():
             self._batches(variant.name).observe(images)
             self._macs(variant.name).add(images * self._macs_an_image[variant])
 
     def settled(self, found: Result, variant: str) -> None:
-        """Count what became of an image in the variant of this name."""
+        """Count how an image ended: classified, with the times of its stages, or failed in the variant of this name."""
         if isinstance(found, ServiceError):
             self._failed(variant, found.code).add()
             return
@@ -191,18 +213,3 @@ class ImageMetrics:
             self._classified(name, run.format).add()
             for stage in STAGES:
                 self._stages(name, stage).observe(getattr(run, f"{stage}_ms") / 1000)
-
-
-@contextmanager
-def shared() -> Iterator[str]:
-    """Let processes that start meanwhile count together; give the folder for it, which is gone afterwards."""
-    memory = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None  # else the disk is written to all the time
-    with TemporaryDirectory(prefix=f"mobilenet-metrics-{os.getpid()}-", dir=memory) as folder:
-        os.environ[METRICS_FOLDER] = folder
-        yield folder
-        del os.environ[METRICS_FOLDER]
-
-
-def forget(process: int, folder: str) -> None:
-    """Leave out what was under way in a process that ended; what it counted stays."""
-    mark_process_dead(process, folder)  # type: ignore[no-untyped-call]

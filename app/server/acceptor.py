@@ -1,118 +1,132 @@
-"""Connections for several processes: accepted in one, given to each in turn, so that all have as many.
+"""Connections for several processes: accepted by one and given to the others in turn, so that each has as many.
 
-Processes that accept on one socket take what they are awake for: of eight connections one may get all. A connection
-travels as a descriptor over the *channel* of its process, which says on it when it is ready.
+If all processes accepted on one socket, a connection would go to whichever is awake: of eight connections one process
+may get all. Here a connection travels, as a file descriptor, over a socket pair between the acceptor and a process, the
+*channel* of the process. On it the process says once a second that it is well. Either end closes the channel to say
+that the process is to have no more connections; the process then answers those that it has, and ends.
 """
 
 import asyncio
-import selectors
 import socket
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
 
 BACKLOG = 2048
-READY = b"r"
+WELL = b"w"
 CONNECTION = b"c"
 RETRY_S = 0.001
-"""How soon a connection is offered again that no process had room for."""
+"""How soon a connection that no process had room for is offered again."""
+WELL_S = 1.0
+"""How often a process says that it is well."""
+LINGER_S = 0.5
+"""How long a process that gets no more connections waits for the first bytes of those that came last."""
 
 
 class Acceptor:
-    """Accepts on a bound socket, on a thread of its own, while there is a process that is ready."""
+    """Accepts on a bound socket, in the running event loop.
+
+    It listens once a process is ready; until then connections are refused. When there is no process any more,
+    connections wait in the kernel until there is one again.
+    """
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
+        self._listener.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._channels: set[socket.socket] = set()
         self._ready: deque[socket.socket] = deque()
-        self._held: socket.socket | None = None  # that nobody has taken yet
-        self._selector = selectors.DefaultSelector()
-        self._woken, self._wake = socket.socketpair()
-        self._selector.register(self._woken, selectors.EVENT_READ, self._stop)
-        self._running = True
-        self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
-        self._thread.start()
+        self._held: socket.socket | None = None  # a connection that no process has had room for yet
+        self._retry: asyncio.TimerHandle | None = None
+        self._accepting = False
 
-    def add(self, channel: socket.socket) -> None:
-        """Give connections to a process too, as soon as it is ready and until it closes its end."""
+    def add(self, channel: socket.socket, well: Callable[[], None] = lambda: None) -> None:
+        """Give connections to a process, from when it first says that it is well until the channel is closed.
+
+        `well` is called whenever the process says so.
+        """
         channel.setblocking(False)
-        self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(channel))
+        self._channels.add(channel)
+        self._loop.add_reader(channel, self._hear, channel, well)
+
+    def remove(self, channel: socket.socket) -> None:
+        """Give no more connections to a process, if it got any."""
+        if channel in self._channels:
+            self._channels.remove(channel)
+            self._loop.remove_reader(channel)
+            if channel in self._ready:
+                self._ready.remove(channel)
+            channel.close()
+            self._give()
 
     def close(self) -> None:
-        """Accept no more than what has connected by now; called again, do nothing."""
-        if not self._running:
-            return
-        self._wake.close()
-        self._thread.join()
+        """Give away what has connected by now and accept no more, then close all channels."""
         while self._ready and self._held is None and self._accept():
-            self._give()
+            pass
+        self._ready.clear()
         if self._held:
             self._held.close()
-        for key in list(self._selector.get_map().values()):
-            cast("socket.socket", key.fileobj).close()
-        self._selector.close()
+            self._held = None
+        for channel in self._channels.copy():
+            self.remove(channel)
         self._listener.close()
 
-    def _run(self) -> None:
-        while self._running:
-            for key, _ in self._selector.select(RETRY_S if self._held else None):
-                key.data()
-            self._give()
-            self._listen(bool(self._ready) and not self._held)
-
-    def _stop(self) -> None:
-        self._running = False
-
-    def _hear(self, channel: socket.socket) -> None:
+    def _hear(self, channel: socket.socket, well: Callable[[], None]) -> None:
         said = b""
-        with suppress(OSError):
-            said = channel.recv(1)
-        if said == READY:
+        with suppress(OSError):  # the process was killed
+            said = channel.recv(1024)
+        if not said:
+            self.remove(channel)
+            return
+        well()
+        if channel not in self._ready:
             self._ready.append(channel)
-            return
-        self._selector.unregister(channel)
-        with suppress(ValueError):
-            self._ready.remove(channel)
-        channel.close()
-
-    def _listen(self, wanted: bool) -> None:
-        if wanted == (self._listener.fileno() in self._selector.get_map()):
-            return
-        if wanted:
-            self._listener.listen(BACKLOG)
-            self._listener.setblocking(False)
-            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        else:
-            self._selector.unregister(self._listener)
+            self._give()
 
     def _accept(self) -> bool:
+        """Accept a connection and give it away. Return whether there was one."""
         try:
             self._held, _ = self._listener.accept()
-        except OSError:  # there is none, or its client has left meanwhile
+        except OSError:  # there is none, its client has left, or this process may have no more files
             return False
+        self._give()
         return True
 
     def _give(self) -> None:
+        """Give the connection that is held, if any, to the next process with room; accept again once it is given."""
         for channel in self._ready.copy():
             if self._held is None:
-                return
+                break
             self._ready.rotate(-1)
             if _sent(channel, self._held):
                 self._held.close()
                 self._held = None
+        if self._retry:
+            self._retry.cancel()
+        self._retry = self._loop.call_later(RETRY_S, self._give) if self._held and self._ready else None
+        self._accept_if(bool(self._ready) and not self._held)
+
+    def _accept_if(self, wanted: bool) -> None:
+        if wanted == self._accepting:
+            return
+        self._accepting = wanted
+        if wanted:
+            self._listener.listen(BACKLOG)
+            self._loop.add_reader(self._listener, self._accept)
+        else:
+            self._loop.remove_reader(self._listener)
 
 
 def _sent(channel: socket.socket, connection: socket.socket) -> bool:
     try:
         socket.send_fds(channel, [CONNECTION], [connection.fileno()])
-    except OSError:  # it does not keep up, hangs, or has just died
+    except OSError:  # the process does not keep up, hangs, or has just died
         return False
     return True
 
 
 class Accepted:
-    """The other end of a channel, in place of a server that listens."""
+    """The other end of a channel: what a process has in place of a socket that listens."""
 
     def __init__(
         self,
@@ -120,16 +134,25 @@ class Accepted:
         protocol: Callable[[], asyncio.BaseProtocol],
         at_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """Be ready: each connection that comes gets a protocol; `at_end` is called when the acceptor is no more."""
+        """Say that this process is ready. Each connection that comes then gets a protocol.
+
+        `at_end` is called when no more connections will come, because the acceptor or this process closed the channel
+        or the acceptor was killed.
+        """
         self._channel = channel
         self._protocol = protocol
         self._at_end = at_end
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
         channel.setblocking(False)
         self._loop.add_reader(channel, self._take)
-        with suppress(OSError):  # the acceptor is no more, which the reader is told too
-            channel.send(READY)
+        self._say_well()
+
+    def _say_well(self) -> None:
+        with suppress(OSError):  # without an acceptor `_take` is called; one that hangs has heard it often enough
+            self._channel.send(WELL)
+        self._timer = self._loop.call_later(WELL_S, self._say_well)
 
     def _take(self) -> None:
         said, descriptors = b"", list[int]()
@@ -137,7 +160,7 @@ class Accepted:
             said, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
         except BlockingIOError:
             return
-        except OSError:  # an acceptor that was killed before it heard us resets the channel
+        except OSError:  # an acceptor that was killed before it heard this process resets the channel
             pass
         for descriptor in descriptors:  # none, if this process may have no more of them
             connecting = self._loop.create_task(self._connect(socket.socket(fileno=descriptor)))
@@ -145,7 +168,7 @@ class Accepted:
             connecting.add_done_callback(self._connecting.discard)
         if not said:
             self.close()
-            self._at_end()
+            self._loop.call_later(LINGER_S, self._at_end)
 
     async def _connect(self, connection: socket.socket) -> None:
         try:
@@ -153,9 +176,13 @@ class Accepted:
         except OSError:  # its client has left meanwhile
             connection.close()
 
-    def close(self) -> None:
-        """Take no more."""
-        self._loop.remove_reader(self._channel)
+    def leave(self) -> None:
+        """Ask the acceptor for no more connections; those that are under way still come."""
+        with suppress(OSError):  # there is no acceptor any more
+            self._channel.shutdown(socket.SHUT_WR)
 
-    async def wait_closed(self) -> None:
-        """Nothing is waited for: the connections are uvicorn's."""
+    def close(self) -> None:
+        """Take no more connections. Those that are under way would be lost: `leave` first."""
+        self._loop.remove_reader(self._channel)
+        if self._timer:
+            self._timer.cancel()

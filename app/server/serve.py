@@ -1,20 +1,19 @@
-"""Serving: binding the address, and one HTTP process or several behind it."""
+"""Serving: in this process, or in several HTTP processes that this one starts and gives connections to."""
 
+import asyncio
 import signal
 import socket
 import sys
-from math import ceil
+from collections.abc import Sequence
 
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
 
 from app.config import Settings
 from app.errors import BAD_START, StartError
-from app.observability import metrics
-from app.server.protocol import Protocol
-from app.server.supervisor import Supervisor, collect_seldom
-
-GRACE_S = 5
+from app.logs import configure_logging
+from app.observability.snapshots import shared_folder
+from app.server.server import Server, collect_garbage_seldom, graceful_timeout_s, uvicorn_config
+from app.server.supervisor import Supervisor
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -29,37 +28,38 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as exc:
         listener.close()
         raise StartError(f"MOBILENET_HOST={host} MOBILENET_PORT={port}: cannot listen there: {exc.strerror}") from exc
-    listener.set_inheritable(True)
     return listener
 
 
-def _config(app: object, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        http=Protocol,
-        workers=settings.http_workers,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,  # nothing here depends on the client's address, and `Prefix` needs that of the proxy
-        server_header=False,
-        timeout_graceful_shutdown=ceil(settings.request_timeout_ms / 1000) + GRACE_S,
-    )
-
-
-def serve_one(app: object, settings: Settings, listener: socket.socket) -> None:
+def serve_alone(app: object, settings: Settings, listener: socket.socket) -> None:
     """Serve in this process until SIGTERM or SIGINT."""
-    collect_seldom()
-    server = uvicorn.Server(_config(app, settings))
-    # The server raises the signal again when it is done: stopping when told to is success.
+    collect_garbage_seldom()
+    server = uvicorn.Server(uvicorn_config(app, settings))
+    # uvicorn raises the signal once more when it is done, which would end this process as if it had failed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
 
 
-def serve_many(settings: Settings, listener: socket.socket) -> None:
-    """Serve in several processes, and replace those that die."""
-    with metrics.shared() as folder:
-        supervisor = Supervisor(_config("app.main:app", settings), listener, folder)
-        supervisor.run()
-    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
-        sys.exit(BAD_START)
+def serve_as_one_of_several(app: object, settings: Settings, channel: socket.socket) -> None:
+    """Serve the connections that come over a channel, until it is closed.
+
+    The process exits with `BAD_START` if the application cannot start.
+    """
+    server = Server(uvicorn_config(app, settings), channel)
+    try:
+        server.run()
+    except SystemExit:
+        # uvicorn has a code of its own for an application that does not start, and has logged the reason.
+        sys.exit(0 if server.started else BAD_START)
+
+
+def serve_in_several(command: Sequence[str], settings: Settings, listener: socket.socket) -> int:
+    """Serve in several processes until SIGTERM or SIGINT. Return the exit code.
+
+    `command` starts one of them. The descriptor of its channel and the file that it counts in are appended.
+    """
+    configure_logging(settings)
+    with shared_folder() as folder:
+        supervisor = Supervisor(command, folder, graceful_timeout_s(settings))
+        return asyncio.run(supervisor.run(listener, settings.http_workers))

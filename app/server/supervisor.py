@@ -1,87 +1,193 @@
-"""Several HTTP processes: each gets as many connections as the others, and one that dies is replaced."""
+"""The process in front of several HTTP processes: it starts them, replaces those that end, and stops them.
+
+It does nothing for a request but accept its connection (`app.server.acceptor`). It tells a process to stop by closing
+the channel of the process. That loses no connection, and happens as well if this process is killed.
+"""
 
 import asyncio
-import gc
+import logging
+import signal
 import socket
-from functools import partial
-from typing import cast
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
-import uvicorn
-from uvicorn.supervisors import multiprocess
+from app.errors import BAD_START
+from app.observability.snapshots import forget
+from app.server.acceptor import WELL_S, Acceptor
 
-from app.observability import metrics
-from app.server.acceptor import Accepted, Acceptor
-from app.server.protocol import Protocol
+logger = logging.getLogger(__name__)
 
-YOUNG = 10_000
-"""New objects from which on garbage is looked for: at Python's 700 that is a twentieth of the work of a request."""
-
-
-def collect_seldom() -> None:
-    """Leave out of every collection what has been loaded by now, and collect less often: little here is in cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG)
+RETRY_S = 1.0
+"""How long to wait before another process is started in place of one that did not get ready."""
+HANG_S = 30.0
+"""How long a process that was ready may say nothing. Before it is ready it may take as long as it takes."""
+KILL_S = 3.0
+"""How much longer than it waits for its requests a process may take to end."""
 
 
-class Server(uvicorn.Server):
-    """uvicorn's, but its connections come from an acceptor."""
+class HttpProcess:
+    """An HTTP process, and this process's end of its channel."""
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take connections from the channel that is the one socket, once the application is ready."""
-        await super().startup(sockets=[])
-        collect_seldom()
-        protocol = partial(Protocol, self.config, self.server_state, self.lifespan.state)
-        for channel in sockets or ():
-            self.servers.append(cast("asyncio.Server", Accepted(channel, protocol, self._stop)))
+    def __init__(self, process: asyncio.subprocess.Process, channel: socket.socket) -> None:
+        self.pid = process.pid
+        self.channel = channel
+        self.wanted = True
+        """Whether another process takes its place if it ends."""
+        self.silent_s = 0.0
+        self.ready = asyncio.Event()
+        self.ended = asyncio.create_task(process.wait())
+        self._process = process
+
+    def well(self) -> None:
+        """Note that it says that it is well, and therefore ready."""
+        self.silent_s = 0.0
+        self.ready.set()
+
+    async def gets_ready(self) -> bool:
+        """Wait until it is ready or has ended. Return which."""
+        ready = asyncio.create_task(self.ready.wait())
+        await asyncio.wait([ready, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        return not self.ended.done()
+
+    def kill(self) -> None:
+        """Have it end at once."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def end(self, within_s: float) -> None:
+        """Wait until it has ended. Kill it when the time is over, or now if it was never ready and has no requests."""
+        await asyncio.wait([self.ended], timeout=within_s if self.ready.is_set() else 0)
+        if not self.ended.done():
+            self.kill()
+            await self.ended
+
+
+class Supervisor:
+    """Keeps a number of HTTP processes running until SIGTERM or SIGINT; SIGHUP replaces them, one after the other."""
+
+    def __init__(self, command: Sequence[str], folder: Path, graceful_timeout_s: float) -> None:
+        """`command` starts a process; the descriptor of its channel and a file in `folder` to count in are appended."""
+        self._command = command
+        self._folder = folder
+        self._end_s = graceful_timeout_s + KILL_S
+        self._started = 0
+        self._processes: list[HttpProcess] = []
+        self._restarting: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._exit_code = 0
+
+    async def run(self, listener: socket.socket, count: int) -> int:
+        """Serve connections to the listener in `count` processes. Return the exit code."""
+        self._acceptor = Acceptor(listener)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        async with asyncio.TaskGroup() as self._tasks:
+            loop.add_signal_handler(signal.SIGHUP, self._restart)
+            for _ in range(count):
+                await self._replace()
+            watching = self._tasks.create_task(self._kill_what_hangs())
+            await self._stopping.wait()
+            watching.cancel()
+            self._acceptor.close()
+            await asyncio.gather(*(process.end(self._end_s) for process in self._processes))
+        return self._exit_code
 
     def _stop(self) -> None:
-        # Nobody would, if the process that accepts was killed.
-        self.should_exit = True
+        """Stop; when told so again, at once."""
+        if self._stopping.is_set():
+            for process in self._processes:
+                process.kill()
+        self._stopping.set()
+
+    async def _start(self) -> HttpProcess | None:
+        """Start a process. Return None, and log why, if the system has no room for it."""
+        self._started += 1
+        counts = self._folder / str(self._started)
+        channel, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = HttpProcess(
+                    await asyncio.create_subprocess_exec(
+                        *self._command,
+                        str(theirs.fileno()),
+                        str(counts),
+                        stdin=subprocess.DEVNULL,
+                        pass_fds=[theirs.fileno()],
+                        process_group=0,  # Ctrl-C is for this process, which then stops the others in order
+                    ),
+                    channel,
+                )
+        except OSError as exc:
+            channel.close()
+            logger.error("an HTTP process cannot be started: %s", exc.strerror)
+            return None
+        self._processes.append(process)
+        self._acceptor.add(channel, process.well)
+        self._tasks.create_task(self._watch(process, counts))
+        if self._stopping.is_set():
+            process.kill()
+        return process
+
+    async def _replace(self) -> None:
+        """Start a process, however long it takes until the system has room for it."""
+        while not self._stopping.is_set() and not await self._start():
+            await asyncio.sleep(RETRY_S)
+
+    async def _watch(self, process: HttpProcess, counts: Path) -> None:
+        """Wait for the end of a process, and replace it if it was wanted."""
+        code = await process.ended
+        self._processes.remove(process)
+        self._acceptor.remove(process.channel)
+        forget(counts)
+        if self._stopping.is_set() or not process.wanted:
+            return
+        logger.error("HTTP process %d %s", process.pid, _how(code))
+        if code == BAD_START:  # so would every other
+            self._exit_code = BAD_START
+            self._stopping.set()
+        elif not process.ready.is_set():
+            await asyncio.sleep(RETRY_S)
+        await self._replace()
+
+    async def _kill_what_hangs(self) -> None:
+        """Kill processes that say nothing any more; others then take their place.
+
+        The seconds are counted and not read from a clock, which goes on while the whole container is paused.
+        """
+        while True:
+            await asyncio.sleep(WELL_S)
+            for process in self._processes:
+                if process.ready.is_set() and process.channel.fileno() >= 0:
+                    process.silent_s += WELL_S
+                if process.silent_s > HANG_S:
+                    logger.error("HTTP process %d has said nothing for %.0f s", process.pid, HANG_S)
+                    process.kill()
+
+    def _restart(self) -> None:
+        if not self._stopping.is_set() and (self._restarting is None or self._restarting.done()):
+            self._restarting = self._tasks.create_task(self._restart_each())
+
+    async def _restart_each(self) -> None:
+        """Have a new process take the place of each, once it is ready. If it does not get ready the others go on."""
+        for old in [process for process in self._processes if process.wanted]:
+            new = await self._start()
+            if new is None:
+                return
+            new.wanted = False
+            if not await new.gets_ready():
+                logger.error("HTTP process %d %s; those that run go on", new.pid, _how(new.ended.result()))
+                return
+            new.wanted = True
+            surplus = old if old in self._processes else new  # it may have ended meanwhile, and been replaced
+            surplus.wanted = False
+            logger.info("HTTP process %d takes over from %d", new.pid, old.pid)
+            self._acceptor.remove(surplus.channel)
+            await surplus.end(self._end_s)
 
 
-class Process(multiprocess.Process):
-    """uvicorn's, with a channel of its own; of the supervisor it gets the acceptor in place of a socket."""
-
-    def __init__(self, config: uvicorn.Config, sockets: list[Acceptor]) -> None:
-        ours, self._theirs = socket.socketpair()
-        super().__init__(config, [self._theirs])
-        sockets[0].add(ours)
-
-    def start(self) -> None:
-        """Start it, and leave its end of the channel to it alone."""
-        super().start()
-        self._theirs.close()
-
-    @property
-    def server(self) -> Server:
-        """What runs in the process."""
-        if self._server is None:
-            self._server = Server(self.config)
-        return cast("Server", self._server)
-
-
-multiprocess.Process = Process  # type: ignore[misc,assignment]  # the supervisor makes them, and takes no other class
-
-
-class Supervisor(multiprocess.Multiprocess):
-    """uvicorn's, but all processes get as many connections, and what was under way in one that ended counts no more."""
-
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, folder: str) -> None:
-        self._acceptor = Acceptor(listener)
-        super().__init__(config, sockets=cast("list[socket.socket]", [self._acceptor]))
-        self._folder = folder
-        self._known: set[int] = set()
-
-    def terminate_all(self) -> None:
-        """Stop accepting, then the processes."""
-        self._acceptor.close()
-        super().terminate_all()
-
-    def keep_subprocess_alive(self) -> None:
-        """Replace what died, and forget it."""
-        super().keep_subprocess_alive()
-        running = {process.pid for process in self.processes if process.pid}
-        for number in self._known - running:
-            metrics.forget(number, self._folder)
-        self._known = running
+def _how(code: int) -> str:
+    return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"

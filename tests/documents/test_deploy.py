@@ -5,7 +5,6 @@ import re
 import subprocess
 import warnings
 from collections.abc import Callable
-from math import ceil
 from typing import Any
 
 import pytest
@@ -16,7 +15,8 @@ from app import __version__
 from app.config import PREFIX, Settings
 from app.main import create_app
 from app.oip.schemas import MODEL
-from app.server.serve import GRACE_S
+from app.server.server import graceful_timeout_s
+from app.server.supervisor import KILL_S
 from tests.documents.test_docs import rows
 from tests.support import needs
 from tests.support.data import REPOSITORY
@@ -31,7 +31,7 @@ SCALE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
 """What KServe's predictor has beside what any pod has, as far as it is used."""
 SEALED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 NAMES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-DRAIN_S = ceil(Settings().request_timeout_ms / 1000) + GRACE_S
+DRAIN_S = graceful_timeout_s(Settings()) + KILL_S
 Resources = dict[str, dict[str, Any]]
 
 

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import httpx
@@ -94,7 +95,7 @@ def test_an_image_that_hangs_ends_a_process_that_decodes_itself(path: str, image
 
 
 def children(process: Process) -> list[int]:
-    return [number for number, command in process.tree().items() if "spawn_main" in command]
+    return [number for number, command in process.tree().items() if "app.cli.http_worker" in command]
 
 
 def runs(number: int) -> bool:
@@ -128,8 +129,62 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(
     for _ in range(20):  # those on the dead worker's connections fail at once, new ones are answered
         wait_for(lambda: status(f"{process.url}/readyz") == 200)
     wait_for(lambda: len(children(process)) == 2 and before[0] not in children(process), 40)
+    assert f"HTTP process {before[0]} was ended by signal 9 (Killed)" in process.log.read_text()
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
     assert process.stop() == 0
+
+
+@pytest.mark.parametrize("told", ["all, to be replaced", "one, to end"])
+def test_http_processes_that_are_replaced_in_order_lose_no_request_of_a_new_connection(
+    serve: Serve, own: dict[str, object], told: str
+) -> None:
+    process = serve(**own, HTTP_WORKERS=2)
+    first, enough = children(process), threading.Event()
+
+    def ask() -> Counter[object]:
+        answers: Counter[object] = Counter()
+        while not enough.is_set():
+            connection = HTTPConnection(process.url.removeprefix("http://"), timeout=30)
+            try:
+                connection.request("POST", "/predict", RED, PNG)
+                answers[connection.getresponse().status] += 1
+            except (OSError, HTTPException) as exc:
+                answers[repr(exc)] += 1
+            connection.close()
+            time.sleep(0.01)  # meanwhile this machine has processes to start
+        return answers
+
+    with ThreadPoolExecutor(2) as threads:
+        asking = [threads.submit(ask) for _ in range(2)]
+        if told == "one, to end":
+            os.kill(first[0], signal.SIGTERM)
+            wait_for(lambda: len(children(process)) == 2 and first[0] not in children(process), 60)
+        else:
+            process.popen.send_signal(signal.SIGHUP)
+            wait_for(lambda: len(children(process)) == 2 and not set(first) & set(children(process)), 60)
+        time.sleep(0.5)
+        enough.set()
+        answers = sum((one.result() for one in asking), Counter[object]())
+    assert set(answers) == {200}, answers
+    assert process.stop() == 0
+    assert "Traceback" not in process.log.read_text()
+
+
+def test_http_processes_that_cannot_start_any_more_end_the_service_with_exit_code_2(
+    serve: Serve, own: dict[str, object], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text(Path(str(own["LABELS"])).read_text())
+    process = serve(**own | {"LABELS": labels}, HTTP_WORKERS=2)
+    wait_for(lambda: process.log.read_text().count(" ready: ") == 2)
+    labels.unlink()
+    process.popen.send_signal(signal.SIGHUP)
+    wait_for(lambda: "those that run go on" in process.log.read_text())
+    assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
+    os.kill(children(process)[0], signal.SIGKILL)
+    assert process.popen.wait(30) == 2
+    assert f"cannot read the labels {labels}" in process.log.read_text()
+    assert not process.tree().keys() - {process.popen.pid}
 
 
 def test_workers_that_are_killed_under_load_lose_no_request(serve: Serve, own: dict[str, object]) -> None:

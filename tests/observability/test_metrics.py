@@ -2,9 +2,7 @@
 
 import base64
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -13,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.observability import metrics
 from tests.documents.test_docs import rows
 from tests.support import needs
-from tests.support.client import launching, parsed, samples
+from tests.support.client import launching, samples
 from tests.support.data import REPOSITORY, solid
 from tests.support.fakes import COLOURS, colour_model
 
@@ -90,38 +88,6 @@ def test_what_is_under_way_is_counted_while_it_is(found: Samples) -> None:
 def test_what_serves_and_what_is_served_is_in_labels(found: Samples) -> None:
     assert of(found, "mobilenet_model_info") == {("colour", "float32", VARIANT, "colours", "0" * 64): 1}
     assert len(of(found, "mobilenet_build_info")) == 1
-
-
-COUNTING = """
-from app.config import metrics_folder
-from app.observability.metrics import Metrics
-metrics = Metrics(metrics_folder())
-metrics.begun()
-metrics.request("/predict", 200)
-metrics.took("/predict", 0.003, "0.5/160")
-print(metrics.render().decode())
-"""
-
-
-def counting() -> tuple[int, Samples]:
-    """Start a process that counts a request; return its number and what it then reads."""
-    with subprocess.Popen([sys.executable, "-c", COUNTING], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as popen:
-        text = popen.communicate()[0]
-    return popen.pid, parsed(text)
-
-
-def test_processes_read_what_all_of_them_counted_and_forget_what_was_under_way_in_one_that_ended() -> None:
-    with metrics.shared() as folder:
-        one, _ = counting()
-        metrics.forget(one, folder)
-        _, found = counting()
-        _, found = counting()
-    assert found["mobilenet_requests_total", "/predict", "200"] == 3
-    assert found["mobilenet_request_duration_seconds_bucket", "0.005", "/predict", "0.5/160"] == 3
-    assert found["mobilenet_requests_in_flight",] == 2
-    assert len(of(found, "mobilenet_build_info")) == 1
-    assert not Path(folder).exists()
-    assert counting()[1]["mobilenet_requests_total", "/predict", "200"] == 1
 
 
 def test_the_documents_have_every_metric_with_its_type_its_labels_and_what_it_means(client: TestClient) -> None:

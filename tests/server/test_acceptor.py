@@ -4,12 +4,12 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from app.server.acceptor import Accepted, Acceptor
+from app.server.acceptor import LINGER_S, Accepted, Acceptor
 
 
 class Process:
@@ -17,21 +17,26 @@ class Process:
 
     def __init__(self, name: str, acceptor: Acceptor) -> None:
         self.name = name
-        ours, self.channel = socket.socketpair()
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least: soon full
-        acceptor.add(ours)
+        self.times_well = 0
+        self.left = asyncio.Event()
+        self.acceptors, self.channel = socket.socketpair()
+        self.acceptors.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least: soon full
+        acceptor.add(self.acceptors, self._well)
+
+    def _well(self) -> None:
+        self.times_well += 1
 
     def ready(self) -> None:
         """Take connections from now on."""
-        self._taking = Accepted(self.channel, lambda: Greeting(self.name.encode()))
+        self.taking = Accepted(self.channel, lambda: Greeting(self.name.encode()), self.left.set)
 
     def hang(self) -> None:
-        """Take no more, without an end."""
-        self._taking.close()
+        """Take no more connections and say nothing, without an end."""
+        self.taking.close()
 
     def end(self) -> None:
         """Be no more."""
-        self._taking.close()
+        self.taking.close()
         self.channel.close()
 
 
@@ -54,7 +59,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def acceptor(listener: socket.socket) -> Iterator[Acceptor]:
+async def acceptor(listener: socket.socket) -> AsyncIterator[Acceptor]:
     made = Acceptor(listener)
     yield made
     made.close()
@@ -120,9 +125,11 @@ async def test_more_than_they_take_in_a_moment_wait(listener: socket.socket, acc
     one = Process("one", acceptor)
     one.ready()
     await first_greeted(port, "one")
+    one.hang()
     waiting = [asyncio.create_task(greeted(port)) for _ in range(60)]
-    await asyncio.sleep(0)
-    time.sleep(0.2)
+    await asyncio.sleep(0.1)
+    assert not any(each.done() for each in waiting)
+    one.ready()
     assert {await each for each in waiting} == {"one"}
     one.end()
 
@@ -158,6 +165,59 @@ async def test_what_has_connected_before_the_end_is_not_lost(listener: socket.so
             assert await asyncio.to_thread(connection.recv, 10) == b"one"
     with pytest.raises(ConnectionRefusedError):
         await greeted(port)
+    one.end()
+
+
+@pytest.mark.parametrize("who", ["acceptor", "process"])
+async def test_a_process_that_stops_gets_what_was_given_to_it_and_the_others_get_the_rest(
+    listener: socket.socket, acceptor: Acceptor, who: str
+) -> None:
+    port = listener.getsockname()[1]
+    stops, stays = Process("stops", acceptor), Process("stays", acceptor)
+    stops.ready()
+    stays.ready()
+    await first_greeted(port, "stops")
+    waiting = [asyncio.create_task(greeted(port)) for _ in range(20)]
+    await asyncio.sleep(0)
+    if who == "acceptor":
+        acceptor.remove(stops.acceptors)
+    else:
+        stops.taking.leave()
+    greetings = [await each for each in waiting]
+    assert "stays" in greetings
+    async with asyncio.timeout(5):
+        await stops.left.wait()
+    assert {await greeted(port) for _ in range(5)} == {"stays"}
+    assert stops.acceptors.fileno() < 0
+    stops.end()
+    stays.end()
+
+
+async def test_a_process_that_stops_waits_for_what_the_last_connections_send() -> None:
+    ours, theirs = socket.socketpair()
+    stopped = asyncio.Event()
+    Accepted(theirs, asyncio.Protocol, stopped.set)
+    ours.close()
+    began = time.monotonic()
+    await stopped.wait()
+    assert time.monotonic() - began >= LINGER_S
+    theirs.close()
+
+
+async def test_a_process_says_again_and_again_that_it_is_well(
+    acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.acceptor.WELL_S", 0.01)
+    one = Process("one", acceptor)
+    one.ready()
+    async with asyncio.timeout(5):
+        while one.times_well < 3:
+            await asyncio.sleep(0.01)
+    one.hang()
+    await asyncio.sleep(0.05)
+    before = one.times_well
+    await asyncio.sleep(0.05)
+    assert one.times_well == before
     one.end()
 
 

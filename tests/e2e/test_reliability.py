@@ -134,38 +134,47 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(
     assert process.stop() == 0
 
 
+@pytest.mark.timeout(240)  # three processes start, beside clients that never rest
 @pytest.mark.parametrize("told", ["all, to be replaced", "one, to end"])
 def test_http_processes_that_are_replaced_in_order_lose_no_request_of_a_new_connection(
-    serve: Serve, own: dict[str, object], told: str
+    serve: Serve, own: dict[str, object], told: str, tmp_path: Path
 ) -> None:
-    process = serve(**own, HTTP_WORKERS=2)
+    keys = tmp_path / "keys"
+    keys.write_text("old, always")
+    process = serve(**own, HTTP_WORKERS=2, API_KEYS_FILE=keys)
     first, enough = children(process), threading.Event()
+    keys.write_text("new, always")
 
     def ask() -> Counter[object]:
         answers: Counter[object] = Counter()
         while not enough.is_set():
             connection = HTTPConnection(process.url.removeprefix("http://"), timeout=30)
             try:
-                connection.request("POST", "/predict", RED, PNG)
+                connection.request("POST", "/predict", RED, PNG | {"X-API-Key": "always"})
                 answers[connection.getresponse().status] += 1
             except (OSError, HTTPException) as exc:
                 answers[repr(exc)] += 1
             connection.close()
-            time.sleep(0.01)  # meanwhile this machine has processes to start
+            time.sleep(0.02)  # meanwhile this machine has processes to start
         return answers
 
     with ThreadPoolExecutor(2) as threads:
         asking = [threads.submit(ask) for _ in range(2)]
-        if told == "one, to end":
-            os.kill(first[0], signal.SIGTERM)
-            wait_for(lambda: len(children(process)) == 2 and first[0] not in children(process), 60)
-        else:
-            process.popen.send_signal(signal.SIGHUP)
-            wait_for(lambda: len(children(process)) == 2 and not set(first) & set(children(process)), 60)
-        time.sleep(0.5)
-        enough.set()
+        try:
+            if told == "one, to end":
+                os.kill(first[0], signal.SIGTERM)
+                wait_for(lambda: len(children(process)) == 2 and first[0] not in children(process), 90)
+            else:
+                process.popen.send_signal(signal.SIGHUP)
+                wait_for(lambda: len(children(process)) == 2 and not set(first) & set(children(process)), 90)
+            time.sleep(0.5)
+        finally:
+            enough.set()
         answers = sum((one.result() for one in asking), Counter[object]())
     assert set(answers) == {200}, answers
+    if told == "all, to be replaced":
+        answered = {key: httpx.get(f"{process.url}/labels", headers={"X-API-Key": key}) for key in ("old", "new")}
+        assert {key: answer.status_code for key, answer in answered.items()} == {"old": 401, "new": 200}
     assert process.stop() == 0
     assert "Traceback" not in process.log.read_text()
 

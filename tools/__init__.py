@@ -1,1 +1,1 @@
-"""Programs for developers: they import `app` and are never imported by it."""
+"""Programs for developers. They import `app`, which never imports them."""

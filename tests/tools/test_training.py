@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tools.training.photos import Pixels
-from tools.training.run import WARM_UP, HeldOut, Plan, Run, evaluate, fit
+from tools.training.run import WARM_UP, HeldOut, Schedule, TrainingFolder, evaluate, fit
 
-PLAN = Plan(5, 3, 0, ((0.5, {96: 1.0}), (1.0, {128: 0.5, 192: 0.5})), highest_rate=1.0)
+SCHEDULE = Schedule(5, 3, 0, ((0.5, {96: 1.0}), (1.0, {128: 0.5, 192: 0.5})), highest_rate=1.0)
 HELD_OUT = HeldOut({128: np.zeros((70, 2, 2, 3), np.uint8)}, np.arange(70) % 2)
 
 
@@ -39,17 +39,17 @@ class Number:
         path.write_text(repr(self.sum), encoding="utf-8")
 
 
-def batches(plan: Plan, epoch: int) -> Iterator[tuple[int]]:
-    return ((10 * epoch + step,) for step in range(plan.steps))
+def batches(schedule: Schedule, epoch: int) -> Iterator[tuple[int]]:
+    return ((10 * epoch + step,) for step in range(schedule.steps))
 
 
-def cut_off(plan: Plan, epoch: int) -> Iterator[tuple[int]]:
+def cut_off(schedule: Schedule, epoch: int) -> Iterator[tuple[int]]:
     if epoch == 3:
         raise KeyboardInterrupt
-    return batches(plan, epoch)
+    return batches(schedule, epoch)
 
 
-def text(run: Run, name: str) -> str:
+def text(run: TrainingFolder, name: str) -> str:
     return (run.folder / name).read_text(encoding="utf-8")
 
 
@@ -57,25 +57,25 @@ def text(run: Run, name: str) -> str:
 def test_a_training_that_was_cut_off_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    monkeypatch.setattr("tools.training.run.SAVED_EVERY", seconds)
-    whole, parts = Run(tmp_path), Run(tmp_path / "parts")
+    monkeypatch.setattr("tools.training.run.SAVED_EVERY_S", seconds)
+    whole, parts = TrainingFolder(tmp_path), TrainingFolder(tmp_path / "parts")
     parts.folder.mkdir()
-    rows = fit(Number(), batches, HELD_OUT, PLAN, whole)
+    rows = fit(Number(), batches, HELD_OUT, SCHEDULE, whole)
     with pytest.raises(KeyboardInterrupt):
-        fit(Number(), cut_off, HELD_OUT, PLAN, parts)
+        fit(Number(), cut_off, HELD_OUT, SCHEDULE, parts)
     assert text(parts, "checkpoint").endswith(" 3" if seconds == 0 else " 1")
-    again = fit(Number(), batches, HELD_OUT, PLAN, parts)
+    again = fit(Number(), batches, HELD_OUT, SCHEDULE, parts)
     assert [row["epoch"] for row in again] == [1, 2, 3, 4, 5]
     assert text(parts, "checkpoint") == text(whole, "checkpoint")
     assert text(parts, "average.weights.h5") == text(whole, "average.weights.h5")
     for row, other in zip(rows, again, strict=True):
         assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-5)
-    assert fit(Number(), cut_off, HELD_OUT, PLAN, whole) == whole.rows(5)  # nothing is left to do
+    assert fit(Number(), cut_off, HELD_OUT, SCHEDULE, whole) == whole.rows(5)  # nothing is left to do
 
 
 def test_a_row_has_the_means_of_its_epoch_and_the_scores_of_what_was_held_out(tmp_path: Path) -> None:
-    first, second, *_ = fit(Number(), batches, HELD_OUT, PLAN, Run(tmp_path))
-    rates = [PLAN.learning_rate(number) for number in range(6)]
+    first, second, *_ = fit(Number(), batches, HELD_OUT, SCHEDULE, TrainingFolder(tmp_path))
+    rates = [SCHEDULE.learning_rate(number) for number in range(6)]
     sums = np.cumsum([rate * taught for rate, taught in zip(rates, [0, 1, 2, 10, 11, 12], strict=True)])
     assert first["train_loss"] == pytest.approx(sums[:3].mean())
     assert second["train_loss"] == pytest.approx(sums[3:].mean())
@@ -87,8 +87,8 @@ def test_a_row_has_the_means_of_its_epoch_and_the_scores_of_what_was_held_out(tm
 
 
 def test_the_rate_rises_for_a_moment_and_falls_to_nothing() -> None:
-    plan = Plan(100, 10, 0, highest_rate=2.0)
-    rates = np.array([plan.learning_rate(number) for number in range(1001)])
+    schedule = Schedule(100, 10, 0, highest_rate=2.0)
+    rates = np.array([schedule.learning_rate(number) for number in range(1001)])
     top = round(WARM_UP * 1000)
     assert rates[0] == 0
     assert rates[top] == rates.max() == 2.0
@@ -98,8 +98,8 @@ def test_the_rate_rises_for_a_moment_and_falls_to_nothing() -> None:
 
 
 def test_an_epoch_has_the_resolutions_of_its_phase_and_costs_their_pixels() -> None:
-    assert [list(PLAN.shares(epoch)) for epoch in range(5)] == [[96], [96], [128, 192], [128, 192], [128, 192]]
-    assert PLAN.cost(0) == 96**2
-    assert PLAN.cost(4) == (128**2 + 192**2) / 2
-    assert PLAN.seconds_left(3, 7.0) == 7.0
-    assert PLAN.seconds_left(4, 7.0) == 0
+    assert [list(SCHEDULE.shares(epoch)) for epoch in range(5)] == [[96], [96], [128, 192], [128, 192], [128, 192]]
+    assert SCHEDULE.cost(0) == 96**2
+    assert SCHEDULE.cost(4) == (128**2 + 192**2) / 2
+    assert SCHEDULE.seconds_left(3, 7.0) == 7.0
+    assert SCHEDULE.seconds_left(4, 7.0) == 0

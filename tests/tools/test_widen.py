@@ -17,7 +17,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.flo
 def test_the_wide_network_answers_as_the_narrow_one(tmp_path: Path, narrow_alpha: float, wide_alpha: float) -> None:
     import keras
 
-    from tools.training.widen import begin_as
+    from tools.training.widen import start_from
 
     keras.utils.set_random_seed(0)
     narrow = _network(narrow_alpha)
@@ -25,7 +25,7 @@ def test_the_wide_network_answers_as_the_narrow_one(tmp_path: Path, narrow_alpha
     narrow.save_weights(path)
     wide = _network(wide_alpha)
     before = np.array(wide(PIXELS))
-    begin_as(wide, path, narrow_alpha, 10, seed=1)
+    start_from(wide, path, narrow_alpha, 10, seed=1)
     np.testing.assert_allclose(np.array(wide(PIXELS)), np.array(narrow(PIXELS)), atol=1e-5)
     assert np.abs(before - np.array(wide(PIXELS))).max() > 1e-3
 

@@ -1,1 +1,1 @@
-"""Training by the features of a teacher, in PyTorch on a GPU."""
+"""Trains networks further on the features of a teacher, in PyTorch on a GPU."""

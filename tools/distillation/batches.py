@@ -1,4 +1,4 @@
-"""What a teacher shows of photos: batches of views that never come twice, and what it sees in each."""
+"""Batches for distillation: random crops of photos, none of which comes twice, and the teacher's answers to them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,20 +9,21 @@ from torch.nn import functional
 
 from tools.distillation.network import MobileNet
 from tools.training.photos import Indices, random_boxes, smooth
-from tools.training.run import COLOUR_JITTER, TEMPERATURE, Plan
+from tools.training.run import COLOUR_JITTER, TEMPERATURE, Schedule
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Pixels `[n, 3, r, r]` 0 to 255, targets `[n, classes]` and the teacher's features `[n, f]`."""
+"""Pixels `[n, 3, r, r]`, 0 to 255, targets `[n, classes]`, and the teacher's features `[n, f]`."""
 
 MIXED = 0.5
-"""Which part of the images has up to half of another in it."""
+"""The share of the images that are blended with up to one half of another image."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
-    """The photos `indices` of `photos`, uint8 `[*, 3, s, s]` of classes `labels`, all on one device with the teacher.
+class TeacherBatches:
+    """Makes the batches of a training from the photos `indices` of `photos`, uint8 `[*, 3, s, s]`.
 
-    `columns` are the teacher's classes that count, in the order of the labels; it sees `side` pixels a side.
+    Photos and teacher are on the same device. `labels` are the class indices of the photos, and `columns` the indices
+    of these classes among those of the teacher, which sees crops of `side` pixels.
     """
 
     photos: torch.Tensor
@@ -32,51 +33,53 @@ class Lessons:
     columns: list[int]
     side: int
 
-    def __call__(self, plan: Plan, epoch: int) -> Iterator[Batch]:
-        """Yield an epoch's shuffled batches."""
-        rng = np.random.default_rng((plan.seed, epoch))
-        shares = plan.shares(epoch)
-        sides = rng.choice(list(shares), p=list(shares.values()), size=plan.steps)
-        # An epoch's numbers go to the device at once: a copy for each batch would be waited for.
-        draws = zip(*(self._stack(array, plan) for array in self._draw(rng, plan)), strict=True)
+    def __call__(self, schedule: Schedule, epoch: int) -> Iterator[Batch]:
+        """Yield the shuffled batches of an epoch, which are the same in every run."""
+        rng = np.random.default_rng((schedule.seed, epoch))
+        shares = schedule.shares(epoch)
+        sides = rng.choice(list(shares), p=list(shares.values()), size=schedule.steps)
+        # The random numbers of a whole epoch are copied to the device at once; each copy makes the GPU wait.
+        draws = zip(*(self._stack(array, schedule) for array in self._draw(rng, schedule)), strict=True)
         for side, draw in zip(map(int, sides), draws, strict=True):
             yield self._batch(side, *draw)
 
-    def _draw(self, rng: np.random.Generator, plan: Plan) -> Iterator[np.typing.NDArray[np.generic]]:
-        count = plan.steps * plan.batch
+    def _draw(self, rng: np.random.Generator, schedule: Schedule) -> Iterator[np.typing.NDArray[np.generic]]:
+        count = schedule.steps * schedule.batch
         photos = rng.permutation(self.indices)[:count]
         yield photos
         yield smooth(self.labels[photos], len(self.columns))
         yield random_boxes(count, 1, int(rng.integers(2**31)))[:, 0]
         yield rng.random(count) < 0.5
-        yield rng.random((plan.steps, plan.batch)).argsort(-1).reshape(-1)  # which other of its batch is mixed in
+        # For each image, the index of another in its batch to blend it with.
+        yield rng.random((schedule.steps, schedule.batch)).argsort(-1).reshape(-1)
         yield np.where(rng.random(count) < MIXED, rng.uniform(0.5, 1, count), 1).astype(np.float32)
         yield rng.uniform(1 - COLOUR_JITTER, 1 + COLOUR_JITTER, (count, 3)).astype(np.float32)
 
-    def _stack(self, array: np.typing.NDArray[np.generic], plan: Plan) -> torch.Tensor:
-        shaped = array.reshape(plan.steps, plan.batch, *array.shape[1:])
+    def _stack(self, array: np.typing.NDArray[np.generic], schedule: Schedule) -> torch.Tensor:
+        shaped = array.reshape(schedule.steps, schedule.batch, *array.shape[1:])
         return torch.from_numpy(shaped).to(self.photos.device)
 
     def _batch(self, side: int, index: torch.Tensor, labels: torch.Tensor, *draw: torch.Tensor) -> Batch:
         boxes, mirror, other, share, colours = draw
         photos = self.photos[index].float()
 
-        def views(side: int) -> torch.Tensor:
-            whole, own = cut(photos, boxes, mirror, side), share[:, None, None, None]
-            return whole * own + whole[other] * (1 - own)
+        def blended_crops(side: int) -> torch.Tensor:
+            crops, own = cut(photos, boxes, mirror, side), share[:, None, None, None]
+            return crops * own + crops[other] * (1 - own)
 
-        seen = views(self.side)
+        seen = blended_crops(self.side)
         with torch.no_grad():
             logits, features = self.teacher(seen)
         targets = soften(logits[:, self.columns], labels, share == 1)
-        pixels = seen if side == self.side else views(side)
+        pixels = seen if side == self.side else blended_crops(side)
         return jitter_colours(pixels, colours), targets, features
 
 
 def spans(low: torch.Tensor, high: torch.Tensor, count: int, size: int) -> torch.Tensor:
-    """Return the weights `[n, count, size]` by which Pillow's bilinear filter makes `count` pixels of low to high.
+    """Return the weights `[n, count, size]` of Pillow's bilinear filter, which makes `count` pixels from a span.
 
-    `low` and `high`, `[n]`, are places in a row of `size` pixels. Where it makes fewer, the filter is wider.
+    The span is from `low` to `high`, `[n]`, in a row of `size` pixels. If it has more pixels than `count`, the filter
+    is as much wider.
     """
     scale = (high - low)[:, None, None] / count
     places = torch.arange(count, device=low.device)[None, :, None] + 0.5
@@ -87,9 +90,9 @@ def spans(low: torch.Tensor, high: torch.Tensor, count: int, size: int) -> torch
 
 
 def cut(photos: torch.Tensor, boxes: torch.Tensor, mirror: torch.Tensor, side: int) -> torch.Tensor:
-    """Return a box `[n, 4]` of each photo, float32 `[n, 3, s, s]`, as float32 `[n, 3, side, side]`.
+    """Return box `boxes[i]` of photo i for each i, as float32 `[n, 3, side, side]`; photos are float32 `[n, 3, s, s]`.
 
-    It is resized, and mirrored where `mirror`, bool `[n]`, says so, as `tools.training.photos.cut` does.
+    Like `tools.training.photos.cut`, it resizes the boxes, and mirrors those where `mirror`, bool `[n]`, is true.
     """
     left, top, right, bottom = boxes.unbind(-1)
     across = spans(left, right, side, photos.shape[-1])
@@ -99,13 +102,16 @@ def cut(photos: torch.Tensor, boxes: torch.Tensor, mirror: torch.Tensor, side: i
 
 
 def soften(logits: torch.Tensor, labels: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
-    """Return softened answers `[n, classes]`, or the label, `[n, classes]`, where a whole photo is answered wrong."""
+    """Return the softened answers `[n, classes]`, or the label where the answer to an image is wrong.
+
+    `whole`, bool `[n]`, says which images are not blended. Only these have a label, `[n, classes]`.
+    """
     wrong = whole & (logits.argmax(-1) != labels.argmax(-1))
     return torch.where(wrong[:, None], labels, functional.softmax(logits / TEMPERATURE, -1))
 
 
 def jitter_colours(pixels: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Change each image by its factors `[n, 3]` of brightness, contrast and saturation, as `trainer.jitter_colours`."""
+    """Change the brightness, contrast and saturation of each image by its factors `[n, 3]`, as `trainer` does it."""
     brightness, contrast, saturation = factors[..., None, None, None].unbind(1)
     grey = pixels.mean(1, keepdim=True)
     mean = grey.mean((2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""MobileNetV1 in PyTorch, for training on a GPU: the same layers, in and out of Keras' arrays."""
+"""MobileNetV1 in PyTorch, for training on a GPU: the same layers as in Keras, whose arrays it can read and return."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,18 +12,18 @@ from app.mobilenet.architecture import Layer, layers
 from app.mobilenet.variants import BASE_RESOLUTION
 
 EPSILON, MOMENTUM = 1e-3, 0.01
-"""Of Keras' batch normalisation; PyTorch's momentum is what Keras' is short of 1."""
+"""The constants of Keras' batch normalisation. PyTorch's momentum is 1 minus Keras' momentum."""
 
 OIHW = {"kernel": (3, 2, 0, 1), "depthwise": (2, 3, 0, 1)}
-"""Which of the axes of a kernel in Keras are those in PyTorch."""
+"""The order of the axes that turns a kernel of Keras into one of PyTorch."""
 
 Array = NDArray[np.float32]
 
 
 class MobileNet(nn.Module):
-    """The network from pixels 0 to 255, float32 `[n, 3, r, r]`, to logits `[n, classes]` and pooled features `[n, f]`.
+    """The network, from float32 pixels `[n, 3, r, r]`, 0 to 255, to logits `[n, classes]` and pooled features `[n, f]`.
 
-    The convolutions compute in `precision`.
+    The convolutions compute in `precision`; logits and features are float32.
     """
 
     def __init__(self, alpha: float, classes: int, precision: torch.dtype = torch.float32) -> None:
@@ -34,7 +34,7 @@ class MobileNet(nn.Module):
         self.classifier = nn.Linear(last.in_channels, last.out_channels)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits and features in float32."""
+        """Return the logits and the features, float32."""
         with torch.autocast(pixels.device.type, self.precision, enabled=self.precision != torch.float32):
             maps = self.blocks(pixels / 127.5 - 1)
         features = maps.float().mean((2, 3))
@@ -42,16 +42,16 @@ class MobileNet(nn.Module):
 
     @torch.no_grad()
     def load(self, arrays: Sequence[Array]) -> None:
-        """Take the weights from arrays in the order of Keras' `get_weights`."""
+        """Copy the weights from arrays that are in the order of Keras' `get_weights`."""
         for (tensor, axes), array in zip(self._tensors(), arrays, strict=True):
             tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)).permute(axes).reshape(tensor.shape))
 
     def arrays(self) -> list[Array]:
-        """Return the weights in the order and shapes of Keras' `set_weights`."""
+        """Return the weights as arrays that Keras' `set_weights` takes."""
         return [_keras_layout(tensor.detach(), axes) for tensor, axes in self._tensors()]
 
     def _tensors(self) -> Iterator[tuple[torch.Tensor, tuple[int, ...]]]:
-        """Yield every weight in Keras' order, with the axes of Keras' array that are its own."""
+        """Yield every weight in Keras' order, with the order of axes that turns Keras' array into it."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 yield module.weight, OIHW["kernel" if module.groups == 1 else "depthwise"]
@@ -70,7 +70,10 @@ def _keras_layout(tensor: torch.Tensor, axes: tuple[int, ...]) -> Array:
 
 
 def _block(layer: Layer) -> nn.Module:
-    """Return a convolution with what follows it; "same" pads an even size on one side only when it strides."""
+    """Return a convolution with its batch normalisation and ReLU6.
+
+    With a stride of 2 and an even size, "same" padding pads only below and on the right; PyTorch cannot do that itself.
+    """
     inside = layer.stride == 1
     parts: list[Any] = [] if inside else [nn.ZeroPad2d((0, 1, 0, 1))]
     parts.append(
@@ -85,5 +88,5 @@ def _block(layer: Layer) -> nn.Module:
         )
     )
     normalisation = nn.BatchNorm2d(layer.out_channels, EPSILON, MOMENTUM)
-    normalisation.num_batches_tracked = None  # not used, and a kernel of its own a layer and batch
+    normalisation.num_batches_tracked = None  # this unused counter would cost the GPU an operation per layer and batch
     return nn.Sequential(*parts, normalisation, nn.ReLU6(inplace=True))

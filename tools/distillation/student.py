@@ -1,4 +1,4 @@
-"""A network that learns a teacher's features and answers, in PyTorch."""
+"""The student: a network in PyTorch that learns the features and the answers of a teacher."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,18 +19,18 @@ AVERAGE_DECAY = 0.998
 RIDGE = 0.003
 
 
-class Pupil(nn.Module):
-    """The network, the moving average of its weights, the optimiser, and a projection of no use afterwards.
+class Student(nn.Module):
+    """The network, the moving average of its weights, the optimiser, and a projection that only training needs.
 
-    The projection takes the network's own features `[n, width]` to the teacher's `[n, features]`, in the latter's own
-    mean and scale.
+    The projection maps the network's own features `[n, width]` to those of the teacher `[n, features]`, which are
+    normalised by their `mean` and `scale`.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
 
     def __init__(self, alpha: float, classes: int, features: int, device: str) -> None:
-        """Make them with random weights; `load` gives the network others."""
+        """Build the network with random weights; `load` replaces them."""
         super().__init__()
         self.alpha, self.classes, self.device = alpha, classes, device
         precision = torch.bfloat16 if device == "cuda" else torch.float32
@@ -48,12 +48,12 @@ class Pupil(nn.Module):
         self.optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
 
     def load(self, arrays: list[Any]) -> None:
-        """Begin with these weights, in Keras' order."""
+        """Start from these weights, in Keras' order."""
         self.model.load(arrays)
         self.average.load(arrays)
 
     def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
-        """Learn from a `Batch` of `lessons`; return loss and accuracy."""
+        """Learn from the pixels, targets and features of a `Batch`; return its loss and accuracy."""
         pixels, targets, features = batch
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -69,7 +69,7 @@ class Pupil(nn.Module):
     def loss(
         self, logits: torch.Tensor, own: torch.Tensor, targets: torch.Tensor, features: torch.Tensor
     ) -> torch.Tensor:
-        """Return the cross-entropy in nats, and how far the features are off: the mean square, in their variance."""
+        """Return the cross-entropy of the answers, in nats, plus the mean squared error of the normalised features."""
         answers = functional.cross_entropy(logits / TEMPERATURE, targets)
         return answers + functional.mse_loss(self.projection(own), (features - self.mean) / self.scale)
 
@@ -80,12 +80,12 @@ class Pupil(nn.Module):
         torch._foreach_lerp_(averages, weights, 1 - AVERAGE_DECAY)
 
     @torch.no_grad()
-    def guess(self, batches: Iterable[Batch]) -> None:
-        """Begin with the best projection for these batches, by ridge regression; the network stays as it is."""
+    def fit_projection(self, batches: Iterable[Batch]) -> None:
+        """Start from the best projection for these batches, by ridge regression; the network stays as it is."""
         pairs = [(self.average(pixels)[1], features) for pixels, _, features in batches]
         own, wanted = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         self.mean.copy_(wanted.mean(0))
-        self.scale.copy_(wanted.std(0) + 0.05)  # some features are hardly ever there
+        self.scale.copy_(wanted.std(0) + 0.05)  # some features are almost constant and must not be blown up
         centre = own.mean(0)
         away = own - centre
         penalty = RIDGE * len(own) * own.var() * torch.eye(own.shape[1], device=own.device)
@@ -95,16 +95,16 @@ class Pupil(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, pixels: Pixels) -> Any:
-        """Return the averaged network's answers, float32 `[n, classes]`."""
+        """Return the answers of the averaged network, float32 `[n, classes]`."""
         tensor = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float()
         return functional.softmax(self.average(tensor)[0], -1).cpu().numpy()
 
     def write(self, file: BinaryIO, epochs: int) -> None:
-        """Write all weights and the optimiser's state, and the number of finished epochs."""
+        """Write a checkpoint: all weights, the state of the optimiser, and the number of finished epochs."""
         torch.save({"weights": self.state_dict(), "optimizer": self.optimizer.state_dict(), "epochs": epochs}, file)
 
     def read(self, file: BinaryIO) -> int:
-        """Read what `write` wrote; return the number of finished epochs."""
+        """Read a checkpoint; return the number of finished epochs."""
         state = torch.load(file, map_location=self.device, weights_only=True)
         self.load_state_dict(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,1 +1,1 @@
-"""Training from photos, in Keras."""
+"""Trains networks on photos, in Keras."""

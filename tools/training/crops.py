@@ -1,4 +1,4 @@
-"""What a network learns from: fixed random crops of photos, and a target for each crop."""
+"""The examples that a network is trained on: fixed random crops of photos, and a target for each crop."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +22,15 @@ from tools.training.photos import (
 from tools.training.run import TEMPERATURE
 from tools.training.teacher import Teacher
 
-VIEWS = 64
+CROPS_PER_PHOTO = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
-    """v fixed crops of each photo to train on: boxes `[n, v, 4]` and targets `[n, v, classes]`.
+class Crops:
+    """The same number c of crops of each photo: boxes `[n, c, 4]` and targets `[n, c, classes]`.
 
-    Row i belongs to photo `indices[i]`. Fixed crops let a teacher look, once, at what the network will see;
-    `temperature` is what the targets were softened by.
+    Row i belongs to photo `indices[i]`. The crops are fixed so that a teacher has to look at each of them only once.
+    `temperature` is the one that the targets were softened by.
     """
 
     photos: Pixels
@@ -41,9 +41,18 @@ class Views:
 
     @classmethod
     def draw(
-        cls, photos: Photos, indices: Indices, teacher: Teacher | None, seed: int, cache: Path, count: int = VIEWS
-    ) -> "Views":
-        """Draw so many crops of each photo; a target is the smoothed label or the teacher's answer, kept in `cache`."""
+        cls,
+        photos: Photos,
+        indices: Indices,
+        teacher: Teacher | None,
+        seed: int,
+        cache: Path,
+        count: int = CROPS_PER_PHOTO,
+    ) -> "Crops":
+        """Draw so many crops of each photo. A target is the smoothed label, or the answer of the teacher, if any.
+
+        The teacher's answers are saved in the folder `cache`, and read from there the next time.
+        """
         labels, boxes = photos.labels[indices], random_boxes(len(indices), count, seed)
         if teacher is None:
             targets = np.repeat(smooth(labels, len(photos.wnids))[:, None], count, axis=1)
@@ -57,13 +66,16 @@ class Views:
     def batch(
         self, rows: Indices, columns: Indices, mirror: NDArray[np.bool_], resolution: int
     ) -> tuple[Pixels, Floats]:
-        """Return one view of each row's photo, uint8 `[n, r, r, 3]`, mirrored where `mirror` says, and its target."""
+        """Return crop `columns[i]` of row `rows[i]` for each i: pixels, uint8 `[n, r, r, 3]`, and targets.
+
+        Crops are mirrored where `mirror` is true.
+        """
         boxes = self.boxes[rows, columns]
         return cut(self.photos, self.indices[rows], boxes, mirror, resolution), self.targets[rows, columns]
 
 
 def soften(logits: Floats, labels: Indices) -> Floats:
-    """Return the teacher's softened answers `[n, v, classes]`, or the smoothed label where its top class is wrong."""
+    """Return the teacher's softened answers `[n, c, classes]`, or the smoothed label where its answer is wrong."""
     own = np.broadcast_to(smooth(labels, logits.shape[-1])[:, None], logits.shape)
     right = logits.argmax(-1) == labels[:, None]
     typer.echo(f"teacher: top-1 {right.mean():.2%} on the crops")

@@ -1,7 +1,8 @@
-"""The paper's experiments at a small scale: networks trained alike, from random weights, and what they score.
+"""Repeats two experiments of the paper at a small scale: trains networks in the same way and compares their accuracy.
 
-Full convolution against separable (paper, table 4) and shallow against narrow (table 5). `train` does one network after
-the other and may be stopped: the same command goes on where it was. `report` draws what `docs/mobilenet.md` shows.
+The experiments are full against separable convolution (table 4 of the paper) and shallow against narrow (table 5).
+`train` trains one network after the other. It may be stopped at any time: the same command then continues. `report`
+draws the pictures of docs/mobilenet.md.
 """
 
 import json
@@ -23,9 +24,9 @@ from app.mobilenet.architecture import IMAGENET_CLASSES, layers
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, Variant
 from app.model import scores
-from tools.training.crops import Views
+from tools.training.crops import Crops
 from tools.training.photos import Photos, split
-from tools.training.run import BATCH, HeldOut, Plan, Run, evaluate, fit
+from tools.training.run import BATCH, HeldOut, Schedule, TrainingFolder, evaluate, fit
 from tools.training.train import batches
 from tools.training.trainer import Trainer
 from tools.weights.axis import price
@@ -35,35 +36,35 @@ COLOURS = {"separable": "tab:blue", "shallow": "tab:green", "narrow": "tab:orang
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One network of an experiment."""
+class ComparedNetwork:
+    """One of the networks of an experiment."""
 
     name: str
     architecture: Architecture
     alpha: float
 
     def cost(self, classes: int) -> Cost:
-        """Count what it costs."""
+        """Return the cost of the network."""
         return Cost.of(self.architecture(self.alpha, RESOLUTION, classes))
 
     def build(self, classes: int) -> keras.Model:
-        """Return it in Keras with random weights; float32 pixels in."""
+        """Return the network in Keras, with random weights. It takes float32 pixels, 0 to 255."""
         return network.assemble(self.architecture(self.alpha, RESOLUTION, classes), RESOLUTION, input_dtype="float32")
 
 
-def candidates(alpha: float) -> list[Candidate]:
-    """Return the networks to compare; the narrow one is about as cheap as the shallow one, as in the paper."""
+def compared_networks(alpha: float) -> list[ComparedNetwork]:
+    """Return the networks to compare. As in the paper, the narrow one costs about as much as the shallow one."""
     return [
-        Candidate("separable", layers, alpha),
-        Candidate("shallow", shallow, alpha),
-        Candidate("narrow", layers, 0.75 * alpha),
-        Candidate("full convolution", full_convolution, alpha),
+        ComparedNetwork("separable", layers, alpha),
+        ComparedNetwork("shallow", shallow, alpha),
+        ComparedNetwork("narrow", layers, 0.75 * alpha),
+        ComparedNetwork("full convolution", full_convolution, alpha),
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What one training came to; top-1 is a share, 0 to 1, of validation photos that nothing else was done with."""
+class TrainingResult:
+    """The result of one training. `top1` is a share, 0 to 1, of validation photos that were used for nothing else."""
 
     network: str
     alpha: float
@@ -79,43 +80,47 @@ class Result:
 
     @property
     def key(self) -> tuple[str, float, int, int]:
-        """Which training it is of."""
+        """Identifies the training."""
         return self.network, self.alpha, self.seed, self.epochs
 
     @property
     def standard_error(self) -> float:
-        """Of the top-1, by the number of photos; other weights and another order of batches add to it."""
+        """The standard error of the top-1 that comes from the number of photos; another seed would add to it."""
         return math.sqrt(self.top1 * (1 - self.top1) / self.images)
 
 
-def read(path: Path) -> list[Result]:
-    """Read a file of results; there are none without the file."""
-    return [Result(**item) for item in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
+def read(path: Path) -> list[TrainingResult]:
+    """Read a file of results; the list is empty if there is no file."""
+    return [TrainingResult(**item) for item in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
 
 
-def write(path: Path, results: Sequence[Result]) -> None:
+def write(path: Path, results: Sequence[TrainingResult]) -> None:
     """Write a file of results."""
     path.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")
 
 
-def measure(candidate: Candidate, photos: Photos, validation: HeldOut, plan: Plan, folder: Path) -> Result:
-    """Train a network, or what is left of it, in a folder of its own; return what it scores on validation photos."""
-    run = Run(folder / f"{candidate.name.replace(' ', '-')}-{candidate.alpha:g}-{plan.epochs}-epochs-{plan.seed}")
+def measure(
+    compared: ComparedNetwork, photos: Photos, validation: HeldOut, schedule: Schedule, folder: Path
+) -> TrainingResult:
+    """Train a network in a folder of its own, or finish its training; return its accuracy on the validation photos."""
+    run = TrainingFolder(
+        folder / f"{compared.name.replace(' ', '-')}-{compared.alpha:g}-{schedule.epochs}-epochs-{schedule.seed}"
+    )
     run.folder.mkdir(parents=True, exist_ok=True)
     typer.echo(f"{run.folder.name} @ {RESOLUTION}")
-    keras.utils.set_random_seed(plan.seed)
-    indices, held_out = split(len(photos.labels), plan.seed)
-    views = Views.draw(photos, indices, None, plan.seed, folder)
-    trainer = Trainer(partial(candidate.build, len(photos.wnids)), views.temperature, plan.seed)
+    keras.utils.set_random_seed(schedule.seed)
+    indices, held_out = split(len(photos.labels), schedule.seed)
+    crops = Crops.draw(photos, indices, None, schedule.seed, folder)
+    trainer = Trainer(partial(compared.build, len(photos.wnids)), crops.temperature, schedule.seed)
     held_out_photos = HeldOut.of(photos, held_out, [RESOLUTION])
-    rows = fit(trainer, partial(batches, views), held_out_photos, plan, run)
-    total = candidate.cost(len(photos.wnids))
-    return Result(
-        network=candidate.name,
-        alpha=candidate.alpha,
+    rows = fit(trainer, partial(batches, crops), held_out_photos, schedule, run)
+    total = compared.cost(len(photos.wnids))
+    return TrainingResult(
+        network=compared.name,
+        alpha=compared.alpha,
         resolution=RESOLUTION,
-        seed=plan.seed,
-        epochs=plan.epochs,
+        seed=schedule.seed,
+        epochs=schedule.epochs,
         macs=total.macs,
         parameters=total.parameters,
         images=len(validation.labels),
@@ -130,14 +135,14 @@ cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 @cli.command()
 def train(
-    run: Annotated[Path, typer.Option(help="Folder of the trainings and of results.json.")],
-    photos: Annotated[Path, typer.Option(help="Folder of the decoded photos; default: the folder of --run.")] = Path(),
+    run: Annotated[Path, typer.Option(help="Folder for the trainings and for results.json.")],
+    photos: Annotated[Path, typer.Option(help="Folder for the decoded photos. Default: the one of --run.")] = Path(),
     data: Annotated[Path, typer.Option(help="Folder with train/ and val/.")] = Path("../shared/data/imagenette"),
-    alpha: Annotated[float, typer.Option(help="Width of the networks that are not the narrow one.")] = 0.25,
-    epochs: Annotated[int, typer.Option(help="Length of each training.")] = 16,
-    seeds: Annotated[int, typer.Option(help="Trainings of each network, each with another seed.")] = 1,
+    alpha: Annotated[float, typer.Option(help="Width multiplier of all networks but the narrow one.")] = 0.25,
+    epochs: Annotated[int, typer.Option(help="Number of epochs of each training.")] = 16,
+    seeds: Annotated[int, typer.Option(help="How often each network is trained, each time with another seed.")] = 1,
 ) -> None:
-    """Train every network with every seed on equal terms, or what is left of that."""
+    """Train every network with every seed, all in the same way; trainings that are finished are not repeated."""
     run.mkdir(parents=True, exist_ok=True)
     cache = run if photos == Path() else photos
     training = Photos.load(data / "train", cache)
@@ -146,10 +151,10 @@ def train(
     results = read(run / "results.json")
     steps = len(split(len(training.labels), 0)[0]) // BATCH
     for seed in range(seeds):
-        plan = Plan(epochs, steps, seed, phases=((1.0, {RESOLUTION: 1.0}),))
-        for candidate in candidates(alpha):
-            if (candidate.name, candidate.alpha, seed, epochs) not in [result.key for result in results]:
-                results.append(measure(candidate, training, validation, plan, run))
+        schedule = Schedule(epochs, steps, seed, phases=((1.0, {RESOLUTION: 1.0}),))
+        for compared in compared_networks(alpha):
+            if (compared.name, compared.alpha, seed, epochs) not in [result.key for result in results]:
+                results.append(measure(compared, training, validation, schedule, run))
                 write(run / "results.json", results)
     for one in results:
         typer.echo(f"{one.network:18}{one.macs:>13,}{one.parameters:>11,}{one.top1:>8.2%} ± {one.standard_error:.2%}")
@@ -158,11 +163,9 @@ def train(
 @cli.command()
 def report(
     results: Annotated[Path, typer.Option(help="The results.json of the trainings.", exists=True)],
-    docs: Annotated[Path, typer.Option(help="Folder of the results that are shown, and of their pictures.")] = Path(
-        "docs"
-    ),
+    docs: Annotated[Path, typer.Option(help="Folder for the results and their pictures.")] = Path("docs"),
 ) -> None:
-    """Copy the results into the documentation, and draw them beside the published ones."""
+    """Copy the results into the documents, and draw them beside the published ones."""
     found = read(results)
     write(docs / "experiments.json", found)
     figure = matplotlib.figure.Figure(figsize=(10, 4.2), layout="constrained")
@@ -188,7 +191,7 @@ def report(
 
 
 def paper() -> dict[str, tuple[int, float]]:
-    """Return the MACs and the ImageNet top-1 in per cent of the networks of tables 4 and 5 of the paper."""
+    """Return the MACs, and the ImageNet top-1 in per cent, of the networks in tables 4 and 5 of the paper."""
     networks = {item.name: (item.layers, item.paper_top1) for item in ABLATIONS}
     found = {
         name: (Cost.of(architecture(1.0, 224, IMAGENET_CLASSES)).macs, top1)

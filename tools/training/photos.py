@@ -1,4 +1,4 @@
-"""Photos to learn from, and boxes of them as the service would resize them."""
+"""Photos to train on, and crops of them, resized as the service would resize them."""
 
 import json
 import os
@@ -21,10 +21,13 @@ Box = Sequence[float]
 
 SIDE = 224
 CENTRAL_CROP: Box = (SIDE / 16, SIDE / 16, SIDE * 15 / 16, SIDE * 15 / 16)
-"""The service's view of a photo: the central 87.5 % of each side."""
+"""The part of a photo that the service classifies: the central 87.5 % of each side."""
 
 AREA = (0.25, 1.0)
-"""Lighter than the usual 8 to 100 %: a small network underfits."""
+"""The least and the largest area of a crop, as a share of the photo.
+
+The usual 8 to 100 % is a stronger augmentation, too strong for a small network, which underfits.
+"""
 ASPECT = (0.8, 1.25)
 LABEL_SMOOTHING = 0.1
 HELD_OUT = 0.05
@@ -32,7 +35,7 @@ HELD_OUT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """All photos, uint8 `[n, 224, 224, 3]`, their class indices `[n]` and the classes' WordNet ids, sorted."""
+    """All photos, uint8 `[n, 224, 224, 3]`, their class indices `[n]`, and the sorted WordNet ids of the classes."""
 
     pixels: Pixels
     labels: Indices
@@ -40,7 +43,7 @@ class Photos:
 
     @classmethod
     def load(cls, folder: Path, cache: Path) -> "Photos":
-        """Read `folder/<WordNet id>/*`, decoded once into a memory-mapped file in the folder `cache`."""
+        """Read `folder/<WordNet id>/*`. The decoded photos are saved in `cache`, and mapped into memory from there."""
         wnids = sorted(path.name for path in folder.iterdir() if path.is_dir())
         files = [path for wnid in wnids for path in sorted((folder / wnid).iterdir())]
         names = "\n".join(f"{path.parent.name}/{path.name}" for path in files)
@@ -62,7 +65,7 @@ def _decode(path: Path) -> Pixels:
 
 
 def crop(photo: Pixels, box: Box, resolution: int) -> Pixels:
-    """Return a box of the photo as uint8 `[r, r, 3]`, resized as the service does: bilinear, antialiased."""
+    """Return a box of the photo as uint8 `[r, r, 3]`, resized as the service does it: bilinear, with antialiasing."""
     left, top, right, bottom = map(float, box)
     image = Image.fromarray(photo)
     size = (resolution, resolution)
@@ -70,43 +73,43 @@ def crop(photo: Pixels, box: Box, resolution: int) -> Pixels:
 
 
 def cut(photos: Pixels, indices: Indices, boxes: Floats, mirror: NDArray[np.bool_], resolution: int) -> Pixels:
-    """Return a box `[n, 4]` of each of these photos, uint8 `[n, r, r, 3]`, mirrored where `mirror` says so."""
+    """Return box `boxes[i]` of photo `indices[i]` for each i, uint8 `[n, r, r, 3]`; mirrored where `mirror` is true."""
     crops = np.stack([crop(photos[index], box, resolution) for index, box in zip(indices, boxes, strict=True)])
     crops[mirror] = crops[mirror, :, ::-1]
     return crops
 
 
-def random_boxes(photos: int, views: int, seed: int) -> Floats:
-    """Return random boxes `[photos, views, 4]`: area and aspect ratio are drawn, then the place."""
+def random_boxes(photos: int, crops: int, seed: int) -> Floats:
+    """Return random boxes `[photos, crops, 4]`: first their area and aspect ratio are drawn, then their place."""
     rng = np.random.default_rng(seed)
-    side = np.sqrt(rng.uniform(*AREA, (photos, views)))
+    side = np.sqrt(rng.uniform(*AREA, (photos, crops)))
     low, high = np.log(ASPECT) / 2
-    stretch = np.exp(rng.uniform(low, high, (photos, views)))
+    stretch = np.exp(rng.uniform(low, high, (photos, crops)))
     size = np.minimum(np.stack([side * stretch, side / stretch], axis=-1), 1)
     corner = rng.uniform(size=size.shape) * (1 - size)
     return (np.concatenate([corner, corner + size], axis=-1) * SIDE).astype(np.float32).clip(0, SIDE)
 
 
 def imagenet_classes(labels: Path, wnids: list[str]) -> list[int]:
-    """Return the index of each WordNet id by a `labels.json` of ImageNet's 1,000 classes, with `index` and `wnid`."""
+    """Return the class index of each WordNet id by a `labels.json` of ImageNet, a list of `index` and `wnid`."""
     index = {entry["wnid"]: entry["index"] for entry in json.loads(labels.read_text(encoding="utf-8"))}
     return [index[wnid] for wnid in wnids]
 
 
 def smooth(labels: Indices, classes: int) -> Floats:
-    """Return smoothed one-hot labels, float32 `[n, classes]`."""
+    """Return one-hot labels with label smoothing, float32 `[n, classes]`."""
     return (np.eye(classes)[labels] * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / classes).astype(np.float32)
 
 
 def split(count: int, seed: int) -> tuple[Indices, Indices]:
-    """Return the indices to train on and those held out, fixed by the seed."""
+    """Return the indices of the photos to train on, and of those held out; the seed determines which."""
     order = np.random.default_rng(seed).permutation(count)
     held_out = round(count * HELD_OUT)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all, so that a run that was killed leaves no half file."""
+    """Write a file atomically, so that a program that is killed leaves no half-written file."""
     part = path.with_name(f"{path.name}.part")
     with part.open("wb") as file:
         write(file)

@@ -1,4 +1,4 @@
-"""A training: its schedule, the epochs one after another, and the folder that it leaves behind."""
+"""Runs a training: its schedule, its epochs, and the folder that it writes to and can be continued from."""
 
 import csv
 import math
@@ -23,43 +23,43 @@ PHASES: Phases = (
     (0.70, {128: 1.0}),
     (1.00, {96: 0.15, 128: 0.45, 160: 0.25, 192: 0.10, 224: 0.05}),
 )
-"""Until which part of the training each resolution has which share of the batches.
+"""The phases of a training: the part of it at which each ends, and the share of each resolution in its batches.
 
-Low resolutions first because they are cheap. The mix at the end makes one file serve all; it leans towards the small
-ones, where a network errs most.
+Low resolutions come first because they are cheap. In the end all are mixed, so that one file of weights serves all of
+them. The mixture favours the low ones, at which a network makes most errors.
 """
 REPORT = (128, 160, 192, 224)
-"""The resolutions that the weights are for."""
+"""The resolutions that the weights are made for, which are evaluated at the end."""
 WATCHED = (128, 160)
 """The resolutions that are evaluated after every epoch."""
 BATCH = 64
 LEARNING_RATE = 3e-3
 COLOUR_JITTER = 0.25
-"""By how much brightness, contrast and saturation are changed at most."""
+"""The largest change of brightness, contrast and saturation, as a share."""
 TEMPERATURE = 2.0
-"""That a teacher's answers are softened by."""
+"""The temperature that softens the answers of a teacher."""
 WARM_UP = 0.03
-SAVED_EVERY = 30.0
-"""Seconds; an epoch takes minutes on a processor and less than a second on a GPU."""
+SAVED_EVERY_S = 30.0
+"""The least time between two checkpoints, since an epoch takes minutes on a CPU but less than a second on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Photos kept out of the training as the service sees them, `[n, r, r, 3]` by r, and their classes `[n]`."""
+    """Photos that are not trained on, cropped as the service does it: `[n, r, r, 3]` for each r, and classes `[n]`."""
 
     pixels: dict[int, Pixels]
     labels: Indices
 
     @classmethod
     def of(cls, photos: Photos, indices: Indices, resolutions: Sequence[int] = REPORT) -> "HeldOut":
-        """Crop and resize these photos to every one of the resolutions."""
+        """Crop these photos, and resize them to each of the resolutions."""
         pixels = {r: np.stack([crop(photos.pixels[i], CENTRAL_CROP, r) for i in indices]) for r in resolutions}
         return cls(pixels, photos.labels[indices])
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The schedule of a training of `epochs` epochs of `steps` batches; epochs and batches count from 0."""
+class Schedule:
+    """The schedule of a training of `epochs` epochs with `steps` batches each. Epochs and batches count from 0."""
 
     epochs: int
     steps: int
@@ -69,19 +69,19 @@ class Plan:
     batch: int = BATCH
 
     def shares(self, epoch: int) -> Shares:
-        """Return the resolutions of this epoch's batches, and the share of each."""
+        """Return the resolutions of the batches in this epoch, and the share of each."""
         return next(shares for end, shares in self.phases if epoch < round(end * self.epochs))
 
     def cost(self, epoch: int) -> float:
-        """Return what an epoch costs beside others: the mean number of pixels of an image."""
+        """Return the cost of an epoch in relation to others, as the mean number of pixels of an image."""
         return sum(share * resolution**2 for resolution, share in self.shares(epoch).items())
 
     def seconds_left(self, epoch: int, seconds: float) -> float:
-        """Return how long the epochs after this one will take if this one took so many seconds."""
+        """Return how many seconds the later epochs will take, if this one took `seconds`."""
         return seconds * sum(map(self.cost, range(epoch + 1, self.epochs))) / self.cost(epoch)
 
     def learning_rate(self, number: int) -> float:
-        """Return the rate at the given batch of all: linear warm-up, then half a cosine down to 0."""
+        """Return the learning rate at batch `number` of all: a linear warm-up, then half a cosine down to 0."""
         progress = number / (self.epochs * self.steps)
         if progress < WARM_UP:
             return self.highest_rate * progress / WARM_UP
@@ -89,30 +89,30 @@ class Plan:
 
 
 class Learner(Protocol):
-    """A network in training, in whichever library; what is evaluated is the moving average of its weights."""
+    """A network in training, in any library. The moving average of its weights is what is evaluated and saved."""
 
     def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
-        """Learn from batch `number` of all, counted from 0, at this rate; return its loss and accuracy."""
+        """Learn from batch `number` of the training, counted from 0, at this rate; return the loss and the accuracy."""
 
     def probabilities(self, pixels: Pixels) -> Any:
-        """Return the answers `[n, classes]` to pixels `[n, r, r, 3]`, anything that NumPy reads."""
+        """Return the answers `[n, classes]` to pixels `[n, r, r, 3]`, in any form that NumPy can read."""
 
     def write(self, file: BinaryIO, epochs: int) -> None:
-        """Write all that it takes to go on after so many epochs."""
+        """Write a checkpoint: everything that is needed to continue after so many epochs."""
 
     def read(self, file: BinaryIO) -> int:
-        """Read what `write` wrote; return the number of finished epochs."""
+        """Read a checkpoint; return the number of finished epochs."""
 
     def save(self, path: Path) -> None:
         """Write the averaged weights in Keras' format."""
 
 
-Batches = Callable[[Plan, int], Iterator[tuple[Any, ...]]]
-"""Gives the batches of an epoch: each is what `Learner.learn` takes after number and rate."""
+Batches = Callable[[Schedule, int], Iterator[tuple[Any, ...]]]
+"""Returns the batches of an epoch. Each is a tuple of the arguments of `Learner.learn` after number and rate."""
 
 
 def evaluate(learner: Learner, held_out: HeldOut, resolution: int) -> tuple[float, float]:
-    """Return the cross-entropy in nats and the top-1 accuracy, 0 to 1, at this resolution."""
+    """Return the cross-entropy in nats, and the top-1 accuracy, 0 to 1, at this resolution."""
     pixels, labels = held_out.pixels[resolution], held_out.labels
     parts = [learner.probabilities(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
     probabilities = np.concatenate(parts)
@@ -120,23 +120,26 @@ def evaluate(learner: Learner, held_out: HeldOut, resolution: int) -> tuple[floa
     return float(loss), float(np.mean(probabilities.argmax(-1) == labels))
 
 
-def train_epoch(learner: Learner, batches: Batches, plan: Plan, epoch: int) -> Row:
-    """Train one epoch; return its mean loss and accuracy."""
+def train_epoch(learner: Learner, batches: Batches, schedule: Schedule, epoch: int) -> Row:
+    """Train for one epoch; return its mean loss and accuracy."""
     results = []
     with tqdm(
-        total=plan.steps * plan.batch, unit=" images", desc=f"epoch {epoch + 1}/{plan.epochs}", mininterval=2
+        total=schedule.steps * schedule.batch,
+        unit=" images",
+        desc=f"epoch {epoch + 1}/{schedule.epochs}",
+        mininterval=2,
     ) as bar:
-        for number, batch in enumerate(batches(plan, epoch), start=epoch * plan.steps):
-            results.append(learner.learn(number, plan.learning_rate(number), *batch))
-            bar.update(plan.batch)
-        # Read at the end only: what a GPU has not come to yet would be waited for.
+        for number, batch in enumerate(batches(schedule, epoch), start=epoch * schedule.steps):
+            results.append(learner.learn(number, schedule.learning_rate(number), *batch))
+            bar.update(schedule.batch)
+        # The values are read at the end because reading one waits until the GPU has computed it.
         loss, accuracy = np.mean([[float(value) for value in result] for result in results], axis=0)
-    rate = plan.learning_rate(epoch * plan.steps)
+    rate = schedule.learning_rate(epoch * schedule.steps)
     return {"learning_rate": rate, "train_loss": float(loss), "train_accuracy": float(accuracy)}
 
 
 def evaluate_epoch(learner: Learner, held_out: HeldOut) -> Row:
-    """Return the mean held-out loss and the accuracy of each watched resolution that there are photos of."""
+    """Return the mean loss on the held-out photos, and their accuracy at each watched resolution they exist in."""
     scores = {
         resolution: evaluate(learner, held_out, resolution) for resolution in WATCHED if resolution in held_out.pixels
     }
@@ -145,14 +148,14 @@ def evaluate_epoch(learner: Learner, held_out: HeldOut) -> Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """The folder of one training: checkpoint, table of epochs, curve and averaged weights."""
+class TrainingFolder:
+    """The folder of one training: its checkpoint, its table of epochs, its curve and the averaged weights."""
 
     folder: Path
 
     @property
     def checkpoint(self) -> Path:
-        """What a training goes on from."""
+        """The file from which the training can be continued."""
         return self.folder / "checkpoint"
 
     def restore(self, learner: Learner) -> int:
@@ -164,14 +167,14 @@ class Run:
 
     def save(self, learner: Learner, epochs: int) -> None:
         """Write the checkpoint and the averaged weights."""
-        # Keras accepts this ending only.
+        # Keras accepts only names with this ending.
         part = self.folder / "part.weights.h5"
         learner.save(part)
         part.replace(self.folder / "average.weights.h5")
         write_whole(self.checkpoint, lambda file: learner.write(file, epochs))
 
     def rows(self, epochs: int) -> list[Row]:
-        """Read the table's rows of the finished epochs."""
+        """Read the rows of the table; rows after so many epochs are left out, as they will be trained again."""
         path = self.folder / "epochs.csv"
         if not path.exists():
             return []
@@ -180,14 +183,14 @@ class Run:
         return [row for row in rows if row["epoch"] <= epochs]
 
     def write(self, rows: list[Row]) -> None:
-        """Write the table."""
+        """Write the table of epochs."""
         with (self.folder / "epochs.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
 
     def plot(self, rows: list[Row]) -> None:
-        """Draw loss and accuracy over the epochs."""
+        """Draw the loss and the accuracy over the epochs."""
         figure = matplotlib.figure.Figure(figsize=(11, 4), layout="constrained")
         for axes, word in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for name in (name for name in rows[0] if word in name):
@@ -198,20 +201,20 @@ class Run:
         figure.savefig(self.folder / "curve.png", dpi=120)
 
 
-def fit(learner: Learner, batches: Batches, held_out: HeldOut, plan: Plan, run: Run) -> list[Row]:
-    """Train what is left of the plan, saving as it goes; return the table."""
+def fit(learner: Learner, batches: Batches, held_out: HeldOut, schedule: Schedule, run: TrainingFolder) -> list[Row]:
+    """Train for the epochs that are left in the schedule, and save checkpoints; return the table of all epochs."""
     done = run.restore(learner)
     rows = run.rows(done)
     saved = -math.inf
-    for epoch in range(done, plan.epochs):
+    for epoch in range(done, schedule.epochs):
         start = time.monotonic()
-        scores = train_epoch(learner, batches, plan, epoch) | evaluate_epoch(learner, held_out)
+        scores = train_epoch(learner, batches, schedule, epoch) | evaluate_epoch(learner, held_out)
         seconds = time.monotonic() - start
         rows.append({"epoch": epoch + 1, **scores, "seconds": seconds})
         run.write(rows)
-        if epoch + 1 == plan.epochs or time.monotonic() - saved > SAVED_EVERY:
+        if epoch + 1 == schedule.epochs or time.monotonic() - saved > SAVED_EVERY_S:
             run.save(learner, epoch + 1)
             saved = time.monotonic()
         words = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
-        tqdm.write(f"epoch {epoch + 1}: {words}; {plan.seconds_left(epoch, seconds) / 60:.0f} minutes left")
+        tqdm.write(f"epoch {epoch + 1}: {words}; {schedule.seconds_left(epoch, seconds) / 60:.0f} minutes left")
     return rows

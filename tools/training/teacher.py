@@ -1,4 +1,4 @@
-"""A network that knows ImageNet's 1,000 classes, and what it sees in photos of some of them."""
+"""A teacher: a network that knows the 1,000 classes of ImageNet, and its answers to crops of photos."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from tools.training.photos import Floats, Indices, Pixels, crop
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A weight file of ImageNet's 1,000 classes, with `labels.json` (their `index` and `wnid`) beside it."""
+    """A file of ImageNet weights. `labels.json` beside it has the `index` and the `wnid` of each class."""
 
     weights: Path
     alpha: float
@@ -24,11 +24,11 @@ class Teacher:
 
     @property
     def labels(self) -> Path:
-        """The classes of the answers."""
+        """The file with the classes."""
         return self.weights.with_name("labels.json")
 
     def interpreter(self, batch: int) -> Interpreter:
-        """Compile the teacher for so many images at once: on a CPU, LiteRT is twice as fast as TensorFlow."""
+        """Compile the teacher for batches of this size. LiteRT is twice as fast as TensorFlow on a CPU."""
         model = network.build(self.alpha, self.resolution, input_dtype="float32")
         model.load_weights(self.weights)
         with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ class Teacher:
         return interpreter
 
     def logits(self, photos: Pixels, indices: Indices, boxes: Floats, columns: list[int]) -> Floats:
-        """Return log probabilities, float32 `[n, v, classes]`, of these classes in the boxes `[n, v, 4]`."""
+        """Return log probabilities, float32 `[n, c, classes]`, of the classes `columns` in the boxes `[n, c, 4]`."""
         interpreter = self.interpreter(boxes.shape[1])
         source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
         logits = np.empty((*boxes.shape[:2], len(columns)), np.float32)

@@ -1,4 +1,4 @@
-"""The network in training, in TensorFlow: one step of learning and the moving average of the weights."""
+"""The network in training, in TensorFlow: a step of learning, and the moving average of the weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ AVERAGE_DECAY = 0.999
 
 
 class Trainer:
-    """The network, the moving average of its weights, and the optimiser: all that a checkpoint holds."""
+    """The network, the moving average of its weights, and the optimiser, which make up a checkpoint."""
 
     def __init__(
         self,
@@ -25,9 +25,9 @@ class Trainer:
         seed: int,
         begin: Callable[[keras.Model], None] | None = None,
     ) -> None:
-        """Make the network, which takes float32 pixels; seed Keras before, as `build` draws the weights.
+        """Build the network, which takes float32 pixels, with random weights; seed Keras before.
 
-        `begin` gives the network other weights than those.
+        `begin` may give the network other weights to start from.
         """
         self.model = build()
         if begin is not None:
@@ -43,39 +43,39 @@ class Trainer:
         self._answer = tf.function(self._predict)
 
     def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
-        """Learn from pixels `[n, r, r, 3]` and targets `[n, classes]`; return loss and accuracy."""
+        """Learn from a batch of pixels `[n, r, r, 3]` and targets `[n, classes]`; return its loss and accuracy."""
         self.optimizer.learning_rate.assign(rate)
         pixels, targets = batch
         loss, accuracy = self._step(tf.constant(number), pixels, targets)
         return loss, accuracy
 
     def probabilities(self, pixels: Pixels) -> Any:
-        """Return the averaged network's answers, float32 `[n, classes]`."""
+        """Return the answers of the averaged network, float32 `[n, classes]`."""
         return self._answer(pixels)
 
     def write(self, file: BinaryIO, epochs: int) -> None:
-        """Write every variable, and the number of finished epochs."""
+        """Write a checkpoint: every variable, and the number of finished epochs."""
         arrays: dict[str, Any] = {f"v{number}": np.asarray(v) for number, v in enumerate(self._variables)}
         np.savez(file, epochs=epochs, **arrays)
 
     def read(self, file: BinaryIO) -> int:
-        """Read what `write` wrote; return the number of finished epochs."""
+        """Read a checkpoint; return the number of finished epochs."""
         with np.load(file) as checkpoint:
             for number, variable in enumerate(self._variables):
                 variable.assign(checkpoint[f"v{number}"])
             return int(checkpoint["epochs"])
 
     def save(self, path: Path) -> None:
-        """Write the averaged weights."""
+        """Write the averaged weights in Keras' format."""
         self.average.save_weights(path)
 
     @property
     def _variables(self) -> list[Any]:
-        # `variables` rather than `weights`: the state of the dropout is among them.
+        # `variables` includes the state of the dropout, which `weights` does not.
         return [*self.model.variables, *self.average.weights, *self.optimizer.variables]
 
     def _take_step(self, number: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor) -> Any:
-        # Traced once a resolution.
+        # TensorFlow traces this function once for each resolution.
         pixels = jitter_colours(tf.cast(pixels, tf.float32), seed=tf.stack([self.seed, number]))
         with tf.GradientTape() as tape:
             logits = training_logits(self.model, pixels)
@@ -88,7 +88,7 @@ class Trainer:
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
     def _move_average(self, number: tf.Tensor) -> None:
-        # A young average forgets faster, or it would long remember the random weights.
+        # The average forgets faster at first; otherwise it would keep the random weights for a long time.
         decay = tf.minimum(AVERAGE_DECAY, (1 + number) / (10 + number))
         for average, weight in zip(self.average.weights, self.model.weights, strict=True):
             average.assign(average * decay + weight * (1 - decay))
@@ -98,20 +98,20 @@ class Trainer:
 
 
 def jitter_colours(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Change brightness, contrast and saturation of each image, float32 0 to 255, by up to 25 %."""
+    """Change the brightness, contrast and saturation of each image, float32, 0 to 255, by up to 25 %."""
     factors = tf.random.stateless_uniform((3, tf.shape(pixels)[0], 1, 1, 1), seed, 1 - COLOUR_JITTER, 1 + COLOUR_JITTER)
     brightness, contrast, saturation = tf.unstack(factors)
     grey = tf.reduce_mean(pixels, axis=-1, keepdims=True)
     mean = tf.reduce_mean(grey, axis=(1, 2), keepdims=True)
-    # The three blends multiplied out: one pass over the pixels, not three.
+    # The three changes are multiplied out, so that one pass over the pixels is enough.
     rest = brightness * (contrast * (1 - saturation) * grey + (1 - contrast) * mean)
     return tf.clip_by_value(brightness * contrast * saturation * pixels + rest, 0.0, 255.0)
 
 
 def training_logits(model: keras.Model, outputs: tf.Tensor) -> tf.Tensor:
-    """Run the chain of layers up to the softmax in training mode.
+    """Return the logits of the model in training mode; `outputs` are the pixels that its first layer takes.
 
-    Keras normalises in several operations; TensorFlow's fused one trains 1.6 times as fast on a CPU.
+    Batch normalisation takes Keras several operations. TensorFlow's fused one trains 1.6 times as fast on a CPU.
     """
     for layer in model.layers[1:-1]:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -122,7 +122,7 @@ def training_logits(model: keras.Model, outputs: tf.Tensor) -> tf.Tensor:
 
 
 def normalise(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
-    """Normalise by the batch and update the layer's moving mean and variance, as the layer would."""
+    """Normalise by the statistics of the batch, and update the moving mean and variance, as the layer itself would."""
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=inputs, scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon, is_training=True
     )

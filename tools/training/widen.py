@@ -1,7 +1,7 @@
-"""A wider network that answers as a narrower one does, to go on training from: Net2WiderNet of Chen et al., 2016.
+"""Makes a wider network that answers as a narrower one does, to train it further (Net2WiderNet, Chen et al. 2016).
 
-Some channels are copied. What read the one now reads both, its weights split between them, so that the sums stay what
-they were. The split is random for each reader: channels that are read alike would learn alike and stay copies.
+Some channels are copied. Each weight that reads a copied channel is split into two that add up to it, so that the sums
+stay the same. Each weight is split at random: if the two halves were equal, both copies would learn the same for ever.
 """
 
 from pathlib import Path
@@ -19,9 +19,9 @@ SPLIT = (0.25, 0.75)
 
 
 def widen(narrow: keras.Model, wide: keras.Model, seed: int) -> None:
-    """Give `wide`, of up to twice as many channels in each layer, weights that answer as `narrow` does."""
+    """Give `wide` weights with which it answers as `narrow` does. It has up to twice as many channels in each layer."""
     rng = np.random.default_rng(seed)
-    origin = np.arange(3)  # of each channel, the one in the narrow network that it is or copies; here those of RGB
+    origin = np.arange(3)  # for each channel that a layer reads, its channel in the narrow network; first RGB
     for layer in wide.layers:
         weights = narrow.get_layer(layer.name).get_weights() if layer.weights else []
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -37,12 +37,12 @@ def widen(narrow: keras.Model, wide: keras.Model, seed: int) -> None:
 
 
 def _origin(channels: int, wanted: int, rng: np.random.Generator) -> Indices:
-    """Return the channel that each of the `wanted` ones is: first all, then copies of some, each at most once."""
+    """Return which channel each of the `wanted` channels is: all channels, then copies of some, each at most once."""
     return np.concatenate([np.arange(channels), rng.choice(channels, wanted - channels, replace=False)])
 
 
 def _split(kernel: Floats, origin: Indices, rng: np.random.Generator) -> Floats:
-    """Return the kernel `[h, w, c, n]` for inputs of which the last ones are copies: the copy gets a random share."""
+    """Return the kernel `[h, w, c, n]` for inputs with copies at the end; a copy gets a random share of the weight."""
     channels = kernel.shape[2]
     wide = kernel[:, :, origin]
     share = rng.uniform(*SPLIT, wide[:, :, channels:].shape).astype(np.float32)
@@ -52,8 +52,8 @@ def _split(kernel: Floats, origin: Indices, rng: np.random.Generator) -> Floats:
     return wide
 
 
-def begin_as(model: keras.Model, weights: Path, alpha: float, classes: int, seed: int) -> None:
-    """Let the model begin as the network of this α and these Keras weights."""
+def start_from(model: keras.Model, weights: Path, alpha: float, classes: int, seed: int) -> None:
+    """Give the model weights with which it answers as the network of this α with these Keras weights."""
     narrow = network.build(alpha, None, classes, input_dtype="float32")
     narrow.load_weights(weights)
     widen(narrow, model, seed)

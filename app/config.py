@@ -169,6 +169,11 @@ class Settings(BaseSettings):
         description="Processes that take HTTP requests, each with a queue and model workers of its own. One is enough, "
         "even on several CPUs.",
     )
+    exit_on_fault: bool = Field(
+        True,
+        description="Whether a process that only a restart helps ends itself with exit code 1, so that whoever started "
+        "it starts another. `false` keeps it, for debugging.",
+    )
     max_queue: PositiveInt = Field(
         default_factory=lambda data: QUEUE_PER_WORKER * max(1, data["model_workers"]),
         description="Largest number of images admitted at once to a loaded variant, those that are being classified "

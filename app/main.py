@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+WATCH_S = 0.5
+"""How often a service that serves looks for a fault in itself."""
+FAULT_S = 2.0
+"""How long a fault lasts before the process ends."""
+FAILED = 1
+"""Exit code of a process that ended because of a fault."""
+
 
 def open_pipeline(settings: Settings) -> Pipeline:
     """Load and test what the settings name. Raises `StartError` in one line, or `SelfTestFailed`."""
@@ -54,6 +61,13 @@ def open_spans() -> "Spans | None":
         logger.warning("%s is set, and there are no spans: install the extra `otel`", config.OTLP_ENDPOINTS[0])
         return None
     return Spans.to_otlp()
+
+
+def end_process(fault: str) -> None:
+    """End a process that cannot serve any more, so that whoever started it starts another."""
+    logger.error("%s; this process ends, so that another can be started", fault)
+    logging.shutdown()
+    os._exit(FAILED)
 
 
 class Service:
@@ -76,14 +90,24 @@ class Service:
             raise self._unavailable
         return self._classifier
 
+    @property
+    def fault(self) -> str | None:
+        """Why only a restart helps; None if all is well."""
+        of_classifier = None if self._classifier is None else self._classifier.fault
+        return of_classifier or self._previewer.fault or self._broken
+
     def alive(self) -> None:
         """Raise `Unavailable` if only a restart helps."""
-        if self._classifier is not None and self._classifier.fault is not None:
-            raise Unavailable(self._classifier.fault)
-        if self._previewer.fault is not None:
-            raise Unavailable(self._previewer.fault)
-        if self._broken is not None:
-            raise Unavailable(self._broken)
+        if self.fault is not None:
+            raise Unavailable(self.fault)
+
+    async def watch(self, end: Callable[[str], None]) -> None:
+        """Call `end` with the fault once one has lasted for some seconds, in which the probes can tell of it."""
+        lasted_s = 0.0
+        while lasted_s < FAULT_S:
+            await asyncio.sleep(WATCH_S)
+            lasted_s = lasted_s + WATCH_S if self.fault else 0.0
+        end(self.fault or "it failed")
 
     async def start(self, spans: "Spans | None") -> None:
         """Load the model and test it. Ends the process where the settings or files are wrong."""
@@ -122,11 +146,12 @@ def create_app(
     open_: Callable[[Settings], Pipeline] = open_pipeline,
     open_spans: "Callable[[], Spans | None]" = open_spans,
     snapshots: Snapshots | None = None,
+    on_fault: Callable[[str], None] | None = None,
 ) -> FastAPI:
     """Compose the application. Without settings the environment is read; bad values end the process, a line each.
 
     `snapshots` are given to one of several processes. Its start-up then lasts until the model is loaded, as until then
-    the other processes can take the connections.
+    the other processes can take the connections. `on_fault` is called with a fault that only a restart helps with.
     """
     settings = settings or settings_or_exit()
     metrics = Metrics(snapshots)
@@ -141,10 +166,13 @@ def create_app(
         # Not awaited: meanwhile the probes and everything else answer that the service is starting.
         starting = asyncio.create_task(service.start(spans))
         sharing = asyncio.create_task(metrics.keep_sharing())
+        watching = asyncio.create_task(service.watch(on_fault)) if on_fault and settings.exit_on_fault else None
         if snapshots:
             await starting
         yield {SPANS: spans}
         starting.cancel()
+        if watching:
+            watching.cancel()
         await previewer.drain()
         await service.stop()
         sharing.cancel()
@@ -211,4 +239,4 @@ def __getattr__(name: str) -> FastAPI:
     """Compose `app`, for `uvicorn app.main:app`. Whoever composes an application of their own does without it."""
     if name != "app":
         raise AttributeError(name)
-    return create_app()
+    return create_app(on_fault=end_process)

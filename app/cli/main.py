@@ -58,12 +58,13 @@ def _serve_alone(settings: Settings, listener: socket) -> None:
     from app.runtime.pool import start_loading
 
     ready = start_loading(settings)  # other processes load the model while this one imports the web framework
-    from app.main import create_app
+    from app.main import create_app, end_process
     from app.server.serve import serve_alone
 
     pipeline = _early(ready)
     _print_address(listener)
-    serve_alone(create_app(settings, lambda _: pipeline or start_loading(settings)()), settings, listener)
+    app = create_app(settings, lambda _: pipeline or start_loading(settings)(), on_fault=end_process)
+    serve_alone(app, settings, listener)
 
 
 def _serve_in_several(settings: Settings, listener: socket) -> None:

@@ -134,6 +134,37 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(
     assert process.stop() == 0
 
 
+def template(process: Process) -> int:
+    return min(process.workers())
+
+
+def test_a_process_whose_models_are_gone_ends_itself(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own)
+    os.kill(template(process), signal.SIGKILL)
+    assert process.popen.wait(20) == 1
+    assert "the process that forks the workers ended; this process ends" in process.log.read_text()
+
+
+def test_a_process_whose_models_are_gone_is_kept_where_a_setting_says_so(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, EXIT_ON_FAULT="false")
+    os.kill(template(process), signal.SIGKILL)
+    wait_for(lambda: status(f"{process.url}/healthz") == 503)
+    time.sleep(3)
+    assert status(f"{process.url}/healthz") == 503
+    assert process.stop() == 0
+
+
+def test_one_of_several_whose_models_are_gone_is_replaced(serve: Serve, own: dict[str, object]) -> None:
+    process = serve(**own, HTTP_WORKERS=2)
+    before = children(process)
+    os.kill(template(process), signal.SIGKILL)
+    wait_for(lambda: len(set(children(process)) - set(before)) == 1 and len(children(process)) == 2, 40)
+    wait_for(lambda: len(process.workers()) >= 2, 40)  # the templates of both
+    for _ in range(20):
+        assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
+    assert process.stop() == 0
+
+
 @pytest.mark.timeout(240)  # three processes start, beside clients that never rest
 @pytest.mark.parametrize("told", ["all, to be replaced", "one, to end"])
 def test_http_processes_that_are_replaced_in_order_lose_no_request_of_a_new_connection(

@@ -10,7 +10,7 @@ from app.mobilenet.variants import Variant
 from app.model import scores
 from tests.documents.test_docs import rows
 from tests.support.data import REPOSITORY
-from tools.weights.cascade import THRESHOLDS, Single, at, curves, draw, worthwhile, write
+from tools.weights.cascade import THRESHOLDS, VariantAnswers, at, curves, draw, worthwhile, write
 
 DOCS = REPOSITORY / "docs"
 WRITTEN = json.loads((DOCS / "cascade.json").read_text())
@@ -21,16 +21,16 @@ MACS = cost(SMALL, 3).macs, cost(LARGE, 3).macs
 
 
 @pytest.fixture
-def small() -> Single:
-    return Single.of(SMALL, 3, [[(0, 0.9), (1, 0.1)], [(0, 0.8)], [(1, 0.6)], []], TRUTHS)
+def small() -> VariantAnswers:
+    return VariantAnswers.of(SMALL, 3, [[(0, 0.9), (1, 0.1)], [(0, 0.8)], [(1, 0.6)], []], TRUTHS)
 
 
 @pytest.fixture
-def large() -> Single:
-    return Single.of(LARGE, 3, [[(2, 0.5)], [(1, 0.9)], [(2, 0.9)], [(0, 0.9)]], TRUTHS)
+def large() -> VariantAnswers:
+    return VariantAnswers.of(LARGE, 3, [[(2, 0.5)], [(1, 0.9)], [(2, 0.9)], [(0, 0.9)]], TRUTHS)
 
 
-def test_a_photo_without_an_answer_is_a_wrong_one_that_is_passed_on(small: Single) -> None:
+def test_a_photo_without_an_answer_is_a_wrong_one_that_is_passed_on(small: VariantAnswers) -> None:
     assert small.right.tolist() == [True, False, False, False]
     assert (small.macs, small.top1) == (MACS[0], 0.25)
 
@@ -39,14 +39,16 @@ def test_a_photo_without_an_answer_is_a_wrong_one_that_is_passed_on(small: Singl
     ("threshold", "passed_on", "top1"), [(0, 0, 0.25), (0.6, 0.25, 0.5), (0.8, 0.5, 0.75), (0.9, 0.75, 1), (1, 1, 0.75)]
 )
 def test_the_large_one_answers_and_costs_where_the_small_one_is_less_sure(
-    small: Single, large: Single, threshold: float, passed_on: float, top1: float
+    small: VariantAnswers, large: VariantAnswers, threshold: float, passed_on: float, top1: float
 ) -> None:
     point = at(small, large, threshold)
     assert (point.passed_on, point.top1) == (passed_on, top1)
     assert point.mean_macs == round(MACS[0] + passed_on * MACS[1])
 
 
-def test_every_two_variants_have_a_curve_that_begins_with_the_cheaper_one_alone(small: Single, large: Single) -> None:
+def test_every_two_variants_have_a_curve_that_begins_with_the_cheaper_one_alone(
+    small: VariantAnswers, large: VariantAnswers
+) -> None:
     (curve,) = curves([large, small])
     assert (curve.small.variant, curve.large.variant) == (SMALL, LARGE)
     assert len(curve.points) == len(THRESHOLDS)
@@ -54,12 +56,12 @@ def test_every_two_variants_have_a_curve_that_begins_with_the_cheaper_one_alone(
     assert len(curves([small, large, small, large])) == 6
 
 
-def test_a_variant_that_a_cheaper_one_matches_is_not_worthwhile(small: Single, large: Single) -> None:
+def test_a_variant_that_a_cheaper_one_matches_is_not_worthwhile(small: VariantAnswers, large: VariantAnswers) -> None:
     match = small._replace(variant=Variant(0.5, 128), macs=small.macs + 1)
     assert [single.variant for single in worthwhile([large, match, small])] == [SMALL, LARGE]
 
 
-def test_the_figures_are_written_and_drawn(small: Single, large: Single, tmp_path: Path) -> None:
+def test_the_figures_are_written_and_drawn(small: VariantAnswers, large: VariantAnswers, tmp_path: Path) -> None:
     write([small, large], tmp_path / "cascade.json")
     written = json.loads((tmp_path / "cascade.json").read_text())
     (cascade,) = written["cascades"]

@@ -9,10 +9,15 @@ from app.errors import StartError
 from app.model import scores
 from tests.support.data import solid
 from tools.weights import evaluate
-from tools.weights.evaluate import Best, Class, Photo, Subject, calibration_error, confusion, find_photos
+from tools.weights.evaluate import Best, Class, LabelledPhoto, Subject, calibration_error, confusion, find_photos
 
 CLASSES = [Class("n01", "red"), Class("n02", "green"), Class(None, "blue")]
-PHOTOS = [Photo(Path("a"), 0), Photo(Path("b"), 0), Photo(Path("c"), 1), Photo(Path("d"), 2)]
+PHOTOS = [
+    LabelledPhoto(Path("a"), 0),
+    LabelledPhoto(Path("b"), 0),
+    LabelledPhoto(Path("c"), 1),
+    LabelledPhoto(Path("d"), 2),
+]
 ANSWERS: list[Best] = [[(0, 0.9), (1, 0.1)], [(1, 0.6), (0, 0.4)], [(2, 0.5), (0, 0.5)], []]
 SUBJECT = Subject("own", "0" * 64, 0.5, 160, "int8", CLASSES, lambda _: ANSWERS)
 
@@ -65,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 def test_folders_are_known_by_wordnet_id_or_label(folder: Path) -> None:
     assert [photo.truth for photo in find_photos(folder, CLASSES)] == [2, 2, 1, 1, 0, 0]
     (folder / "purple").mkdir()
-    with pytest.raises(StartError, match="purple is no class of the model"):
+    with pytest.raises(StartError, match="purple is not a class of the model"):
         find_photos(folder, CLASSES)
     with pytest.raises(StartError, match="no folders of photos"):
         find_photos(folder / "n01", CLASSES)

@@ -10,7 +10,7 @@ from app.engines.litert import softmax
 from tests.support import needs
 from tests.support.networks import images, lively
 from tools.training.photos import split
-from tools.weights.evaluate import Photo
+from tools.weights.evaluate import LabelledPhoto
 from tools.weights.temperature import Floats, Indices, fit, fold, held_out, measure
 
 ALPHA = 0.25
@@ -66,7 +66,7 @@ def test_once_folded_in_nothing_is_left_of_it(weights: Path, tmp_path: Path) -> 
     pixels = images(8, 128)
     truths = np.array(network(pixels)).argmax(axis=1)
     truths[:2] = (truths[:2] + 1) % CLASSES
-    photos = [Photo(tmp_path / f"{number}.png", truth) for number, truth in enumerate(truths)]
+    photos = [LabelledPhoto(tmp_path / f"{number}.png", truth) for number, truth in enumerate(truths)]
     for photo, image in zip(photos, pixels, strict=True):
         Image.fromarray(image).save(photo.path)
     found = measure(weights, ALPHA, photos)
@@ -77,7 +77,7 @@ def test_once_folded_in_nothing_is_left_of_it(weights: Path, tmp_path: Path) -> 
 
 
 def test_no_photo_that_was_trained_on_has_a_say() -> None:
-    photos = [Photo(Path(f"{number}"), 0) for number in range(200)]
+    photos = [LabelledPhoto(Path(f"{number}"), 0) for number in range(200)]
     apart = {photo.path for photo in held_out(photos)}
     assert len(apart) == 10
     assert apart.isdisjoint(photos[index].path for index in split(len(photos), 0)[0])

@@ -1,1 +1,1 @@
-"""The service beside others that serve the same model, and beside the bare loop: `python -m tools.bench`."""
+"""Compares the service with other servers of the same model, and with a bare loop: `python -m tools.bench`."""

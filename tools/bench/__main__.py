@@ -1,7 +1,7 @@
 """Compare this service with other servers of the same model: `python -m tools.bench`, or `make bench`.
 
-Contenders take turns, each started anew, on the CPUs that the client shares; whole rounds are repeated. What a client
-takes of the CPUs the servers lack, so figures are lower than on a machine of their own; ratios of one run compare.
+Contenders take turns, each started anew, and whole rounds are repeated. The client runs on the same CPUs as the server,
+so figures are lower than on a machine with a client of its own. Only ratios within one run should be compared.
 """
 
 import os
@@ -45,20 +45,20 @@ from tools.load.messages import Message, make_photos, post
 from tools.load.result import OK, LoadResult
 
 PHOTOS = {"small": (16, 224, 224, 75), "large": (16, 500, 375, 93), "phone": (4, 4032, 3024, 80)}
-"""How many, width, height, JPEG quality."""
+"""The number of photos of each kind, their width and height in pixels, and their JPEG quality."""
 CONNECTIONS = (1, 8, 32, 128)
 STEPS = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2)
-"""Of an open loop, as parts of the capacity; it ends at the first that is too much."""
+"""The rates of open loops, as parts of the capacity. The first rate that is too high is the last one that is tried."""
 WARM_UP_S = 1.0
 ATTEMPTS = 3
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
-CLIENT = "wrk, in open loops tools/load/generator.py" if wrk.installed() else "tools/load/generator.py"
+CLIENT = "wrk, for open loops tools/load" if wrk.installed() else "tools/load"
 console = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is measured of each contender, and for how long."""
+class BenchPlan:
+    """The loads that each contender is measured with, and how long each lasts."""
 
     photos: dict[str, list[bytes]]
     connections: Sequence[int]
@@ -68,7 +68,7 @@ class Plan:
 
 
 def load_of(result: LoadResult) -> Load:
-    """Summarise a load of our own client."""
+    """Summarise a load that came from our own client instead of wrk."""
     p50_ms, p95_ms, p99_ms = (result.percentile_ms(percent) for percent in (50, 95, 99))
     success = result.counts.get(str(OK), 0) / max(1, len(result.outcomes))
     return Load(result.goodput_per_s, p50_ms, p95_ms, p99_ms, success)
@@ -80,7 +80,7 @@ async def _closed(url: str, bodies: Sequence[bytes], messages: Sequence[Message]
     return load_of(await closed_loop(url, messages, connections=connections, seconds=s))
 
 
-async def _loaded(url: str, name: str, number: int, plan: Plan) -> list[Run]:
+async def _loaded(url: str, name: str, number: int, plan: BenchPlan) -> list[Run]:
     found = []
     for photos, bodies in plan.photos.items():
         messages = [Message(post(url, body)) for body in bodies]
@@ -106,7 +106,7 @@ async def _loaded(url: str, name: str, number: int, plan: Plan) -> list[Run]:
     return found
 
 
-def _serve(contender: Contender, settings: Settings, number: int, plan: Plan) -> list[Run]:
+def _serve(contender: Contender, settings: Settings, number: int, plan: BenchPlan) -> list[Run]:
     bodies = [body for group in plan.photos.values() for body in group]
     with running(contender, settings, plan.cpus, bodies[0]) as url:
         check(contender.name, url, bodies, _expected(contender, settings, bodies))
@@ -114,7 +114,7 @@ def _serve(contender: Contender, settings: Settings, number: int, plan: Plan) ->
 
 
 def _expected(contender: Contender, settings: Settings, bodies: Sequence[bytes]) -> list[Probabilities]:
-    """Return what the service's own model says of the photos, as this contender decodes them."""
+    """Return the answers of the service's own model to the photos, decoded as this contender decodes them."""
     pipeline = in_process(settings.model_copy(update={"precision": contender.precision}))
     if contender.packages:
         predict = pipeline.models[0].engine.predict
@@ -123,7 +123,7 @@ def _expected(contender: Contender, settings: Settings, bodies: Sequence[bytes])
     return [result[0].probabilities for result in results if isinstance(result, tuple)]
 
 
-def _bare(precision: Precision, settings: Settings, number: int, plan: Plan) -> Iterator[Run]:
+def _bare(precision: Precision, settings: Settings, number: int, plan: BenchPlan) -> Iterator[Run]:
     settings = settings.model_copy(update={"precision": precision})
     for photos, bodies in plan.photos.items():
         for processes in sorted({1, plan.cpus}):
@@ -143,7 +143,7 @@ def _versions(contenders: Sequence[Contender]) -> dict[str, list[str]]:
     return {name: packages for name, packages in found.items() if packages} | {"of the service": pinned(sorted(shared))}
 
 
-def _report(contenders: Sequence[Contender], settings: Settings, plan: Plan, earlier: Report | None) -> Report:
+def _report(contenders: Sequence[Contender], settings: Settings, plan: BenchPlan, earlier: Report | None) -> Report:
     sizes = {name: sum(map(len, bodies)) // len(bodies) for name, bodies in plan.photos.items()}
     return Report(
         date=date.today().isoformat(),
@@ -163,23 +163,28 @@ def _save(report: Report, folder: Path) -> None:
 
 
 def main(
-    only: Annotated[list[str] | None, typer.Option(help="Parts of the names of contenders; default: all.")] = None,
-    photos: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(PHOTOS)}; default: all.")] = None,
-    connections: Annotated[list[int] | None, typer.Option(help="Of a closed loop; default: 1, 8, 32, 128.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often everybody has a turn.")] = 5,
-    seconds: Annotated[float, typer.Option(help="Of each load.")] = 10,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Contenders whose names have this in them. Default: all.")
+    ] = None,
+    photos: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(PHOTOS)}. Default: all.")] = None,
+    connections: Annotated[
+        list[int] | None, typer.Option(help="Numbers of connections of closed loops. Default: 1, 8, 32, 128.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How many turns each contender has.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Length of each load.")] = 10,
     steps: Annotated[
-        list[float] | None, typer.Option(help="Of open loops, as parts of the capacity, up to the knee; 0: none.")
+        list[float] | None,
+        typer.Option(help="Rates of open loops as parts of the capacity, until one is too high. 0: no open loops."),
     ] = None,
     alpha: Annotated[float, typer.Option(help="Width multiplier α.")] = 0.25,
-    resolution: Annotated[int, typer.Option(help="Side of the network's input.")] = 128,
-    add: Annotated[bool, typer.Option(help="Add the rounds to those of the report that is there.")] = False,
-    folder: Annotated[Path, typer.Option(help="Where report.json, report.md and report.png go.")] = FOLDER / "report",
+    resolution: Annotated[int, typer.Option(help="Side of the network's input in pixels.")] = 128,
+    add: Annotated[bool, typer.Option(help="Add the rounds to the report that is in the folder.")] = False,
+    folder: Annotated[Path, typer.Option(help="Folder for report.json, report.md and report.png.")] = FOLDER / "report",
 ) -> None:
-    """Print how this service and others stand, and save it."""
+    """Print how this service compares with others, and save the report."""
     cpus = len(os.sched_getaffinity(0))
     chosen = [each for each in CONTENDERS if not only or any(word in each.name for word in only)]
-    plan = Plan(
+    plan = BenchPlan(
         photos={name: make_photos(*PHOTOS[name]) for name in photos or PHOTOS},
         connections=connections or CONNECTIONS,
         steps=[part for part in steps or STEPS if part],
@@ -201,7 +206,7 @@ def main(
             if not only or any(word in f"{LOOP}{precision}" for word in only):
                 console.print(f"round {number}: {LOOP}{precision}")
                 report.runs.extend(_bare(precision, settings, number, plan))
-        _save(report, folder)  # after each round: what was measured is not lost
+        _save(report, folder)  # after each round, so that an interrupted comparison keeps the rounds that it finished
     print(markdown(report))
 
 

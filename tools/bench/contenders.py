@@ -1,4 +1,4 @@
-"""Who is compared: how each is installed, started and stopped, and whether it answers as it should."""
+"""The servers that are compared: how each is installed, started and stopped, and whether its answers are right."""
 
 import os
 import signal
@@ -27,18 +27,18 @@ REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "build" / "bench"
 START_S, STOP_S, POLL_S = 120, 10, 0.05
 TOLERANCE = 0.01
-"""Of a probability: threads and versions sum in another order, and another model or crop is further off."""
+"""How far a probability may be off. Other threads and versions round differently; another model is off by far more."""
 
 
 class ContenderFailed(Exception):
-    """A contender cannot be installed, does not start, or answers otherwise than the service's own pipeline."""
+    """A contender cannot be installed, does not start, or gives other answers than the service's own pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One who serves. Without `packages` it is the service itself, in the environment of this process.
+    """One server. Without `packages` it is this service, run in the environment of this process.
 
-    Of the `command`, `{python}`, `{port}` and `{cpus}` are filled in, and so are they in the values of `variables`.
+    `{python}`, `{port}` and `{cpus}` are replaced in `command` and in the values of `variables`.
     """
 
     name: str
@@ -77,17 +77,17 @@ CONTENDERS = (
     _ours("int8", ", inline", **INLINE),
     _peer("mosec", "mosec", "mosec==0.9.8", *RUNTIME, arguments=("--address", "127.0.0.1", "--port", "{port}")),
     _peer("LitServe", "litserve", "litserve==0.2.19", "fastapi", "uvicorn", "uvloop", "httptools", *RUNTIME),
-    # Its workers do not start with a newer uvloop.
+    # MLServer's workers do not start with a newer uvloop.
     _peer("MLServer", "mlserver", "mlserver==1.7.1", "uvloop==0.21.0", *RUNTIME),
     Contender("BentoML", BENTOML, ("bentoml==1.4.40", *RUNTIME), PEER),
     _peer("Ray Serve", "ray", "ray[serve]==2.60.0", *RUNTIME),
     _peer("FastAPI + Keras", "tutorial", "fastapi", "uvicorn", "tensorflow", "keras", "numpy", "pillow", keras=True),
 )
-"""Packages without a version have the service's own: decoder and runtime are the same."""
+"""Packages without a version get the version that the service has, so that decoder and runtime are the same."""
 
 
 def environment(contender: Contender) -> Path:
-    """Return the Python that runs a contender, installed now unless it is there. Raises `ContenderFailed`."""
+    """Return the Python that runs a contender; install its environment if needed. Raises `ContenderFailed`."""
     if not contender.packages:
         return Path(sys.executable)
     packages = pinned(contender.packages)
@@ -104,7 +104,7 @@ def environment(contender: Contender) -> Path:
 
 
 def pinned(packages: Sequence[str]) -> list[str]:
-    """Return the packages with versions; those without one have that of this process."""
+    """Return the packages with versions; a package without one gets the version installed here."""
     return [name if "==" in name else f"{name}=={version(name)}" for name in packages]
 
 
@@ -115,7 +115,10 @@ def _installed(*command: str) -> None:
 
 
 def model_file(settings: Settings, keras: bool) -> Path:
-    """Return what a peer serves, made now unless it is there: the service's `.tflite`, or the same as a Keras file."""
+    """Return the model that a peer serves: the `.tflite` of the service, or the same network as a Keras file.
+
+    It is made now if it does not exist yet.
+    """
     weights = locate(settings)
     if not keras:
         return compiled(weights, settings.variant, settings.cache).path
@@ -130,7 +133,7 @@ def model_file(settings: Settings, keras: bool) -> Path:
 
 @contextmanager
 def running(contender: Contender, settings: Settings, cpus: int, photo: bytes) -> Iterator[str]:
-    """Run a contender until the block ends; return its address, once it answers. Raises `ContenderFailed`."""
+    """Run a contender until the block ends; yield its address as soon as it answers. Raises `ContenderFailed`."""
     port = _free_port()
     filled = {"python": str(environment(contender)), "port": str(port), "cpus": str(cpus)}
     command = [part.format(**filled) for part in contender.command]
@@ -184,13 +187,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_S)
-    with suppress(ProcessLookupError):  # of those whose workers outlive them
+    with suppress(ProcessLookupError):  # the workers of some servers outlive them, so the whole group is killed
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def ask(url: str, photo: bytes) -> dict[int, float] | None:
-    """Return the probabilities that a contender answers, by class; None if it does not answer 200."""
+    """Return the probabilities that a contender answers, by class; None if its status is not 200."""
     headers = {"Content-Type": "application/octet-stream"}
     response = httpx.post(f"{url}/predict", content=photo, headers=headers, timeout=30)
     return probabilities(response.json()) if response.status_code == httpx.codes.OK else None
@@ -202,7 +205,7 @@ def probabilities(answer: Any) -> dict[int, float]:
 
 
 def difference(found: Mapping[int, float], expected: Probabilities) -> float:
-    """Return by how much the probabilities `found` are off at most; 1 if the most probable ones are not among them."""
+    """Return the largest error of the probabilities `found`; 1 if the most probable classes are not among them."""
     missed = max((value for index, value in enumerate(expected) if index not in found), default=0.0)
     if not found or missed > min(found.values()) + TOLERANCE:
         return 1.0
@@ -214,4 +217,4 @@ def check(name: str, url: str, photos: Sequence[bytes], expected: Sequence[Proba
     for photo, wanted in zip(photos, expected, strict=True):
         found = ask(url, photo) or {}
         if (off := difference(found, wanted)) > TOLERANCE:
-            raise ContenderFailed(f"{name} answers {found}, which is off by {off:.3f}")
+            raise ContenderFailed(f"{name} answers {found}, of which a probability is wrong by {off:.3f}")

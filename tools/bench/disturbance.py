@@ -1,4 +1,4 @@
-"""What others take of the CPUs while something is measured: a figure that they spoilt is measured again."""
+"""The CPU time that other processes take during a measurement; if it is too much, the measurement is repeated."""
 
 import os
 import time
@@ -10,13 +10,13 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Others:
-    """From when it is made: the CPU time of all processes but this one and its descendants."""
+    """Counts, from its creation on, the CPU time of all processes other than this one and its descendants."""
 
     def __init__(self) -> None:
         self._started, self._all, self._own = time.perf_counter(), _all_s(), _own_s()
 
     def share(self, cpus: int) -> float:
-        """Return the part of the CPUs that others took, 0 to 1. What ended meanwhile of our own counts as theirs."""
+        """Return the share of the CPUs that others took, 0 to 1. Descendants that have ended count as others."""
         spent = (_all_s() - self._all) - (_own_s() - self._own)
         return min(1.0, max(0.0, spent / (time.perf_counter() - self._started) / cpus))
 
@@ -39,7 +39,7 @@ def _tree(pid: int) -> Iterator[int]:
 
 
 def _spent_s(pid: int) -> float:
-    """Read user and system time of a process and of the children that it waited for, by proc_pid_stat(5)."""
+    """Return the user and system time of a process and of the children it has waited for (see proc_pid_stat(5))."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         return sum(map(int, fields[11:15])) * TICK_S

@@ -1,4 +1,4 @@
-"""Writes the Keras file of a variant, in a process of its own since it imports TensorFlow: for who serves Keras."""
+"""Writes a variant as a Keras file, for servers of Keras models; in its own process, because it imports TensorFlow."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from app.mobilenet.network import build
 
 
 def write(weights: Path, alpha: float, resolution: int, target: Path) -> None:
-    """Write the network with these weights: uint8 `[n, r, r, 3]` in, probabilities `[n, classes]` out."""
+    """Write the network with these weights, from uint8 pixels `[n, r, r, 3]` to probabilities `[n, classes]`."""
     arrays = read(weights, alpha)
     network = build(alpha, resolution, classes=len(arrays[-1]))
     network.set_weights(arrays)

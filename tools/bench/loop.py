@@ -1,4 +1,4 @@
-"""The bare loop: decode and classify in a process for each CPU with no HTTP, which is all that this machine can do."""
+"""The bare loop: decodes and classifies in a process for each CPU, without HTTP, which is the most that is possible."""
 
 import multiprocessing
 import time

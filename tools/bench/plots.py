@@ -1,4 +1,4 @@
-"""Pictures of a comparison: throughput by connections, and latency by what is offered."""
+"""Pictures of a comparison: throughput by the number of connections, and latency by throughput."""
 
 from pathlib import Path
 from statistics import median
@@ -9,7 +9,7 @@ from tools.bench.results import LOOP, Report, Summary
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw requests a second (bars: closed loop at most connections that were measured, ticks: each run)."""
+    """Draw answers per second by connections (a vertical tick spans the runs), and p99 by answers per second."""
     summary = Summary(report.runs)
     opened = any(run.offered is not None for run in report.runs)
     rows, columns = 1 + opened, len(summary.photos)

@@ -1,4 +1,4 @@
-"""What was measured, put together: medians and spread of repeated runs, tables, and how they stand to the goals."""
+"""Summarises a comparison: medians and spread of repeated runs, tables, and which goals are met."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,22 @@ from tools.load.report import format_number
 FILE = "report.json"
 OURS, LOOP = "this service, ", "bare loop, "
 BUSY, ALONE = 32, 1
-"""Connections of the goals."""
+"""The numbers of connections that the goals are about."""
 GOAL_LOAD = 0.7
 DISTURBED = 0.1
-"""From this part of the CPUs on, what others take spoils a figure."""
+"""A measurement is spoilt if other processes took more than this share of the CPUs."""
 KNEE_SUCCESS, KNEE_ANSWERED = 0.99, 0.95
+"""A rate is too high if fewer requests succeed, or fewer are answered in time, than these shares."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One load on one contender. `connections` of the bare loop are its processes; of an open loop there are none.
+    """One load on one contender.
 
-    `offered` is the rate of an open loop as a part of what the contender answered in the closed loop before it.
-    Percentiles are of answers 200, nan without any; `success` is the part of the requests that were answered 200,
-    `others` the part of the CPUs that other processes took meanwhile.
+    `connections` is None for an open loop; for the bare loop it is the number of processes. `offered` is the rate of an
+    open loop as a part of the contender's capacity, and None for other loads. Percentiles are of answers with status
+    200, nan if there were none. `success` is the share of requests that were answered with 200, and `others` the share
+    of the CPUs that other processes took meanwhile.
     """
 
     round: int
@@ -45,7 +47,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A comparison: when, where and with what, and every run. `versions` are those of the contenders' own packages."""
+    """A comparison: its date, machine and command, and every run. `versions` are those of the contenders' packages."""
 
     date: str
     machine: str
@@ -57,19 +59,19 @@ class Report:
 
 
 def read(folder: Path) -> Report:
-    """Return the report that was saved into this folder."""
+    """Return the report that was saved in this folder."""
     return TypeAdapter(Report).validate_json((folder / FILE).read_bytes())
 
 
 def save(report: Report, folder: Path) -> None:
-    """Put the report into this folder."""
+    """Save the report in this folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is wanted of a figure and what it is; nan if it was not measured."""
+    """A figure and its goal, at least or at most so much. The figure is nan if it was not measured."""
 
     name: str
     value: float
@@ -78,7 +80,7 @@ class Goal:
 
     @property
     def status(self) -> str:
-        """Whether the figure is good enough."""
+        """Whether the goal is met, in words."""
         if isnan(self.value):
             return "not measured"
         enough = (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
@@ -86,12 +88,12 @@ class Goal:
 
 
 def knee(success: float, requests_per_s: float, offered_per_s: float) -> bool:
-    """Whether a rate is more than a contender can take: some are not answered, or not while they come."""
+    """Whether a rate is too high for a contender: some requests fail, or answers come more slowly than requests."""
     return success < KNEE_SUCCESS or requests_per_s < KNEE_ANSWERED * offered_per_s
 
 
 class Summary:
-    """The runs of a report, by what was measured."""
+    """Finds the runs of a report by contender, photos and load."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
@@ -102,7 +104,7 @@ class Summary:
         )
 
     def values(self, contender: str, photos: str, connections: int | None, field: str) -> list[float]:
-        """Return a field of each run of a closed loop (or of the bare one)."""
+        """Return a field of each repetition of a closed loop, or of the bare loop."""
         wanted = (contender, photos, connections)
         found = [run for run in self.runs if (run.contender, run.photos, run.connections) == wanted]
         return [getattr(run, field) for run in _quiet(found)]
@@ -113,7 +115,7 @@ class Summary:
         return median(found) if found else nan
 
     def open(self, contender: str, photos: str) -> dict[float, list[Run]]:
-        """Return the runs of open loops, by the part of the capacity that was offered."""
+        """Return the runs of open loops by their rate, as a part of the capacity."""
         found: dict[float, list[Run]] = {}
         for run in self.runs:
             if (run.contender, run.photos) == (contender, photos) and run.offered is not None:
@@ -121,24 +123,24 @@ class Summary:
         return {part: _quiet(runs) for part, runs in sorted(found.items())}
 
     def loop(self, precision: str, photos: str, field: str = "requests_per_s", *, alone: bool = False) -> float:
-        """Return the median of the bare loop in one process, or in as many as were measured."""
+        """Return the median of the bare loop in one process, or in the largest number of processes."""
         name = f"{LOOP}{precision}"
         processes = [run.connections or 0 for run in self.runs if run.contender == name]
         return self.median(name, photos, 1 if alone else max(processes, default=0), field)
 
     def fastest_peer(self, photos: str) -> str | None:
-        """Return who of the others answers most at 32 connections."""
+        """Return the name of the other server with the most answers per second at 32 connections."""
         peers = [name for name in self.contenders if not name.startswith((OURS, LOOP))]
         return max(peers, key=lambda name: self.median(name, photos, BUSY), default=None)
 
 
 def _quiet(runs: list[Run]) -> list[Run]:
-    """Leave out what others disturbed, unless that is all there is."""
+    """Return the runs that other processes did not disturb, or all runs if there is no such run."""
     return [run for run in runs if run.others <= DISTURBED] or runs
 
 
 def spread(values: Sequence[float]) -> float:
-    """Return the difference of the largest and the smallest as a part of the median; nan for a single one."""
+    """Return the difference of the largest and the smallest value, divided by the median; nan for a single value."""
     return (max(values) - min(values)) / median(values) if len(values) > 1 else nan
 
 
@@ -147,7 +149,7 @@ OF_LOOP, OF_PEER_P50, SPREAD, P99_OF_P50 = 0.75, 0.65, 0.1, 5.0
 
 
 def goals(summary: Summary) -> Iterator[Goal]:
-    """Compare the service with the fastest peer, with the bare loop and with itself; nan where one was not measured."""
+    """Yield the goals of the service beside the fastest peer, the bare loop and its own other figures."""
     for (precision, photos), least in FASTER.items():
         for name in summary.contenders:
             if f"{name}, ".startswith(f"{OURS}{precision}, "):

@@ -1,4 +1,4 @@
--- Posts the files that are its arguments in turn, and prints what became of that as a line of JSON.
+-- Posts the files that its arguments name, in turn, and prints the result as one line of JSON.
 
 local messages, turn = {}, 0
 

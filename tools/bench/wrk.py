@@ -1,4 +1,4 @@
-"""A closed loop by wrk, where it is installed: a client in C leaves the servers more of the CPUs than one in Python."""
+"""A closed loop by wrk, if it is installed: a client in C leaves the servers more of the CPUs than one in Python."""
 
 import json
 import shutil
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 REST_S = 30.0
-"""How much longer than its load wrk may take."""
+"""How many seconds longer than its load wrk may take."""
 
 
 class Load(NamedTuple):
-    """What became of a load: answers 200 a second, their latencies, and which part of all answers they were, 0 to 1."""
+    """The result of a load: answers with status 200 per second, their latencies, and their share of all, 0 to 1."""
 
     requests_per_s: float
     p50_ms: float
@@ -24,12 +24,12 @@ class Load(NamedTuple):
 
 
 def installed() -> bool:
-    """Whether there is a wrk."""
+    """Whether wrk is installed."""
     return shutil.which("wrk") is not None
 
 
 def closed_loop(url: str, bodies: Sequence[bytes], *, connections: int, seconds: float) -> Load:
-    """Post the bodies in turn to `/predict` of the service at `url`, on each connection as soon as it was answered."""
+    """Post the bodies in turn to `/predict` of the service at `url`, on each connection as soon as it is free."""
     with TemporaryDirectory() as folder:
         files = [Path(folder) / str(number) for number in range(len(bodies))]
         for file, body in zip(files, bodies, strict=True):
@@ -41,10 +41,10 @@ def closed_loop(url: str, bodies: Sequence[bytes], *, connections: int, seconds:
 
 
 def read(output: str) -> Load:
-    """Return what the script printed in its last line."""
+    """Return the result that the script printed as JSON on its last line."""
     found = json.loads(output.splitlines()[-1])
     failed = found["errors"] + found["refused"]
-    # Refusals are among the requests, errors of connections are not.
+    # wrk counts refusals among the requests, but not connections that failed.
     answered = found["requests"] - found["refused"]
     p50_ms, p95_ms, p99_ms = (found[f"p{percent}_us"] / 1000 for percent in (50, 95, 99))
     rate = answered / found["duration_us"] * 1e6

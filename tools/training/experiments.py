@@ -29,7 +29,7 @@ from tools.training.photos import Photos, split
 from tools.training.run import BATCH, HeldOut, Schedule, TrainingFolder, evaluate, fit
 from tools.training.train import batches
 from tools.training.trainer import Trainer
-from tools.weights.axis import price
+from tools.weights.axis import macs_axis
 
 RESOLUTION = 128
 COLOURS = {"separable": "tab:blue", "shallow": "tab:green", "narrow": "tab:orange", "full convolution": "tab:purple"}
@@ -210,7 +210,7 @@ def _points(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
         axes.scatter(macs, top1, color=COLOURS[name], s=60, zorder=3)
         axes.annotate(name, (macs, top1), (0, 9), textcoords="offset points", ha="center")
     axes.margins(0.25)
-    price(axes, "MACs for one image")
+    macs_axis(axes, "MACs for one image")
 
 
 def _lines(axes: Any, scores: Sequence[tuple[Variant, float]], classes: int) -> None:
@@ -220,7 +220,7 @@ def _lines(axes: Any, scores: Sequence[tuple[Variant, float]], classes: int) -> 
             colour = f"C{ALPHAS.index(alpha)}"
             axes.plot(*zip(*own, strict=True), marker="o", color=colour, label=f"α {alpha:g}, 128 to 224 pixels")
     axes.legend(loc="lower right")
-    price(axes, "MACs for one image")
+    macs_axis(axes, "MACs for one image")
 
 
 if __name__ == "__main__":

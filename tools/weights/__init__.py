@@ -1,1 +1,1 @@
-"""The files of `model_weights/`: made, evaluated, calibrated and pinned."""
+"""Makes and measures the files of `model_weights/`: weights, int8 models, temperatures, scores and golden answers."""

@@ -1,12 +1,12 @@
-"""The axis of what a photo costs, in the pictures of accuracy against MACs."""
+"""The axis of MACs in the pictures that show accuracy against cost."""
 
 from typing import Any
 
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 
-def price(axes: Any, name: str) -> None:
-    """Let the horizontal axis count MACs, on a logarithmic scale."""
+def macs_axis(axes: Any, name: str) -> None:
+    """Make the horizontal axis a logarithmic one of MACs, with this name."""
     axes.set(xscale="log", xlabel=name)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter())

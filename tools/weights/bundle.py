@@ -1,7 +1,7 @@
-"""Make the files of `model_weights/`: Keras weights of a training, their model in int8, and the manifest of all.
+"""Make the files of `model_weights/`: the Keras weights of a training, their int8 model, and the manifest of all files.
 
-The weights of a training are calibrated on the photos that it held out. Run without a training it makes the int8 models
-and the manifest again.
+The weights are calibrated on the photos that their training held out. Without `--weights` only the int8 models and the
+manifest are made again.
 """
 
 from pathlib import Path
@@ -21,19 +21,19 @@ from tools.weights import temperature
 from tools.weights.evaluate import Class, find_photos
 
 CALIBRATED_AT = 160
-"""Pixels a side; the ranges found there serve every resolution."""
+"""The resolution in pixels at which int8 is calibrated; the ranges that it finds are good for every resolution."""
 PHOTOS = "photos of Imagenette (fast.ai) of ImageNet, for research use"
 Entry = dict[str, str | int | float]
 
 
 def main(
-    alpha: Annotated[float | None, typer.Option(help="Of the training.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="The training's average.weights.h5.")] = None,
-    photos: Annotated[Path, typer.Option(help="Training photos to calibrate with.")] = Path(
+    alpha: Annotated[float | None, typer.Option(help="Width multiplier of the weights to bundle.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="The average.weights.h5 of a training.")] = None,
+    photos: Annotated[Path, typer.Option(help="Folder of the training photos, to calibrate with.")] = Path(
         "../shared/data/imagenette/train"
     ),
 ) -> None:
-    """Bundle a training, or only renew what is made from the bundled weights."""
+    """Bundle the weights of a training, or only renew the files that are made from the bundled weights."""
     temperatures = _temperatures()
     if alpha and weights:
         temperatures[alpha] = calibrate(weights, alpha, photos)
@@ -56,7 +56,7 @@ def main(
 
 
 def calibrate(weights: Path, alpha: float, folder: Path) -> float:
-    """Bundle the weights of a training at the temperature of the photos that it held out, and return that."""
+    """Bundle weights with the temperature that fits the photos their training held out; return the temperature."""
     classes = [Class(label.wordnet_id, label.label) for label in load(MODEL_WEIGHTS / "imagenette.labels.txt")]
     photos = temperature.held_out(find_photos(folder, classes))
     found = round(temperature.measure(weights, alpha, photos), 4)
@@ -65,13 +65,13 @@ def calibrate(weights: Path, alpha: float, folder: Path) -> float:
 
 
 def _temperatures() -> dict[float, float]:
-    """Return the temperature that is in the bundled weights of each α already."""
+    """Return the temperature that has been folded into the bundled weights, for each α."""
     known = files.entries(MODEL_WEIGHTS)
     return {alpha: known.get(bundled_name(alpha), {}).get("temperature", 1.0) for alpha in ALPHAS}
 
 
 def _is_made_from(model: Path, source: Path) -> bool:
-    """Whether the manifest has this model as made from this source, so that its bytes need not change."""
+    """Whether the manifest says that this model was made from this source, so that it need not be made again."""
     if not model.is_file() or not (MODEL_WEIGHTS / files.NAME).is_file():
         return False
     entry = files.entries(MODEL_WEIGHTS).get(model.name, {})

@@ -1,6 +1,6 @@
-"""What cascades of two variants cost and are right in: the small one answers, and where it is not sure, the large one.
+"""The cost and the accuracy of cascades: a small variant answers, and where it is not sure, a large one.
 
-Both are known from what each of the two answers alone, so that nothing has to run for a threshold.
+Both follow from the answers that each variant gives alone, so that no model has to run for each threshold.
 """
 
 import json
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
-from tools.weights.axis import price
+from tools.weights.axis import macs_axis
 
 THRESHOLDS = np.linspace(0, 1, 21).round(2).tolist()
 NO_ANSWER = (-1, 0.0)
 CORNERS = ((4, -10), (4, 4), (-4, 4), (-4, -10))
-"""Of a point, in points right and up: where its name may be."""
+"""Where the name of a point may be drawn: offsets to the right and up, in typographic points."""
 
 
-class Single(NamedTuple):
-    """A variant alone: what it costs, and of each photo how sure it is, 0 to 1 `[n]`, and whether it is right `[n]`."""
+class VariantAnswers(NamedTuple):
+    """The answers of one variant: its cost, and for each photo the best probability and whether that class is right."""
 
     variant: Variant
     macs: int
@@ -34,19 +34,22 @@ class Single(NamedTuple):
     @classmethod
     def of(
         cls, variant: Variant, classes: int, answers: Iterable[Sequence[tuple[int, float]]], truths: Sequence[int]
-    ) -> "Single":
-        """Compare classes and probabilities of photos, best first and empty if there is no answer, with the truths."""
+    ) -> "VariantAnswers":
+        """Compare answers with the true classes of the photos.
+
+        Each answer is a list of class and probability, most probable first; it is empty if the photo had no answer.
+        """
         best, sure = zip(*(answer[0] if answer else NO_ANSWER for answer in answers), strict=True)
         return cls(variant, cost(variant, classes).macs, np.array(sure), np.array(best) == truths)
 
     @property
     def top1(self) -> float:
-        """The share of photos that it is right in."""
+        """The share of photos that the variant classifies correctly."""
         return float(self.right.mean())
 
 
 class Point(NamedTuple):
-    """A cascade at one threshold: mean MACs of a photo, the shares that are right and that the large one answers."""
+    """A cascade at one threshold: mean MACs per photo, the share that is right, and the share that is passed on."""
 
     mean_macs: int
     top1: float
@@ -54,39 +57,42 @@ class Point(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """The cascade of two variants at each of `THRESHOLDS`."""
+    """A cascade of two variants, with a point for each of `THRESHOLDS`."""
 
-    small: Single
-    large: Single
+    small: VariantAnswers
+    large: VariantAnswers
     points: list[Point]
 
 
-def at(small: Single, large: Single, threshold: float) -> Point:
-    """Return what becomes of it if the small one's answer stands where its probability is at least the threshold."""
+def at(small: VariantAnswers, large: VariantAnswers, threshold: float) -> Point:
+    """Return the cascade at a threshold: the small variant's answer stands if its probability is at least that."""
     stands = small.sure >= threshold
     passed_on = 1 - float(stands.mean())
     right = np.where(stands, small.right, large.right)
-    # Who is passed on has paid for both.
+    # A photo that is passed on costs the MACs of both variants.
     return Point(round(small.macs + passed_on * large.macs), float(right.mean()), passed_on)
 
 
-def curves(singles: Iterable[Single]) -> list[Curve]:
-    """Return the cascade of each two variants, the cheaper one first."""
+def curves(singles: Iterable[VariantAnswers]) -> list[Curve]:
+    """Return the cascade of each pair of variants, the cheaper one first."""
     pairs = combinations(sorted(singles, key=lambda single: single.macs), 2)
     return [Curve(*pair, [at(*pair, threshold) for threshold in THRESHOLDS]) for pair in pairs]
 
 
-def worthwhile(singles: Iterable[Single]) -> list[Single]:
-    """Return the variants that are right more often than every cheaper one, cheapest first."""
-    found: list[Single] = []
+def worthwhile(singles: Iterable[VariantAnswers]) -> list[VariantAnswers]:
+    """Return the variants that are more accurate than every cheaper one, cheapest first."""
+    found: list[VariantAnswers] = []
     for single in sorted(singles, key=lambda single: single.macs):
         if not found or single.top1 > found[-1].top1:
             found.append(single)
     return found
 
 
-def draw(singles: Sequence[Single], path: Path) -> None:
-    """Draw accuracy against mean MACs: all cascades, those of the cheapest and each worthwhile one, the variants."""
+def draw(singles: Sequence[VariantAnswers], path: Path) -> None:
+    """Draw accuracy against mean MACs: the variants, and all cascades.
+
+    The cascades that begin with the cheapest variant and end with another worthwhile one are in colour.
+    """
     figure = matplotlib.figure.Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots()
     first, *others = (single.variant for single in worthwhile(singles))
@@ -97,14 +103,14 @@ def draw(singles: Sequence[Single], path: Path) -> None:
     axes.scatter([one.macs for one in singles], [one.top1 * 100 for one in singles], color="black", zorder=3)
     axes.set(ylabel="top-1, %")
     axes.legend(loc="lower right")
-    price(axes, "mean MACs of a photo")
+    macs_axis(axes, "mean MACs of a photo")
     _name_each(axes, singles)
     figure.savefig(path, dpi=110)
 
 
-def _name_each(axes: Any, singles: Sequence[Single]) -> None:
-    """Write the variants beside their points, each at the first corner where it covers no other name, if any."""
-    axes.figure.draw_without_rendering()  # only then is it known where things are
+def _name_each(axes: Any, singles: Sequence[VariantAnswers]) -> None:
+    """Write the name of each variant beside its point, at the first corner where it covers no other name, if any."""
+    axes.figure.draw_without_rendering()  # the positions are known only after this
     taken: list[Any] = []
     for single in singles:
         for (right, up), side in zip(CORNERS, ("left", "left", "right", "right"), strict=True):
@@ -124,8 +130,8 @@ def _line(curve: Curve) -> tuple[list[int], list[float]]:
     return [point.mean_macs for point in curve.points], [point.top1 * 100 for point in curve.points]
 
 
-def write(singles: Sequence[Single], path: Path) -> None:
-    """Write what is drawn as JSON: the variants, and of each cascade a list of each figure, one a threshold."""
+def write(singles: Sequence[VariantAnswers], path: Path) -> None:
+    """Write what `draw` draws as JSON: the variants, and for each cascade its figures at each threshold."""
     found = {
         "photos": len(singles[0].right),
         "thresholds": THRESHOLDS,
@@ -137,7 +143,7 @@ def write(singles: Sequence[Single], path: Path) -> None:
     path.write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
-def _named(single: Single) -> dict[str, float]:
+def _named(single: VariantAnswers) -> dict[str, float]:
     return {"alpha": single.variant.alpha, "resolution": single.variant.resolution}
 
 

@@ -1,8 +1,8 @@
-"""How often a model is right, on a folder with a folder of photos for each class.
+"""Measure the accuracy of a model on a folder that has a folder of photos for each class.
 
-In this process the settings of the service say which model, and `--all` takes every variant of its weights in both
-precisions; `--url` asks a running service instead. A class's folder is named after its WordNet id or its label.
-`--cascade` tells from the same answers what any two of the variants would come to together.
+The settings of the service say which model; `--all` measures every variant of its weights in both precisions. `--url`
+asks a running service instead. The folder of a class is named after its WordNet id or its label. `--cascade` computes
+from the same answers how accurate any two of the variants would be as a cascade.
 """
 
 import os
@@ -32,7 +32,7 @@ from app.model import labels, scores
 from app.model import model as models
 from app.model.scores import SCORES, Score
 from tools.weights import cascade
-from tools.weights.cascade import Single
+from tools.weights.cascade import VariantAnswers
 
 BATCH = 32
 BINS = 15
@@ -42,25 +42,25 @@ TOP = 5
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 
 Best = list[tuple[int, float]]
-"""The five most probable classes of a photo with their probabilities, best first; empty if it has no answer."""
+"""The five most probable classes of a photo with their probabilities, best first; empty if there was no answer."""
 
 
 class Class(NamedTuple):
-    """What a class may be called."""
+    """The two names of a class, either of which may be the name of its folder."""
 
     wordnet_id: str | None
     label: str
 
 
-class Photo(NamedTuple):
-    """A file and the index of its class."""
+class LabelledPhoto(NamedTuple):
+    """A photo, and the index of its true class."""
 
     path: Path
     truth: int
 
 
 class Subject(NamedTuple):
-    """What is evaluated: an id without its accuracy, its classes, and what answers for photos, in order."""
+    """A model to evaluate: its identity, its classes, and a function that classifies photos in order."""
 
     weights: str
     weights_sha256: str
@@ -68,27 +68,27 @@ class Subject(NamedTuple):
     resolution: int
     precision: Precision
     classes: list[Class]
-    classify: Callable[[list[Photo]], Iterable[Best]]
+    classify: Callable[[list[LabelledPhoto]], Iterable[Best]]
 
 
-def find_photos(folder: Path, classes: list[Class]) -> list[Photo]:
-    """Return the photos below the class folders. Raises `StartError` for a folder that is no class."""
+def find_photos(folder: Path, classes: list[Class]) -> list[LabelledPhoto]:
+    """Return the photos in the folders of the classes. Raises `StartError` for a folder that is not a class."""
     index = {name: number for number, names in enumerate(classes) for name in names if name}
     found = []
     for sub in sorted(path for path in folder.iterdir() if path.is_dir()):
         if sub.name not in index:
-            raise StartError(f"the folder {sub} is no class of the model")
-        found += [Photo(path, index[sub.name]) for path in sorted(sub.iterdir())]
+            raise StartError(f"the folder {sub} is not a class of the model")
+        found += [LabelledPhoto(path, index[sub.name]) for path in sorted(sub.iterdir())]
     if not found:
         raise StartError(f"there are no folders of photos in {folder}")
     return found
 
 
 def in_process(settings: Settings) -> Subject:
-    """Return the model that the settings name, decoding and answering as the service does."""
+    """Return the model that the settings name, which decodes and classifies as the service does."""
     model = models.load(settings)
 
-    def pixels(photo: Photo) -> Pixels | None:
+    def pixels(photo: LabelledPhoto) -> Pixels | None:
         try:
             data = photo.path.read_bytes()
             return decode(data, resolution=settings.resolution, max_pixels=settings.max_pixels)
@@ -96,7 +96,7 @@ def in_process(settings: Settings) -> Subject:
             _no_answer(photo, exc)
             return None
 
-    def classify(photos: list[Photo]) -> Iterator[Best]:
+    def classify(photos: list[LabelledPhoto]) -> Iterator[Best]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(photos), BATCH):
                 decoded = list(pool.map(pixels, photos[start : start + BATCH]))
@@ -114,7 +114,7 @@ def over_http(client: httpx.Client) -> Subject:
     info = client.get("/model-info").raise_for_status().json()
     found = client.get("/labels").raise_for_status().json()
 
-    def ask(photo: Photo) -> Best:
+    def ask(photo: LabelledPhoto) -> Best:
         answer = client.post("/predict", params={"top_k": TOP}, content=photo.path.read_bytes())
         if answer.is_error:
             _no_answer(photo, answer.json()["detail"])
@@ -122,7 +122,7 @@ def over_http(client: httpx.Client) -> Subject:
         predictions = answer.json()["results"][0]["predictions"]
         return [(item["class_id"], item["probability"]) for item in predictions]
 
-    def classify(photos: list[Photo]) -> Iterator[Best]:
+    def classify(photos: list[LabelledPhoto]) -> Iterator[Best]:
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             yield from pool.map(ask, photos)
 
@@ -138,12 +138,12 @@ def over_http(client: httpx.Client) -> Subject:
     )
 
 
-def _no_answer(photo: Photo, reason: object) -> None:
+def _no_answer(photo: LabelledPhoto, reason: object) -> None:
     print(f"{photo.path}: {reason}; counted as wrong", file=sys.stderr)
 
 
-def score(subject: Subject, photos: list[Photo], answers: list[Best], data: str) -> Score:
-    """Return the shares of right answers; a photo without an answer is a wrong one."""
+def score(subject: Subject, photos: list[LabelledPhoto], answers: list[Best], data: str) -> Score:
+    """Return the score of the answers. A photo without an answer counts as wrong."""
     truths = [photo.truth for photo in photos]
     pairs = list(zip(truths, answers, strict=True))
     return Score(
@@ -165,10 +165,10 @@ def _classes(best: Best) -> list[int]:
 
 
 def calibration_error(answers: list[tuple[float, bool]]) -> float:
-    """Return the expected calibration error of (probability of the best class, whether it is right), 0 to 1.
+    """Return the expected calibration error, 0 to 1, of answers: the best probability, and whether it is right.
 
-    Guo et al. 2017, arXiv:1706.04599: the distance between the mean of both in each of 15 equal bins of the
-    probability, weighted by the answers in the bin.
+    Guo et al. 2017, arXiv:1706.04599: the probability is divided into 15 equal bins, and the distance between mean
+    probability and accuracy in each bin is weighted by the number of answers in it.
     """
     if not answers:
         return 0.0
@@ -178,8 +178,8 @@ def calibration_error(answers: list[tuple[float, bool]]) -> float:
     return float(sum(gaps) / len(answers))
 
 
-def confusion(photos: list[Photo], answers: list[Best], count: int) -> NDArray[np.int64]:
-    """Return how many photos of class i were taken for class j, `[classes, classes]`."""
+def confusion(photos: list[LabelledPhoto], answers: list[Best], count: int) -> NDArray[np.int64]:
+    """Return the confusion matrix `[classes, classes]`: how many photos of class i were answered with class j."""
     matrix = np.zeros((count, count), np.int64)
     for photo, best in zip(photos, answers, strict=True):
         for index, _ in best[:1]:
@@ -203,20 +203,20 @@ def draw(matrix: NDArray[np.int64], classes: list[Class], title: str, path: Path
     figure.savefig(path, dpi=110)
 
 
-def single(subject: Subject, photos: list[Photo], answers: list[Best]) -> Single:
-    """Return what a cascade has to know of a model."""
+def for_cascade(subject: Subject, photos: list[LabelledPhoto], answers: list[Best]) -> VariantAnswers:
+    """Return the answers of a model in the form that cascades are computed from."""
     variant = Variant(subject.alpha, subject.resolution)
-    return Single.of(variant, len(subject.classes), answers, [photo.truth for photo in photos])
+    return VariantAnswers.of(variant, len(subject.classes), answers, [photo.truth for photo in photos])
 
 
 def save(path: Path, measured: list[Score]) -> None:
-    """Put scores into a file of scores, in the place of those of the same models."""
+    """Write scores to a file of scores, where they replace older ones of the same models."""
     merged = {score.key: score for score in [*scores.read(path), *measured]}
     path.write_bytes(SCORES.dump_json([merged[key] for key in sorted(merged)], indent=1) + b"\n")
 
 
 def table(measured: list[Score]) -> Table:
-    """Return the table of scores, in per cent."""
+    """Return a table of the scores, in per cent."""
     shown = Table(title=f"{measured[0].weights}, {measured[0].images:,} photos, {measured[0].data}")
     for name in ("α", "resolution", "precision", "top-1 %", "top-5 %", "calibration error %"):
         shown.add_column(name, justify="right")
@@ -227,7 +227,7 @@ def table(measured: list[Score]) -> Table:
 
 
 def subjects(every: bool, url: str | None) -> Iterator[Subject]:
-    """Yield what the command line asks for."""
+    """Yield the models that the command line asks for: one, every variant, or that of a running service."""
     if url is not None:
         with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
             yield over_http(client)
@@ -245,15 +245,20 @@ def subjects(every: bool, url: str | None) -> Iterator[Subject]:
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder with a folder of photos for each class.", exists=True)],
     every: Annotated[bool, typer.Option("--all", help="Every variant of the weights, in both precisions.")] = False,
-    url: Annotated[str | None, typer.Option(help="Ask the service that runs there.")] = None,
-    data: Annotated[str | None, typer.Option(help="What the photos are; default the folder's name.")] = None,
-    save_to: Annotated[Path | None, typer.Option("--save", help="Put the scores into this JSON file.")] = None,
-    picture: Annotated[Path | None, typer.Option("--confusion", help="Draw the confusion matrix there.")] = None,
+    url: Annotated[str | None, typer.Option(help="Address of a running service to ask instead.")] = None,
+    data: Annotated[str | None, typer.Option(help="What the photos are. Default: the name of the folder.")] = None,
+    save_to: Annotated[Path | None, typer.Option("--save", help="Write the scores to this JSON file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--confusion", help="Draw the confusion matrix into this PNG file.")
+    ] = None,
     cascades: Annotated[
-        Path | None, typer.Option("--cascade", help="Draw cascades of the float32 variants there; JSON beside it.")
+        Path | None,
+        typer.Option(
+            "--cascade", help="Draw cascades of the float32 variants into this PNG file, with JSON beside it."
+        ),
     ] = None,
 ) -> None:
-    """Print top-1, top-5 and calibration error."""
+    """Print the top-1 and top-5 accuracy and the calibration error."""
     if cascades is not None and not every:
         raise typer.BadParameter("--cascade needs --all")
     console = Console(stderr=True)
@@ -266,7 +271,7 @@ def main(
         if picture is not None:
             draw(confusion(photos, answers, len(subject.classes)), subject.classes, title, picture)
         if subject.precision == "float32":
-            singles.append(single(subject, photos, answers))
+            singles.append(for_cascade(subject, photos, answers))
     if cascades is not None:
         cascade.draw(singles, cascades)
         cascade.write(singles, cascades.with_suffix(".json"))

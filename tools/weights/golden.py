@@ -1,6 +1,6 @@
-"""Draw the golden images of the self-test, and pin what each bundled model answers for them.
+"""Draw the golden images of the self-test, and pin the answer of each bundled model to them.
 
-Run it when bundled weights change; a change of the pinned answers without one is a change of what the service answers.
+Run it when the bundled weights change. If the pinned answers change otherwise, the answers of the service have changed.
 """
 
 from io import BytesIO
@@ -20,7 +20,7 @@ QUARTER_TURN = 6
 
 
 def golf_ball() -> bytes:
-    """Draw a ball on grass, as a WebP."""
+    """Draw a golf ball on grass, as WebP."""
     image = Image.new("RGB", (240, 180), (60, 120, 40))
     draw = ImageDraw.Draw(image)
     for x in range(0, 240, 3):
@@ -34,7 +34,7 @@ def golf_ball() -> bytes:
 
 
 def parachute() -> bytes:
-    """Draw a canopy, as a PNG whose sky is half transparent."""
+    """Draw a parachute, as PNG with a half-transparent sky."""
     image = Image.new("RGBA", (150, 200), (0, 60, 40, 64))
     draw = ImageDraw.Draw(image)
     for start, colour in enumerate([(220, 40, 40), (240, 200, 40), (220, 40, 40), (240, 200, 40)]):
@@ -46,7 +46,7 @@ def parachute() -> bytes:
 
 
 def street() -> bytes:
-    """Draw a pump, a truck and a ball, of which none is sure, as the wide JPEG of a camera that was held upright."""
+    """Draw a gas pump, a truck and a ball, so that no class is certain, as JPEG that EXIF says has to be turned."""
     image = Image.new("RGB", (260, 160), (200, 200, 190))
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 130, 260, 160), fill=(110, 110, 110))

@@ -1,7 +1,7 @@
-"""The temperature T of a network: `softmax(logits / T)` is as sure of an answer as the answer is often right.
+"""Temperature scaling: finds the T with which the probabilities `softmax(logits / T)` say how often answers are right.
 
-Guo et al. 2017, arXiv:1706.04599. The order of the classes stays. The classifier is the last thing before the softmax,
-so T is folded into its weights here, and nothing that reads them has to know of it.
+Guo et al. 2017, arXiv:1706.04599. The order of the classes stays the same. The classifier is the last layer before the
+softmax, so its weights are divided by T here, and programs that read them need not know about T.
 """
 
 from pathlib import Path
@@ -15,24 +15,24 @@ from app.imaging import decode
 from app.mobilenet.variants import RESOLUTIONS
 from tools.training.photos import split
 from tools.training.run import BATCH
-from tools.weights.evaluate import Photo
+from tools.weights.evaluate import LabelledPhoto
 
 MAX_PIXELS = 10**8
 WIDEST = 20.0
-"""T is looked for from 1/20 to 20."""
+"""T is searched between 1/20 and 20."""
 CLOSE = 1 + 1e-6
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 
-def held_out(photos: list[Photo], seed: int = 0) -> list[Photo]:
-    """Return those of the training photos that a training with this seed was not trained on."""
+def held_out(photos: list[LabelledPhoto], seed: int = 0) -> list[LabelledPhoto]:
+    """Return those of the training photos that a training with this seed held out."""
     return [photos[index] for index in split(len(photos), seed)[1]]
 
 
-def measure(weights: Path, alpha: float, photos: list[Photo]) -> float:
-    """Return the T of Keras weights on these photos as the service sees them, one T for the four resolutions."""
+def measure(weights: Path, alpha: float, photos: list[LabelledPhoto]) -> float:
+    """Return the T of Keras weights on these photos, decoded as the service does it; one T for the four resolutions."""
     from app.mobilenet.network import build, trunk
 
     arrays = read(weights, alpha)
@@ -44,16 +44,17 @@ def measure(weights: Path, alpha: float, photos: list[Photo]) -> float:
     return fit(np.concatenate(logits), np.tile([photo.truth for photo in photos], len(RESOLUTIONS)))
 
 
-def _scaled(photos: list[Photo], resolution: int) -> Floats:
+def _scaled(photos: list[LabelledPhoto], resolution: int) -> Floats:
     contents = (photo.path.read_bytes() for photo in photos)
     decoded = [decode.decode(content, resolution=resolution, max_pixels=MAX_PIXELS) for content in contents]
     return np.stack(decoded).astype(np.float32) / 127.5 - 1
 
 
 def fit(logits: Floats, truths: Indices) -> float:
-    """Return the T of the smallest mean negative log likelihood of the right classes `[n]`; logits `[n, classes]`.
+    """Return the T with the smallest mean negative log likelihood of the true classes `[n]`, for logits `[n, classes]`.
 
-    It is convex in 1/T: its slope, the expected logit less the right class's, has one zero, which is closed in on.
+    The likelihood is convex in 1/T. Its slope, the expected logit minus the logit of the true class, therefore has a
+    single zero, which is found by bisection.
     """
     right = logits[np.arange(len(truths)), truths]
     low, high = 1 / WIDEST, WIDEST

@@ -1,1 +1,1 @@
-"""Other servers around the same model. Each is run in an environment of its own and imports nothing of the service."""
+"""Other servers of the same model. Each runs in an environment of its own, and imports nothing from the service."""

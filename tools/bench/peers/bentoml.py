@@ -1,10 +1,10 @@
-"""The model in BentoML: a worker process for each CPU, and a photo as the whole body."""
+"""The model in BentoML, with a worker process for each CPU; the body of a request is the photo."""
 
 import os
 
 import bentoml
 
-from tools.bench.peers.classify import CPUS, Answer, Classifier
+from tools.bench.peers.classify import CPUS, Answer, PeerModel
 
 
 @bentoml.service(workers=int(os.environ.get(CPUS, "1")), logging={"access": {"enabled": False}})
@@ -12,9 +12,9 @@ class Classify:
     """A worker process."""
 
     def __init__(self) -> None:
-        self._classify = Classifier()
+        self._classify = PeerModel()
 
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
     def predict(self, data: bytes, /) -> Answer:
-        """Classify one photo; the only argument, by position, is what BentoML takes the whole body for."""
+        """Classify one photo. BentoML passes the whole body as the only argument if it is positional."""
         return self._classify(data)

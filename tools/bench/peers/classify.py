@@ -1,4 +1,4 @@
-"""What every peer runs on an image: the decoding of `app.imaging` without its safety, and the same `.tflite`."""
+"""What every peer does with a photo: it decodes it like `app.imaging`, without the checks, and runs the same model."""
 
 import math
 import os
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 MODEL, RESOLUTION, CPUS, PORT = "BENCH_MODEL", "BENCH_RESOLUTION", "BENCH_CPUS", "BENCH_PORT"
-"""Variables of the environment that tell a peer what to serve, on how many CPUs and where."""
+"""The environment variables that tell a peer which model to serve, on how many CPUs and on which port."""
 CENTRAL, MARGIN, TOP = 0.875, 2, 5
 
 Answer = dict[str, Any]
 
 
 def decode(data: bytes, resolution: int) -> NDArray[np.uint8]:
-    """Return the central square of a photo as RGB `[1, resolution, resolution, 3]`."""
+    """Return the central square of a photo as RGB `[1, resolution, resolution, 3]`, uint8."""
     image = Image.open(BytesIO(data))
     needed = math.ceil(MARGIN * resolution / CENTRAL)
     draft = image.draft("RGB", (needed, needed))
@@ -29,14 +29,14 @@ def decode(data: bytes, resolution: int) -> NDArray[np.uint8]:
 
 
 def answer(probabilities: NDArray[np.float32]) -> Answer:
-    """Return the five most probable classes, in the form of the service's own answer."""
+    """Return the five most probable classes, in the form of the service's answers."""
     best = probabilities.argsort()[: -TOP - 1 : -1]
     predictions = [{"class_id": int(index), "probability": float(probabilities[index])} for index in best]
     return {"results": [{"predictions": predictions}]}
 
 
-class Classifier:
-    """The model of `BENCH_MODEL` on one thread."""
+class PeerModel:
+    """The model of `BENCH_MODEL`, run on one thread."""
 
     def __init__(self) -> None:
         from ai_edge_litert.interpreter import Interpreter

@@ -1,4 +1,4 @@
-"""The model in LitServe: a worker for each CPU, and the queue that its documentation advises for many requests."""
+"""The model in LitServe, with a worker for each CPU, and the queue that its documentation advises for many requests."""
 
 import os
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import litserve
 from fastapi import Body
 
-from tools.bench.peers.classify import CPUS, PORT, Answer, Classifier
+from tools.bench.peers.classify import CPUS, PORT, Answer, PeerModel
 
 
 class Classify(litserve.LitAPI):  # type: ignore[misc]
@@ -14,10 +14,10 @@ class Classify(litserve.LitAPI):  # type: ignore[misc]
 
     def setup(self, device: str) -> None:
         """Load the model."""
-        self._classify = Classifier()
+        self._classify = PeerModel()
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="application/octet-stream")]) -> bytes:
-        """Take the body as it came."""
+        """Return the body, which is the photo."""
         return request
 
     def predict(self, data: bytes) -> Answer:

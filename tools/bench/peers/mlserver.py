@@ -1,4 +1,4 @@
-"""The model in MLServer: a worker process for each CPU, behind a route of its own, so that a photo comes as it is."""
+"""The model in MLServer, with a worker process for each CPU, behind a custom route whose body is the photo."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from fastapi import Body
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.handlers import custom_handler
 
-from tools.bench.peers.classify import CPUS, PORT, Answer, Classifier
+from tools.bench.peers.classify import CPUS, PORT, Answer, PeerModel
 
 
 class Classify(MLModel):  # type: ignore[misc]
@@ -16,7 +16,7 @@ class Classify(MLModel):  # type: ignore[misc]
 
     async def load(self) -> bool:
         """Load the model."""
-        self._classify = Classifier()
+        self._classify = PeerModel()
         return True
 
     @custom_handler(rest_path="/predict")  # type: ignore[untyped-decorator]
@@ -35,7 +35,7 @@ async def main() -> None:
         parallel_workers=int(os.environ[CPUS]),
         debug=False,
     )
-    implementation = "tools.bench.peers.mlserver.Classify"  # by its name in any process, and not that of `__main__`
+    implementation = "tools.bench.peers.mlserver.Classify"  # the workers import it, so it must not be in `__main__`
     await MLServer(settings).start([ModelSettings(name="mobilenet", implementation=implementation)])
 
 

@@ -1,21 +1,21 @@
-"""The model in mosec: one stage and a worker for each CPU, which is its fastest here; batches bring nothing."""
+"""The model in mosec, with one stage and a worker for each CPU, its fastest form; batches do not make it faster."""
 
 import os
 
 from mosec import Server, Worker
 
-from tools.bench.peers.classify import CPUS, Answer, Classifier
+from tools.bench.peers.classify import CPUS, Answer, PeerModel
 
 
 class Classify(Worker):  # type: ignore[misc]
-    """A worker process; its answer is serialised as JSON."""
+    """A worker process. mosec serialises its answer as JSON."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._classify = Classifier()
+        self._classify = PeerModel()
 
     def deserialize(self, data: bytes) -> bytes:
-        """Take the body as it came."""
+        """Return the body, which is the photo."""
         return data
 
     def forward(self, data: bytes) -> Answer:
@@ -26,4 +26,4 @@ class Classify(Worker):  # type: ignore[misc]
 if __name__ == "__main__":
     server = Server()
     server.append_worker(Classify, num=int(os.environ[CPUS]), route="/predict")
-    server.run()  # reads its address from the command line
+    server.run()  # mosec reads the address from the command line

@@ -1,4 +1,4 @@
-"""The model in Ray Serve: a replica for each CPU, which asks for no CPU of its own lest the proxy have none."""
+"""The model in Ray Serve, with a replica for each CPU; replicas reserve no CPU, so that there is one for the proxy."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import signal
 from ray import serve
 from starlette.requests import Request
 
-from tools.bench.peers.classify import CPUS, PORT, Answer, Classifier
+from tools.bench.peers.classify import CPUS, PORT, Answer, PeerModel
 
 
 @serve.deployment(num_replicas=int(os.environ[CPUS]), ray_actor_options={"num_cpus": 0}, max_ongoing_requests=8)
@@ -14,7 +14,7 @@ class Classify:
     """A replica."""
 
     def __init__(self) -> None:
-        self._classify = Classifier()
+        self._classify = PeerModel()
 
     async def __call__(self, request: Request) -> Answer:
         """Classify one photo."""

@@ -1,4 +1,4 @@
-"""What a tutorial gives: FastAPI, a Keras model loaded beside it, and `model.predict` in the route."""
+"""A server as tutorials show it: FastAPI, a Keras model, and `model.predict` in the route."""
 
 import os
 

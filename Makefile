@@ -19,7 +19,7 @@ test: lint $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 
 # The tests of the training on a GPU; they need none.
 test-distil: $(DISTIL)/installed
-	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/test_distil.py
+	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/distillation/test_distil.py
 
 lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check

@@ -120,6 +120,13 @@ def test_the_figures_of_performance_are_those_that_were_measured() -> None:
     assert results.markdown(report) in (REPOSITORY / "docs" / "performance.md").read_text()
 
 
+def test_every_test_that_the_documents_name_is_there() -> None:
+    files = [path.as_posix() for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    for document in (REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("docs/**/*.md")):
+        for name in re.findall(r"[\w/]*\btest_\w+\.py", document.read_text()):
+            assert any(file.endswith(f"/{name}") for file in files), (document.name, name)
+
+
 @pytest.mark.parametrize(
     "path", [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), MODEL_WEIGHTS / "README.md"], ids=str
 )

@@ -31,14 +31,14 @@ FAIL = 'curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
 
 CONTAINER = "needs a container engine: test_container.py builds and runs the images, Compose and Swarm"
 LEFT_OUT = {
-    "make run": "makes an environment; test_process.py looks at what make runs",
+    "make run": "makes an environment; test_start.py looks at what make runs",
     "make test": "is what runs this",
-    "make run WEIGHTS=imagenet": "fetches weights; test_download.py does from a server of its own",
-    "MOBILENET_WEIGHTS=imagenet .venv/bin/mobilenet compile": "fetches weights; test_process.py compiles others",
+    "make run WEIGHTS=imagenet": "fetches weights; test_published_weights.py does from a server of its own",
+    "MOBILENET_WEIGHTS=imagenet .venv/bin/mobilenet compile": "fetches; test_bundled_weights.py compiles others",
     "docker": CONTAINER,
     "IMAGE=registry.example": CONTAINER,
     "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
-    "make bench": "takes hours; tests/tools/test_bench.py runs its parts",
+    "make bench": "takes hours; tests/tools/bench/test_bench.py runs its parts",
     ".venv/bin/python -m tools.weights.evaluate": "takes minutes and photos of no reader; test_evaluate.py asks less",
     "promtool": "is not everywhere; test_deploy.py runs it where it is",
     ".venv/bin/pip install --constraint": "installs, and serves until it is stopped; test_operations.py has the spans",

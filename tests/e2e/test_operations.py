@@ -19,10 +19,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.test_reliability import children, wait_for
 from tests.support import needs
 from tests.support.data import REPOSITORY, solid
-from tests.support.processes import Process, Serve, free_port, half_sent
+from tests.support.processes import Process, Serve, free_port, half_sent, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
@@ -63,12 +62,12 @@ def test_every_worker_tells_the_sum_of_all_and_what_a_killed_one_counted_stays(
         assert sums() == counted
     under_way = [half_sent(process.url, RED) for _ in range(4)]
     wait_for(lambda: scrape(process)["mobilenet_requests_in_flight"] == 5)
-    first = children(process)
+    first = process.children()
     for killed in first:
         with suppress(ProcessLookupError):  # on a machine that is too busy uvicorn replaces one that lives
             os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: killed not in children(process) and len(children(process)) == 2, 40)  # noqa: B023
-    assert not set(first) & set(children(process))
+        wait_for(lambda: killed not in process.children() and len(process.children()) == 2, 40)  # noqa: B023
+    assert not set(first) & set(process.children())
     wait_for(lambda: scrape(process)["mobilenet_requests_in_flight"] == 1)
     assert sums() == counted
     assert scrape(process)["mobilenet_model_info"] == 1

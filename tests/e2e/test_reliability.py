@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import random
-import re
 import signal
 import socket
 import subprocess
@@ -26,19 +25,12 @@ from PIL import Image
 from tests.support.client import check_problem
 from tests.support.data import REPOSITORY, solid
 from tests.support.images import encoded, png
-from tests.support.processes import Process, Serve, environment, free_port, mobilenet
+from tests.support.processes import Process, Serve, environment, free_port, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
-
-
-def wait_for(condition: object, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.05)
 
 
 def status(url: str) -> int:
@@ -94,10 +86,6 @@ def test_an_image_that_hangs_ends_a_process_that_decodes_itself(path: str, image
         assert popen.wait(20) == -signal.SIGALRM
 
 
-def children(process: Process) -> list[int]:
-    return [number for number, command in process.tree().items() if "app.cli.http_worker" in command]
-
-
 def runs(number: int) -> bool:
     """Tell whether a process runs; one that has ended may be there until whoever inherited it looks."""
     try:
@@ -123,12 +111,12 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(
     serve: Serve, own: dict[str, object], threads: int
 ) -> None:
     process = serve(**own, HTTP_WORKERS=2, MODEL_WORKERS=threads)
-    before = children(process)
+    before = process.children()
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
     for _ in range(20):  # those on the dead worker's connections fail at once, new ones are answered
         wait_for(lambda: status(f"{process.url}/readyz") == 200)
-    wait_for(lambda: len(children(process)) == 2 and before[0] not in children(process), 40)
+    wait_for(lambda: len(process.children()) == 2 and before[0] not in process.children(), 40)
     assert f"HTTP process {before[0]} was ended by signal 9 (Killed)" in process.log.read_text()
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
     assert process.stop() == 0
@@ -156,9 +144,9 @@ def test_a_process_whose_models_are_gone_is_kept_where_a_setting_says_so(serve: 
 
 def test_one_of_several_whose_models_are_gone_is_replaced(serve: Serve, own: dict[str, object]) -> None:
     process = serve(**own, HTTP_WORKERS=2)
-    before = children(process)
+    before = process.children()
     os.kill(template(process), signal.SIGKILL)
-    wait_for(lambda: len(set(children(process)) - set(before)) == 1 and len(children(process)) == 2, 40)
+    wait_for(lambda: len(set(process.children()) - set(before)) == 1 and len(process.children()) == 2, 40)
     wait_for(lambda: len(process.workers()) >= 2, 40)  # the templates of both
     for _ in range(20):
         assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
@@ -173,7 +161,7 @@ def test_http_processes_that_are_replaced_in_order_lose_no_request_of_a_new_conn
     keys = tmp_path / "keys"
     keys.write_text("old, always")
     process = serve(**own, HTTP_WORKERS=2, API_KEYS_FILE=keys)
-    first, enough = children(process), threading.Event()
+    first, enough = process.children(), threading.Event()
     keys.write_text("new, always")
 
     def ask() -> Counter[object]:
@@ -194,10 +182,10 @@ def test_http_processes_that_are_replaced_in_order_lose_no_request_of_a_new_conn
         try:
             if told == "one, to end":
                 os.kill(first[0], signal.SIGTERM)
-                wait_for(lambda: len(children(process)) == 2 and first[0] not in children(process), 90)
+                wait_for(lambda: len(process.children()) == 2 and first[0] not in process.children(), 90)
             else:
                 process.popen.send_signal(signal.SIGHUP)
-                wait_for(lambda: len(children(process)) == 2 and not set(first) & set(children(process)), 90)
+                wait_for(lambda: len(process.children()) == 2 and not set(first) & set(process.children()), 90)
             time.sleep(0.5)
         finally:
             enough.set()
@@ -221,7 +209,7 @@ def test_http_processes_that_cannot_start_any_more_end_the_service_with_exit_cod
     process.popen.send_signal(signal.SIGHUP)
     wait_for(lambda: "those that run go on" in process.log.read_text())
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
-    os.kill(children(process)[0], signal.SIGKILL)
+    os.kill(process.children()[0], signal.SIGKILL)
     assert process.popen.wait(30) == 2
     assert f"cannot read the labels {labels}" in process.log.read_text()
     assert not process.tree().keys() - {process.popen.pid}
@@ -281,34 +269,6 @@ def test_without_the_process_that_forks_workers_it_wants_to_be_restarted(serve: 
     assert process.stop() == 0
 
 
-def listening(url: str) -> bool:
-    try:
-        httpx.get(f"{url}/healthz")
-    except httpx.ConnectError:
-        return False
-    return True
-
-
-def test_a_service_whose_model_answers_otherwise_than_pinned_runs_and_is_never_ready(tmp_path: Path) -> None:
-    settings = {"CACHE": tmp_path, "RESOLUTION": 128, "PORT": 0}
-    for alpha in (0.25, 0.5):
-        subprocess.run(mobilenet("compile"), env=environment(**settings, ALPHA=alpha), check=True, capture_output=True)
-    small, large = sorted(tmp_path.glob("*.tflite"), key=lambda path: path.stat().st_size)
-    large.write_bytes(small.read_bytes())
-    service = subprocess.Popen(mobilenet("serve"), env=environment(**settings, ALPHA=0.5), stderr=subprocess.PIPE)
-    with service as popen:
-        assert popen.stderr
-        while not (found := re.search(r"serving on (http://[^,]+)", popen.stderr.readline().decode())):
-            assert popen.poll() is None
-        url = found[1]
-        wait_for(lambda: listening(url))  # it says where it serves before it listens
-        wait_for(lambda: "golden image" in httpx.get(f"{url}/readyz").json()["detail"])
-        assert (status(f"{url}/readyz"), status(f"{url}/healthz")) == (503, 200)
-        check_problem(httpx.post(f"{url}/predict", content=RED, headers=PNG), 503, "starting")
-        popen.terminate()
-        assert popen.wait(20) == 0
-
-
 TENSOR = json.dumps(
     {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(RED).decode()]}]}
 ).encode()
@@ -357,40 +317,6 @@ def test_no_worker_outlives_a_service_that_was_killed(serve: Serve, own: dict[st
     process.popen.kill()
     process.popen.wait()
     wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-
-
-def test_told_to_stop_under_load_it_answers_every_request_that_it_accepted(
-    serve: Serve, own: dict[str, object]
-) -> None:
-    process = serve(**own)
-    outcomes: Counter[object] = Counter()
-    stopped = threading.Event()
-
-    def client() -> None:
-        with httpx.Client(base_url=process.url) as session:
-            while not stopped.is_set():
-                try:
-                    outcomes[session.post("/predict", content=RED, headers=PNG).status_code] += 1
-                except httpx.ConnectError:
-                    return  # no longer listening: nothing was accepted
-                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as exc:
-                    # An idle connection may be closed just when it is used again; a request of a new one may not.
-                    outcomes[type(exc)] += 1
-                    return
-
-    with ThreadPoolExecutor(16) as threads:
-        futures = [threads.submit(client) for _ in range(16)]
-        wait_for(lambda: outcomes[200] > 100)
-        code = process.stop()
-        stopped.set()
-        for future in futures:
-            future.result()
-    assert code == 0
-    assert outcomes[200] > 100
-    lines = process.log.read_text().splitlines()
-    answered = [line for line in lines if "POST '/predict'" in line]
-    assert {line.split("status=")[1].split()[0] for line in answered} <= {"200", "503"}
-    assert sum("status=200" in line for line in answered) == outcomes[200], "each accepted request reached its client"
 
 
 REQUESTS = 10_000

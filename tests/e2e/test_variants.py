@@ -1,11 +1,9 @@
 """Several variants in the real process: each answers as if it were alone, budgets, comparisons, cascades, overload."""
 
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +14,7 @@ from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
 from tests.support.client import check_problem, samples
 from tests.support.images import encoded, photo
-from tests.support.processes import Process, Serve, environment, mobilenet
+from tests.support.processes import Process, Serve
 
 pytestmark = [pytest.mark.e2e]
 
@@ -79,20 +77,6 @@ def test_a_variant_among_others_answers_what_it_answers_alone(
             assert answering(response) == variant
             assert answer(response) == shares(post(other, image).json()["results"][0]["predictions"])
     assert alone.stop() == 0
-
-
-@pytest.mark.tensorflow
-@pytest.mark.timeout(300)
-def test_float32_is_compiled_for_all_that_are_set_and_serves_them(serve: Serve, tmp_path: Path) -> None:
-    settings = {"ALPHA": 0.25, "RESOLUTION": 32, "VARIANTS": "0.25/64", "MODEL_WORKERS": 1, "CACHE": tmp_path}
-    subprocess.run(mobilenet("compile"), env=environment(**settings), check=True, capture_output=True, timeout=200)
-    assert len(list(tmp_path.iterdir())) == 2
-    process = serve(**settings)
-    with httpx.Client(base_url=process.url) as client:
-        for side in (32, 64):
-            assert answering(post(client, PHOTOS[0], alpha=0.25, resolution=side)) == Variant(0.25, side)
-        assert len(post(client, PHOTOS[0], variants="all").json()["results"][0]["variants"]) == 2
-    assert process.stop() == 0
 
 
 def test_the_log_and_the_catalogue_say_what_is_loaded(lineup: Process, client: httpx.Client) -> None:

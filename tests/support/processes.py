@@ -15,11 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.data import SHARED
 from tests.support.shared import shared_folder
 from tests.support.weights import VARIANT, Converted, Saved
 
-START_S = 60
+START_S = 300
 Environment = dict[str, str]
 
 
@@ -51,6 +50,10 @@ class Process:
     def workers(self) -> list[int]:
         """Return the processes that decode and run the model, the template that they were forked from first."""
         return [number for number, command in self.tree().items() if "app.runtime.worker" in command]
+
+    def children(self) -> list[int]:
+        """Return the processes that take HTTP requests, where there are several."""
+        return [number for number, command in self.tree().items() if "app.cli.http_worker" in command]
 
     def status(self, field: str) -> int:
         """Add up a number of the status of the process and its workers, such as `VmHWM`, the most memory, in kB.
@@ -90,6 +93,14 @@ def half_sent(url: str, png: bytes) -> socket.socket:
     return connection
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is true; fail where it is not within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.05)
+
+
 def _address(log: Path, popen: subprocess.Popen[bytes]) -> str:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and popen.poll() is None:
@@ -126,7 +137,7 @@ def serve(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     """Return a function that starts the service on a free port; what is still running at the end is killed."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(**settings: object) -> Process:
+    def start(*, until_ready: bool = True, **settings: object) -> Process:
         log = tmp_path_factory.mktemp("log") / "stderr"
         with log.open("wb") as stderr:
             popen = subprocess.Popen(
@@ -134,7 +145,8 @@ def serve(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
             )
         running.append(popen)
         process = Process(popen, _address(log, popen), log)
-        _wait_until_ready(process)
+        if until_ready:
+            _wait_until_ready(process)
         return process
 
     yield start
@@ -159,12 +171,3 @@ def own(saved: Saved, float32_model: Converted, cache: Path) -> dict[str, object
 @pytest.fixture(scope="session")
 def server(serve: Serve, own: dict[str, object]) -> Process:
     return serve(**own)
-
-
-@pytest.fixture(scope="session", params=[("mobilenet_5_0_160_tf.h5", 0.5, 160), ("mobilenet_2_5_128_tf.h5", 0.25, 128)])
-def imagenet(request: pytest.FixtureRequest, serve: Serve) -> Iterator[Process]:
-    """The service with real ImageNet weights."""
-    name, alpha, resolution = request.param
-    process = serve(WEIGHTS=SHARED / "imagenet" / name, ALPHA=alpha, RESOLUTION=resolution)
-    yield process
-    assert process.stop() == 0

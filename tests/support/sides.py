@@ -6,7 +6,15 @@ seconds. All others go wherever there is room. What takes longest begins first, 
 
 import pytest
 
-LONGEST = ("test_container", "tensorflow", "test_bundled", "test_browser", "test_corpus", "test_variants")
+LONGEST = (
+    "test_container",
+    "tensorflow",
+    "test_bundled_weights",
+    "test_published_weights",
+    "test_page",
+    "test_hostile_images",
+    "test_variants",
+)
 """Groups of tests that take a minute or more, the longest first."""
 
 

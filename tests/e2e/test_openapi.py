@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 """How many requests are made up for a route, beside those at the limits of its schema: 200 are some seconds.
 
-More of them outlast the timeout of a test: `FUZZ_EXAMPLES=20000 pytest --timeout 0 tests/e2e/test_fuzz.py`.
+More of them outlast the timeout of a test: `FUZZ_EXAMPLES=20000 pytest --timeout 0 tests/e2e/test_openapi.py`.
 """
 
 DEADLINE = "X-Request-Timeout-Ms"

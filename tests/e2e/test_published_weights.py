@@ -1,21 +1,53 @@
-"""Real weights, real photos, the real process: what the service is for."""
+"""The published ImageNet weights and real photos in the real process: what the service is for."""
 
 import base64
+import socket
+import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support import needs
-from tests.support.data import samples
-from tests.support.processes import Process
+from tests.support.data import SHARED, samples
+from tests.support.processes import Process, Serve, environment, mobilenet
+from tests.support.webserver import serving
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow, needs.REFERENCE_DATA.mark()]
+pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow, pytest.mark.timeout(600)]
 
+NAMES = {0.5: "mobilenet_5_0_160_tf.h5", 0.25: "mobilenet_2_5_128_tf.h5"}
+FILES = SHARED / "imagenet"
 # Keras with full-size decoding reaches 74 and 43 of the 100 photos.
 AT_LEAST = {0.5: 73, 0.25: 42}
 JPEG = {"Content-Type": "image/jpeg"}
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def imagenet(
+    request: pytest.FixtureRequest, serve: Serve, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    """The service with ImageNet's weights: fetched as a newcomer gets them, then started again without a network."""
+    needs.REFERENCE_DATA.check()
+    name = NAMES[request.param]
+    resolution = int(name.split("_")[-2])
+    cache = tmp_path_factory.mktemp("imagenet")
+    settings = {"WEIGHTS": "imagenet", "ALPHA": request.param, "RESOLUTION": resolution, "CACHE": cache}
+    with serving({f"/{name}": (FILES / name).read_bytes()}) as site:
+        first = serve(**settings, WEIGHTS_URL=site.url)
+        assert len(site.asked) == 1
+    assert first.stop() == 0
+    assert name in first.log.read_text()
+    process = serve(**settings, WEIGHTS_URL=site.url)
+    yield process
+    assert process.stop() == 0
+
+
+def test_one_setting_fetches_imagenet_and_the_next_start_needs_no_network(imagenet: Process) -> None:
+    info = httpx.get(f"{imagenet.url}/model-info").json()
+    assert (info["weights"], info["classes"]) == ("imagenet", 1000)
 
 
 def predictions(response: httpx.Response) -> list[list[dict[str, Any]]]:
@@ -69,3 +101,22 @@ def test_64_concurrent_requests_form_batches_and_each_gets_its_own_answer(imagen
     assert max(response.json()["batch_size"] for response in alone) == 1
     assert max(response.json()["batch_size"] for response in together) > 1
     assert same([predictions(response)[0] for response in alone], [predictions(response)[0] for response in together])
+
+
+def test_without_a_network_the_start_ends_in_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    done = subprocess.run(
+        mobilenet("serve"),
+        env=environment(WEIGHTS="imagenet", WEIGHTS_URL=url, CACHE=tmp_path, PORT=0),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    name = "mobilenet_5_0_160_tf.h5"
+    assert last.startswith(f"mobilenet: cannot fetch {url}/{name}: ")
+    assert last.endswith(f"; get {name} from elsewhere and put it into {tmp_path}")
+    assert "Traceback" not in done.stderr

@@ -4,12 +4,14 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.data import solid
@@ -17,6 +19,9 @@ from tests.support.images import encoded, photo
 from tests.support.processes import Environment, Process, Serve, environment, mobilenet
 
 pytestmark = pytest.mark.e2e
+
+RED = solid((220, 30, 30))
+PNG = {"Content-Type": "image/png"}
 
 BUNDLED = {"PRECISION": "int8", "MODEL_WORKERS": 2}  # int8 needs no compiling
 BAD = {"text.jpg": "unsupported_image", "empty.png": "empty_image", "cut.jpeg": "undecodable_image"}
@@ -194,3 +199,54 @@ def alive(number: int) -> bool:
         return "app.runtime.worker" in Path(f"/proc/{number}/cmdline").read_text()
     except OSError:
         return False
+
+
+def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        mobilenet(*arguments), env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_classify_prints_the_classes_of_files_and_fails_for_those_that_it_cannot_read(
+    server: Process, own: dict[str, object], cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "red.png").write_bytes(RED)
+    (tmp_path / "text.jpg").write_bytes(b"text")
+    served = httpx.post(f"{server.url}/predict", content=RED, headers=PNG).json()["results"][0]["predictions"][0]
+    done = run("classify", str(tmp_path / "red.png"), str(tmp_path / "text.jpg"), "--top-k", "1", **own, CACHE=cache)
+    assert done.returncode == 1
+    assert done.stdout == f"{tmp_path / 'red.png'}: {served['label']} {served['probability']:.1%}\n"
+    assert f"{tmp_path / 'text.jpg'}: " in done.stderr
+
+
+def test_compiling_to_int8_needs_photos_and_goes_on_after_a_variant_that_fails(
+    own: dict[str, object], tmp_path: Path
+) -> None:
+    done = run("compile", "--all", "--precision", "int8", **own, CACHE=tmp_path)
+    assert (done.returncode, done.stderr.count("network.weights.h5 is not compiled to int8")) == (2, 4)
+    done = run("compile", "--precision", "int8", **own, CACHE=tmp_path)
+    assert "network.weights.h5 is not compiled to int8 for α 0.25 @ 64; run `mobilenet compile" in done.stderr
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "red.png").write_bytes(RED)
+    done = run("compile", "--precision", "int8", "--calibrate", str(tmp_path / "photos"), **own, CACHE=tmp_path)
+    assert (done.returncode, list(tmp_path.glob("*-0.25-64-int8-*.tflite"))) == (0, list(tmp_path.glob("*.tflite")))
+
+
+def test_info_prints_what_a_variant_costs_layer_by_layer() -> None:
+    done = run("info", "--alpha", "0.5", "--resolution", "160", "--layers")
+    assert done.returncode == 0
+    for number in ("76,524,800", "153,049,600", "1,342,536", "1,331,592", "conv_pw_13"):
+        assert number in done.stdout
+    # A pipe cuts no line: strides, both shapes, share, activations, and the standard convolution with its ratio.
+    line = next(line for line in done.stdout.splitlines() if "conv_dw_2" in line)
+    cells = re.split(r"  +", line.strip())
+    assert cells[:5] == ["conv_dw_2", "depthwise", "2", "80² × 32", "40² × 32"]
+    assert cells[5:] == ["460,800", "0.6%", "416", "204,800", "29,491,200", "0.0156"]
+    for ablation in (
+        "full convolution +622,592,000 +8.136",
+        "shallow +42,604,800",
+        "stride on the pointwise +79,116,800",
+    ):
+        assert re.search(ablation, done.stdout)
+    wrong = run("info", "--alpha", "0.3")
+    assert (wrong.returncode, wrong.stderr) == (2, "mobilenet: alpha 0.3 is not one of 1, 0.75, 0.5, 0.25\n")

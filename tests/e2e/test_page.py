@@ -44,7 +44,7 @@ REFUSED = "Failed to load resource: the server responded with a status of"
 """What Chromium logs of every answer that is an error, whatever the page makes of it."""
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
-"""Folder that the pictures of the documentation are written to: `SCREENSHOTS=docs pytest tests/e2e/test_browser.py`."""
+"""Folder that the pictures of the documentation are written to: `SCREENSHOTS=docs pytest tests/e2e/test_page.py`."""
 
 RECORD = """
     window.answers = [];

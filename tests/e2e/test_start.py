@@ -1,0 +1,110 @@
+"""How the real process starts, and how it says in one line that it cannot."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.data import REPOSITORY, solid
+from tests.support.processes import Process, environment, mobilenet
+
+pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+
+PNG = {"Content-Type": "image/png"}
+RED = solid((220, 30, 30))
+
+
+def test_uvicorn_serves_the_application_too(own: dict[str, object], cache: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    with subprocess.Popen(command, env=environment(**own, CACHE=cache), stderr=subprocess.DEVNULL, cwd="/") as popen:
+        status = 0
+        for _ in range(600):
+            try:
+                status = httpx.get(f"http://127.0.0.1:{port}/readyz").status_code
+            except httpx.TransportError:
+                assert popen.poll() is None
+            if status == 200:
+                break
+            time.sleep(0.1)
+        assert status == 200
+        popen.terminate()
+
+
+def fails_to_start(command: list[str], settings: dict[str, object]) -> str:
+    done = subprocess.run(command, env=environment(**settings), capture_output=True, text=True, timeout=60, check=False)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"ALPHA": 0.3}, "MOBILENET_ALPHA=0.3: alpha 0.3 is not one of 1, 0.75, 0.5, 0.25"),
+        ({"THREADS": 1}, "MOBILENET_THREADS is now MOBILENET_MODEL_WORKERS (processes that decode and classify)"),
+        ({"ALPHA": 0.5}, "network.weights.h5 has weights of α 0.25, but MOBILENET_ALPHA is 0.5"),
+        ({"WEIGHTS": "/nowhere/own.h5"}, "MOBILENET_WEIGHTS=own.h5: cannot read /nowhere/own.h5: No such file"),
+        ({"WEIGHTS": "README.md"}, "MOBILENET_WEIGHTS=README.md: allowed are imagenette, imagenet, or a path"),
+        ({"LABELS": ""}, "network.weights.h5 has 12 classes; set MOBILENET_LABELS"),
+        ({"LABELS": "/nowhere/labels.txt"}, "cannot read the labels /nowhere/labels.txt"),
+        ({"CACHE": "/proc/nowhere"}, "MOBILENET_CACHE=/proc/nowhere: cannot write there"),
+        ({"HOST": "203.0.113.1"}, "MOBILENET_HOST=203.0.113.1 MOBILENET_PORT=0: cannot listen there"),
+        ({"HOST": "no such host"}, "MOBILENET_HOST=no such host"),
+    ],
+)
+def test_what_is_wrong_at_the_start_is_one_line_and_exit_code_2(
+    settings: dict[str, object], says: str, own: dict[str, object], cache: Path, server: Process
+) -> None:
+    settings = {**own, "CACHE": cache, "PORT": 0, **settings}
+    assert says in fails_to_start(mobilenet("serve"), settings)
+
+
+def test_several_wrong_settings_are_a_line_each_and_exit_code_2() -> None:
+    settings = environment(ALPHA=0.3, PORT="high")
+    done = subprocess.run(mobilenet("serve"), env=settings, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    first, second = done.stderr.splitlines()
+    assert first.startswith("mobilenet: MOBILENET_ALPHA=0.3: ")
+    assert second.startswith("mobilenet: MOBILENET_PORT=high: ")
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_code_2(server: Process, own: dict[str, object], cache: Path) -> None:
+    port = server.url.rsplit(":", 1)[1]
+    line = fails_to_start(mobilenet("serve"), {**own, "CACHE": cache, "PORT": port})
+    assert f"MOBILENET_PORT={port}: cannot listen there: Address already in use" in line
+
+
+@pytest.mark.parametrize("name", ["truncated.h5", "truncated.keras", "text.h5"])
+def test_damaged_weights_are_one_line_and_exit_code_2(name: str, own: dict[str, object], tmp_path: Path) -> None:
+    source = Path(str(own["WEIGHTS"])).with_name("network.keras" if name.endswith("keras") else "network.weights.h5")
+    whole = source.read_bytes()
+    (tmp_path / name).write_bytes(b"text" if name == "text.h5" else whole[: len(whole) // 2])
+    line = fails_to_start(mobilenet("serve"), {**own, "WEIGHTS": tmp_path / name, "CACHE": tmp_path, "PORT": 0})
+    assert f"{name} is not a Keras weight file, or it is damaged" in line
+
+
+def test_a_bad_setting_stops_uvicorn_in_one_line_too() -> None:
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
+    assert "MOBILENET_ALPHA=0.3" in fails_to_start(command, {"ALPHA": 0.3})
+
+
+def test_make_hands_its_variables_to_the_service() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "run", "PORT=9000", "ALPHA=0.5"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "MOBILENET_PORT=9000" in done.stdout
+    assert "MOBILENET_ALPHA=0.5" in done.stdout
+    assert os.environ.get("MOBILENET_PORT") is None

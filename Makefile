@@ -9,13 +9,26 @@ SETTINGS := $(foreach setting,$(MAKEOVERRIDES),$(if $(filter PYTHON=% VENV=%,$(s
 CLIENTS := build/clients
 DISTIL := build/distil
 
-.PHONY: run test test-distil lint format lock bench bench-quick
+# A file that the parts of `make test` add to; the last one lists what was skipped in all of them.
+SKIPPED := build/skipped.json
+SIDE_BY_SIDE := --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+
+.PHONY: run test test-fast test-slow test-distil lint format lock bench bench-quick
 
 run: $(VENV)/installed
 	$(SETTINGS) $(BIN)/mobilenet serve
 
-test: lint $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
-	$(BIN)/pytest
+# The linters and the fast tests side by side, then what takes minutes; at the end, what was skipped and how to get it.
+test: $(VENV)/installed-for-tests
+	rm -f $(SKIPPED)
+	$(MAKE) --jobs 2 --output-sync lint test-fast
+	$(MAKE) test-slow
+
+test-fast: $(VENV)/installed-for-tests
+	$(BIN)/pytest -p no:schemathesis --ignore tests/e2e -m "not tensorflow and not e2e" --skipped $(SKIPPED)
+
+test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped $(SKIPPED)
 
 # The tests of the training on a GPU; they need none.
 test-distil: $(DISTIL)/installed

@@ -18,7 +18,7 @@ from tests.support.client import check_problem
 from tests.support.data import SHARED, solid
 from tests.support.processes import Process, Serve, environment, mobilenet, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]
 
 BUNDLED = [alpha for alpha in ALPHAS if (MODEL_WEIGHTS / bundled_name(alpha)).is_file()]
 RESOLUTION = Settings().resolution

@@ -18,8 +18,6 @@ from tests.support.data import solid
 from tests.support.images import encoded, photo
 from tests.support.processes import Environment, Process, Serve, environment, mobilenet
 
-pytestmark = pytest.mark.e2e
-
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
 

@@ -24,7 +24,6 @@ ADDED_MB, IDLE_MB = 200, 150
 
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.timeout(900),
     needs.DOCKER.mark(),
 ]

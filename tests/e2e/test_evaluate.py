@@ -11,7 +11,7 @@ from tests.support.data import solid
 from tests.support.processes import Process
 from tools.weights.evaluate import find_photos, in_process, over_http
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 
 def test_a_service_scores_as_its_model_does_in_this_process_and_a_bad_photo_is_named(

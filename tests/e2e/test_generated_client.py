@@ -18,10 +18,7 @@ from tests.support.processes import Process, Serve
 GENERATOR = needs.CLIENTS / "openapi" / "bin" / "openapi-python-client"
 PACKAGE = "generated_client"
 
-pytestmark = [
-    pytest.mark.e2e,
-    needs.GENERATOR.mark(),
-]
+pytestmark = needs.GENERATOR.mark()
 
 
 @pytest.fixture(scope="module")

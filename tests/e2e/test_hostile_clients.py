@@ -13,7 +13,7 @@ import pytest
 from tests.support.data import solid
 from tests.support.processes import Process, Serve
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 RED = solid((220, 30, 30))
 MAX_BODY = 1_000_000

@@ -19,7 +19,7 @@ from tests.support.data import solid
 from tests.support.images import encoded, photo, png
 from tests.support.processes import Process, Serve
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 TIMEOUT_S: Final = 10  # says that there is an answer, and nothing of how fast
 MOST_IMAGES: Final = 32

@@ -15,8 +15,6 @@ from tests.support import needs
 from tests.support.data import REPOSITORY, solid
 from tests.support.processes import Process, Serve
 
-pytestmark = pytest.mark.e2e
-
 SCRIPTS = REPOSITORY / "tests" / "e2e" / "clients"
 FILES = [solid((220, 30, 30)), solid((30, 40, 210), "JPEG"), solid((30, 180, 40))]
 

@@ -19,7 +19,7 @@ from tests.support.corpus import FORMATS
 from tests.support.images import encoded, photo
 from tests.support.processes import Process
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 """How many requests are made up for a route, beside those at the limits of its schema: 200 are some seconds.

@@ -23,7 +23,7 @@ from tests.support import needs
 from tests.support.data import REPOSITORY, solid
 from tests.support.processes import Process, Serve, free_port, half_sent, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 RED = solid((220, 30, 30))
 MONITORING = REPOSITORY / "deploy" / "monitoring"

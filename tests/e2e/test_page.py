@@ -33,10 +33,7 @@ from tests.support import needs
 from tests.support.processes import Process, Serve, environment, mobilenet
 from tests.support.webserver import serving
 
-pytestmark = [
-    pytest.mark.e2e,
-    needs.BROWSER.mark(),
-]
+pytestmark = needs.BROWSER.mark()
 
 DRAWINGS = MODEL_WEIGHTS / "golden"
 GOLF_BALL, PARACHUTE, STREET = (DRAWINGS / name for name in ("golf-ball.webp", "parachute.png", "street.jpg"))

@@ -17,7 +17,7 @@ from tests.support.client import check_problem
 from tests.support.data import solid
 from tests.support.processes import Process, Serve, environment, free_port, half_sent
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 PNG = {"Content-Type": "image/png"}
 RED = solid((220, 30, 30))

@@ -16,7 +16,7 @@ from tests.support.data import SHARED, samples
 from tests.support.processes import Process, Serve, environment, mobilenet
 from tests.support.webserver import serving
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]
 
 NAMES = {0.5: "mobilenet_5_0_160_tf.h5", 0.25: "mobilenet_2_5_128_tf.h5"}
 FILES = SHARED / "imagenet"

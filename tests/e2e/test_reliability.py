@@ -27,7 +27,7 @@ from tests.support.data import REPOSITORY, solid
 from tests.support.images import encoded, png
 from tests.support.processes import Process, Serve, environment, free_port, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}

@@ -13,7 +13,7 @@ import pytest
 from tests.support.data import REPOSITORY, solid
 from tests.support.processes import Process, environment, mobilenet
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 PNG = {"Content-Type": "image/png"}
 RED = solid((220, 30, 30))

@@ -11,7 +11,7 @@ import pytest
 from tests.support.data import solid
 from tests.support.processes import Serve, half_sent, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.tensorflow]
+pytestmark = pytest.mark.tensorflow
 
 PNG = {"Content-Type": "image/png"}
 RED = solid((220, 30, 30))

@@ -16,8 +16,6 @@ from tests.support.client import check_problem, samples
 from tests.support.images import encoded, photo
 from tests.support.processes import Process, Serve
 
-pytestmark = [pytest.mark.e2e]
-
 SMALL, MIDDLE, LARGE = Variant(0.25, 128), Variant(0.5, 160), Variant(0.75, 192)
 ALL = [MIDDLE, SMALL, LARGE]
 # The last is large enough to be scaled while it is decoded, to different sizes for different variants.

@@ -116,8 +116,18 @@ def test_the_figures_of_batching_are_those_that_were_measured() -> None:
 
 
 def test_the_figures_of_performance_are_those_that_were_measured() -> None:
-    report = results.read(REPOSITORY / "docs" / "performance")
-    assert results.markdown(report) in (REPOSITORY / "docs" / "performance.md").read_text()
+    folder = REPOSITORY / "docs" / "performance"
+    report = results.read(folder)
+    assert (folder / "report.md").read_text() == results.markdown(report)
+    assert results.overview(report) in (REPOSITORY / "docs" / "performance.md").read_text()
+    assert results.goal_table(report) in (folder / "history.md").read_text()
+
+
+def test_the_list_of_documents_has_every_document() -> None:
+    docs = REPOSITORY / "docs"
+    listed = set(re.findall(r"\]\(([\w/-]+\.md)\)", (docs / "README.md").read_text()))
+    there = {str(path.relative_to(docs)) for path in docs.glob("**/*.md") if path.parent.name != "decisions"}
+    assert listed >= there - {"README.md"}
 
 
 def test_every_test_that_the_documents_name_is_there() -> None:
@@ -130,6 +140,15 @@ def test_every_test_that_the_documents_name_is_there() -> None:
 @pytest.mark.parametrize(
     "path", [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), MODEL_WEIGHTS / "README.md"], ids=str
 )
-def test_every_relative_link_leads_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
-        assert target.startswith("https://") or (path.parent / target).exists(), target
+def test_every_relative_link_leads_to_a_file_and_to_a_heading_in_it(path: Path) -> None:
+    for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", path.read_text()):
+        if not target.startswith("https://"):
+            file = path.parent / target if target else path
+            assert file.exists(), target
+            assert not heading or heading in anchors(file), f"{target}#{heading}"
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the fragments by which the headings of a document are linked, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

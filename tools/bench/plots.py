@@ -11,7 +11,7 @@ from tools.bench.results import LOOP, Report, Summary
 def draw(report: Report, path: Path) -> None:
     """Draw answers per second by connections (a vertical tick spans the runs), and p99 by answers per second."""
     summary = Summary(report.runs)
-    opened = any(run.offered is not None for run in report.runs)
+    opened = len({run.offered for run in report.runs} - {None}) > 1  # of a single rate there is no curve
     rows, columns = 1 + opened, len(summary.photos)
     figure = matplotlib.figure.Figure(figsize=(6 * columns, 4 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -34,7 +34,7 @@ def _throughput(axis: "matplotlib.axes.Axes", summary: Summary, photos: str) -> 
         for count in summary.connections:
             found = summary.values(name, photos, count, "requests_per_s")
             axis.vlines(count, min(found, default=0), max(found, default=0), color=line.get_color(), alpha=0.5)
-    axis.set(xscale="log", xlabel="connections", ylabel="answers a second", title=f"{photos} photo, closed loop")
+    axis.set(xscale="log", xlabel="connections", ylabel="answers per second", title=f"{photos} photo, closed loop")
     axis.set_xticks(summary.connections, map(str, summary.connections))
     axis.set_xticks([], minor=True)
     axis.set_ylim(bottom=0)
@@ -47,7 +47,7 @@ def _latency(axis: "matplotlib.axes.Axes", summary: Summary, photos: str) -> Non
         if steps:
             rates = [median(run.requests_per_s for run in runs) for runs in steps.values()]
             axis.plot(rates, [median(run.p99_ms for run in runs) for runs in steps.values()], marker="o", label=name)
-    axis.set(yscale="log", xlabel="answers a second", ylabel="p99, ms", title=f"{photos} photo, open loop to the knee")
+    axis.set(yscale="log", xlabel="answers per second", ylabel="p99, ms", title=f"{photos} photo, open loop")
     if axis.lines:
         axis.legend(fontsize=7)
     else:

@@ -163,31 +163,51 @@ def _of(summary: Summary, name: str, precision: str, photos: str, least: float) 
     peer = summary.fastest_peer(photos)
     where = f"{name.removeprefix(OURS)}, {photos} photo"
     if peer is not None:
-        yield Goal(f"{where}: requests/s, of {peer}", ours / summary.median(peer, photos, BUSY), least=least)
+        yield Goal(f"{where}: answers/s ÷ those of {peer}", ours / summary.median(peer, photos, BUSY), least=least)
         alone = summary.median(name, photos, ALONE, "p50_ms") / summary.median(peer, photos, ALONE, "p50_ms")
-        yield Goal(f"{where}: p50 alone, of {peer}", alone, most=OF_PEER_P50)
-    yield Goal(f"{where}: requests/s, of the bare loop", ours / summary.loop(precision, photos), least=OF_LOOP)
+        yield Goal(f"{where}: p50 alone ÷ that of {peer}", alone, most=OF_PEER_P50)
+    yield Goal(f"{where}: answers/s ÷ images/s of the bare loop", ours / summary.loop(precision, photos), least=OF_LOOP)
     repeated = summary.values(name, photos, BUSY, "requests_per_s")
     yield Goal(f"{where}: spread of {len(repeated)} runs", spread(repeated), most=SPREAD)
     at_load = summary.open(name, photos).get(GOAL_LOAD, [])
     if at_load:
         ratio = median(run.p99_ms / run.p50_ms for run in at_load)
-        yield Goal(f"{where}: p99 of p50 at {GOAL_LOAD:.0%} load", ratio, most=P99_OF_P50)
+        yield Goal(f"{where}: p99 ÷ p50 at {GOAL_LOAD:.0%} load", ratio, most=P99_OF_P50)
+
+
+def overview(report: Report) -> str:
+    """Return a table in Markdown with the most important figures: one row for each contender and bare loop."""
+    summary = Summary(report.runs)
+    busy = _busy(summary)
+    head = ("", *(f"{photos} photo: {what}" for photos in summary.photos for what in ("answers/s", "p50 alone, ms")))
+    rows = []
+    for name in summary.contenders:
+        row = [name]
+        for photos in summary.photos:
+            if name.startswith(LOOP):
+                precision = name.removeprefix(LOOP)
+                figures = summary.loop(precision, photos), summary.loop(precision, photos, "p50_ms", alone=True)
+            else:
+                figures = summary.median(name, photos, busy), summary.median(name, photos, ALONE, "p50_ms")
+            row += [format_number(figures[0], 0), format_number(figures[1], 2)]
+        rows.append(row)
+    return _table(head, rows)
 
 
 def markdown(report: Report) -> str:
-    """Return the tables of a report."""
+    """Return the whole report in Markdown."""
     summary = Summary(report.runs)
     parts = [*(_closed(summary, photos) for photos in summary.photos), _loops(summary)]
     if any(run.offered is not None for run in report.runs):
         parts.append(_open(summary))
-    return "\n\n".join([_head(report), *parts, _goals(summary)]) + "\n"
+    return "\n\n".join([_head(report), *parts, goal_table(report)]) + "\n"
 
 
 def _head(report: Report) -> str:
     photos = ", ".join(f"{name} {size / 1000:.0f} KB" for name, size in report.photo_bytes.items())
     versions = "; ".join(f"{name}: {', '.join(each)}" for name, each in report.versions.items())
-    return f"{report.date}, {report.machine}. {report.model}. Photos: {photos}. {versions}.\n\n    {report.command}"
+    facts = f"{report.date}, {report.machine}. Model: {report.model}. Photos: {photos}. Versions: {versions}."
+    return f"# Report of a comparison\n\n{facts}\n\n    {report.command}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -242,9 +262,10 @@ def _open(summary: Summary) -> str:
     return _table(head, rows)
 
 
-def _goals(summary: Summary) -> str:
+def goal_table(report: Report) -> str:
+    """Return a table in Markdown of the goals, with what was measured."""
     rows = []
-    for goal in goals(summary):
+    for goal in goals(Summary(report.runs)):
         wanted = f"≥ {goal.least:g}" if goal.least is not None else f"≤ {goal.most:g}"
         rows.append((goal.name, format_number(goal.value, 2), wanted, goal.status))
     return _table(("goal", "measured", "wanted", ""), rows)

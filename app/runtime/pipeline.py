@@ -6,7 +6,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from typing import NamedTuple, Protocol
 
@@ -37,8 +37,7 @@ class Job(NamedTuple):
     variants: tuple[Variant, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The probabilities `[classes]` of one image by one model, and how long its decoding and the run of its batch took.
 
     `format` is one of `decode.FORMATS` or `TENSOR`; `decode_began` and `inference_began` are times of `time.monotonic`.

@@ -17,48 +17,42 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
-from app.config import Settings
+from app.config import PREFIX, Settings
 from app.engines.base import Pixels, Probabilities
 from app.errors import StartError
 from app.mobilenet.variants import Precision
 from app.model.model import Model
-from app.runtime import ipc
+from app.runtime import handshake, requests
 from app.runtime.inline import Inline, Threads
 from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, in_process
+from app.runtime.replies import BadReply, Body, Reader, WorkerDied
+from app.runtime.requests import Buffer, Request
 
 logger = logging.getLogger(__name__)
 
 WORKER_MODULE = "app.runtime.worker"
 STOP_S = 5.0
-ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """Threads of numpy's linear algebra would not survive a fork, and nothing here needs them."""
-
-Reply = tuple[bool, Any]
-"""Whether a method raised, and what it returned or raised."""
-
-
-class WorkerDied(Exception):
-    """A worker ended in the middle of its work."""
 
 
 class Worker(asyncio.Protocol):
-    """The end of a worker's socket that asks, for one thing at a time."""
+    """The HTTP process's end of a worker's socket. It asks for one thing at a time."""
 
     _transport: asyncio.Transport
-    _reply: asyncio.Future[Reply] | None = None
-
-    def __init__(self) -> None:
-        self._received = bytearray()
+    _reader: Reader
+    _reply: asyncio.Future[Body] | None = None
 
     @property
     def alive(self) -> bool:
         """Whether the other end is open, for all we know."""
         return not self._transport.is_closing()
 
-    async def ask(self, method: str, *arguments: Any) -> Reply:
-        """Have a method called, of those that `app.runtime.worker` knows. Raises `WorkerDied`."""
+    async def ask(self, request: Sequence[Buffer], reader: Reader) -> Body:
+        """Send a request and return its reply. Raises `WorkerDied`."""
+        self._reader = reader
         self._reply = asyncio.get_running_loop().create_future()
-        self._transport.writelines(ipc.packed((method, arguments)))
+        self._transport.writelines(request)
         return await self._reply
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,19 +60,24 @@ class Worker(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Keep a part of a reply, or give the reply to who waits for it."""
-        self._received += data
-        if found := ipc.unpacked(self._received):
-            self._received = bytearray()
-            self._settle(lambda reply: reply.set_result(found[0]))
+        """Read a part of a reply; give a whole one to the caller that waits for it, and a bad worker up."""
+        if self._reply is None or self._reply.done():
+            self.close()
+            logger.error("a worker said something that it was not asked for, and is given up")
+            return
+        try:
+            body = self._reader.add(data)
+        except BadReply as exc:
+            self.close()
+            self._reply.set_exception(exc)
+        else:
+            if body is not None:
+                self._reply.set_result(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell who waits that there will be no reply."""
-        self._settle(lambda reply: reply.set_exception(WorkerDied("a worker ended in the middle of its work")))
-
-    def _settle(self, settle: Callable[[asyncio.Future[Reply]], None]) -> None:
+        """Tell the caller that waits that there will be no reply."""
         if self._reply is not None and not self._reply.done():
-            settle(self._reply)
+            self._reply.set_exception(WorkerDied("a worker ended in the middle of its work"))
 
     def close(self) -> None:
         """Let the worker end."""
@@ -93,37 +92,41 @@ class Workers:
         self._control, theirs = socket.socketpair()
         command = [sys.executable, "-m", WORKER_MODULE, str(theirs.fileno())]
         with theirs:
-            self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | ENVIRONMENT)
+            self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=_environment())
         self._idle: list[Worker] = []
         with suppress(OSError):
-            ipc.send(self._control, settings)
+            handshake.send(self._control, _without_keys(settings))
 
     def models(self) -> tuple[Model, ...]:
         """Wait for the models to be loaded and tested, and return them. Raises what went wrong with that."""
         try:
-            raised, answer = ipc.receive(self._control)
+            raised, answer = handshake.receive(self._control)
         except (EOFError, OSError) as exc:
             raise StartError(
                 "the process that loads the model ended before it was done; was there too little memory?"
             ) from exc
         if raised:
             raise answer
-        return tuple(replace(model, engine=RemoteEngine(*facts)) for model, facts in answer)
+        self._control.shutdown(socket.SHUT_RD)  # from now on the template is only told, and nothing is unpickled
+        models = tuple(replace(model, engine=RemoteEngine(*facts)) for model, facts in answer)
+        self._places = {model.variant: place for place, model in enumerate(models)}
+        self._classes = [model.engine.classes for model in models]
+        return models
 
     @property
     def fault(self) -> str | None:
         """Why no worker can be had any more; None if all is well."""
         return None if self._template.poll() is None else "the process that forks the workers ended"
 
-    async def ask(self, method: str, *arguments: Any) -> Any:
-        """Have a worker call a method; if it dies, a new one, since it may not have been the fault of this work.
+    async def ask(self, request: Request) -> Any:
+        """Have a worker do something; if it dies, a new one, since that may not have been the fault of this request.
 
-        Raises `WorkerDied` if the new one dies too, or what the method raised.
+        Raises `WorkerDied` if the new one dies too, or what was raised in the worker.
         """
         try:
-            return await self._ask(await self._free(), method, *arguments)
+            return await self._ask(await self._free(), request)
         except WorkerDied:
-            return await self._ask(await self._fork(), method, *arguments)
+            return await self._ask(await self._fork(), request)
 
     async def _free(self) -> Worker:
         while self._idle:
@@ -131,18 +134,20 @@ class Workers:
                 return worker
         return await self._fork()
 
-    async def _ask(self, worker: Worker, method: str, *arguments: Any) -> Any:
+    async def _ask(self, worker: Worker, request: Request) -> Any:
+        places = [self._places[variant] for job in request.jobs for variant in job.variants]
+        reader = Reader(request, [self._classes[place] for place in places])
         try:
-            raised, answer = await worker.ask(method, *arguments)
-        except BaseException as exc:  # cancelled too: it would answer the next one with what this one asked for
+            body = await worker.ask(requests.pack(request, places), reader)
+        except BaseException as exc:  # cancelled too: it would answer the next request with the reply to this one
             worker.close()
             if isinstance(exc, WorkerDied):
                 logger.error("%s", exc)
             raise
         self._idle.append(worker)
-        if raised:
-            raise answer
-        return answer
+        if isinstance(body, Exception):
+            raise body
+        return body
 
     async def _fork(self) -> Worker:
         ours, theirs = socket.socketpair()
@@ -165,6 +170,15 @@ class Workers:
         except subprocess.TimeoutExpired:
             self._template.kill()
             self._template.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of the template, which is given its settings otherwise and needs no keys."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)} | SINGLE_THREADED
+
+
+def _without_keys(settings: Settings) -> Settings:
+    return settings.model_copy(update={"api_keys": (), "api_keys_file": None})
 
 
 class RemoteEngine:
@@ -205,19 +219,16 @@ class Pool:
 
     async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
         """Classify the images of a batch in a worker, as `Local.run` does. Raises `WorkerDied` too."""
-        results: list[JobResult] = await self._ask("run", jobs, large)
-        return results
-
-    async def _ask(self, method: str, *arguments: Any) -> Any:
         self._under_way += 1
         try:
-            return await self._workers.ask(method, self._under_way == 1, *arguments)
+            results: list[JobResult] = await self._workers.ask(Request(jobs, large, alone=self._under_way == 1))
         finally:
             self._under_way -= 1
+        return results
 
     async def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Have a worker draw it, as `Local` does. Raises `WorkerDied` too."""
-        png: bytes = await self._workers.ask("preview", payload, resolution)
+        """Have a worker draw it, as `Local.preview` does. Raises `WorkerDied` too."""
+        png: bytes = await self._workers.ask(Request([Job(payload, ())], resolution=resolution))
         return png
 
     async def close(self) -> None:

@@ -2,11 +2,11 @@
 
 import ctypes
 import gc
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -14,11 +14,15 @@ from typing import Any, cast
 
 from app.config import Settings
 from app.engines.litert import LiteRTEngine
+from app.errors import ServiceError
 from app.logs import configure_logging
 from app.mobilenet.variants import Precision
 from app.model.model import Model
-from app.runtime import ipc
-from app.runtime.pipeline import Local, in_process
+from app.runtime import handshake, replies, requests
+from app.runtime.pipeline import Local, Payload, in_process
+from app.runtime.requests import Request
+
+logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 NICENESS = 10
@@ -27,20 +31,20 @@ NICENESS = 10
 
 def _template(control: socket.socket) -> None:
     """Load the models, say how that went, and fork a worker for each socket that comes."""
-    settings: Settings = ipc.receive(control)
+    settings: Settings = handshake.receive(control)
     configure_logging(settings)
     try:
         pipeline = in_process(settings.model_copy(update={"model_threads": 1}))
     except Exception as exc:
-        ipc.send(control, (True, exc))
+        handshake.send(control, (True, exc))
         return
-    ipc.send(control, (False, [_described(model) for model in pipeline.models]))
+    handshake.send(control, (False, [_described(model) for model in pipeline.models]))
     gc.freeze()  # what was loaded lies on pages that no collection touches, so that they remain shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
         if os.fork() == 0:
-            control.close()
-            _answer(socket.socket(fileno=descriptors[0]), pipeline, settings.model_threads)
+            control.close()  # a worker has a socket of its own, and this one carries pickles
+            _work(socket.socket(fileno=descriptors[0]), pipeline, settings.model_threads)
             os._exit(0)
         os.close(descriptors[0])
 
@@ -51,10 +55,12 @@ def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:
     return replace(model, engine=unloaded), (engine.name, engine.precision, engine.classes)
 
 
-def _answer(front: socket.socket, pipeline: Local, threads: int) -> None:
-    """Call what is asked for until nobody asks any more."""
+def _work(front: socket.socket, pipeline: Local, threads: int) -> None:
+    """Do what is asked for until nobody asks any more."""
     _end_with_template()
     os.nice(NICENESS)
+    classes = {model.variant: model.engine.classes for model in pipeline.models}
+    variants = list(classes)
 
     @cache
     def wide() -> Local:
@@ -63,21 +69,29 @@ def _answer(front: socket.socket, pipeline: Local, threads: int) -> None:
         pairs = zip(pipeline.models, engines, strict=True)
         return pipeline.with_models([replace(model, engine=engine) for model, engine in pairs])
 
-    def fitting(alone: bool) -> Local:
-        return wide() if alone and threads > 1 else pipeline
+    def answer(request: Request) -> bytes:
+        jobs, large, alone, resolution = request
+        if resolution:
+            return _preview(pipeline, jobs[0].payload, resolution)
+        fitting = wide() if alone and threads > 1 else pipeline
+        return replies.pack_results(jobs, fitting.run(jobs, large), classes)
 
-    methods: dict[str, Callable[..., Any]] = {
-        "run": lambda alone, *arguments: fitting(alone).run(*arguments),
-        "preview": pipeline.preview,
-    }
     with suppress(EOFError, OSError):
         while True:
-            method, arguments = ipc.receive(front)
+            request = requests.receive(front, variants)
             try:
-                answer: tuple[bool, Any] = False, methods[method](*arguments)
+                reply = answer(request)
             except Exception as exc:
-                answer = True, exc
-            ipc.send(front, answer)
+                logger.exception("a request to a worker failed")
+                reply = replies.pack_failure(exc)
+            front.sendall(reply)
+
+
+def _preview(pipeline: Local, payload: Payload, resolution: int) -> bytes:
+    try:
+        return replies.pack_png(pipeline.preview(payload, resolution))
+    except ServiceError as exc:
+        return replies.pack_refusal(exc)
 
 
 def _end_with_template() -> None:

@@ -13,7 +13,7 @@ from app.errors import BodyTooLarge, InternalError, QueueFull, ServiceError, Sta
 from app.imaging.decode import LargeImage
 from app.model.selftest import SelfTestFailed
 from app.runtime.pipeline import Job, JobResult
-from app.runtime.pool import WorkerDied
+from app.runtime.replies import WorkerDied
 from tests.support.client import launching
 from tests.support.images import encoded, photo, png
 from tests.support.script import Answer, playing, predicted, refused

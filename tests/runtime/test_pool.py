@@ -2,8 +2,12 @@
 
 import asyncio
 import os
+import pickle
 import signal
+import socket
+from base64 import b64encode
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +16,30 @@ import pytest
 from PIL import Image
 
 from app.config import Settings
-from app.errors import ServiceError, StartError
+from app.engines.base import patterns
+from app.errors import ServiceError, StartError, UnsupportedImage
 from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
+from app.runtime import replies
 from app.runtime.inline import Inline
 from app.runtime.pipeline import Job, JobResult, Local, Payload, Pipeline, in_process
-from app.runtime.pool import Pool
+from app.runtime.pool import Pool, Worker
+from app.runtime.replies import WorkerFailed
 from tests.support.images import encoded, photo, png
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
 SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, variants=(LARGE,), model_workers=2)
-FILES: list[bytes | str] = [
+FILES: list[Payload] = [
     encoded(photo(), "JPEG"),
     b"no image",
     encoded(photo().rotate(90), "PNG"),
     "bm8=",
     png(9000, 9000),
+    b64encode(encoded(photo(), "JPEG")).decode(),
+    b"",
+    patterns(1, 128)[0],
 ]
+CLASSIFIED = [True, False, True, False, False, True, False, True]
 
 
 def jobs(files: Sequence[Payload], *variants: Variant) -> list[Job]:
@@ -158,7 +169,89 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(pool: Pool, wa
         return await asyncio.gather(*running)
 
     for results in wait(with_kills()):
-        assert [isinstance(one, tuple) for one in results] == [True, False, True, False, False]
+        assert [isinstance(one, tuple) for one in results] == CLASSIFIED
+
+
+Say = Callable[[socket.socket], None]
+
+
+async def impostor(pool: Pool) -> socket.socket:
+    """Let the next request go to the socket that is returned, in place of a worker."""
+    ours, theirs = socket.socketpair()
+    _, worker = await asyncio.get_running_loop().create_unix_connection(Worker, sock=ours)
+    pool._workers._idle.append(worker)
+    return theirs
+
+
+def test_a_worker_that_answers_otherwise_than_agreed_is_given_up_and_nothing_is_lost(
+    local: Local, pool: Pool, wait: Wait, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def with_lie() -> list[JobResult]:
+        with await impostor(pool) as theirs:
+            running = asyncio.create_task(pool.run(jobs(FILES)))
+            await asyncio.sleep(0.01)
+            theirs.sendall(pickle.dumps((False, ["whatever"])))
+            results = await running
+            while theirs.recv(65536):  # the request, and then the end
+                pass
+        return results
+
+    for found, expected in zip(wait(with_lie()), local.run(jobs(FILES)), strict=True):
+        check_same(found, expected)
+    assert "a worker's reply is longer than a reply to its request can be" in caplog.text
+
+
+def test_what_a_worker_says_unasked_is_no_reply_to_the_next_request(
+    pool: Pool, wait: Wait, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def with_lie() -> list[JobResult]:
+        with await impostor(pool) as theirs:
+            theirs.sendall(replies.pack_results(jobs([b""]), [LargeImage()], {SMALL: 10}))
+            await asyncio.sleep(0.01)
+            return await pool.run(jobs(FILES[:1]))
+
+    assert isinstance(wait(with_lie())[0], tuple)
+    assert "was not asked for" in caplog.text
+
+
+def test_a_request_that_fails_in_a_worker_says_so_and_the_worker_stays(pool: Pool, wait: Wait) -> None:
+    async def fail() -> list[Worker]:
+        with pytest.raises(WorkerFailed, match="a worker failed: '"):
+            await pool.run(jobs([np.zeros((0, 0, 3), np.uint8)]))
+        return pool._workers._idle
+
+    before = list(pool._workers._idle)
+    assert set(wait(fail())) >= set(before)
+
+
+def test_a_preview_is_drawn_in_a_worker_or_says_what_is_wrong_with_the_image(
+    local: Local, pipeline: Pipeline, wait: Wait
+) -> None:
+    assert wait(pipeline.preview(FILES[0], 160)) == local.preview(FILES[0], 160)
+    with pytest.raises(UnsupportedImage, match="the bytes are no"):
+        wait(pipeline.preview(b"no image", 160))
+
+
+def test_who_decodes_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_API_KEYS", "a-secret-of-the-environment")
+    secret = Pool(Settings(**SETTINGS.model_dump(exclude={"api_keys"}), api_keys=("a-secret-of-the-settings",)))
+    try:
+        secret.ready()
+        process = Path(f"/proc/{secret._workers._template.pid}")
+        assert b"a-secret" not in (process / "environ").read_bytes()
+        assert not any(b"a-secret" in memory for memory in _memory(process))
+    finally:
+        secret._workers.end()
+
+
+def _memory(process: Path) -> Iterator[bytes]:
+    with (process / "mem").open("rb", 0) as memory:
+        for line in (process / "maps").read_text().splitlines():
+            if " rw-p " in line:
+                start, end = (int(part, 16) for part in line.split()[0].split("-"))
+                memory.seek(start)
+                with suppress(OSError):
+                    yield memory.read(end - start)
 
 
 def test_what_keeps_the_model_from_loading_is_raised_here() -> None:

@@ -1,0 +1,233 @@
+"""What a worker answers to a request, in a fixed layout, and how the HTTP process reads that without trusting it.
+
+A worker opens files of strangers. Should one of them take its worker over through a hole in a decoder, it must not get
+any further: the HTTP process has the keys and everybody's connections. So nothing that a worker says is unpickled. A
+reply is numbers at known places and a few short texts. The reader knows from the request how long it may be, checks
+every size and every number, and raises `BadReply` for anything else.
+
+    FRAME, then
+    RESULTS   for each job: IMAGE | for each of its variants: RUN | and the probabilities, float32 | the details
+    PNG       the file
+    REFUSED   which error, one byte | its detail
+    FAILED    what went wrong
+
+Where an image was not classified, its runs and probabilities are 0. Numbers are in the byte order of the machine, texts
+in UTF-8.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from app.engines.base import Probabilities
+from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
+from app.imaging.decode import FORMATS, LargeImage
+from app.mobilenet.variants import Variant
+from app.runtime.pipeline import TENSOR, Job, JobResult, Outcome
+from app.runtime.requests import Request
+
+FRAME: Final = struct.Struct("=B3xI")  # kind of reply, bytes of its body
+IMAGE: Final = struct.Struct("=BBH4xdd")  # kind of result, format or error, bytes of detail, decode_ms, decode_began
+RUN: Final = struct.Struct("=dd")  # inference_ms, inference_began
+FLOAT_BYTES: Final = 4
+
+RESULTS, PNG, REFUSED, FAILED, CLASSIFIED, TOO_LARGE = 1, 2, 3, 4, 5, 6
+
+FORMS: Final = (*FORMATS, TENSOR)
+ERRORS: Final[tuple[type[ServiceError], ...]] = (EmptyImage, UnsupportedImage, TooManyPixels, UndecodableImage)
+"""Every error that `app.imaging` raises; a reply has the place of one in this tuple."""
+MAX_DETAIL_BYTES: Final = 1_000
+"""Of one text in a reply. A longer one is cut off."""
+MAX_IMAGE_BYTES: Final = IMAGE.size + MAX_DETAIL_BYTES
+MAX_TIME: Final = 1e9
+"""More than any time in a reply: as milliseconds it is eleven days, as seconds since the machine started 31 years."""
+PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
+MAX_BITS: Final = int(np.float32(1.0001).view(np.uint32))
+"""The bits of a probability of 1, and a little for rounding, read as a whole number. Those of every float32 that is
+negative, infinite or not a number are larger."""
+
+
+Body = list[JobResult] | bytes | Exception
+"""What a reply comes to: results, a PNG, or the `ServiceError` or `WorkerFailed` that was raised in the worker."""
+
+
+class WorkerDied(Exception):
+    """A worker ended in the middle of its work."""
+
+
+class BadReply(WorkerDied):
+    """A worker said what is no reply to its request, and is given up."""
+
+
+class WorkerFailed(Exception):
+    """A worker could not do its work, for a reason that is no image's; it may be asked again."""
+
+
+def pack_results(jobs: Sequence[Job], results: Sequence[JobResult], classes: Mapping[Variant, int]) -> bytes:
+    """Return the reply to a batch; `classes` has the number of classes of each loaded variant."""
+    images, runs, details = [], [], []
+    rows: list[bytes | memoryview] = []
+    for (_, variants), result in zip(jobs, results, strict=True):
+        if isinstance(result, tuple):
+            first = result[0]
+            images.append(IMAGE.pack(CLASSIFIED, FORMS.index(first.format), 0, first.decode_ms, first.decode_began))
+            runs += [RUN.pack(one.inference_ms, one.inference_began) for one in result]
+            rows += [np.ascontiguousarray(one.probabilities, np.float32).data for one in result]
+            continue
+        details.append(_bounded(result.detail) if isinstance(result, ServiceError) else b"")
+        kind, code = (REFUSED, _number(result)) if isinstance(result, ServiceError) else (TOO_LARGE, 0)
+        images.append(IMAGE.pack(kind, code, len(details[-1]), 0, 0))
+        runs.append(bytes(RUN.size * len(variants)))
+        rows += [bytes(FLOAT_BYTES * classes[variant]) for variant in variants]
+    return _framed(RESULTS, *images, *runs, *rows, *details)
+
+
+def pack_png(content: bytes) -> bytes:
+    """Return the reply to a preview."""
+    return _framed(PNG, content)
+
+
+def pack_refusal(error: ServiceError) -> bytes:
+    """Return the reply to the preview of an image that is bad. Raises `ValueError` if no image raises this error."""
+    return _framed(REFUSED, bytes([_number(error)]), _bounded(error.detail))
+
+
+def _number(error: ServiceError) -> int:
+    return ERRORS.index(type(error))
+
+
+def pack_failure(error: Exception) -> bytes:
+    """Return the reply to a request that failed for a reason that is no image's."""
+    return _framed(FAILED, _bounded(f"{type(error).__name__}: {error}"))
+
+
+def _framed(kind: int, *parts: bytes | memoryview) -> bytes:
+    body = b"".join(parts)
+    return FRAME.pack(kind, len(body)) + body
+
+
+def _bounded(text: str) -> bytes:
+    whole = text.encode(errors="backslashreplace")
+    if len(whole) <= MAX_DETAIL_BYTES:
+        return whole
+    return whole[:MAX_DETAIL_BYTES].decode(errors="ignore").encode()  # without the half of a character
+
+
+class Reader:
+    """Reads the reply to one request, of which it never keeps more bytes than the reply may have."""
+
+    def __init__(self, request: Request, counts: Sequence[int]) -> None:
+        """Expect for each variant of each job probabilities of as many classes as `counts` says."""
+        self._request = request
+        self._counts = counts
+        self._received = bytearray()
+        self._max_bytes = (
+            max_png_bytes(request.resolution)
+            if request.resolution
+            else (1 + len(request.jobs)) * MAX_IMAGE_BYTES + len(counts) * RUN.size + sum(counts) * FLOAT_BYTES
+        )
+
+    def add(self, data: bytes) -> Body | None:
+        """Take what came of the reply; return what it says once all is there. Raises `BadReply`, and nothing else."""
+        received: bytes | bytearray = data
+        if self._received:
+            self._received += data
+            received = self._received
+        if len(received) >= FRAME.size:
+            kind, size = FRAME.unpack_from(received)
+            if size > self._max_bytes or len(received) > FRAME.size + size:
+                raise BadReply("a worker's reply is longer than a reply to its request can be")
+            if len(received) == FRAME.size + size:
+                return self._read(kind, memoryview(received)[FRAME.size :])
+        if received is data:  # most replies come in one piece, and that one is not copied
+            self._received = bytearray(data)
+        return None
+
+    def _read(self, kind: int, body: memoryview) -> Body:
+        try:
+            if kind == FAILED:
+                return WorkerFailed(f"a worker failed: {_text(body)!r}")
+            if self._request.resolution:
+                return _preview(kind, body)
+            if kind == RESULTS:
+                return _results(body, self._request.jobs, self._counts)
+        except (struct.error, ValueError, IndexError) as exc:
+            raise BadReply(f"a worker's reply is not as it should be: {exc}") from exc
+        raise BadReply(f"a worker's reply is of kind {kind}, and that is no reply to its request")
+
+
+def max_png_bytes(resolution: int) -> int:
+    """Return more than the PNG of an RGB image of this size has: its bytes, one a row, and what packs them."""
+    return 4 * resolution * resolution + 4096
+
+
+def _text(content: memoryview) -> str:
+    if len(content) > MAX_DETAIL_BYTES:
+        raise ValueError(f"a text has {len(content):,} bytes")
+    return str(content, "utf-8")
+
+
+def _preview(kind: int, body: memoryview) -> Body:
+    if kind == PNG and bytes(body[: len(PNG_MAGIC)]) == PNG_MAGIC:
+        return bytes(body)
+    if kind == REFUSED:
+        return ERRORS[body[0]](_text(body[1:]))
+    raise ValueError("it is no PNG")
+
+
+def _results(body: memoryview, jobs: Sequence[Job], counts: Sequence[int]) -> list[JobResult]:
+    """Read the results of jobs; `counts` has the number of classes for each variant of each job."""
+    run_at = IMAGE.size * len(jobs)
+    rows_at = run_at + RUN.size * len(counts)
+    detail_at = rows_at + FLOAT_BYTES * sum(counts)
+    rows = _rows(body, rows_at, sum(counts))
+    results: list[JobResult] = []
+    place = row_at = 0
+    for image_at, (_, variants) in enumerate(jobs):
+        kind, code, size, decode_ms, decode_began = IMAGE.unpack_from(body, image_at * IMAGE.size)
+        form = FORMS[code] if kind == CLASSIFIED else ""
+        outcomes = []
+        for count in counts[place : place + len(variants)]:
+            inference_ms, inference_began = RUN.unpack_from(body, run_at)
+            _check_times(decode_ms, decode_began, inference_ms, inference_began)
+            row = rows[row_at : row_at + count]
+            outcomes.append(Outcome(row, decode_ms, inference_ms, form, decode_began, inference_began))
+            run_at += RUN.size
+            row_at += count
+        place += len(variants)
+        if kind == CLASSIFIED:
+            results.append(tuple(outcomes))
+        else:
+            results.append(_unclassified(kind, code, body[detail_at : detail_at + size]))
+        detail_at += size
+    if len(body) != detail_at:
+        raise ValueError(f"it has {len(body):,} bytes")
+    return results
+
+
+def _unclassified(kind: int, code: int, detail: memoryview) -> JobResult:
+    if kind == REFUSED:
+        return ERRORS[code](_text(detail))
+    if kind == TOO_LARGE:
+        return LargeImage()
+    raise ValueError(f"a result is of kind {kind}")
+
+
+def _rows(body: memoryview, at: int, count: int) -> Probabilities:
+    """Return the probabilities of all outcomes, one after the other, without copying them."""
+    bits = np.frombuffer(body, np.uint32, count, at)
+    if bits.max() > MAX_BITS:
+        raise ValueError("a probability is not between 0 and 1")
+    return bits.view(np.float32)
+
+
+def _check_times(decode_ms: float, decode_began: float, inference_ms: float, inference_began: float) -> None:
+    if not (
+        0 <= decode_ms < MAX_TIME
+        and 0 <= decode_began < MAX_TIME
+        and 0 <= inference_ms < MAX_TIME
+        and 0 <= inference_began < MAX_TIME
+    ):  # what is not a number is in no range
+        raise ValueError("a time is out of range")

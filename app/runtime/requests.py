@@ -1,0 +1,96 @@
+"""What the HTTP process asks of a worker, in a fixed layout on a stream socket.
+
+    HEAD | for each job: JOB | for each variant of each job: its place among the loaded ones | the payloads
+
+Numbers are in the byte order of the machine. Payloads are sent from where they lie, and the only one of a request is
+received into the object that is decoded, so that the socket alone copies it. A worker trusts what it is asked.
+"""
+
+import socket
+import struct
+from array import array
+from collections.abc import Sequence
+from math import isqrt
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from app.mobilenet.variants import Variant
+from app.runtime.pipeline import Job, Payload
+
+HEAD: Final = struct.Struct("=B3xIII")  # flags, resolution, number of jobs, number of places
+JOB: Final = struct.Struct("=BxHQ")  # kind of payload, number of variants, bytes of the payload
+PLACE: Final = "H"
+
+LARGE, ALONE = 1, 2
+FILE, TEXT, PIXELS = 1, 2, 3
+
+Buffer = bytes | memoryview
+
+
+class Request(NamedTuple):
+    """Run a batch of jobs as `Local.run` does; or, with a resolution, draw its only image as `Local.preview` does.
+
+    `alone` says that no other request is under way, so that the worker may use all threads.
+    """
+
+    jobs: Sequence[Job]
+    large: bool = False
+    alone: bool = False
+    resolution: int = 0
+
+
+def pack(request: Request, places: Sequence[int]) -> list[Buffer]:
+    """Return the parts of a request; `places` has for each variant of each job its place among the loaded ones."""
+    jobs, large, alone, resolution = request
+    parts: list[Buffer] = [HEAD.pack(large * LARGE | alone * ALONE, resolution, len(jobs), len(places))]
+    contents = []
+    for payload, variants in jobs:
+        kind, content = (FILE, payload) if type(payload) is bytes else _content(payload)
+        parts.append(JOB.pack(kind, len(variants), len(content)))
+        contents.append(content)
+    parts.append(array(PLACE, places).tobytes())
+    return [b"".join(parts), *contents]
+
+
+def _content(payload: Payload) -> tuple[int, Buffer]:
+    if isinstance(payload, str):
+        return TEXT, payload.encode("utf-8", "surrogatepass")  # it may be anything that JSON can say
+    return PIXELS, np.ascontiguousarray(payload).reshape(-1).data
+
+
+def receive(sender: socket.socket, variants: Sequence[Variant]) -> Request:
+    """Wait for a request to a worker that has loaded these variants.
+
+    Raises `EOFError` if the other end is closed before all of it has come, or `OSError`.
+    """
+    flags, resolution, count, wanted = HEAD.unpack(exactly(sender, HEAD.size))
+    about = exactly(sender, count * JOB.size + wanted * array(PLACE).itemsize)
+    described = list(JOB.iter_unpack(about[: count * JOB.size]))
+    places = iter(array(PLACE, about[count * JOB.size :]))
+    contents, at, jobs = exactly(sender, sum([size for _, _, size in described])), 0, []
+    for kind, number, size in described:
+        payload = _payload(kind, contents[at : at + size])  # the only one of a request is not copied
+        jobs.append(Job(payload, tuple([variants[next(places)] for _ in range(number)])))
+        at += size
+    return Request(jobs, bool(flags & LARGE), bool(flags & ALONE), resolution)
+
+
+def _payload(kind: int, content: bytes) -> Payload:
+    if kind == TEXT:
+        return content.decode("utf-8", "surrogatepass")
+    if kind == PIXELS:
+        side = isqrt(len(content) // 3)
+        return np.frombuffer(content, np.uint8).reshape(side, side, 3)
+    return content
+
+
+def exactly(sender: socket.socket, count: int) -> bytes:
+    """Wait for so many bytes. Raises `EOFError` if the other end is closed before, or `OSError`."""
+    content = b""
+    while len(content) < count:  # most often once: less comes only when a signal interrupts
+        more = sender.recv(count - len(content), socket.MSG_WAITALL)
+        if not more:
+            raise EOFError
+        content = content + more if content else more
+    return content

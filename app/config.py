@@ -30,6 +30,7 @@ SECRETS = ("api_keys",)
 QUEUE_PER_WORKER = 64
 """Room for this many images per model worker keeps the wait under overload at about twice that of full load."""
 STALLED_AT_LEAST_S = 5.0
+STALL_GRACE_S = 1.0
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 RENAMED = {
     "THREADS": f"{PREFIX}MODEL_WORKERS (processes that decode and classify); with TensorFlow set {PREFIX}MODEL_THREADS",
@@ -267,6 +268,11 @@ class Settings(BaseSettings):
     def patience_s(self) -> float:
         """Seconds after which a run of the model counts as hanging: twice the deadline of requests, at least 5 s."""
         return max(STALLED_AT_LEAST_S, 2 * self.request_timeout_ms / 1000)
+
+    @property
+    def stalled_after_s(self) -> float:
+        """When a run that goes on is a fault of the process: a little after a worker that hangs is replaced."""
+        return self.patience_s + STALL_GRACE_S
 
     @property
     def variant(self) -> Variant:

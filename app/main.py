@@ -156,7 +156,7 @@ def create_app(
     settings = settings or settings_or_exit()
     metrics = Metrics(snapshots)
     requests = Requests(metrics)
-    previewer = Previewer(settings.patience_s)
+    previewer = Previewer(settings.stalled_after_s)
     service = Service(settings, open_, metrics, previewer)
 
     @asynccontextmanager

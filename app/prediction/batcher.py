@@ -221,7 +221,10 @@ class Batcher(Generic[T, R]):
     async def _isolate(self, queue: Queue[T, R], items: list[Item[T, R]], exc: BaseException) -> None:
         if len(items) > 1:
             for item in items:
-                await self._run_items(queue, [item])
+                if item.wanted:
+                    await self._run_items(queue, [item])
+                else:  # its deadline passed, or its caller left, while its batch ran
+                    item.end(exc if isinstance(exc, Exception) else InternalError("the model stopped"))
         else:
             items[0].end(exc if isinstance(exc, Exception) else InternalError("the model stopped"))
 

@@ -85,7 +85,7 @@ class Classifier:
             partial(self._run, large=True),
             max_batch_size=1,
             max_queue=settings.max_queue * (1 + len(self.models)),
-            stalled_after_s=settings.patience_s,
+            stalled_after_s=settings.stalled_after_s,
         )
         self._batcher: Batcher[Task, JobResult] = Batcher(
             self._run,
@@ -93,7 +93,7 @@ class Classifier:
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
             runs=pipeline.runs,
-            stalled_after_s=settings.patience_s,
+            stalled_after_s=settings.stalled_after_s,
             on_admit=watcher.admitted,
         )
         self._comparisons = self._batcher.queue
@@ -261,10 +261,10 @@ Draw = Callable[[bytes], Awaitable[bytes]]
 class Previewer:
     """Draws previews, one at a time."""
 
-    def __init__(self, patience_s: float) -> None:
-        """One preview that takes longer than `patience_s` is taken to hang."""
+    def __init__(self, stalled_after_s: float) -> None:
+        """One preview that takes longer than this is taken to hang."""
         self._batcher: Batcher[tuple[Draw, bytes], bytes] = Batcher(
-            _draw_all, max_batch_size=1, max_queue=MAX_QUEUE, stalled_after_s=patience_s
+            _draw_all, max_batch_size=1, max_queue=MAX_QUEUE, stalled_after_s=stalled_after_s
         )
 
     @property

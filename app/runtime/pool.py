@@ -25,7 +25,7 @@ from app.model.model import Model
 from app.runtime import handshake, requests
 from app.runtime.inline import Inline, Threads
 from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, in_process
-from app.runtime.replies import BadReply, Body, Reader, WorkerDied
+from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
 from app.runtime.requests import Buffer, Request
 
 logger = logging.getLogger(__name__)
@@ -48,12 +48,21 @@ class Worker(asyncio.Protocol):
         """Whether the other end is open, for all we know."""
         return not self._transport.is_closing()
 
-    async def ask(self, request: Sequence[Buffer], reader: Reader) -> Body:
-        """Send a request and return its reply. Raises `WorkerDied`."""
+    async def ask(self, request: Sequence[Buffer], reader: Reader, patience_s: float) -> Body:
+        """Send a request and return its reply. Raises `WorkerDied`, or `WorkerHung` if there is none in time."""
+        loop = asyncio.get_running_loop()
         self._reader = reader
-        self._reply = asyncio.get_running_loop().create_future()
+        self._reply = loop.create_future()
         self._transport.writelines(request)
-        return await self._reply
+        timer = loop.call_later(patience_s, self._give_up, patience_s)
+        try:
+            return await self._reply
+        finally:
+            timer.cancel()
+
+    def _give_up(self, patience_s: float) -> None:
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(WorkerHung(f"a worker has hung for {patience_s:g} s and is replaced"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be ready to ask."""
@@ -96,6 +105,7 @@ class Workers:
         self._idle: list[Worker] = []
         with suppress(OSError):
             handshake.send(self._control, _without_keys(settings))
+        self._patience_s = settings.patience_s
 
     def models(self) -> tuple[Model, ...]:
         """Wait for the models to be loaded and tested, and return them. Raises what went wrong with that."""
@@ -121,10 +131,12 @@ class Workers:
     async def ask(self, request: Request) -> Any:
         """Have a worker do something; if it dies, a new one, since that may not have been the fault of this request.
 
-        Raises `WorkerDied` if the new one dies too, or what was raised in the worker.
+        Raises `WorkerDied` if the new one dies too, `WorkerHung`, or what was raised in the worker.
         """
         try:
             return await self._ask(await self._free(), request)
+        except WorkerHung:
+            raise
         except WorkerDied:
             return await self._ask(await self._fork(), request)
 
@@ -138,7 +150,7 @@ class Workers:
         places = [self._places[variant] for job in request.jobs for variant in job.variants]
         reader = Reader(request, [self._classes[place] for place in places])
         try:
-            body = await worker.ask(requests.pack(request, places), reader)
+            body = await worker.ask(requests.pack(request, places), reader, self._patience_s)
         except BaseException as exc:  # cancelled too: it would answer the next request with the reply to this one
             worker.close()
             if isinstance(exc, WorkerDied):

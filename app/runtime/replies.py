@@ -57,6 +57,10 @@ class WorkerDied(Exception):
     """A worker ended in the middle of its work."""
 
 
+class WorkerHung(WorkerDied):
+    """A worker did not reply in time, and is given up; what it was asked would hang another one too."""
+
+
 class BadReply(WorkerDied):
     """A worker said what is no reply to its request, and is given up."""
 

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from app.config import Settings
@@ -24,6 +25,8 @@ from app.runtime.requests import Request
 
 logger = logging.getLogger(__name__)
 
+GRACE_S = 2.0
+"""How much later than it is given up a worker that hangs ends itself: by SIGALRM, which stops even a decoder in C."""
 PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 NICENESS = 10
 """A worker computes for milliseconds at a time; who passes on what another waits for goes first."""
@@ -44,7 +47,7 @@ def _template(control: socket.socket) -> None:
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
         if os.fork() == 0:
             control.close()  # a worker has a socket of its own, and this one carries pickles
-            _work(socket.socket(fileno=descriptors[0]), pipeline, settings.model_threads)
+            _work(socket.socket(fileno=descriptors[0]), pipeline, settings)
             os._exit(0)
         os.close(descriptors[0])
 
@@ -55,9 +58,11 @@ def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:
     return replace(model, engine=unloaded), (engine.name, engine.precision, engine.classes)
 
 
-def _work(front: socket.socket, pipeline: Local, threads: int) -> None:
+def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
     """Do what is asked for until nobody asks any more."""
+    threads = settings.model_threads
     _end_with_template()
+    _die_first()
     os.nice(NICENESS)
     classes = {model.variant: model.engine.classes for model in pipeline.models}
     variants = list(classes)
@@ -79,11 +84,13 @@ def _work(front: socket.socket, pipeline: Local, threads: int) -> None:
     with suppress(EOFError, OSError):
         while True:
             request = requests.receive(front, variants)
+            signal.setitimer(signal.ITIMER_REAL, settings.patience_s + GRACE_S)
             try:
                 reply = answer(request)
             except Exception as exc:
                 logger.exception("a request to a worker failed")
                 reply = replies.pack_failure(exc)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             front.sendall(reply)
 
 
@@ -92,6 +99,12 @@ def _preview(pipeline: Local, payload: Payload, resolution: int) -> bytes:
         return replies.pack_png(pipeline.preview(payload, resolution))
     except ServiceError as exc:
         return replies.pack_refusal(exc)
+
+
+def _die_first() -> None:
+    """Have the kernel end a worker, which is replaced, and not the HTTP process, where memory runs out."""
+    with suppress(OSError):  # not Linux, or not allowed
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end_with_template() -> None:

@@ -154,7 +154,7 @@ async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
         drawn.append(content)
         return b"png of " + content
 
-    previewer = Previewer(patience_s=60)
+    previewer = Previewer(stalled_after_s=60)
     soon, later = time.monotonic() + 0.01, time.monotonic() + 60
     waiting = [asyncio.create_task(previewer.preview(draw, b"one", later)) for _ in range(MAX_QUEUE - 1)]
     late = asyncio.create_task(previewer.preview(draw, b"late", soon))
@@ -172,6 +172,7 @@ async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
 
 def test_a_preview_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.1)
+    monkeypatch.setattr("app.config.STALL_GRACE_S", 0.0)
     monkeypatch.setattr("app.runtime.pipeline.Local.preview", lambda *_: time.sleep(1))
     client = launch(request_timeout_ms=50)
     check_problem(client.post("/preview", content=solid((1, 2, 3))), 504, "deadline_exceeded")

@@ -522,6 +522,7 @@ def test_a_model_that_would_end_the_process_fails_one_image_and_goes_on(launch: 
 
 def test_a_model_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.1)
+    monkeypatch.setattr("app.config.STALL_GRACE_S", 0.0)
     engine = HeldEngine()
     client = launch(replace(colour_model(), engine=engine), request_timeout_ms=50)
     check_problem(post(client, solid(COLOURS["black"])), 504, "deadline_exceeded")

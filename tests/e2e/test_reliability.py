@@ -41,6 +41,7 @@ def status(url: str) -> int:
 
 
 BLACK, LARGE_BLACK = solid((0, 0, 0)), png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
+LARGE_WHITE = png(4000, 3001, depth=1, colour=0, rows=(b"\0" + b"\xff" * 500) * 3001)
 HANGING = [
     pytest.param("/predict", BLACK, id="small"),
     pytest.param("/predict", LARGE_BLACK, id="large"),
@@ -66,11 +67,21 @@ def hanging(**variables: object) -> Iterator[tuple[str, "subprocess.Popen[bytes]
 
 
 @pytest.mark.parametrize(("path", "image"), HANGING)
-@pytest.mark.parametrize("variable", ["MOBILENET_MODEL_WORKERS", "HANGING_THREADS"])
-def test_an_image_that_hangs_fails_the_probes_and_does_not_keep_the_process_from_stopping(
-    path: str, image: bytes, variable: str
+def test_a_worker_that_an_image_hangs_is_replaced_and_the_service_is_well_again(path: str, image: bytes) -> None:
+    with hanging(MOBILENET_MODEL_WORKERS=1) as (url, popen):
+        check_problem(httpx.post(url + path, content=image, headers=PNG), 504, "deadline_exceeded")
+        wait_for(lambda: httpx.post(f"{url}/predict", content=RED, headers=PNG).status_code == 200)
+        wait_for(lambda: httpx.post(f"{url}/predict", content=LARGE_WHITE, headers=PNG).status_code == 200)
+        assert status(f"{url}/healthz") == 200
+        popen.send_signal(signal.SIGTERM)
+        popen.wait(20)
+
+
+@pytest.mark.parametrize(("path", "image"), HANGING)
+def test_an_image_that_hangs_a_thread_fails_the_probes_and_does_not_keep_the_process_from_stopping(
+    path: str, image: bytes
 ) -> None:
-    with hanging(**{variable: 1}) as (url, popen):
+    with hanging(HANGING_THREADS=1) as (url, popen):
         check_problem(httpx.post(url + path, content=image, headers=PNG), 504, "deadline_exceeded")
         wait_for(lambda: status(f"{url}/healthz") == 503)
         assert "hangs" in httpx.get(f"{url}/readyz").json()["detail"]

@@ -75,6 +75,7 @@ async def pipeline() -> AsyncIterator[Pipeline]:
 @pytest.fixture
 def classifier(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Classifier:
     monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.05)
+    monkeypatch.setattr("app.config.STALL_GRACE_S", 0.0)
     return Classifier(pipeline, Settings(request_timeout_ms=20), Watcher())
 
 
@@ -128,7 +129,7 @@ async def test_large_images_are_run_one_at_a_time(pipeline: Pipeline, classifier
 
 
 async def test_a_preview_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stopping(pipeline: Pipeline) -> None:
-    previewer = Previewer(patience_s=0.05)
+    previewer = Previewer(stalled_after_s=0.05)
 
     async def draw(content: bytes) -> bytes:
         return await pipeline.preview(content, 64)

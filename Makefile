@@ -4,7 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SETTINGS := $(foreach setting,$(MAKEOVERRIDES),$(if $(filter PYTHON=% VENV=%,$(setting)),,MOBILENET_$(setting)))
+
+# Settings go on by the environment and not by a command line, which a shell would read and everybody on the machine may.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out PYTHON VENV,$(GIVEN)),$(eval export MOBILENET_$(name) := $$(value $(name))))
 
 CLIENTS := build/clients
 DISTIL := build/distil
@@ -16,7 +19,7 @@ SIDE_BY_SIDE := --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 .PHONY: run test test-fast test-slow test-distil lint format lock bench bench-quick
 
 run: $(VENV)/installed
-	$(SETTINGS) $(BIN)/mobilenet serve
+	@$(BIN)/mobilenet serve
 
 # The linters and the fast tests side by side, then what takes minutes; at the end, what was skipped and how to get it.
 test: $(VENV)/installed-for-tests

@@ -180,8 +180,17 @@ async def test_told_to_stop_it_waits_for_none_that_is_not_ready_yet(
         assert await service.exit_code() == 0
 
 
-async def test_a_hangup_replaces_each_by_a_new_one_that_is_ready(tmp_path: Path, listener: socket.socket) -> None:
-    script = "open(counts + '-others', 'w').write(' '.join(os.listdir(os.path.dirname(counts)))); serve()"
+async def test_a_hangup_replaces_each_by_a_new_one_that_is_ready(
+    tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "KILL_S", 60)
+    script = """
+open(counts + "-others", "w").write(" ".join(os.listdir(os.path.dirname(counts))))
+try:
+    serve()
+finally:
+    time.sleep(0.5)
+"""
     async with supervising(tmp_path, listener, script, count=2) as service:
         await service.until(lambda: accepts(listener))
         await service.until(lambda: service.running() == [1, 2])

@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 
 logger = logging.getLogger("app.access")
 
-SUMMED = (401, 413, 415, 429, 503)
-"""Statuses of requests that were refused and not tried; a flood of them must not fill a disk."""
+REFUSALS = (401, 413, 415, 429, 503)
+"""Statuses of requests that were refused without any work. A flood of them must not fill a disk with lines."""
 LINES_A_SECOND = 10
-"""Refusals of one status that have lines of their own within a second."""
+"""How many refusals with one status have lines of their own within a second."""
 SECOND = 1.0
 
 
 class AccessLog:
-    """Writes the lines of requests; belongs to one event loop."""
+    """Writes the lines of requests. It belongs to one event loop."""
 
     def __init__(self) -> None:
         self._refused: Counter[int] = Counter()  # since the second began
@@ -24,11 +24,11 @@ class AccessLog:
     def write(self, method: str, path: str, status: int, facts: Callable[[int], Mapping[str, object]]) -> None:
         """Write the line of a request that was answered, unless it is one of many refusals.
 
-        `facts` is asked for what the line says only where there is a line.
+        `facts` returns what the line says, for the status; it is called only if there is a line.
         """
-        if not logger.isEnabledFor(logging.INFO) or (status in SUMMED and self._is_one_of_many(status)):
+        if not logger.isEnabledFor(logging.INFO) or (status in REFUSALS and self._is_one_of_many(status)):
             return
-        # repr: a path may hold line breaks, and a log line is one line.
+        # The path in quotes, with escapes: it may hold line breaks, and each request is to have one line.
         logger.info("%s %r", method, path, extra={"facts": facts(status)})
 
     def _is_one_of_many(self, status: int) -> bool:

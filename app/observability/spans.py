@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of requests and of batches. Needs the extra `otel`: only who has spans to make imports it."""
+"""OpenTelemetry spans of requests and of batches. Imported only if spans are wanted, for it needs the extra `otel`."""
 
 import threading
 import time
@@ -18,14 +18,14 @@ from app.prediction.result import Classification
 
 NAME = "mobilenet"
 FLUSH_S = 2.0
-"""How long a process that stops waits for its last spans to be sent."""
+"""Seconds that a process that stops waits for its last spans to be sent."""
 W3C = TraceContextTextMapPropagator()
 
 Attributes = Mapping[str, Any]
 
 
 class Spans:
-    """Makes spans with a provider of OpenTelemetry's SDK."""
+    """Makes spans, with a tracer provider of OpenTelemetry's SDK."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -33,20 +33,20 @@ class Spans:
 
     @classmethod
     def to_otlp(cls) -> "Spans":
-        """Send the spans where OpenTelemetry's variables say, by OTLP over HTTP."""
+        """Return what sends its spans by OTLP over HTTP to where the environment variables of OpenTelemetry say."""
         own = Resource.create({"service.name": NAME, "service.version": __version__})
         provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         return cls(provider)
 
     def begin(self, headers: Mapping[str, str]) -> "RequestSpan":
-        """Begin the span of a request, below the one that its header `traceparent` names."""
+        """Begin the span of a request, as a child of the span that its header `traceparent` names, if any."""
         return RequestSpan(self._tracer, self._tracer.start_span("HTTP", W3C.extract(headers), SpanKind.SERVER))
 
     def ran(self, run: Run) -> None:
-        """Make the span of a batch, with links to the requests whose images ran in it.
+        """Make the span of a batch, with links to the spans of the requests whose images ran in it.
 
-        It lies below the first of them, so that it is sampled where they are.
+        It is a child of the first of those that are sampled; if none is, there is no span of the batch.
         """
         owners = [cast("RequestSpan", owner) for owner in dict.fromkeys(run.owners) if owner is not None]
         sampled = [owner for owner in owners if owner.context.trace_flags.sampled]
@@ -56,8 +56,8 @@ class Spans:
             sampled[0].below("batch", (run.began, run.ended), facts, [Link(owner.context) for owner in sampled])
 
     def close(self) -> None:
-        """Send what is left; takes two seconds at most."""
-        # In a thread that nobody waits for any longer: the SDK has patience with a receiver that hangs.
+        """Send the spans that are left, for two seconds at most."""
+        # On a thread that nobody waits for longer than that: the SDK is patient with a receiver that hangs.
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
         sending.join(FLUSH_S)
@@ -66,8 +66,8 @@ class Spans:
 class RequestSpan:
     """The span of a request under way.
 
-    Those below it are made afterwards, of times that were noted: the processes that decode and classify know nothing of
-    this.
+    Its children, the spans of stages, are made afterwards from times that were noted. So the processes that decode and
+    classify need not know of spans.
     """
 
     def __init__(self, tracer: Tracer, span: Span) -> None:
@@ -76,23 +76,23 @@ class RequestSpan:
 
     @property
     def context(self) -> SpanContext:
-        """What names it, and whether it is sampled."""
+        """The ids of the span and of its trace, and whether it is sampled."""
         return self._span.get_span_context()
 
     @property
     def traceparent(self) -> str:
-        """The same as W3C's header."""
+        """The ids of the span and of its trace, as the value of the header `traceparent`."""
         carrier: dict[str, str] = {}
         W3C.inject(carrier, set_span_in_context(self._span))
         return carrier["traceparent"]
 
     @property
     def trace_id(self) -> str:
-        """The name of the whole trace."""
+        """The id of the trace: 32 hex digits."""
         return f"{self.context.trace_id:032x}"
 
     def end(self, said: Attributes, images: Sequence[Classification]) -> None:
-        """End it with what is said of the request, and with the stages of its images below it."""
+        """End the span with attributes of the request, and make spans of the stages of its images as its children."""
         if self._span.is_recording():
             self._span.update_name(f"{said['http.request.method']} {said['http.route']}")
             self._span.set_attributes(said)
@@ -111,13 +111,13 @@ class RequestSpan:
             "mobilenet.batch_size": image.batch_size,
             "mobilenet.variant": image.model.variant.name,
         }
-        if image.decode_ms:  # of several models side by side the first has what they share
+        if image.decode_ms:  # several models on one image share its decoding, which the first of them has
             self.below("queue", (queued, decoded), facts)
             self.below("decode", (decoded, decoded + image.decode_ms / 1000), facts)
         self.below("inference", (ran, ran + image.inference_ms / 1000), facts)
 
     def below(self, name: str, times: tuple[float, float], facts: Attributes, links: Sequence[Link] = ()) -> None:
-        """Make a span below it, from one time of `time.monotonic` to another."""
+        """Make a child of the span, from one time of `time.monotonic` to another."""
         began, ended = map(_epoch_ns, times)
         context = set_span_in_context(self._span)
         self._tracer.start_span(name, context, attributes=facts, links=links, start_time=began).end(ended)

@@ -1,4 +1,4 @@
-"""What is known of each request: its id, its times, its line in the log; headers on every answer."""
+"""What is known of a request: its id, its times, what its line in the log says, and headers of its response."""
 
 import random
 import re
@@ -10,27 +10,26 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.observability.access import AccessLog
+from app.observability.access import REFUSALS, AccessLog
 from app.observability.metrics import Metrics
 from app.prediction.result import Classification
 
 if TYPE_CHECKING:
     from app.observability.spans import RequestSpan, Spans
 
-REFUSALS = (401, 413, 415, 429, 503)
-"""Statuses of requests that were refused and not tried."""
-
 SPANS = "spans"
-"""The name in the state of the application of what makes spans, if anything does."""
-
+"""Under this name the state of the application has what makes spans, or None."""
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""Ids of callers that are taken over; any other might break the log or a header."""
 
 
 @dataclass(slots=True)
 class Trace:
-    """One request under way. `stages` are milliseconds by name, `facts` what else its log line says.
+    """A request under way.
 
-    `images` are what it got of the model, `span` is OpenTelemetry's where there are spans.
+    `started` is the time of `time.monotonic` at which its headers had come, `stages` has milliseconds by the names of
+    stages, `facts` what else its line in the log says, and `images` what the model answered. `span` is its span in
+    OpenTelemetry, if spans are made.
     """
 
     request_id: str
@@ -42,19 +41,19 @@ class Trace:
 
     @property
     def total_ms(self) -> float:
-        """Milliseconds since the request's headers were read."""
+        """Milliseconds since the headers of the request had come."""
         return (time.monotonic() - self.started) * 1000
 
     @property
     def headers(self) -> dict[str, str]:
-        """`X-Request-ID`, `Server-Timing` with each stage and the total in milliseconds, and `traceparent` if any."""
+        """Headers of the response: `X-Request-ID`, `Server-Timing` in milliseconds, and `traceparent` if any."""
         stages = self.stages | {"total": self.total_ms}
         timing = ", ".join([f"{name};dur={duration:.3f}" for name, duration in stages.items()])
         named = {"X-Request-ID": self.request_id, "Server-Timing": timing}
         return named if self.span is None else named | {"traceparent": self.span.traceparent}
 
     def line(self, status: int) -> dict[str, object]:
-        """Return what the line in the log says of the request, by name."""
+        """Return what the line in the log says of the request and its status: values by name."""
         stages = {f"{name}_ms": round(duration, 3) for name, duration in self.stages.items()}
         facts = {"status": status, "total_ms": round(self.total_ms, 3)} | stages | self.facts
         if self.span is not None:
@@ -63,26 +62,26 @@ class Trace:
 
 
 def trace(scope: Scope) -> Trace:
-    """Return the trace of the request of this scope."""
+    """Return the trace of the request that an ASGI scope belongs to."""
     found: Trace = scope["state"]["trace"]
     return found
 
 
 class Requests:
-    """The requests of an application: each is counted, has a line in the log, and a span where there are spans."""
+    """The requests of an application: each is counted, and has a line in the log and, if spans are made, a span."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = AccessLog()
 
     def begin(self, headers: Mapping[str, str], spans: "Spans | None") -> Trace:
-        """Begin the trace of a request that has these headers, their names in lower case."""
+        """Count a request as under way and return its trace. The names of its headers are in lower case."""
         self._metrics.begun()
         span = None if spans is None else spans.begin(headers)
         return Trace(_request_id(headers.get("x-request-id", "")), span=span)
 
     def end(self, current: Trace, status: int, *, method: str, path: str, route: str) -> None:
-        """Count a request that was answered, write its line, and end its span; `route` is the template of its path."""
+        """Count a request that was answered, write its line, and end its span. `route` is the template of its path."""
         self._metrics.ended()
         variant = str(current.facts.get("variant", ""))
         self._count(current, status, route, variant)
@@ -116,7 +115,7 @@ class Tracing:
         self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, traced."""
+        """Pass a request on, with its trace in the scope."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -140,5 +139,5 @@ class Tracing:
 
 
 def _request_id(given: str) -> str:
-    """Return the id that a caller gave if it is sane, else a new one."""
+    """Return the id that the caller gave, or a new one if there is none or it is not sane."""
     return given if given and SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"

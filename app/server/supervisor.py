@@ -8,68 +8,29 @@ import asyncio
 import logging
 import signal
 import socket
-import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from app.errors import BAD_START
 from app.observability.snapshots import forget
 from app.server.acceptor import WELL_S, Acceptor
+from app.server.process import HttpProcess
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
-"""How long to wait before another process is started in place of one that did not get ready."""
+"""Seconds before another process is started in place of one that could not be started or did not get ready."""
 HANG_S = 30.0
-"""How long a process that was ready may say nothing. Before it is ready it may take as long as it takes."""
+"""Seconds for which a process may say nothing once it was ready. To get ready it may take any time."""
 KILL_S = 3.0
-"""How much longer than it waits for its requests a process may take to end."""
-
-
-class HttpProcess:
-    """An HTTP process, and this process's end of its channel."""
-
-    def __init__(self, process: asyncio.subprocess.Process, channel: socket.socket) -> None:
-        self.pid = process.pid
-        self.channel = channel
-        self.wanted = True
-        """Whether another process takes its place if it ends."""
-        self.silent_s = 0.0
-        self.ready = asyncio.Event()
-        self.ended = asyncio.create_task(process.wait())
-        self._process = process
-
-    def well(self) -> None:
-        """Note that it says that it is well, and therefore ready."""
-        self.silent_s = 0.0
-        self.ready.set()
-
-    async def gets_ready(self) -> bool:
-        """Wait until it is ready or has ended. Return which."""
-        ready = asyncio.create_task(self.ready.wait())
-        await asyncio.wait([ready, self.ended], return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        return not self.ended.done()
-
-    def kill(self) -> None:
-        """Have it end at once."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-
-    async def end(self, within_s: float) -> None:
-        """Wait until it has ended. Kill it when the time is over, or now if it was never ready and has no requests."""
-        await asyncio.wait([self.ended], timeout=within_s if self.ready.is_set() else 0)
-        if not self.ended.done():
-            self.kill()
-            await self.ended
+"""Seconds that a process has to end, beyond those that it waits for its requests."""
 
 
 class Supervisor:
     """Keeps a number of HTTP processes running until SIGTERM or SIGINT; SIGHUP replaces them, one after the other."""
 
     def __init__(self, command: Sequence[str], folder: Path, graceful_timeout_s: float) -> None:
-        """`command` starts a process; the descriptor of its channel and a file in `folder` to count in are appended."""
+        """Take the command that starts a process, and the folder in which each process gets a file to count in."""
         self._command = command
         self._folder = folder
         self._end_s = graceful_timeout_s + KILL_S
@@ -106,28 +67,14 @@ class Supervisor:
     async def _start(self) -> HttpProcess | None:
         """Start a process. Return None, and log why, if the system has no room for it."""
         self._started += 1
-        counts = self._folder / str(self._started)
-        channel, theirs = socket.socketpair()
         try:
-            with theirs:
-                process = HttpProcess(
-                    await asyncio.create_subprocess_exec(
-                        *self._command,
-                        str(theirs.fileno()),
-                        str(counts),
-                        stdin=subprocess.DEVNULL,
-                        pass_fds=[theirs.fileno()],
-                        process_group=0,  # Ctrl-C is for this process, which then stops the others in order
-                    ),
-                    channel,
-                )
+            process = await HttpProcess.start(self._command, self._folder / str(self._started))
         except OSError as exc:
-            channel.close()
             logger.error("an HTTP process cannot be started: %s", exc.strerror)
             return None
         self._processes.append(process)
-        self._acceptor.add(channel, process.well)
-        self._tasks.create_task(self._watch(process, counts))
+        self._acceptor.add(process.channel, process.well)
+        self._tasks.create_task(self._watch(process))
         if self._stopping.is_set():
             process.kill()
         return process
@@ -137,16 +84,16 @@ class Supervisor:
         while not self._stopping.is_set() and not await self._start():
             await asyncio.sleep(RETRY_S)
 
-    async def _watch(self, process: HttpProcess, counts: Path) -> None:
+    async def _watch(self, process: HttpProcess) -> None:
         """Wait for the end of a process, and replace it if it was wanted."""
         code = await process.ended
         self._processes.remove(process)
         self._acceptor.remove(process.channel)
-        forget(counts)
+        forget(process.counts)
         if self._stopping.is_set() or not process.wanted:
             return
         logger.error("HTTP process %d %s", process.pid, _how(code))
-        if code == BAD_START:  # so would every other
+        if code == BAD_START:  # any other would end the same way
             self._exit_code = BAD_START
             self._stopping.set()
         elif not process.ready.is_set():

@@ -130,7 +130,7 @@ def create_router(
 
     @router.get(
         "/variants",
-        summary="SideBySide the variants",
+        summary="Compare the variants",
         tags=["model"],
         dependencies=locked,
         responses=openapi.responses(*openapi.LABELS_ERRORS),

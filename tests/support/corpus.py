@@ -335,8 +335,7 @@ def tiffs() -> Iterator[Case]:
     """TIFFs with huge tags and counts, and with offsets that lead in circles or nowhere."""
     for tag, name in ((256, "width"), (257, "height")):
         yield case(f"TIFF whose {name} is 2³² - 1", small_tiff({tag: 2**32 - 1}), TOO_MANY_PIXELS)
-    yield case("TIFF with huge planes, which one sample has no use for", small_tiff({284: 2**32 - 1}), ANSWERED)
-    huge = {258: "bits", 259: "packing", 262: "colours", 277: "samples", 266: "order"}
+    huge = {284: "planes", 258: "bits", 259: "packing", 262: "colours", 277: "samples", 266: "order"}
     for tag, name in huge.items():
         yield case(f"TIFF with huge {name}", small_tiff({tag: 2**32 - 1}), UNDECODABLE)
     for tag, name in ((273, "offset"), (279, "length"), (278, "rows in its strip")):
@@ -511,7 +510,6 @@ def foreign() -> Iterator[Case]:
         "UTF-16": "This is no image either.".encode("utf-16"),
         "an archive": zipped(),
         "zeros": bytes(10_000),
-        "AVIF": encoded(photo(), "AVIF"),
         "PPM": encoded(photo(), "PPM"),
         "JPEG 2000": encoded(photo(), "JPEG2000"),
         "a sound in RIFF": b"RIFF\x24\0\0\0WAVEfmt " + bytes(100),

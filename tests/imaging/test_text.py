@@ -27,8 +27,8 @@ LAYOUTS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(content=FILES)
 def test_base64_is_read_as_others_write_it(layout: str, content: bytes) -> None:
-    if layout == "plus as space" and base64.b64encode(content).startswith(b"+"):
-        content = b"x" + content  # a leading space is a margin
+    if layout == "plus as space":
+        content = b"x" + content + b"x"  # a space at either end would be a margin
     assert from_base64(LAYOUTS[layout](base64.b64encode(content).decode())) == content
 
 

@@ -13,7 +13,7 @@ from app.imaging.formats import SUFFIXES
 
 STDIN: Final = "-"
 _FINDER: Final = "._"
-"""macOS puts a file of this prefix beside each on a disk of another system: it has the photo's name, and no photo."""
+"""On disks of other systems, macOS puts a file with this prefix beside each photo; it is not an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def find(arguments: Iterable[str]) -> list[PhotoFile]:
     """Return the photos that the arguments name, in their order.
 
     An argument is `-` (standard input), a file, a folder, which stands for all photos in it and its subfolders, or a
-    pattern with `*`, `?` or `[`. The files `._…` that macOS keeps beside photos are passed over. A missing file is not
+    pattern with `*`, `?` or `[`. The files `._…` that macOS puts beside photos are left out. A missing file is not
     noticed before it is read. Raises `StartError` for a pattern or a folder without photos.
     """
     return [PhotoFile(name) for argument in arguments for name in _named(argument)]

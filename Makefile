@@ -28,10 +28,10 @@ test: $(VENV)/installed-for-tests
 	$(MAKE) test-slow
 
 test-fast: $(VENV)/installed-for-tests
-	$(BIN)/pytest -p no:schemathesis --ignore tests/e2e -m "not tensorflow and not e2e" --skipped $(SKIPPED)
+	$(BIN)/pytest -p no:schemathesis --numprocesses 2 --dist loadgroup --ignore tests/e2e -m "not tensorflow and not e2e" --skipped=$(SKIPPED)
 
 test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped $(SKIPPED)
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped=$(SKIPPED)
 
 # The tests of the training on a GPU; they need none.
 test-distil: $(DISTIL)/installed

@@ -82,5 +82,5 @@ def test_where_nothing_is_skipped_nothing_is_listed(tests: pytest.Pytester) -> N
 def test_several_runs_add_up(tests: pytest.Pytester, tmp_path: Path) -> None:
     file = tmp_path / "build" / "skipped.json"
     for arguments in (["test_parts.py"], ["test_whole.py"]):
-        result = tests.runpytest_subprocess("-p", "tests.support.skips", "--skipped", str(file), *arguments)
+        result = tests.runpytest_subprocess("-p", "tests.support.skips", f"--skipped={file}", *arguments)
     assert lines(result) == LISTED

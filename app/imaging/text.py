@@ -29,6 +29,8 @@ def from_base64(text: str) -> bytes:
 def _leniently(encoded: str, offset: int) -> bytes:
     digits = _BREAKS.sub("", encoded).strip().translate(_URL_SAFE).rstrip("=")
     if not digits:
+        if "=" in encoded:
+            raise UndecodableImage("the image is not valid base64: it is padding alone")
         raise EmptyImage("the image is empty: the text has no base64 in it")
     if wrong := _WRONG.search(digits):
         raise _refused(encoded, offset, wrong[0])

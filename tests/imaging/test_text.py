@@ -39,6 +39,7 @@ def test_base64_is_read_as_others_write_it(layout: str, content: bytes) -> None:
         ("data:image/png;base64,QUJD*UJD", "'*' at position 26"),
         ("QUJDé", "'é' at position 4"),
         ("QUJDR", "cut off"),
+        ("====", "padding alone"),
         ("QU=JD", "'=' at position 2"),
         ("https://a.example/cat.jpg", "URL"),
         ("s3://bucket/cat.jpg", "URL"),
@@ -52,7 +53,7 @@ def test_what_is_not_base64_says_what_and_where(text: str, says: str) -> None:
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["  ", "data:image/png;base64,\n", "===="])
+@pytest.mark.parametrize("text", ["  ", "data:image/png;base64,\n"])
 def test_a_text_without_base64_is_an_empty_image(text: str) -> None:
     with pytest.raises(EmptyImage):
         from_base64(text)

@@ -14,7 +14,7 @@ DISTIL := build/distil
 
 # A file that the parts of `make test` add to; the last one lists what was skipped in all of them.
 SKIPPED := build/skipped.json
-SIDE_BY_SIDE := --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
 
 .PHONY: run test test-fast test-slow test-distil lint format lock bench bench-quick
 
@@ -28,7 +28,7 @@ test: $(VENV)/installed-for-tests
 	$(MAKE) test-slow
 
 test-fast: $(VENV)/installed-for-tests
-	$(BIN)/pytest -p no:schemathesis --numprocesses 2 --dist loadgroup --ignore tests/e2e -m "not tensorflow and not e2e" --skipped=$(SKIPPED)
+	$(BIN)/pytest -p no:schemathesis --numprocesses 2 --dist loadfile --ignore tests/e2e -m "not tensorflow and not e2e" --skipped=$(SKIPPED)
 
 test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped=$(SKIPPED)

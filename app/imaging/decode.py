@@ -13,6 +13,7 @@ from app.errors import EmptyImage, ServiceError, UndecodableImage
 from app.imaging import colour, jpeg, memory, pillow
 from app.imaging.bounds import LargeImage
 from app.imaging.formats import FORMATS, kind_of
+from app.imaging.markers import header
 from app.imaging.pixels import converted, flat, turn, upright
 from app.imaging.resize import Box, Pixels, scaled
 
@@ -78,21 +79,21 @@ def _needed(resolution: int) -> int:
 
 
 def _of_jpeg(raw: bytes, resolutions: Sequence[int], max_pixels: int, large: bool) -> dict[int, Pixels]:
-    head = jpeg.header(raw)
+    head = header(raw)
     needed = _needed(resolutions[0])
     jpeg.check(raw, head, needed, max_pixels, large)
+    factor = jpeg.scale(head, needed)
+    same = [one for one in resolutions if jpeg.scale(head, _needed(one)) == factor]
     if photo := jpeg.read(raw, head, needed):
-        return _of_photo(photo, [one for one in resolutions if photo.serves(_needed(one))])
+        return _of_photo(photo, head.profile, same)
     with closing(pillow.opened_jpeg(raw, head)) as image:
-        scale = head.scale(needed)
         image.draft(None, (needed, needed))
-        same = [one for one in resolutions if head.scale(_needed(one)) == scale]
-        return _of_image(image, _square(head.width / scale, head.height / scale), same)
+        return _of_image(image, _square(head.width / factor, head.height / factor), same)
 
 
-def _of_photo(photo: jpeg.Photo, resolutions: Sequence[int]) -> dict[int, Pixels]:
+def _of_photo(photo: jpeg.Photo, profile: bytes | None, resolutions: Sequence[int]) -> dict[int, Pixels]:
     box, pixels = _square(photo.width, photo.height), photo.pixels
-    convert = colour.conversion(photo.profile, "L" if photo.grey else "RGB")
+    convert = colour.conversion(profile, "L" if photo.grey else "RGB")
     if convert is None:
         return {one: upright(scaled(pixels, box, one), photo.orientation) for one in resolutions}
     if not convert.late:

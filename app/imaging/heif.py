@@ -17,7 +17,7 @@ from app.imaging import bitstreams, icc
 from app.imaging.bounds import LAYERS, check_memory, check_pixels, too_much_work
 from app.imaging.boxes import Box, Item, Items, items
 
-_BYTES: Final = {"HEIC": 11, "AVIF": 12}  # that a pixel takes while it is decoded, measured
+_BYTES: Final = {"HEIC": 11, "AVIF": 11}  # that a pixel takes while it is decoded, measured
 _SLACK: Final = 2**20  # coded pixels that even the smallest image may have: codecs work on blocks
 _MOST_PARTS: Final = 10_000  # of an image; a grid of 200 megapixels has 800
 _MOST_COPIED: Final = 64 * 2**20  # bytes of EXIF and profiles that libheif copies for all the images of a file

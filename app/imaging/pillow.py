@@ -7,7 +7,7 @@ from typing import Final
 
 from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin, _imaging  # noqa: F401 (registers)
 
-from app.imaging import bmp, gif, heif, jpeg, png, tiff, webp
+from app.imaging import bmp, gif, heif, markers, png, tiff, webp
 from app.imaging.bounds import Metered, check_memory, check_pixels
 
 _BYTES: Final = {"WEBP": 16, "TIFF": 16}  # that a pixel takes for a moment, measured
@@ -39,9 +39,9 @@ def opened(raw: bytes, kind: str, max_pixels: int, large: bool) -> Image.Image:
     return _by_pillow(raw, kind, max_pixels, large)
 
 
-def opened_jpeg(raw: bytes, head: jpeg.Header) -> Image.Image:
+def opened_jpeg(raw: bytes, head: markers.Header) -> Image.Image:
     """Open a JPEG whose costs were checked."""
-    image = _header_read(jpeg.plain(raw, head), "JPEG")
+    image = _header_read(markers.plain(raw, head), "JPEG")
     image.info["icc_profile"] = head.profile
     return image
 

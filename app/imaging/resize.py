@@ -1,9 +1,10 @@
-"""A box of an image, scaled as Pillow's antialiasing BILINEAR does: in SIMD where there is a build, else by Pillow.
+"""A box of an image, scaled as Pillow's antialiasing BILINEAR does it: in SIMD where there is a build, else by Pillow.
 
-The two round differently in places: by 1 of 255, and by no more.
+The two round differently in places: by one level of 255, and by no more.
 """
 
-from typing import Any
+import math
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
+_BILINEAR: Final = simd and simd.ResizeAlg.convolution(simd.FilterType.bilinear)
+
 
 def scaled(pixels: Pixels, box: Box, side: int) -> Pixels:
     """Return the box of an RGB image `[h, w, 3]` as `[side, side, 3]`."""
@@ -29,14 +32,21 @@ def _by_pillow(pixels: Pixels, box: Box, side: int) -> Pixels:
 
 
 def _by_simd(pixels: Pixels, box: Box, side: int) -> Pixels:
+    pixels, (left, top, right, bottom) = _within_reach(pixels, box, side)
     height, width, _ = pixels.shape
-    left, top, right, bottom = box
     source = simd.ImageData(width, height, simd.PixelType.U8x3, pixels.tobytes())
     target = simd.ImageData(side, side, simd.PixelType.U8x3)
-    simd.Resizer().resize(source, target, _options(simd.CropBox(left, top, right - left, bottom - top)))
+    crop = simd.CropBox(left, top, right - left, bottom - top)
+    options = simd.ResizeOptions(resize_alg=_BILINEAR, use_alpha=False, crop_box=crop)
+    simd.Resizer().resize(source, target, options)
     return np.frombuffer(target.get_buffer(), np.uint8).reshape(side, side, 3)
 
 
-def _options(box: Any) -> Any:
-    bilinear = simd.ResizeAlg.convolution(simd.FilterType.bilinear)
-    return simd.ResizeOptions(resize_alg=bilinear, use_alpha=False, crop_box=box)
+def _within_reach(pixels: Pixels, box: Box, side: int) -> tuple[Pixels, Box]:
+    """Return the part of an image that the filter sees, and the box in it: the resizer copies all that it is given."""
+    height, width, _ = pixels.shape
+    left, top, right, bottom = box
+    reach = math.ceil(max(right - left, bottom - top, side) / side) + 1
+    first_row, first_column = max(0, int(top) - reach), max(0, int(left) - reach)
+    part = pixels[first_row : min(height, int(bottom) + reach + 1), first_column : min(width, int(right) + reach + 1)]
+    return part, (left - first_column, top - first_row, right - first_column, bottom - first_row)

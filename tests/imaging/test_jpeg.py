@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.errors import ServiceError
-from app.imaging import decode, jpeg, resize
+from app.imaging import decode, jpeg, markers, resize
 from tests.support import corpus, images, needs
 from tests.support.data import samples
 from tests.support.images import encoded, photo, ramp
@@ -22,7 +22,7 @@ MOST = 10**8
 
 def read(data: bytes, needed: int = NEEDED) -> jpeg.Photo | None:
     try:
-        return jpeg.read(data, jpeg.header(data), needed)
+        return jpeg.read(data, markers.header(data), needed)
     except ValueError:  # it is no JPEG
         return None
 

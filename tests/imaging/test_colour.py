@@ -1,0 +1,182 @@
+"""Colours of a profile become those of sRGB, and a profile that says nothing new changes nothing."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from app.imaging import colour, decode, icc
+from tests.support import corpus, heif
+from tests.support.images import encoded, photo, ramp
+
+P3 = icc.of_code_points(12, 13)
+ADOBE = icc.profile(icc.Chromaticities(icc.D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), icc.parametric(0, 2.2))
+WIDE = icc.profile(
+    icc.Chromaticities((0.3457, 0.3585), (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001)), icc.parametric(0, 1.8)
+)
+SRGB = icc.profile(icc.SRGB, icc.srgb_curve())
+PILLOWS_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY = icc.assembled(
+    b"GRAY", [(b"kTRC", icc.parametric(0, 1.0)), (b"wtpt", b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061))]
+)
+PROFILES = {"Display P3": P3, "Adobe RGB": ADOBE, "wide": WIDE}
+
+
+def inks() -> bytes:
+    """Return a profile of a press: a table of Lab for the corners of cyan, magenta, yellow and black."""
+    table = b""
+    for corner in range(16):
+        cyan, magenta, yellow, key = (corner >> bit & 1 for bit in (3, 2, 1, 0))
+        light = 1 - 0.25 * (cyan + magenta + yellow) - 0.7 * key
+        table += bytes((round(255 * max(light, 0.1)), 128 + 40 * (magenta - cyan), 128 + 40 * (yellow - key)))
+    curve = bytes(range(256))
+    head = struct.pack(">4s4xBBBx9i", b"mft1", 4, 3, 2, *(65536 * (at % 4 == 0) for at in range(9)))
+    return icc.assembled(b"CMYK", [(b"A2B0", head + curve * 4 + table + curve * 3)], kind=b"prtr", pcs=b"Lab ")
+
+
+def decoded(data: bytes, resolution: int = 64) -> Any:
+    return decode.decode(data, resolution=resolution, max_pixels=10**8).astype(np.int64)
+
+
+def converted(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return the image in sRGB by LittleCMS, all of its pixels."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    found = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC", "progressive JPEG"])
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_photo_with_a_profile_is_converted_to_srgb(name: str, form: str) -> None:
+    profile = PROFILES[name]
+    plain = heif.heic() if form == "HEIC" else encoded(photo(), form.rpartition(" ")[2])
+    if form == "HEIC":
+        data = heif.heic(heif.icc(profile))
+    else:
+        data = encoded(photo(), form.rpartition(" ")[2], icc_profile=profile, progressive=" " in form)
+    wanted = decoded(encoded(converted(photo(), profile), "PNG"))
+    assert np.abs(decoded(data) - wanted).mean() < 2
+    assert np.abs(decoded(plain) - wanted).mean() > 4
+
+
+@pytest.mark.parametrize("profile", [SRGB, PILLOWS_SRGB], ids=["ours", "Pillow's"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_profile_of_srgb_itself_changes_nothing(form: str, profile: bytes) -> None:
+    np.testing.assert_array_equal(decoded(encoded(photo(), form, icc_profile=profile)), decoded(encoded(photo(), form)))
+    assert colour.conversion(profile, "RGB") is None
+
+
+def test_a_photo_without_a_profile_asks_for_none() -> None:
+    assert colour.conversion(None, "RGB") is None
+    assert colour.conversion(b"", "L") is None
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"x" * 1000,
+        P3[:60],
+        P3[:200],
+        P3.replace(b"rTRC", b"xTRC"),
+        inks(),
+        P3.replace(b"mntr", b"link"),
+        bytes(5_000_000),
+    ],
+    ids=["nonsense", "cut", "cut in its tags", "no curve", "of inks", "a link", "huge"],
+)
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_profile_that_does_not_fit_is_no_reason_to_refuse_good_pixels(form: str, profile: bytes) -> None:
+    if form == "PNG" and len(profile) > 10**6:
+        pytest.skip("a test of its own has large chunks")
+    np.testing.assert_array_equal(decoded(encoded(photo(), form, icc_profile=profile)), decoded(encoded(photo(), form)))
+
+
+def test_a_profile_in_several_segments_is_put_together_in_their_order() -> None:
+    data = encoded(photo(), "JPEG")
+    half = len(P3) // 2
+    parts = [
+        corpus.segment(0xE2, b"ICC_PROFILE\0\2\2" + P3[half:]),
+        corpus.segment(0xE2, b"ICC_PROFILE\0\1\2" + P3[:half]),
+    ]
+    whole = decoded(encoded(photo(), "JPEG", icc_profile=P3))
+    np.testing.assert_array_equal(decoded(data[:2] + b"".join(parts) + data[2:]), whole)
+    assert np.abs(decoded(data[:2] + parts[0] + data[2:]) - decoded(data)).max() <= 1  # one is missing
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+def test_grey_with_a_profile_of_grey_or_of_rgb_is_converted(form: str) -> None:
+    grey = Image.fromarray(ramp())
+    linear = decoded(encoded(converted(grey, GREY), "PNG"))
+    assert np.abs(decoded(encoded(grey, form, icc_profile=GREY)) - linear).mean() < 2
+    steep = decoded(encoded(converted(grey.convert("RGB"), WIDE), "PNG"))
+    assert np.abs(decoded(encoded(grey, form, icc_profile=WIDE)) - steep).mean() < 2
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_inks_are_mixed_as_their_profile_says(form: str) -> None:
+    image = photo(mode="CMYK")
+    wanted = decoded(encoded(converted(image, inks()), "PNG"))
+    assert (
+        np.abs(
+            decoded(encoded(image, form, icc_profile=inks(), **({"quality": 95} if form == "JPEG" else {}))) - wanted
+        ).mean()
+        < 4
+    )
+    assert np.abs(decoded(encoded(image, form)) - wanted).mean() > 10
+
+
+def chunks(*added: tuple[bytes, bytes]) -> bytes:
+    data = encoded(photo(), "PNG")
+    body = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in added)
+    return data[:33] + b"".join(body) + data[33:]
+
+
+P3_POINTS = (b"cICP", bytes((12, 13, 0, 1)))
+LINEAR = (b"gAMA", struct.pack(">I", 100_000))
+USUAL = [
+    (b"gAMA", struct.pack(">I", 45_455)),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
+]
+
+
+def test_a_png_may_describe_its_colours_by_chunks() -> None:
+    assert np.abs(decoded(chunks(P3_POINTS)) - decoded(encoded(converted(photo(), P3), "PNG"))).mean() < 1
+    light = icc.profile(icc.SRGB, icc.parametric(0, 1.0))
+    assert np.abs(decoded(chunks(LINEAR)) - decoded(encoded(converted(photo(), light), "PNG"))).mean() < 1
+    for same in (
+        [(b"sRGB", b"\0"), LINEAR],
+        USUAL,
+        [(b"gAMA", bytes(4))],
+        [(b"cHRM", bytes(32))],
+        [(b"cICP", b"\1\r\0\1")],
+    ):
+        np.testing.assert_array_equal(decoded(chunks(*same)), decoded(chunks()))
+
+
+@pytest.mark.parametrize("write", [heif.heic, lambda one: heif.avif(photo(), one)], ids=["HEIC", "AVIF"])
+def test_the_code_points_of_a_heif_are_those_of_a_png(write: Any) -> None:
+    wanted = decoded(encoded(converted(photo(), P3), "PNG"))
+    assert np.abs(decoded(write(heif.code_points(12, 13))) - wanted).mean() < 2
+    np.testing.assert_array_equal(decoded(write(heif.code_points(1, 13))), decoded(write(heif.code_points(1, 1))))
+
+
+@pytest.mark.parametrize(("transfer", "white"), [(16, 0.5807), (18, 0.75)], ids=["PQ", "HLG"])
+def test_what_is_white_in_hdr_is_white(transfer: int, white: float) -> None:
+    convert = colour.conversion(icc.of_code_points(9, transfer), "RGB")
+    assert convert is not None
+    shades = convert(Image.fromarray(np.array([[[round(255 * share * white)] * 3 for share in (0, 0.5, 1)]], np.uint8)))
+    black, middle, brightest = np.asarray(shades)[0, :, 0].astype(int)
+    assert black == 0
+    assert 40 < middle < 160
+    assert brightest >= 250
+
+
+def test_only_so_many_conversions_are_kept() -> None:
+    for red in range(100):
+        colour.conversion(icc.profile(icc.SRGB, icc.parametric(0, 1.5 + red / 100)), "RGB")
+    assert len(colour._conversions) == colour._KEPT

@@ -1,0 +1,196 @@
+"""Honest files of unusual size or build are answered, and what costs more than it says is not."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.config import Settings
+from app.errors import TooManyPixels, UndecodableImage, UnsupportedImage
+from app.imaging import decode, jpeg, markers
+from tests.support import corpus, images
+from tests.support.images import encoded, grey_tiff, photo, ramp, tiff
+
+R = 64
+DEFAULT = Settings.model_fields["max_pixels"].default
+
+
+def decoded(data: bytes, max_pixels: int = DEFAULT, **more: Any) -> Any:
+    return decode.decode(data, resolution=R, max_pixels=max_pixels, **more).astype(np.int64)
+
+
+def sized(jpeg_file: bytes, width: int, height: int) -> bytes:
+    """Return a JPEG whose frame claims another size."""
+    marker = next(at for code, at, _ in markers.segments(jpeg_file) if code in {0xC0, 0xC2})
+    return jpeg_file[: marker + 5] + struct.pack(">HH", height, width) + jpeg_file[marker + 9 :]
+
+
+def cost(data: bytes, max_pixels: int = DEFAULT) -> None:
+    jpeg.check(data, markers.header(data), 293, max_pixels, large=True)
+
+
+PLAIN = encoded(photo(), "JPEG")
+PROGRESSIVE = encoded(photo(), "JPEG", progressive=True)
+FULL_CHROMA = encoded(photo(), "JPEG", progressive=True, subsampling=0)
+USUAL_CHROMA = encoded(photo(), "JPEG", progressive=True, subsampling=2)
+
+
+@pytest.mark.parametrize("size", [(8160, 6144), (8192, 6144), (12_000, 9_000), (16_320, 12_240)], ids=str)
+def test_jpegs_of_large_sensors_are_within_the_default_bound(size: tuple[int, int]) -> None:
+    cost(sized(PLAIN, *size))
+    cost(sized(USUAL_CHROMA, *size))
+
+
+def test_a_jpeg_of_50_megapixels_is_answered_by_default() -> None:
+    flat = Image.new("RGB", (8192, 6144), (200, 100, 50))
+    assert np.abs(decoded(encoded(flat, "JPEG")) - (200, 100, 50)).max() <= 2
+
+
+def test_the_bound_on_a_jpeg_goes_by_what_it_costs() -> None:
+    with pytest.raises(TooManyPixels, match=r"20,000 × 20,000 pixels, and 201,326,592 in all .* such a JPEG"):
+        cost(sized(PLAIN, 20_000, 20_000))
+    with pytest.raises(TooManyPixels, match=r"16,320 × 12,240 pixels, and 1\d\d,\d+,\d+ in all .* progressive JPEG"):
+        cost(sized(FULL_CHROMA, 16_320, 12_240))  # twice the coefficients
+
+
+def test_a_progressive_jpeg_is_large_by_its_coefficients() -> None:
+    with pytest.raises(decode.LargeImage):
+        jpeg.check(
+            sized(PROGRESSIVE, 8_192, 6_144), markers.header(sized(PROGRESSIVE, 8_192, 6_144)), 293, DEFAULT, False
+        )
+    jpeg.check(sized(PLAIN, 8_192, 6_144), markers.header(sized(PLAIN, 8_192, 6_144)), 293, DEFAULT, large=False)
+
+
+@pytest.mark.parametrize("behind", [b"\xff\xda" * 10_000, corpus.noise(2**20)], ids=["marks", "a film"])
+def test_what_is_behind_a_photo_or_within_its_profile_is_no_scan(behind: bytes) -> None:
+    np.testing.assert_array_equal(decoded(PROGRESSIVE + behind), decoded(PROGRESSIVE))
+    hidden = corpus.segment(0xE2, b"ICC_PROFILE\0\1\1" + b"\xff\xda" * 10_000)
+    np.testing.assert_array_equal(decoded(PROGRESSIVE[:2] + hidden + PROGRESSIVE[2:]), decoded(PROGRESSIVE))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_end_is_answered_if_all_pixels_are_there(mode: str, progressive: bool) -> None:
+    data = encoded(corpus.noisy(200, 150).convert(mode), "JPEG", progressive=progressive)
+    np.testing.assert_array_equal(decoded(data[:-2]), decoded(data))
+    np.testing.assert_array_equal(decoded(data[:-1]), decoded(data))
+    for missing in (40, 400, len(data) // 2):
+        with pytest.raises(UndecodableImage):
+            decoded(data[:-missing])
+
+
+def with_chunk(kind: bytes, data: bytes, *, at_end: bool = False) -> bytes:
+    png = encoded(photo(), "PNG")
+    at = len(png) - 12 if at_end else 33
+    return png[:at] + corpus.chunk(kind, data) + png[at:]
+
+
+LONG = zlib.compress(corpus.noise(2_000_000), 1)
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (b"iCCP", b"a\0\0" + LONG),
+        (b"zTXt", b"a\0\0" + LONG),
+        (b"iTXt", b"a\0\1\0\0\0" + LONG),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + LONG),
+        (b"tEXt", b"a\0" + bytes(2_000_000)),
+        (b"iCCP", b"a\0\0" + corpus.packed(2**26)),
+    ],
+    ids=["profile", "text", "other text", "XMP", "plain text", "bomb"],
+)
+def test_a_long_text_or_profile_beside_a_picture_is_left_unread(kind: bytes, data: bytes, at_end: bool) -> None:
+    np.testing.assert_array_equal(decoded(with_chunk(kind, data, at_end=at_end)), decoded(encoded(photo(), "PNG")))
+
+
+def test_a_text_that_turns_a_png_is_read() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+    turned = with_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    np.testing.assert_array_equal(decoded(turned), decoded(encoded(photo().rotate(180), "PNG")))
+
+
+def test_a_gif_with_long_xmp_is_answered_and_its_transparency_kept() -> None:
+    data = encoded(photo(mode="P"), "GIF", transparency=photo(mode="P").getpixel((20, 20)))
+    palette = 13 + 3 * (2 << (data[10] & 7))
+    packet = (b"<rdf:Description photoshop:City='Here'/>\n" * 5_000)[:200_000]
+    xmp = b"!\xff\x0bXMP DataXMP" + packet + b"\1" + bytes(range(255, -1, -1)) + b"\0"
+    np.testing.assert_array_equal(decoded(data[:palette] + xmp + data[palette:]), decoded(data))
+
+
+@pytest.mark.parametrize("size", [(160, 120), (121, 90), (1600, 1200)])
+def test_a_bmp_in_runs_is_what_it_is_plain(size: tuple[int, int]) -> None:
+    image = photo(*size, mode="P")
+    np.testing.assert_array_equal(decoded(images.run_length_bmp(image)), decoded(encoded(image, "BMP")))
+
+
+def rle(codes: bytes, width: int = 8, height: int = 8, bits: int = 8) -> bytes:
+    header = struct.pack(
+        "<IiiHHIIiiII", 40, width, height, 1, bits, 3 - bits // 4, len(codes), 0, 0, 256 >> (8 - bits), 0
+    )
+    start = 14 + 40 + 4 * (256 >> (8 - bits))
+    palette = b"".join(bytes((shade, shade, shade, 0)) for shade in range(0, 256, 1 if bits == 8 else 17))
+    return b"BM" + struct.pack("<IHHI", start + len(codes), 0, 0, start) + header + palette + codes
+
+
+def test_runs_of_four_bits_jumps_and_blank_rows_are_right() -> None:
+    by_turns = rle((b"\x08\x0f" + b"\0\0") * 8 + b"\0\1", bits=4)
+    with Image.open(io.BytesIO(by_turns)) as image:
+        np.testing.assert_array_equal(decoded(by_turns), decoded(encoded(image.convert("RGB"), "PNG")))
+    bottom = np.zeros((8, 8), np.uint8)
+    bottom[7, 3:5], bottom[4] = 200, 100  # a run behind a jump; two rows are left out
+    codes = b"\0\2\3\0" + b"\2\xc8" + b"\0\0\0\0\0\0" + b"\x08\x64" + b"\0\0" + b"\0\0" * 4 + b"\0\1"
+    np.testing.assert_array_equal(decoded(rle(codes)), decoded(encoded(Image.fromarray(bottom), "PNG")))
+
+
+def test_runs_that_end_early_are_undecodable_and_vast_ones_too_many() -> None:
+    with pytest.raises(UndecodableImage):
+        decoded(rle(b"\x08\x01\0\0" * 3))
+    with pytest.raises(UndecodableImage):
+        decoded(rle(b"\x08\x01\0\0" * 3 + b"\0\1"))
+    with pytest.raises(TooManyPixels):
+        decoded(rle(b"\0\1", 10_000, 10_000))
+
+
+def planar(bits: int, order: str, alpha: bool = False) -> bytes:
+    """Return `photo()` as an unpacked TIFF with a plane for each colour."""
+    values = np.asarray(photo(mode="RGBA" if alpha else "RGB")).transpose(2, 0, 1)
+    data = values.tobytes() if bits == 8 else (values.astype(np.uint16) * 257).astype(order + "u2").tobytes()
+    count, size = len(values), len(data) // len(values)
+    offsets: dict[str, Any] = {"t273": [0] * count, "t279": [size] * count, "t258": [bits] * count}
+    extra: dict[str, Any] = {"t338": 2} if alpha else {}
+    common: dict[str, Any] = {"t256": 120, "t257": 90, "t259": 1, "t262": 2, "t277": count, "t278": 90, "t284": 2}
+    tags = common | extra | offsets
+    start = len(tiff(b"", order=order, **tags))
+    return tiff(data, order=order, **tags | {"t273": [start + index * size for index in range(count)]})
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_separate_planes_of_a_tiff_are_no_noise(bits: int, order: str, alpha: bool) -> None:
+    assert np.abs(decoded(planar(bits, order, alpha)) - decoded(encoded(photo(), "PNG"))).max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "order"), [(8, "<"), (8, ">"), (16, "<")])
+def test_white_may_be_zero(bits: int, order: str) -> None:
+    values = 255 - ramp()
+    data = values.tobytes() if bits == 8 else (values.astype(np.uint16) * 257).astype(order + "u2").tobytes()
+    inverted = grey_tiff(120, 90, data, bits=bits, order=order, t262=0)
+    assert np.abs(decoded(inverted) - decoded(encoded(Image.fromarray(ramp()), "PNG"))).max() <= 1
+
+
+def test_unsigned_pixels_of_32_bits_are_scaled_by_their_range() -> None:
+    data = (ramp().astype(np.uint32) << 24).astype("<u4").tobytes()
+    wanted = decoded(encoded(Image.fromarray(ramp()), "PNG"))
+    assert np.abs(decoded(grey_tiff(120, 90, data, bits=32)) - wanted).max() <= 1
+
+
+def test_a_tiff_of_floats_has_no_range() -> None:
+    with pytest.raises(UnsupportedImage):
+        decoded(grey_tiff(8, 8, np.full(64, 0.5, "<f4").tobytes(), bits=32, t339=3))

@@ -1,8 +1,9 @@
-"""Dynamic batching in an event loop: admit, batch, fan out, drain. Knows neither images nor TensorFlow.
+"""Dynamic batching in an event loop. It knows nothing of images or models.
 
-Idle, it runs at once; busy, it takes its share of what queued up meanwhile, up to `max_batch_size`. Whatever is queued
-ends: with its result, its error, or dropped unrun because its caller left or its deadline passed. A batch is of one
-queue; of several that wait, the one that had the least of the time is next, so that none starves.
+A request takes slots before any work is done, and puts its items into a queue. While fewer than `runs` batches run, an
+item starts at once; otherwise items gather, and form a batch when a run ends. A batch is taken from one queue: from the
+one that has had the least running time, so that none starves. Every item that was queued ends: with its result, with
+its error, or without having been run, because its caller left or its deadline passed.
 """
 
 import asyncio
@@ -21,14 +22,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Runner = Callable[[Sequence[T]], Awaitable[Sequence[R]]]
-"""Runs a batch of items and returns as many results, in order."""
+"""Runs a batch of items and returns as many results, in the same order."""
 
 STOP_POLL_S = 0.2
+"""How often `drain` looks whether what it waits for has stalled."""
 
 
 @dataclass(eq=False, slots=True)
 class Batch(Generic[T, R]):
-    """Items of one queue that run together, since when (`time.monotonic`), and the task that they run in."""
+    """Items of one queue that run together since `started`, a time of `time.monotonic`, and the task that runs them."""
 
     queue: Queue[T, R]
     items: list[Item[T, R]]
@@ -37,11 +39,15 @@ class Batch(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Runs `run` on batches of items, `runs` of them at a time. Belongs to one event loop, and needs no lock.
+    """Runs batches of items, at most `runs` of them at the same time. It belongs to one event loop and needs no lock.
 
-    `run` takes a sequence of 1 to `max_batch_size` items and returns as many results, in order. If it raises, the
-    items of its batch are run again one by one, so that only those at fault get the error. `queue` is the queue of
-    these; `add_queue` makes others. `on_admit` is told by how much the number of slots that are taken changes.
+    `run` is given 1 to `max_batch_size` items. If it raises, each item of the batch is run again alone, so that only
+    the items at fault get the error. `max_wait_ms` is how long the first item of a batch waits for others while a run
+    is free. A run that goes on for longer than `stalled_after_s` is taken to hang. `on_admit` is told of every change
+    in the number of slots that are taken.
+
+    `queue` is the first queue, with room for `max_queue` items that are expected to take `first_s` seconds each;
+    `add_queue` makes more.
     """
 
     def __init__(
@@ -73,9 +79,9 @@ class Batcher(Generic[T, R]):
         self._freed = asyncio.Event()
 
     def add_queue(self, first_s: float = 0.0) -> Queue[T, R]:
-        """Return a new queue with room for `max_queue` items of its own, which shares the runs with the others.
+        """Return a new queue, which has room for `max_queue` items of its own and shares the runs with the others.
 
-        `first_s` is how long an item is taken to run before any has.
+        `first_s` is how many seconds an item is expected to run as long as none has been measured.
         """
         queue: Queue[T, R] = Queue(self._max_queue, first_s)
         self._queues.append(queue)
@@ -83,19 +89,19 @@ class Batcher(Generic[T, R]):
 
     @property
     def stalled(self) -> bool:
-        """Whether one run has gone on for more than `stalled_after_s`: it will hardly end."""
+        """Whether a run has gone on for longer than `stalled_after_s`, so that it is taken to hang."""
         since = min((batch.started for batch in self._running), default=inf)
         return time.monotonic() - since > self._stalled_after_s
 
     @property
     def admitted(self) -> int:
-        """How many slots are taken."""
+        """How many slots are taken, in all queues."""
         return sum(queue.admitted for queue in self._queues)
 
     def admit(self, count: int = 1, queue: Queue[T, R] | None = None) -> "Admission[T, R]":
-        """Take `count` slots of a queue, all or none, before any work is done.
+        """Take `count` slots of a queue, either all of them or none.
 
-        Raises `QueueFull` with the computed `Retry-After` where there is no room, `Draining` after `drain`.
+        Raises `QueueFull`, with a computed `Retry-After`, if there are not as many, or `Draining` after `drain`.
         """
         queue = queue or self.queue
         self._check(count, queue)
@@ -104,7 +110,7 @@ class Batcher(Generic[T, R]):
         return Admission([Slot(self, queue) for _ in range(count)])
 
     def check_room(self, queue: Queue[T, R] | None = None) -> None:
-        """Raise what `admit` would raise, and admit nothing."""
+        """Raise what `admit` would raise for one item, and take nothing."""
         self._check(1, queue or self.queue)
 
     def _check(self, count: int, queue: Queue[T, R]) -> None:
@@ -113,9 +119,10 @@ class Batcher(Generic[T, R]):
         queue.check(count)
 
     def expected_s(self, queue: Queue[T, R]) -> float:
-        """Estimate how long one more item would take from its admission to its answer.
+        """Estimate how many seconds one more item would take from its admission to its result.
 
-        The other queues get no more of the time meanwhile than this one, but for what is being run.
+        It waits for what is ahead of it in its own queue. Of every other queue it waits for no more running time than
+        that, because the queues share it equally, and for the batch of that queue that may be running.
         """
         others = (other for other in self._queues if other is not queue)
         ahead = sum(min(other.backlog_s, queue.backlog_s + self._longest_s(other)) for other in others)
@@ -125,7 +132,7 @@ class Batcher(Generic[T, R]):
         return self._max_batch_size * queue.item_s
 
     async def drain(self) -> None:
-        """Admit no more, and finish all that was admitted, but for what hangs."""
+        """Admit nothing more, and wait until everything that was admitted has ended, except for a run that hangs."""
         self._draining = True
         self._start_soon()
         while self.admitted and not self.stalled:
@@ -134,27 +141,27 @@ class Batcher(Generic[T, R]):
                 await asyncio.wait_for(self._freed.wait(), STOP_POLL_S)
 
     def free(self, queue: Queue[T, R]) -> None:
-        """Give the room of one item back."""
+        """Free one slot of a queue."""
         queue.free()
         self._on_admit(-1)
         self._freed.set()
 
     def enqueue(self, item: Item[T, R], queue: Queue[T, R]) -> None:
-        """Let an item that was admitted wait for its batch."""
-        if not queue.items:  # while it was empty it saved nothing up
+        """Put an item that was admitted into its queue."""
+        if not queue.items:  # an idle queue earns no credit
             queue.served_s = max(queue.served_s, self._clock_s)
         queue.items.append(item)
         if len(self._running) < self._runs:
             self._start_soon()
 
     def _start_soon(self) -> None:
-        """Start batches once, for all that comes in the same moment."""
+        """Start batches in the next turn of the event loop, so that items that arrive together share them."""
         if not self._starting:
             self._starting = True
             asyncio.get_running_loop().call_soon(self._start)
 
     def _start(self) -> None:
-        """Start the batches that are due, as many as may run."""
+        """Start batches for as long as a run is free and a queue is due."""
         self._starting = False
         while len(self._running) < self._runs and (queue := self._next()) is not None:
             if items := self._pop(queue):
@@ -170,7 +177,7 @@ class Batcher(Generic[T, R]):
         self._timer = asyncio.get_running_loop().call_later(min(waits), self._start) if waits else None
 
     def _next(self) -> Queue[T, R] | None:
-        """Return the queue whose turn it is, of those that are due."""
+        """Return the queue whose turn it is, or None if none is due."""
         due = [queue for queue in self._queues if queue.items and self._due(queue)]
         if not due:
             return None
@@ -182,13 +189,13 @@ class Batcher(Generic[T, R]):
         return self._draining or len(queue.items) >= self._max_batch_size or self._left_s(queue) <= 0
 
     def _left_s(self, queue: Queue[T, R]) -> float:
-        # The wait counts from the arrival of the first item, so a batch is never late for want of company.
+        # Counted from the arrival of the first item, so that later items do not make it wait longer.
         return queue.items[0].arrived + self._max_wait_s - time.monotonic() if self._max_wait_s else 0.0
 
     def _pop(self, queue: Queue[T, R]) -> list[Item[T, R]]:
-        """Take the items of the next batch that are still wanted."""
+        """Take the next batch out of a queue, without the items that nobody waits for any more."""
         items: list[Item[T, R]] = []
-        # A share, because the other runs take theirs: a batch of all would leave them idle.
+        # An equal share for every run: one batch of all items would leave the other runs idle.
         share = min(self._max_batch_size, ceil(len(queue.items) / self._runs))
         while queue.items and len(items) < share:
             item = queue.items.popleft()
@@ -215,18 +222,16 @@ class Batcher(Generic[T, R]):
             return
         elapsed = time.monotonic() - started
         queue.served(elapsed, len(items))
-        # The next batch is on its way before the first of these is answered: what runs it shall not wait for that.
+        # Results are handed out after the next batch has started, so that a free run does not wait for responses.
         asyncio.get_running_loop().call_soon(_end, items, results, started, elapsed)
 
     async def _isolate(self, queue: Queue[T, R], items: list[Item[T, R]], exc: BaseException) -> None:
-        if len(items) > 1:
-            for item in items:
-                if item.wanted:
-                    await self._run_items(queue, [item])
-                else:  # its deadline passed, or its caller left, while its batch ran
-                    item.end(exc if isinstance(exc, Exception) else InternalError("the model stopped"))
-        else:
-            items[0].end(exc if isinstance(exc, Exception) else InternalError("the model stopped"))
+        """Run each item of a batch that failed alone; one that was alone, or that nobody wants any more, has failed."""
+        for item in items:
+            if len(items) > 1 and item.wanted:
+                await self._run_items(queue, [item])
+            else:
+                item.end(exc if isinstance(exc, Exception) else InternalError("the model stopped"))
 
 
 def _end(items: Sequence[Item[T, R]], results: Sequence[R], started: float, elapsed: float) -> None:
@@ -235,7 +240,7 @@ def _end(items: Sequence[Item[T, R]], results: Sequence[R], started: float, elap
 
 
 class Slot(Generic[T, R]):
-    """Room for one item, from its admission until its work really ended."""
+    """Room for one item, which is taken from its admission until all work on it has ended."""
 
     def __init__(self, batcher: Batcher[T, R], queue: Queue[T, R]) -> None:
         self._batcher = batcher
@@ -243,9 +248,9 @@ class Slot(Generic[T, R]):
         self._item: Item[T, R] | None = None
 
     async def submit(self, value: T, *, deadline: float = inf) -> Completed[R]:
-        """Queue an item and wait for its answer. Cancelled while it is queued, the item is never run.
+        """Queue an item and wait for its result. If the caller is cancelled before the item runs, it is not run.
 
-        `deadline` is a time of `time.monotonic`. Raises `DeadlineExceeded` at that time, and whatever `run` raised for
+        `deadline` is a time of `time.monotonic`. Raises `DeadlineExceeded` when it passes, or whatever `run` raises for
         this item.
         """
         loop = asyncio.get_running_loop()
@@ -264,11 +269,11 @@ class Slot(Generic[T, R]):
         return answer
 
     def withdraw(self) -> bool:
-        """Take the item back; return whether that spared its run."""
+        """Take the item back; return whether it will not be run."""
         return self._item is None or self._item.withdraw()
 
     def close(self) -> None:
-        """Free the room: now, or when the work that cannot be stopped any more ends."""
+        """Free the room: now, or, if the item is being run, when that ends, since a run cannot be stopped."""
         if self._item is None or not self._item.running:
             self._free()
         else:
@@ -279,7 +284,7 @@ class Slot(Generic[T, R]):
 
 
 class Admission(Generic[T, R]):
-    """The slots of one request; leaving the context closes them."""
+    """The slots of one request, which are closed when the context is left."""
 
     def __init__(self, slots: list[Slot[T, R]]) -> None:
         self._slots = slots

@@ -1,4 +1,4 @@
-"""The best variant for a budget: of those that fit, the most accurate. Arithmetic on what is known, and no more."""
+"""Which variants fit a budget of MACs, latency and accuracy, and which of them is the most accurate."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from app.mobilenet.variants import Variant
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A loaded variant: MACs for one image, top-1 from 0 to 1 if known, and how long an answer would take now."""
+    """A loaded variant: MACs for one image, top-1 accuracy (0 to 1) if known, and how long a result would take now."""
 
     variant: Variant
     macs: int
@@ -20,16 +20,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a request may cost, and how accurate (top-1, 0 to 1) it must be; what is None does not matter."""
+    """What a request may cost at most, and how accurate (top-1, 0 to 1) it must be at least; None is no limit."""
 
     max_macs: int | None = None
     max_latency_ms: float | None = None
     min_accuracy: float | None = None
 
     def excess(self, candidate: Candidate) -> float:
-        """By which factor the candidate misses the limit that it misses most; up to 1 it fits.
+        """Return the largest ratio of value to limit, for `min_accuracy` of limit to value; at most 1 fits.
 
-        A variant whose accuracy nobody knows has none for `min_accuracy`.
+        An unknown accuracy counts as 0.
         """
         return max(self._factors(candidate), default=0.0)
 
@@ -42,7 +42,7 @@ class Budget:
             yield _factor(self.min_accuracy, candidate.top1 or 0.0)
 
     def widened(self, candidate: Candidate) -> "Budget":
-        """Return the nearest budget that the candidate fits: each limit as it is, or as the candidate needs it."""
+        """Return the nearest budget that the candidate fits: a limit that it misses is moved to its value."""
         return Budget(
             max_macs=None if self.max_macs is None else max(self.max_macs, candidate.macs),
             max_latency_ms=None
@@ -69,13 +69,16 @@ def _factor(value: float, limit: float) -> float:
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Sort the best first: the most accurate, of equals the cheapest; by MACs if the accuracy of one is unknown."""
+    """Sort by accuracy, the best first and the cheaper of equals; if one is unknown, by MACs, the most first."""
     known = all(one.top1 is not None for one in candidates)
     return sorted(candidates, key=lambda one: (-(one.top1 or 0.0), one.macs) if known else (-one.macs, 0))
 
 
 def fitting(candidates: Sequence[Candidate], budget: Budget) -> list[Candidate]:
-    """Return those that fit, the best first. Raises `ImpossibleBudget` naming the nearest feasible one if none does."""
+    """Return the candidates that fit, the best first.
+
+    Raises `ImpossibleBudget`, which names the nearest budget that one fits, if there is none.
+    """
     found = [one for one in candidates if budget.excess(one) <= 1]
     if not found:
         raise _impossible(candidates, budget)

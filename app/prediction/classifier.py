@@ -1,6 +1,7 @@
-"""Classifies images: admit, batch, have them decoded and run. The path of an image, and its state.
+"""Classifies the images of requests: takes room for them in queues, and has a pipeline run them in batches.
 
-Every loaded variant has a queue of its own, and comparisons have one; the time of the pipeline is shared among them.
+Every loaded variant has a queue, and images for several variants side by side have one; these queues share the runs of
+the pipeline. An image that turns out to be large is queued once more, where one is run at a time.
 """
 
 import asyncio
@@ -31,15 +32,15 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Task = tuple[Job, object]
-"""What is to be done with an image, and on whose behalf."""
+"""A job, and the owner of its image."""
 Place = Slot[Task, JobResult]
-"""The place of one image in the batcher."""
+"""Room for one image in a queue."""
 Ran = tuple[Sequence[Outcome], int]
-"""What one or more variants made of an image, and how many images ran with it."""
+"""The outcome of an image in each of its variants, and how many images its batch had."""
 
 
 class Images(NamedTuple):
-    """The images of one request, until when (`time.monotonic`) they are wanted, and on whose behalf."""
+    """The images of one request, the time of `time.monotonic` until which it waits, and their owner."""
 
     payloads: Sequence[Payload]
     deadline: float
@@ -48,7 +49,7 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One batch: how many images ran in each variant, from when to when (`time.monotonic`), and on whose behalf."""
+    """One batch: how many images each variant ran on, two times of `time.monotonic`, and the owner of each image."""
 
     images: Mapping[Variant, int]
     began: float
@@ -57,24 +58,25 @@ class Run:
 
 
 class Watcher(Protocol):
-    """Is told what becomes of the images."""
+    """Is told what becomes of images, for metrics."""
 
     def admitted(self, change: int) -> None:
-        """Hear of images that were admitted or, below 0, have left."""
+        """Hear how many images were admitted; a negative number have ended."""
 
     def dropped(self, reason: str) -> None:
-        """Hear of an image that was admitted and not run: `departed` or `deadline`."""
+        """Hear of an image that was admitted and will not be run: its client `departed`, or its `deadline` passed."""
 
-    def settled(self, found: Result, variant: str) -> None:
-        """Hear of an image that has its answer in a variant."""
+    def settled(self, result: Result, variant: str) -> None:
+        """Hear of the result of an image, and of the name of the variant that it was queued for."""
 
 
 class Classifier:
-    """Takes image files, gives probabilities: every image has its own result or its own error."""
+    """Classifies images by the loaded models; each image has a result of its own, which may be an error."""
 
     def __init__(
         self, pipeline: Pipeline, settings: Settings, watcher: Watcher, on_run: Sequence[Callable[[Run], None]] = ()
     ) -> None:
+        """`on_run` is called after every batch."""
         self.model = pipeline.models[0]
         self.models = {model.variant: model for model in pipeline.models}
         self._pipeline = pipeline
@@ -101,11 +103,11 @@ class Classifier:
 
     @property
     def fault(self) -> str | None:
-        """Why only a restart helps, such as a run that hangs; None if all is well."""
+        """Why only a restart helps, for example because a run hangs; None if all is well."""
         return "the model hangs" if self._batcher.stalled or self._large.stalled else self._pipeline.fault
 
     def candidates(self) -> list[Candidate]:
-        """Return what is known of each loaded variant, and how long an answer of it would take now."""
+        """Return each loaded variant with its cost, its accuracy, and how long a result of it would take now."""
         return [
             Candidate(variant, model.cost.macs, model.top1, 1000 * self._batcher.expected_s(self._queues[variant]))
             for variant, model in self.models.items()
@@ -137,10 +139,10 @@ class Classifier:
     async def classify(
         self, payloads: Sequence[Payload], plan: Plan = DEFAULT, deadline: float = inf, owner: object = None
     ) -> list[Result]:
-        """Classify the images of one request by a plan, in order; `deadline` is a time of `time.monotonic`.
+        """Classify the images of one request as its plan says; the results are in the order of the images.
 
-        Raises `QueueFull` or `Draining` before any work; whatever happens to one image is its own result. `owner` is
-        whatever the `Run` shall say of whose images they are.
+        `deadline` is a time of `time.monotonic`, and `owner` is passed on to `on_run`. Raises `QueueFull` or `Draining`
+        before any work is done. Whatever is wrong with one image, a deadline that passed included, is its result.
         """
         images = Images(payloads, deadline, owner)
         match plan:
@@ -158,12 +160,12 @@ class Classifier:
 
     async def _side_by_side(self, images: Images, variants: tuple[Variant, ...], best: Variant) -> list[Result]:
         with self._batcher.admit(len(images.payloads), self._comparisons) as slots:
-            found = await self._settle_all(slots, images, variants)
+            results = await self._settle_all(slots, images, variants)
         at = variants.index(best)
-        return [combine(one.runs or (one,), at) if isinstance(one, Classification) else one for one in found]
+        return [combine(one.runs or (one,), at) if isinstance(one, Classification) else one for one in results]
 
     async def _cascade(self, images: Images, stages: Sequence[Variant], threshold: float) -> list[Result]:
-        # There must be room in the queues of all stages, since no stage is known to be needless.
+        # Every stage may be needed, so there must be room in the queues of all of them.
         with ExitStack() as stack:
             admit = partial(self._batcher.admit, len(images.payloads))
             rows = [stack.enter_context(admit(self._queues[stage])) for stage in stages]
@@ -180,11 +182,11 @@ class Classifier:
     ) -> Result:
         runs: list[Classification] = []
         for slot, variant in stages:
-            found = await self._settle(slot, Job(payload, (variant,)), [self.models[variant]], images)
-            if isinstance(found, ServiceError):
-                return found
-            runs.append(found)
-            if found.probabilities.max() >= threshold:
+            result = await self._settle(slot, Job(payload, (variant,)), [self.models[variant]], images)
+            if isinstance(result, ServiceError):
+                return result
+            runs.append(result)
+            if result.probabilities.max() >= threshold:
                 break
         return combine(runs, -1)
 
@@ -208,25 +210,25 @@ class Classifier:
     async def _settle(self, slot: Place, job: Job, models: Sequence[Model], images: Images) -> Result:
         queued = time.monotonic()
         ran = await self._ran(slot, (job, images.owner), images.deadline)
-        found = ran if isinstance(ran, ServiceError) else assemble(models, *ran, queued)
-        self._watcher.settled(found, models[0].variant.name)
-        return found
+        result = ran if isinstance(ran, ServiceError) else assemble(models, *ran, queued)
+        self._watcher.settled(result, models[0].variant.name)
+        return result
 
     async def _ran(self, slot: Place, task: Task, deadline: float) -> Ran | ServiceError:
         try:
-            answer = await self._submit(slot, task, deadline)
-            result = answer.result
+            completed = await self._submit(slot, task, deadline)
+            result = completed.result
             if isinstance(result, LargeImage):
                 with self._large.admit() as (place,):
                     result = (await self._submit(place, task, deadline)).result
         except ServiceError as exc:
             return exc
         except Exception:
-            logger.exception("an image failed for a reason that is ours")
+            logger.exception("an image could not be classified, and that is not its fault")
             return InternalError("the image could not be classified")
         if isinstance(result, LargeImage):
             return InternalError("the image is too large")
-        return result if isinstance(result, ServiceError) else (result, answer.batch_size)
+        return result if isinstance(result, ServiceError) else (result, completed.batch_size)
 
     async def _submit(self, slot: Place, task: Task, deadline: float) -> Completed[JobResult]:
         try:
@@ -237,13 +239,13 @@ class Classifier:
             raise
 
     async def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Return an image file as a network of this resolution takes it, a PNG, or raise what `images.decode` does."""
+        """Return a PNG of what a network of this resolution is given for an image. Raises what `decode.decode` does."""
         return await self._pipeline.preview(payload, resolution)
 
     async def drain(self) -> None:
-        """Finish what was admitted except for what hangs, admit no more, and end the pipeline."""
+        """Admit no more images, wait for those that were admitted except for what hangs, and close the pipeline."""
         await self._batcher.drain()
-        await self._large.drain()  # only now: what was admitted above may turn out to be large
+        await self._large.drain()  # after the other, whose images may turn out to be large
         await self._pipeline.close()
 
 
@@ -252,40 +254,40 @@ async def _all(waiting: Sequence[Awaitable[Result]]) -> list[Result]:
 
 
 MAX_QUEUE = 16
-"""Previews that may wait; they are drawn one after the other, so that they never starve the predictions."""
+"""How many previews may wait. One is drawn at a time, so that previews leave the workers to predictions."""
 
 Draw = Callable[[bytes], Awaitable[bytes]]
-"""Makes the network's input, as a PNG, of an image file."""
+"""Takes an image file, and returns a PNG of the network's input."""
 
 
 class Previewer:
-    """Draws previews, one at a time."""
+    """Queues previews, and has them drawn one at a time."""
 
     def __init__(self, stalled_after_s: float) -> None:
-        """One preview that takes longer than this is taken to hang."""
+        """Take a preview to hang that is drawn for longer than `stalled_after_s`."""
         self._batcher: Batcher[tuple[Draw, bytes], bytes] = Batcher(
             _draw_all, max_batch_size=1, max_queue=MAX_QUEUE, stalled_after_s=stalled_after_s
         )
 
     @property
     def fault(self) -> str | None:
-        """Why only a restart helps; None if all is well."""
+        """Why only a restart helps: a preview hangs. None if all is well."""
         return "a preview hangs" if self._batcher.stalled else None
 
     def check_room(self) -> None:
-        """Raise `QueueFull` or `Draining` if no image would be admitted now."""
+        """Raise `QueueFull` or `Draining` if no preview would be admitted now."""
         self._batcher.check_room()
 
     async def preview(self, draw: Draw, content: bytes, deadline: float) -> Completed[bytes]:
-        """Return the PNG of an image file; `deadline` is of `time.monotonic`.
+        """Return what `draw` returns for an image file; `deadline` is a time of `time.monotonic`.
 
-        Raises `QueueFull`, `Draining`, `DeadlineExceeded` for one that is not drawn by then, or what `draw` raises.
+        Raises `QueueFull`, `Draining`, `DeadlineExceeded` if it is not drawn by then, or whatever `draw` raises.
         """
         with self._batcher.admit() as (slot,):
             return await slot.submit((draw, content), deadline=deadline)
 
     async def drain(self) -> None:
-        """Finish what was admitted except for what hangs, and admit no more."""
+        """Admit no more previews, and wait for those that were admitted except for one that hangs."""
         await self._batcher.drain()
 
 

@@ -1,4 +1,4 @@
-"""One of the queues of a batcher: its items, its room, how fast it clears, and its share of the time."""
+"""A queue of a batcher: its items, its bound, how fast it clears, and its share of the running time."""
 
 import asyncio
 import time
@@ -14,16 +14,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MEASURED = 64
-"""How many slots that were freed last tell how fast slots become free."""
+"""From how many of the slots that were freed last `Retry-After` is computed."""
 WEIGHT = 1 / 8
-"""Of the newest run in the mean that `item_s` is."""
+"""Weight of the newest run in the moving average of the time that an item takes."""
 FRESH_S = 10.0
-"""How old a measured time may be: what was slow once must get the chance to show that it is not any more."""
+"""After so many seconds without a run the average is forgotten. A variant that was slow once would otherwise never be
+chosen again by a budget, and so never be measured again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed(Generic[R]):
-    """The result of one item, how long it waited, how long its batch ran, and how many items ran in it."""
+    """The result of one item, how long it was queued, how long its batch ran, and how many items the batch had."""
 
     result: R
     queue_ms: float
@@ -33,7 +34,7 @@ class Completed(Generic[R]):
 
 @dataclass(eq=False, slots=True)
 class Item(Generic[T, R]):
-    """What waits to be run: no later than `deadline` and since `arrived`, times of `time.monotonic`."""
+    """What is to be run before its `deadline`, and when it `arrived`: times of `time.monotonic`."""
 
     value: T
     deadline: float
@@ -45,28 +46,28 @@ class Item(Generic[T, R]):
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody still waits for it."""
+        """Whether a caller still waits for it."""
         return not self.future.done()
 
     @property
     def running(self) -> bool:
-        """Whether it is worked on."""
+        """Whether its batch is running."""
         return self.started and not self.ended
 
     def withdraw(self) -> bool:
-        """Take it back; return whether that spared its run."""
+        """Take it back; return whether it will not be run."""
         if not self.started:
             self.future.cancel()
         return not self.started
 
     def expire(self) -> None:
-        """Tell who waits for it that its time is over; what is worked on holds its room until that ends."""
+        """Tell the caller that the deadline has passed. If its run has begun, the slot is held until that ends."""
         what = "while the image was run" if self.started else "before the image was run, and it was not run"
         if self.wanted:
             self.future.set_result(DeadlineExceeded(f"the deadline passed {what}"))
 
     def end(self, outcome: Completed[R] | Exception) -> None:
-        """Tell who waits for it what came of it, and free what it held."""
+        """Give the caller the result or the error, and call `on_end`."""
         self.ended = True
         if self.wanted:
             self.future.set_result(outcome)
@@ -74,13 +75,13 @@ class Item(Generic[T, R]):
 
 
 class Queue(Generic[T, R]):
-    """A queue of its own for a sort of items."""
+    """Items of one kind in the order of their arrival, at most `max_queue` that have been admitted and not ended."""
 
     def __init__(self, max_queue: int, first_s: float = 0.0) -> None:
-        """`first_s` is how long an item is taken to run before any has."""
+        """Expect an item to run for `first_s` seconds as long as none has been measured."""
         self.items: deque[Item[T, R]] = deque()
         self.admitted = 0
-        self.served_s = 0.0  # of the time, on the clock that all queues of a batcher share
+        self.served_s = 0.0  # virtual service time of fair queueing (decision 0014)
         self._max_queue = max_queue
         self._first_s = self._item_s = first_s
         self._ran = 0.0
@@ -88,24 +89,24 @@ class Queue(Generic[T, R]):
         self._freed: deque[float] = deque(maxlen=MEASURED)
 
     def check(self, count: int) -> None:
-        """Raise `QueueFull`, with the computed `Retry-After`, unless `count` more have room."""
+        """Raise `QueueFull`, with a computed `Retry-After`, unless there is room for `count` more items."""
         if self.admitted + count > self._max_queue:
             raise self._full(count)
 
     def admit(self, count: int) -> None:
-        """Take the room of `count` items."""
+        """Take `count` slots."""
         if not self.admitted:
             self._busy_since = time.monotonic()
             self._freed.clear()
         self.admitted += count
 
     def free(self) -> None:
-        """Give the room of one item back."""
+        """Free one slot."""
         self.admitted -= 1
         self._freed.append(time.monotonic())
 
     def served(self, elapsed_s: float, count: int) -> None:
-        """Take note that `count` items ran together for so long."""
+        """Note that a batch of `count` items ran for `elapsed_s` seconds."""
         self.served_s += elapsed_s
         known = self.item_s or elapsed_s / count
         self._item_s = known + WEIGHT * (elapsed_s / count - known)
@@ -113,16 +114,16 @@ class Queue(Generic[T, R]):
 
     @property
     def item_s(self) -> float:
-        """How long one item takes to run: the mean of the last runs, or what it was at first."""
+        """How many seconds one item takes to run: a moving average, or `first_s` if it is too old."""
         return self._item_s if time.monotonic() - self._ran < FRESH_S else self._first_s
 
     @property
     def backlog_s(self) -> float:
-        """How long one run after the other would take for all that is admitted."""
+        """How many seconds all admitted items would take to run one after the other."""
         return self.admitted * self.item_s
 
     def _full(self, count: int) -> QueueFull:
-        # Two digits are what an estimate is good for, and many who are refused at once are then told the same.
+        # Two significant digits: it is an estimate, and callers that are refused together are told the same.
         wait_s = float(f"{self.admitted * self._seconds_a_slot():.2g}")
         detail = (
             f"{self.admitted} of {self._max_queue} places are taken and {count} more are asked for; "
@@ -132,7 +133,7 @@ class Queue(Generic[T, R]):
         return QueueFull(detail, {"Retry-After": str(max(1, ceil(wait_s)))}, facts)
 
     def _seconds_a_slot(self) -> float:
-        """Return how long a slot takes to become free, over the last ones of this busy time; 0 if none has yet."""
+        """Return the mean seconds from one freed slot to the next, since the queue was last empty; 0 if unknown."""
         if not self._freed:
             return 0.0
         since = self._freed[0] if len(self._freed) == MEASURED else self._busy_since

@@ -1,4 +1,4 @@
-"""What came of one image: the answer of one model, or of several that ran on it."""
+"""The result of one image: a classification by one model or by several, or an error."""
 
 import time
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ from app.runtime.pipeline import Outcome
 class Classification:
     """The probabilities `[classes]` of one image, where its time went, and how many images ran with it.
 
-    `format` is that of the `Outcome`; `began` are the times of `time.monotonic` at which it was queued, its decoding
-    began, and the run of its batch began. If several models ran on the image, `runs` are all of them in order, this is
-    the answer, and its times are sums.
+    `format` is that of the `Outcome`. `began` has three times of `time.monotonic`: when the image was queued, when its
+    decoding began and when the run of its batch began. If several models ran on the image, `runs` has the
+    classification of each in order, `model` and `probabilities` are those of the one that gives the answer, and the
+    times are sums over all.
     """
 
     model: Model
@@ -39,7 +40,11 @@ Result = Classification | ServiceError
 
 
 def assemble(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size: int, queued: float) -> Classification:
-    """Put together what came of one decoding, which the first run is charged for, as it is for the waiting."""
+    """Return the classification of an image that was decoded once for these models.
+
+    `queued` is the time of `time.monotonic` at which it was queued. The first run gets the times of decoding and
+    queueing, so that sums over the runs count them once.
+    """
     decode_ms, elapsed_ms = outcomes[0].decode_ms, (time.monotonic() - queued) * 1000
     queue_ms = max(0.0, elapsed_ms - decode_ms - sum([one.inference_ms for one in outcomes]))
     first = _run(models[0], outcomes[0], (decode_ms, queue_ms), batch_size, queued)
@@ -55,7 +60,7 @@ def _run(model: Model, one: Outcome, times: tuple[float, float], batch_size: int
 
 
 def combine(runs: Sequence[Classification], at: int) -> Classification:
-    """Return one of the runs on an image, by its place, as the answer, with the times of all."""
+    """Return the run at this place among the runs on an image, with all of them as its `runs` and with summed times."""
     return replace(
         runs[at],
         decode_ms=sum(run.decode_ms for run in runs),

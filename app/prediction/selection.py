@@ -1,4 +1,4 @@
-"""Which variants answer a request: one, several side by side, or one after the other until one is sure."""
+"""How a request chooses its variants, and the plan that this comes to for the variants that are loaded."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -60,9 +60,9 @@ Threshold = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """Answer with the first of `variants` that has room, by default with the default variant.
+    """One variant classifies: the first of `variants` whose queue has room; if there are none, the default variant.
 
-    `reason` says in words how a budget led here, and `expected_ms` how long the answer was expected to take.
+    If a budget led to this, `reason` says so in words and `expected_ms` is how long a result was expected to take.
     """
 
     variants: Sequence[Variant] = ()
@@ -72,7 +72,7 @@ class Single:
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Answer with all of `variants`, of one decoding; `best` gives the answer."""
+    """All `variants` classify an image that is decoded once, and `best`, one of them, gives the answer."""
 
     variants: tuple[Variant, ...]
     best: Variant
@@ -80,16 +80,16 @@ class SideBySide:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """Ask the stages in turn until one gives a class a probability of `threshold` or more, 0 to 1."""
+    """The stages classify in turn until one gives a class at least the probability `threshold`, 0 to 1."""
 
     stages: tuple[Variant, ...]
     threshold: float
 
 
 Plan = Single | SideBySide | Cascade
-"""What is done with the images of a request."""
+"""Which variants run on the images of a request, and how."""
 DEFAULT = Single()
-"""The default variant answers."""
+"""The default variant classifies."""
 
 
 class Selection(BaseModel):
@@ -112,13 +112,14 @@ class Selection(BaseModel):
 
     @cached_property
     def is_default(self) -> bool:
-        """Whether nothing is chosen: the default variant answers."""
+        """Whether the request chooses nothing, so that the default variant classifies."""
         return all(getattr(self, name) is None for name in Selection.model_fields)
 
     def plan(self, candidates: Sequence[Candidate], degrade: bool) -> Plan:
-        """Return what to do with the loaded variants, the default one first; `degrade` is what holds if not said here.
+        """Return the plan for these loaded variants, of which the first is the default one.
 
-        Raises `InvalidParameter`, `VariantNotLoaded` or `ImpossibleBudget`.
+        `degrade` says whether a smaller variant may stand in for one whose queue is full, unless the request says so
+        itself. Raises `InvalidParameter`, `VariantNotLoaded` or `ImpossibleBudget`.
         """
         self._check_one_way()
         if self.variants is not None:
@@ -178,7 +179,7 @@ def _reason(found: Sequence[Candidate], candidates: Sequence[Candidate], budget:
 
 
 def resolve(alpha: float | None, resolution: int | None, served: Variant) -> Variant:
-    """Return a variant by its numbers, or those of the served one. Raises `InvalidParameter`."""
+    """Return the variant of these numbers; one that is None is that of `served`. Raises `InvalidParameter`."""
     try:
         return Variant(
             served.alpha if alpha is None else alpha, served.resolution if resolution is None else resolution
@@ -188,7 +189,7 @@ def resolve(alpha: float | None, resolution: int | None, served: Variant) -> Var
 
 
 def _named(parameter: str, names: str, known: Collection[Variant]) -> tuple[Variant, ...]:
-    """Return the loaded variants of a list of names, each once. Raises `InvalidParameter` or `VariantNotLoaded`."""
+    """Return the variants that are named, each once. Raises `InvalidParameter`, or `VariantNotLoaded`."""
     try:
         wanted = tuple(dict.fromkeys(Variant.parse(name.strip()) for name in names.split(",")))
     except ValueError as exc:
@@ -198,7 +199,7 @@ def _named(parameter: str, names: str, known: Collection[Variant]) -> tuple[Vari
 
 
 def _check_loaded(known: Collection[Variant], *wanted: Variant) -> None:
-    """Raise `VariantNotLoaded` if one is not."""
+    """Raise `VariantNotLoaded`, which names what is loaded, if one of the wanted variants is not."""
     for one in wanted:
         if one not in known:
             names = ", ".join(other.name for other in known)

@@ -1,8 +1,8 @@
-"""What the HTTP process and the template say to each other once, at the start: pickles behind their length.
+"""The two messages of the start, pickled: settings to the template, and its models, or its error, back.
 
-Unpickling runs whatever the sender likes. Here that is no danger: the template reads settings from the process that
-started it, and says what it loaded before it or any worker has opened a stranger's file. Nothing is unpickled after
-that: what the workers are asked and answer has a fixed layout, see `requests` and `replies`.
+Whoever writes a pickle decides what its reader runs. Here that is no danger. The template trusts the process that
+started it, and it sends its message before any process has opened a stranger's file. Nothing is unpickled after that:
+requests to the workers and their replies have fixed layouts, see `requests` and `replies`.
 """
 
 import pickle
@@ -16,7 +16,7 @@ LENGTH = struct.Struct("=Q")
 
 
 def send(to: socket.socket, message: object) -> None:
-    """Send a message. Raises `OSError` if the other end is closed."""
+    """Send a message behind its length. Raises `OSError` if the other end is closed."""
     content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     to.sendall(LENGTH.pack(len(content)) + content)
 

@@ -1,7 +1,7 @@
-"""The pipeline in the process that takes requests, between its events: `docs/decisions/0020` says for whom.
+"""Pipelines in the HTTP process: `Inline`, between the events of its loop, and `Threads`, on threads beside the loop.
 
-An image that waits for no other process is answered for the least work. The price is that whatever ends the work, a
-decoder that crashes or a model that hangs, ends the process, so that there should be several.
+An image that is not sent to another process costs the least work. In return, a decoder that crashes or a model that
+hangs takes the whole HTTP process with it, so there should be several of these processes (decision 0020).
 """
 
 import asyncio
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 
 class Inline:
-    """A pipeline in the event loop itself, which waits for one image at a time; large ones are decoded on a thread."""
+    """A pipeline that runs one image after the other in the event loop; large images are decoded on a thread."""
 
     runs = 1
     fault: str | None = None
 
     def __init__(self, local: Local, patience_s: float) -> None:
-        """End the process when one image takes more than `patience_s`: nothing else could stop a model that hangs."""
+        """End the process if one image takes longer than `patience_s`, since nothing else can stop one that hangs."""
         self.models = local.models
         self._local = local
         self._patience_s = patience_s
@@ -45,7 +45,7 @@ class Inline:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        # Nobody handles SIGALRM, so it ends the process, even one whose interpreter hangs.
+        """End the process by SIGALRM, which has no handler and so works even if the interpreter hangs."""
         signal.setitimer(signal.ITIMER_REAL, self._patience_s)
         try:
             yield
@@ -57,6 +57,7 @@ class Inline:
         return await self._beside(partial(self._local.preview, payload, resolution))
 
     async def _beside(self, work: Callable[[], T]) -> T:
+        """Do work on a thread, with the same patience; the event loop goes on, so a timer of its own suffices."""
         alarm = asyncio.get_running_loop().call_later(self._patience_s, self._end)
         try:
             return await in_thread(work)
@@ -64,7 +65,7 @@ class Inline:
             alarm.cancel()
 
     def _end(self) -> None:
-        logger.error("an image has been decoded for more than %g s; the process ends", self._patience_s)
+        logger.error("an image has been decoded for more than %g s; this process ends", self._patience_s)
         signal.raise_signal(signal.SIGALRM)
 
     async def close(self) -> None:
@@ -94,9 +95,10 @@ class Threads:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises.
+    """Do work on a thread; return what it returns, or raise what it raises.
 
-    The thread is no executor's: the process would wait for those when it ends, even for one that hangs.
+    The thread is a daemon made for this work. A process waits at its end for the threads of an executor, even for one
+    that hangs.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Callable[[], T]] = loop.create_future()
@@ -107,7 +109,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 
     def run() -> None:
         outcome = _outcome(work)
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+        with suppress(RuntimeError):  # the event loop was closed meanwhile
             loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=run, name="model", daemon=True).start()
@@ -117,7 +119,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 def _outcome(work: Callable[[], T]) -> Callable[[], T]:
     try:
         result = work()
-    except BaseException as exc:  # SystemExit too would end the thread, and somebody would wait for ever
+    except BaseException as exc:  # SystemExit too: it would end the thread, and the caller would wait for ever
         error = exc
     else:
         return lambda: result

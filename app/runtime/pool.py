@@ -1,9 +1,8 @@
-"""The pipeline in processes of their own, forked from one that loaded it: `docs/decisions/0009` says why.
+"""The pipeline in processes of its own, seen from the HTTP process (decision 0009); their side is in `worker`.
 
-The *template* loads the models, tests them, and then only forks a worker for each socket that it is sent. A worker
-answers batches on its socket until the other end closes it. So HTTP never waits for the interpreter lock of a decoder,
-the workers share the memory of what the template loaded, and one that dies of what it decodes is replaced in
-milliseconds.
+A *template* process loads and tests the models, and forks a *worker* for every socket that it is sent. So the event
+loop never waits for the interpreter lock of a decoder, the workers share the memory of the loaded models, and a worker
+that dies of a file is replaced within milliseconds.
 """
 
 import asyncio
@@ -32,12 +31,13 @@ logger = logging.getLogger(__name__)
 
 WORKER_MODULE = "app.runtime.worker"
 STOP_S = 5.0
+"""How long the template may take to end before it is killed."""
 SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Threads of numpy's linear algebra would not survive a fork, and nothing here needs them."""
+"""Threads of numpy's linear algebra would not survive the fork, and nothing here needs them."""
 
 
 class Worker(asyncio.Protocol):
-    """The HTTP process's end of a worker's socket. It asks for one thing at a time."""
+    """The HTTP process's end of a worker's socket, on which one request is sent at a time."""
 
     _transport: asyncio.Transport
     _reader: Reader
@@ -45,11 +45,11 @@ class Worker(asyncio.Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether the other end is open, for all we know."""
+        """Whether the worker has not ended, as far as is known here."""
         return not self._transport.is_closing()
 
     async def ask(self, request: Sequence[Buffer], reader: Reader, patience_s: float) -> Body:
-        """Send a request and return its reply. Raises `WorkerDied`, or `WorkerHung` if there is none in time."""
+        """Send a request and return its reply. Raises `WorkerDied`, or `WorkerHung` after `patience_s` without one."""
         loop = asyncio.get_running_loop()
         self._reader = reader
         self._reply = loop.create_future()
@@ -65,11 +65,11 @@ class Worker(asyncio.Protocol):
             self._reply.set_exception(WorkerHung(f"a worker has hung for {patience_s:g} s and is replaced"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be ready to ask."""
+        """Keep the transport, to send requests on."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Read a part of a reply; give a whole one to the caller that waits for it, and a bad worker up."""
+        """Read a part of the reply, and end the wait of `ask` when it is whole or bad."""
         if self._reply is None or self._reply.done():
             self.close()
             logger.error("a worker said something that it was not asked for, and is given up")
@@ -84,20 +84,20 @@ class Worker(asyncio.Protocol):
                 self._reply.set_result(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the caller that waits that there will be no reply."""
+        """End the wait of `ask`: there will be no reply."""
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(WorkerDied("a worker ended in the middle of its work"))
 
     def close(self) -> None:
-        """Let the worker end."""
+        """Close the socket, so that the worker ends."""
         self._transport.close()
 
 
 class Workers:
-    """Workers that were forked from one template, idle or busy."""
+    """The workers of one template: starts them as they are needed, and keeps those that are idle."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start the template."""
+        """Start the template, which begins to load the models."""
         self._control, theirs = socket.socketpair()
         command = [sys.executable, "-m", WORKER_MODULE, str(theirs.fileno())]
         with theirs:
@@ -108,7 +108,7 @@ class Workers:
         self._patience_s = settings.patience_s
 
     def models(self) -> tuple[Model, ...]:
-        """Wait for the models to be loaded and tested, and return them. Raises what went wrong with that."""
+        """Wait until the models are loaded and tested, and return them. Raises whatever the template raised."""
         try:
             raised, answer = handshake.receive(self._control)
         except (EOFError, OSError) as exc:
@@ -117,7 +117,7 @@ class Workers:
             ) from exc
         if raised:
             raise answer
-        self._control.shutdown(socket.SHUT_RD)  # from now on the template is only told, and nothing is unpickled
+        self._control.shutdown(socket.SHUT_RD)  # from now on nothing can be received here, and so nothing unpickled
         models = tuple(replace(model, engine=RemoteEngine(*facts)) for model, facts in answer)
         self._places = {model.variant: place for place, model in enumerate(models)}
         self._classes = [model.engine.classes for model in models]
@@ -125,13 +125,13 @@ class Workers:
 
     @property
     def fault(self) -> str | None:
-        """Why no worker can be had any more; None if all is well."""
+        """Why no worker can be started any more; None if all is well."""
         return None if self._template.poll() is None else "the process that forks the workers ended"
 
     async def ask(self, request: Request) -> Any:
-        """Have a worker do something; if it dies, a new one, since that may not have been the fault of this request.
+        """Have a worker answer a request, and if it dies another one: the request need not be the reason.
 
-        Raises `WorkerDied` if the new one dies too, `WorkerHung`, or what was raised in the worker.
+        Raises `WorkerDied` if the other one dies too, `WorkerHung`, `WorkerFailed`, or the `ServiceError` of a preview.
         """
         try:
             return await self._ask(await self._free(), request)
@@ -151,7 +151,7 @@ class Workers:
         reader = Reader(request, [self._classes[place] for place in places])
         try:
             body = await worker.ask(requests.pack(request, places), reader, self._patience_s)
-        except BaseException as exc:  # cancelled too: it would answer the next request with the reply to this one
+        except BaseException as exc:  # cancellation too: the next request would get the reply to this one
             worker.close()
             if isinstance(exc, WorkerDied):
                 logger.error("%s", exc)
@@ -163,19 +163,19 @@ class Workers:
 
     async def _fork(self) -> Worker:
         ours, theirs = socket.socketpair()
-        with theirs, suppress(OSError):  # without a template the worker's end is closed at once
+        with theirs, suppress(OSError):  # if the template has ended, this closes both ends, and the request fails
             socket.send_fds(self._control, [b"f"], [theirs.fileno()])
         _, worker = await asyncio.get_running_loop().create_unix_connection(Worker, sock=ours)
         return worker
 
     async def close(self) -> None:
-        """End all of them."""
+        """End the idle workers, and with the template the busy ones."""
         for worker in self._idle:
             worker.close()
         await asyncio.to_thread(self.end)
 
     def end(self) -> None:
-        """End the template, and with it the workers."""
+        """End the template, and with it all workers."""
         self._control.close()
         try:
             self._template.wait(STOP_S)
@@ -185,38 +185,39 @@ class Workers:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of the template, which is given its settings otherwise and needs no keys."""
+    """Return the environment of the template without settings: it is sent those, without the keys."""
     return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)} | SINGLE_THREADED
 
 
 def _without_keys(settings: Settings) -> Settings:
+    """Return the settings without what a file that takes a worker over must not find there."""
     return settings.model_copy(update={"api_keys": (), "api_keys_file": None})
 
 
 class RemoteEngine:
-    """What is known here of an engine that the workers have."""
+    """What the HTTP process knows of an engine in the workers."""
 
     def __init__(self, name: str, precision: Precision, classes: int) -> None:
         self.name, self.precision, self.classes = name, precision, classes
 
     def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Raise: it runs where its pipeline is."""
+        """Raise `NotImplementedError`: it runs in the workers."""
         raise NotImplementedError("the engine is in another process")
 
 
 class Pool:
-    """A pipeline in as many workers as run at once."""
+    """A pipeline that runs every batch in a worker."""
 
     models: tuple[Model, ...]
 
     def __init__(self, settings: Settings) -> None:
-        """Begin to load the models and to test them, elsewhere."""
+        """Begin to load and test the models, in another process."""
         self.runs = settings.model_workers
-        self._under_way = 0  # one alone has the threads of all, and is answered the sooner
+        self._under_way = 0  # batches; one that is alone may use all threads
         self._workers = Workers(settings)
 
     def ready(self) -> "Pool":
-        """Wait until the models are loaded and tested. Raises `StartError` in one line, or `SelfTestFailed`."""
+        """Wait until the models are loaded and tested. Raises `StartError` or `SelfTestFailed`."""
         try:
             self.models = self._workers.models()
         except BaseException:
@@ -226,7 +227,7 @@ class Pool:
 
     @property
     def fault(self) -> str | None:
-        """Why it will never run again; None if all is well."""
+        """Why no image can be classified any more; None if all is well."""
         return self._workers.fault
 
     async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
@@ -239,7 +240,7 @@ class Pool:
         return results
 
     async def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Have a worker draw it, as `Local.preview` does. Raises `WorkerDied` too."""
+        """Draw the network's input in a worker, as `Local.preview` does. Raises `WorkerDied` too."""
         png: bytes = await self._workers.ask(Request([Job(payload, ())], resolution=resolution))
         return png
 
@@ -249,11 +250,11 @@ class Pool:
 
 
 def start_loading(settings: Settings) -> Callable[[], Pipeline]:
-    """Begin to load and test what the settings name; return what waits until that is done.
+    """Begin to load and test the models that the settings name; return a function that waits for the pipeline.
 
-    LiteRT does so in processes of its own, unless there shall be none; TensorFlow, which cannot fork, in this one. In
-    this one nothing begins before somebody waits. The function returned raises `StartError` in one line, or
-    `SelfTestFailed`.
+    With LiteRT this happens in another process, unless `model_workers` is 0, so that the caller can go on meanwhile. In
+    this process, also with TensorFlow, which does not survive a fork, the function does all of it. The function raises
+    `StartError`, whose message is one line, or `SelfTestFailed`.
     """
     if settings.engine == "tensorflow":
         return lambda: Threads(in_process(settings))

@@ -37,20 +37,19 @@ RESULTS, PNG, REFUSED, FAILED, CLASSIFIED, TOO_LARGE = 1, 2, 3, 4, 5, 6
 
 FORMS: Final = (*FORMATS, TENSOR)
 ERRORS: Final[tuple[type[ServiceError], ...]] = (EmptyImage, UnsupportedImage, TooManyPixels, UndecodableImage)
-"""Every error that `app.imaging` raises; a reply has the place of one in this tuple."""
+"""Every error that `app.imaging` raises. In a reply an error is its place in this tuple."""
 MAX_DETAIL_BYTES: Final = 1_000
-"""Of one text in a reply. A longer one is cut off."""
+"""The most bytes of one text in a reply; a longer text is cut off."""
 MAX_IMAGE_BYTES: Final = IMAGE.size + MAX_DETAIL_BYTES
 MAX_TIME: Final = 1e9
-"""More than any time in a reply: as milliseconds it is eleven days, as seconds since the machine started 31 years."""
+"""Above every time in a reply: eleven days in milliseconds, or 31 years in seconds since the machine was started."""
 PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 MAX_BITS: Final = int(np.float32(1.0001).view(np.uint32))
-"""The bits of a probability of 1, and a little for rounding, read as a whole number. Those of every float32 that is
-negative, infinite or not a number are larger."""
-
+"""The bits of float32 1, and a little for rounding, as a whole number. Floats from 0 to 1 have smaller ones; negative
+and infinite floats and NaN have larger ones, so that one comparison finds all of these."""
 
 Body = list[JobResult] | bytes | Exception
-"""What a reply comes to: results, a PNG, or the `ServiceError` or `WorkerFailed` that was raised in the worker."""
+"""What a reply says: the results of a batch, a PNG, or the `ServiceError` or `WorkerFailed` that is to be raised."""
 
 
 class WorkerDied(Exception):
@@ -58,15 +57,15 @@ class WorkerDied(Exception):
 
 
 class WorkerHung(WorkerDied):
-    """A worker did not reply in time, and is given up; what it was asked would hang another one too."""
+    """A worker did not reply in time and is given up. The request is not tried again: it would hang another one."""
 
 
 class BadReply(WorkerDied):
-    """A worker said what is no reply to its request, and is given up."""
+    """A worker answered with something that is no reply to its request, and is given up."""
 
 
 class WorkerFailed(Exception):
-    """A worker could not do its work, for a reason that is no image's; it may be asked again."""
+    """A worker could not answer a request, and not because of an image. It can be sent other requests."""
 
 
 def pack_results(jobs: Sequence[Job], results: Sequence[JobResult], classes: Mapping[Variant, int]) -> bytes:
@@ -103,7 +102,7 @@ def _number(error: ServiceError) -> int:
 
 
 def pack_failure(error: Exception) -> bytes:
-    """Return the reply to a request that failed for a reason that is no image's."""
+    """Return the reply to a request that raised something unexpected."""
     return _framed(FAILED, _bounded(f"{type(error).__name__}: {error}"))
 
 
@@ -116,11 +115,11 @@ def _bounded(text: str) -> bytes:
     whole = text.encode(errors="backslashreplace")
     if len(whole) <= MAX_DETAIL_BYTES:
         return whole
-    return whole[:MAX_DETAIL_BYTES].decode(errors="ignore").encode()  # without the half of a character
+    return whole[:MAX_DETAIL_BYTES].decode(errors="ignore").encode()  # a character that was cut in two is left out
 
 
 class Reader:
-    """Reads the reply to one request, of which it never keeps more bytes than the reply may have."""
+    """Reads the reply to one request. It never keeps more bytes than that reply can have."""
 
     def __init__(self, request: Request, counts: Sequence[int]) -> None:
         """Expect for each variant of each job probabilities of as many classes as `counts` says."""
@@ -134,7 +133,7 @@ class Reader:
         )
 
     def add(self, data: bytes) -> Body | None:
-        """Take what came of the reply; return what it says once all is there. Raises `BadReply`, and nothing else."""
+        """Take the next bytes of the reply; return what it says once it is whole. Raises nothing but `BadReply`."""
         received: bytes | bytearray = data
         if self._received:
             self._received += data
@@ -145,7 +144,7 @@ class Reader:
                 raise BadReply("a worker's reply is longer than a reply to its request can be")
             if len(received) == FRAME.size + size:
                 return self._read(kind, memoryview(received)[FRAME.size :])
-        if received is data:  # most replies come in one piece, and that one is not copied
+        if received is data:  # kept only if there is more to come, since most replies come in one piece
             self._received = bytearray(data)
         return None
 
@@ -163,7 +162,7 @@ class Reader:
 
 
 def max_png_bytes(resolution: int) -> int:
-    """Return more than the PNG of an RGB image of this size has: its bytes, one a row, and what packs them."""
+    """Return a bound on the bytes of a PNG of this resolution: RGB pixels that cannot be compressed, and headers."""
     return 4 * resolution * resolution + 4096
 
 

@@ -55,7 +55,7 @@ def pack(request: Request, places: Sequence[int]) -> list[Buffer]:
 
 def _content(payload: Payload) -> tuple[int, Buffer]:
     if isinstance(payload, str):
-        return TEXT, payload.encode("utf-8", "surrogatepass")  # it may be anything that JSON can say
+        return TEXT, payload.encode("utf-8", "surrogatepass")  # JSON can have halves of characters
     return PIXELS, np.ascontiguousarray(payload).reshape(-1).data
 
 

@@ -1,4 +1,8 @@
-"""What runs in the template and in the workers of `processes`: `python -m app.runtime.worker DESCRIPTOR`."""
+"""The template and the workers of `pool`: `python -m app.runtime.worker DESCRIPTOR`.
+
+The template loads and tests the models. Then it only forks a worker for every socket that the HTTP process sends it. A
+worker reads requests from its socket and answers them, one after the other, until the other end is closed.
+"""
 
 import ctypes
 import gc
@@ -26,14 +30,14 @@ from app.runtime.requests import Request
 logger = logging.getLogger(__name__)
 
 GRACE_S = 2.0
-"""How much later than it is given up a worker that hangs ends itself: by SIGALRM, which stops even a decoder in C."""
+"""How long after it was given up a worker that hangs is ended by its own alarm, which stops even a decoder in C."""
 PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 NICENESS = 10
-"""A worker computes for milliseconds at a time; who passes on what another waits for goes first."""
+"""Lower priority than the HTTP process, so that replies leave first."""
 
 
 def _template(control: socket.socket) -> None:
-    """Load the models, say how that went, and fork a worker for each socket that comes."""
+    """Load the models, tell the HTTP process of them or of what went wrong, and fork a worker for each socket."""
     settings: Settings = handshake.receive(control)
     configure_logging(settings)
     try:
@@ -42,24 +46,24 @@ def _template(control: socket.socket) -> None:
         handshake.send(control, (True, exc))
         return
     handshake.send(control, (False, [_described(model) for model in pipeline.models]))
-    gc.freeze()  # what was loaded lies on pages that no collection touches, so that they remain shared
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker
+    gc.freeze()  # the garbage collector of a worker would write to the pages of loaded objects, and so copy them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes workers that have ended
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
         if os.fork() == 0:
-            control.close()  # a worker has a socket of its own, and this one carries pickles
+            control.close()  # a worker has a socket of its own; only the template may use this one
             _work(socket.socket(fileno=descriptors[0]), pipeline, settings)
             os._exit(0)
         os.close(descriptors[0])
 
 
 def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:
-    unloaded: Any = None  # an engine stays where it is
+    unloaded: Any = None  # an engine cannot be sent
     engine = model.engine
     return replace(model, engine=unloaded), (engine.name, engine.precision, engine.classes)
 
 
 def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
-    """Do what is asked for until nobody asks any more."""
+    """Answer requests until the HTTP process closes its end of the socket."""
     threads = settings.model_threads
     _end_with_template()
     _die_first()
@@ -69,7 +73,7 @@ def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
 
     @cache
     def wide() -> Local:
-        """Return the same with all threads: made here, as threads do not survive a fork, by who is ever alone."""
+        """Return the same models with all threads, which do not survive a fork and so are made when first needed."""
         engines = [cast("LiteRTEngine", model.engine).with_threads(threads) for model in pipeline.models]
         pairs = zip(pipeline.models, engines, strict=True)
         return pipeline.with_models([replace(model, engine=engine) for model, engine in pairs])
@@ -102,20 +106,20 @@ def _preview(pipeline: Local, payload: Payload, resolution: int) -> bytes:
 
 
 def _die_first() -> None:
-    """Have the kernel end a worker, which is replaced, and not the HTTP process, where memory runs out."""
-    with suppress(OSError):  # not Linux, or not allowed
+    """When memory runs out, have the kernel end a worker, which is replaced, and not the HTTP process."""
+    with suppress(OSError):  # this is not Linux, or it is not allowed
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end_with_template() -> None:
-    # A worker that hangs would not see that its socket was closed.
+    """Have the kernel end this worker with its template: one that hangs does not see that its socket is closed."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(descriptor: int) -> None:
-    """Be the template at the other end of this socket."""
-    # The process in front decides when to stop, and says so by closing its sockets.
+    """Run the template on this socket, whose other end the HTTP process has."""
+    # Ctrl-C reaches every process of the terminal. The HTTP process decides when to stop, and closes its sockets then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as control:

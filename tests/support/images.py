@@ -116,7 +116,7 @@ def vast_tile(side: int) -> bytes:
 def run_length_bmp(image: Image.Image) -> bytes:
     """Return a picture of mode P as a BMP of run lengths: runs, and pixels as they are, by turns."""
     width, height = image.size
-    codes = b""
+    codes = bytearray()  # to which appending costs what is appended
     for row in np.asarray(image)[::-1]:
         runs = np.split(row, np.flatnonzero(np.diff(row.astype(int))) + 1)
         for run in runs:

@@ -122,7 +122,8 @@ def main(descriptor: int) -> None:
     # Ctrl-C reaches every process of the terminal. The HTTP process decides when to stop, and closes its sockets then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    with socket.socket(fileno=descriptor) as control:
+    # The HTTP process may be stopped, or killed, at any time: then the template is not wanted any more.
+    with socket.socket(fileno=descriptor) as control, suppress(EOFError, ConnectionError):
         _template(control)
 
 

@@ -87,7 +87,7 @@ PREVIEW_ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 _EXAMPLES: dict[type[ServiceError], str] = {
-    MalformedRequest: "the body is no valid JSON: Invalid JSON: expected value at line 1 column 1",
+    MalformedRequest: "the body is not valid JSON: Invalid JSON: expected value at line 1 column 1",
     Unauthorized: "a key is needed, as Authorization: Bearer or X-API-Key",
     NotFound: "there is no model 'resnet'; mobilenet is served",
     VariantNotLoaded: "the variant 1/224 is not loaded; loaded are 0.5/160, 0.25/128",
@@ -154,4 +154,4 @@ def _response(errors: list[type[ServiceError]], path: str) -> dict[str, Any]:
 
 
 def _example(error: type[ServiceError], path: str) -> dict[str, Any]:
-    return problems.problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b", path).model_dump()
+    return problems.problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b", path)

@@ -77,7 +77,7 @@ def _degraded_from(plan: Plan, outcomes: Sequence[Result]) -> Variant | None:
 
 def _result(outcome: Result, plan: Plan, k: int, current: Trace) -> Json:
     if isinstance(outcome, ServiceError):
-        return {"error": problems.problem(outcome, current.request_id).model_dump()}
+        return {"error": problems.problem(outcome, current.request_id)}
     predictions = _predictions(outcome, k)
     if isinstance(plan, Cascade):
         return {"predictions": predictions, "model": _model(outcome.model), "cost": _cost(outcome.models)}

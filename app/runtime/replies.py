@@ -61,7 +61,7 @@ class WorkerHung(WorkerDied):
 
 
 class BadReply(WorkerDied):
-    """A worker answered with something that is no reply to its request, and is given up."""
+    """A worker answered with something else than a reply to its request, and is given up."""
 
 
 class WorkerFailed(Exception):
@@ -158,7 +158,7 @@ class Reader:
                 return _results(body, self._request.jobs, self._counts)
         except (struct.error, ValueError, IndexError) as exc:
             raise BadReply(f"a worker's reply is not as it should be: {exc}") from exc
-        raise BadReply(f"a worker's reply is of kind {kind}, and that is no reply to its request")
+        raise BadReply(f"a worker's reply is of kind {kind}, which does not answer its request")
 
 
 def max_png_bytes(resolution: int) -> int:
@@ -177,7 +177,7 @@ def _preview(kind: int, body: memoryview) -> Body:
         return bytes(body)
     if kind == REFUSED:
         return ERRORS[body[0]](_text(body[1:]))
-    raise ValueError("it is no PNG")
+    raise ValueError("it is not a PNG")
 
 
 def _results(body: memoryview, jobs: Sequence[Job], counts: Sequence[int]) -> list[JobResult]:

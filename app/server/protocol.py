@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from typing import Any
 
+from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api import problems
@@ -81,7 +82,7 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP with a problem, as every other error, and close the connection."""
         request_id = uuid.uuid4().hex
-        body = problems.problem(MalformedRequest(msg), request_id).model_dump_json().encode()
+        body = to_json(problems.problem(MalformedRequest(msg), request_id))
         about = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
         own = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
         fields = b"".join(b"%b: %b\r\n" % field for field in [*RAW_HEADERS, *about, *own])

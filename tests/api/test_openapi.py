@@ -63,7 +63,8 @@ def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(docum
     found = examples(document["paths"]["/predict"]["post"])
     assert set(found) == {kind.code for kind in leaves() - NOT_OF_PREDICT}
     for code, example in found.items():
-        assert Problem.model_validate(example).code == code
+        assert Problem.model_validate(example).model_dump() == example
+        assert example["code"] == code
 
 
 def test_every_error_of_the_protocol_is_in_it_as_its_clients_read_it(document: Any) -> None:

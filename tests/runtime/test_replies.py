@@ -173,7 +173,7 @@ def test_a_worker_that_talks_without_end_is_given_up_before_it_fills_the_memory(
     with pytest.raises(BadReply):
         reading(PREVIEW).add(replies.FRAME.pack(replies.PNG, most + 1))
     reader = reading(PREVIEW)
-    reader.add(replies.FRAME.pack(replies.PNG, most) + b"no PNG")
+    reader.add(replies.FRAME.pack(replies.PNG, most) + b"a text")
 
     def talk() -> None:
         for piece in cycle(pieces):

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__, config
 from app.api import openapi, pages, problems, routes
-from app.api.bodies import Bodies
-from app.api.cors import Cors
-from app.api.head import Head
+from app.api.middleware.bodies import Bodies
+from app.api.middleware.cors import Cors
+from app.api.middleware.head import Head
+from app.api.middleware.prefix import Prefix
 from app.api.predict import Predict
-from app.api.prefix import Prefix
 from app.api.security import SecurityHeaders
 from app.config import Settings
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable

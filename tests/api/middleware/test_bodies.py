@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.api.bodies import LARGEST_AT_ONCE, Bodies
+from app.api.middleware.bodies import LARGEST_AT_ONCE, Bodies
 from app.errors import QueueFull
 
 LARGEST = b"x" * 1000

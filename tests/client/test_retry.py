@@ -1,5 +1,6 @@
 """When a call is sent again, and how long it waits: without a network and without waiting."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -18,7 +19,7 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 def refused(error: ServiceError, **headers: str) -> httpx.Response:
-    content = problem(error, "id").model_dump_json()
+    content = json.dumps(problem(error, "id"))
     return httpx.Response(
         error.status, text=content, headers={k.replace("_", "-"): v for k, v in headers.items()}, request=REQUEST
     )
@@ -134,6 +135,6 @@ def test_an_address_that_leads_elsewhere_says_where() -> None:
 
 
 def test_a_code_that_is_not_known_yet_keeps_its_words() -> None:
-    body = problem(QueueFull("why"), "id").model_copy(update={"code": "newer", "status": 418})
+    body = problem(QueueFull("why"), "id") | {"code": "newer", "status": 418}
     with pytest.raises(UnexpectedAnswer, match="418 newer: why"):
-        play(httpx.Response(418, text=body.model_dump_json(), request=REQUEST))
+        play(httpx.Response(418, text=json.dumps(body), request=REQUEST))

@@ -1,5 +1,6 @@
 """A small real HTTP service that answers what a test wrote down, and remembers who asked what."""
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def predicted(*labels: str) -> Answer:
 
 def refused(error: ServiceError, headers: Mapping[str, str] = {}) -> Answer:
     """Return the answer that says this error."""
-    return Answer(problems.problem(error, REQUEST_ID).model_dump_json(), error.status, headers)
+    return Answer(json.dumps(problems.problem(error, REQUEST_ID)), error.status, headers)
 
 
 class _Handler(BaseHTTPRequestHandler):

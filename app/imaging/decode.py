@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import EmptyImage, ServiceError, UndecodableImage
-from app.imaging import colour, jpeg, memory, pillow
+from app.imaging import colour, memory
 from app.imaging.bounds import LargeImage
+from app.imaging.codecs import jpeg, pillow
+from app.imaging.codecs.markers import header
 from app.imaging.formats import FORMATS, kind_of
-from app.imaging.markers import header
 from app.imaging.pixels import converted, flat, turn, upright
 from app.imaging.resize import Box, Pixels, scaled
 

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 from PIL.Image import Transpose as Turn
 
 from app.errors import UnsupportedImage
-from app.imaging import tiff
+from app.imaging.codecs import tiff
 
 _TURNS: Final = {
     2: Turn.FLIP_LEFT_RIGHT,

@@ -11,7 +11,8 @@ from PIL import Image
 
 from app.config import Settings
 from app.errors import TooManyPixels, UndecodableImage, UnsupportedImage
-from app.imaging import decode, jpeg, markers
+from app.imaging import decode
+from app.imaging.codecs import jpeg, markers
 from tests.support import corpus, images
 from tests.support.images import encoded, grey_tiff, photo, ramp, tiff
 

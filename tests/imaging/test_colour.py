@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from app.imaging import colour, decode, icc
+from app.imaging import colour, decode
+from app.imaging.codecs import icc
 from tests.support import corpus, heif
 from tests.support.images import encoded, photo, ramp
 

@@ -23,7 +23,7 @@ from PIL.Image import Transpose
 
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
 from app.imaging import decode as decoding
-from app.imaging import icc
+from app.imaging.codecs import icc
 from app.imaging.pixels import flat
 from tests.support import corpus, heif, images, needs
 from tests.support.data import REPOSITORY, samples
@@ -233,7 +233,7 @@ def test_a_jpeg_is_decoded_at_no_more_than_it_takes_for_twice_the_pixels_needed(
         return flat(image)
 
     monkeypatch.setattr(decoding, "flat", noted)
-    decode(encoded(photo(*size), "JPEG", progressive=True), resolution)  # a baseline one: tests/imaging/test_jpeg.py
+    decode(encoded(photo(*size), "JPEG", progressive=True), resolution)
     assert sizes == [decoded]
     assert decoded == size or 0.875 * min(decoded) >= 2 * resolution
 
@@ -483,7 +483,7 @@ def test_a_bomb_is_refused_by_its_header_without_taking_memory(tmp_path: Path) -
 import resource, sys
 from pathlib import Path
 from app.imaging import decode as decoding
-from app.imaging import icc
+from app.imaging.codecs import icc
 from app.imaging.pixels import flat
 decoding.decode(Path(sys.argv[2]).read_bytes(), resolution=32, max_pixels=10**8)
 bombs = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
@@ -631,7 +631,7 @@ def test_what_is_wrong_with_a_file_is_never_printed(tmp_path: Path) -> None:
 import logging, sys
 from pathlib import Path
 from app.imaging import decode as decoding
-from app.imaging import icc
+from app.imaging.codecs import icc
 from app.imaging.pixels import flat
 logging.basicConfig(level=logging.DEBUG)
 for path in sorted(Path(sys.argv[1]).iterdir()):

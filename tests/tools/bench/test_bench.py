@@ -10,7 +10,8 @@ from math import isnan
 import numpy as np
 import pytest
 
-from app.imaging import decode, jpeg
+from app.imaging import decode
+from app.imaging.codecs import jpeg
 from tools.bench import disturbance
 from tools.bench.contenders import CONTENDERS, TOLERANCE, difference, pinned, probabilities
 from tools.bench.disturbance import Others

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from app.errors import TooManyPixels
 from app.imaging.bounds import BYTES, CODED, SCANS, check_memory, check_pixels, too_much_work
-from app.imaging.markers import BASELINE, END, SCAN, Header, header, segments
+from app.imaging.codecs.markers import BASELINE, END, SCAN, Header, header, segments
 
 _COLOURS: Final = ("YCbCr", "Gray")
 _EXIF_START: Final = 4  # bytes from the marker

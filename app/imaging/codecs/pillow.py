@@ -7,8 +7,8 @@ from typing import Final
 
 from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin, _imaging  # noqa: F401 (registers)
 
-from app.imaging import bmp, gif, heif, markers, png, tiff, webp
 from app.imaging.bounds import Metered, check_memory, check_pixels
+from app.imaging.codecs import bmp, gif, heif, markers, png, tiff, webp
 
 _BYTES: Final = {"WEBP": 16, "TIFF": 16}  # that a pixel takes for a moment, measured
 _OTHER_BYTES: Final = 12

@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from app.imaging import icc
 from app.imaging.bounds import too_much_work
+from app.imaging.codecs import icc
 
 _SIGNATURE_BYTES: Final = 8
 _MOST_DATA: Final = 100_000  # chunks of picture data; encoders write some thousands at most

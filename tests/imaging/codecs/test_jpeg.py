@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.errors import ServiceError
-from app.imaging import decode, jpeg, markers, resize
+from app.imaging import decode, resize
+from app.imaging.codecs import jpeg, markers
 from tests.support import corpus, images, needs
 from tests.support.data import samples
 from tests.support.images import encoded, photo, ramp

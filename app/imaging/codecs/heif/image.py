@@ -13,9 +13,10 @@ import pi_heif
 from PIL import AvifImagePlugin, Image
 
 from app.errors import UndecodableImage, UnsupportedImage
-from app.imaging import bitstreams, icc
 from app.imaging.bounds import LAYERS, check_memory, check_pixels, too_much_work
-from app.imaging.boxes import Box, Item, Items, items
+from app.imaging.codecs import icc
+from app.imaging.codecs.heif import bitstreams
+from app.imaging.codecs.heif.boxes import Box, Item, Items, items
 
 _BYTES: Final = {"HEIC": 11, "AVIF": 11}  # that a pixel takes while it is decoded, measured
 _SLACK: Final = 2**20  # coded pixels that even the smallest image may have: codecs work on blocks

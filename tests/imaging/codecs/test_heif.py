@@ -11,7 +11,8 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from app.errors import ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
-from app.imaging import decode, heif
+from app.imaging import decode
+from app.imaging.codecs.heif import image as heif
 from app.imaging.formats import kind_of
 from tests.support import heif as files
 from tests.support import images, needs

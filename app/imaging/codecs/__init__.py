@@ -1,0 +1,1 @@
+"""Image files by format: what each is made of, what decoding it costs, and opening it."""

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from app.config import Settings
 from app.engines.base import Probabilities
+from app.imaging.formats import SUFFIXES
 from app.mobilenet.variants import Precision
 from app.model.latency import machine
 from app.runtime.pipeline import Job, in_process
@@ -31,6 +32,7 @@ from tools.bench.contenders import (
     check,
     environment,
     model_file,
+    ours_in,
     pinned,
     running,
 )
@@ -46,6 +48,7 @@ from tools.load.result import OK, LoadResult
 
 PHOTOS = {"small": (16, 224, 224, 75), "large": (16, 500, 375, 93), "phone": (4, 4032, 3024, 80)}
 """The number of photos of each kind, their width and height in pixels, and their JPEG quality."""
+PHOTOS_OF_FOLDER = 16
 CONNECTIONS = (1, 8, 32, 128)
 STEPS = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2)
 """The rates of open loops, as parts of the capacity. The first rate that is too high is the last one that is tried."""
@@ -72,6 +75,16 @@ def load_of(result: LoadResult) -> Load:
     p50_ms, p95_ms, p99_ms = (result.percentile_ms(percent) for percent in (50, 95, 99))
     success = result.counts.get(str(OK), 0) / max(1, len(result.outcomes))
     return Load(result.goodput_per_s, p50_ms, p95_ms, p99_ms, success)
+
+
+def photos_of(kind: str) -> list[bytes]:
+    """Return the photos of a kind, or as many from all over a folder. Raises `ContenderFailed` if there are none."""
+    if kind in PHOTOS:
+        return make_photos(*PHOTOS[kind])
+    files = sorted(path for path in Path(kind).rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ContenderFailed(f"{kind} is neither one of {', '.join(PHOTOS)} nor a folder with photos")
+    return [path.read_bytes() for path in files[:: max(1, len(files) // PHOTOS_OF_FOLDER)][:PHOTOS_OF_FOLDER]]
 
 
 async def _closed(url: str, bodies: Sequence[bytes], messages: Sequence[Message], connections: int, s: float) -> Load:
@@ -166,7 +179,13 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help="Contenders whose names have this in them. Default: all.")
     ] = None,
-    photos: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(PHOTOS)}. Default: all.")] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Checkouts of this repository whose service is a contender too.")
+    ] = None,
+    photos: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Some of {', '.join(PHOTOS)}, or folders of photos. Default: the three kinds."),
+    ] = None,
     connections: Annotated[
         list[int] | None, typer.Option(help="Numbers of connections of closed loops. Default: 1, 8, 32, 128.")
     ] = None,
@@ -183,9 +202,10 @@ def main(
 ) -> None:
     """Print how this service compares with others, and save the report."""
     cpus = len(os.sched_getaffinity(0))
-    chosen = [each for each in CONTENDERS if not only or any(word in each.name for word in only)]
+    everyone = (*CONTENDERS, *map(ours_in, against or ()))
+    chosen = [each for each in everyone if not only or any(word in each.name for word in only)]
     plan = BenchPlan(
-        photos={name: make_photos(*PHOTOS[name]) for name in photos or PHOTOS},
+        photos={kind: photos_of(kind) for kind in photos or PHOTOS},
         connections=connections or CONNECTIONS,
         steps=[part for part in steps or STEPS if part],
         seconds=seconds,

@@ -47,6 +47,8 @@ class Contender:
     variables: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "float32"
     keras: bool = False
+    folder: Path = REPOSITORY
+    """The folder that it runs in."""
 
 
 RUNTIME = ("ai-edge-litert", "numpy", "pillow")
@@ -56,6 +58,12 @@ def _ours(precision: Precision, kind: str = "", **more: str) -> Contender:
     variables = {"MOBILENET_PRECISION": precision, "MOBILENET_PORT": "{port}", "MOBILENET_LOG_LEVEL": "warning"}
     command = str(Path(sys.executable).with_name("mobilenet")), "serve"
     return Contender(f"this service, {precision}{kind}", command, (), variables | more, precision)
+
+
+def ours_in(folder: Path) -> Contender:
+    """Return the service as it is in another checkout, such as that of an earlier version, run in this environment."""
+    variables = {"MOBILENET_PORT": "{port}", "MOBILENET_LOG_LEVEL": "warning", "PYTHONPATH": str(folder)}
+    return Contender(f"the service in {folder}", ("{python}", "-m", "app", "serve"), (), variables, folder=folder)
 
 
 PEER = {classify.PORT: "{port}", classify.CPUS: "{cpus}", "PYTHONPATH": str(REPOSITORY)}
@@ -151,7 +159,7 @@ def running(contender: Contender, settings: Settings, cpus: int, photo: bytes) -
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
-            cwd=REPOSITORY,
+            cwd=contender.folder,
             env=os.environ | variables,
             stdout=log,
             stderr=log,

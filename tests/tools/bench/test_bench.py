@@ -5,15 +5,19 @@ import sys
 import time
 from dataclasses import replace
 from importlib.metadata import version
+from io import BytesIO
 from math import isnan
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.imaging import decode
 from app.imaging.codecs import jpeg
 from tools.bench import disturbance
-from tools.bench.contenders import CONTENDERS, TOLERANCE, difference, pinned, probabilities
+from tools.bench.__main__ import photos_of
+from tools.bench.contenders import CONTENDERS, TOLERANCE, ContenderFailed, difference, ours_in, pinned, probabilities
 from tools.bench.disturbance import Others
 from tools.bench.peers import classify
 from tools.bench.results import Goal, Report, Run, Summary, goals, knee, markdown, overview, spread
@@ -67,6 +71,27 @@ def test_a_peer_has_the_decoder_and_the_runtime_of_the_service() -> None:
     assert pinned(["a==2", "pillow"]) == ["a==2", f"pillow=={version('pillow')}"]
     for contender in CONTENDERS:
         assert not contender.packages or {"numpy", "pillow"} < set(contender.packages)
+
+
+def test_an_earlier_version_runs_in_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").touch()
+    (tmp_path / "app" / "__main__.py").write_text("import os, sys; print(os.getcwd(), __file__, sys.argv[1])")
+    contender = ours_in(tmp_path)
+    command = [part.format(python=sys.executable) for part in contender.command]
+    done = subprocess.run(command, cwd=contender.folder, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == [str(tmp_path), str(tmp_path / "app" / "__main__.py"), "serve"]
+    assert contender.variables["PYTHONPATH"] == str(tmp_path)  # for its workers, too
+
+
+def test_photos_are_a_kind_or_come_from_all_over_a_folder(tmp_path: Path) -> None:
+    assert [Image.open(BytesIO(photo)).size for photo in photos_of("small")] == [(224, 224)] * 16
+    (tmp_path / "notes.txt").write_text("none")
+    for number in range(32):
+        (tmp_path / f"{number:02}.JPEG").write_bytes(bytes((number,)))
+    assert [photo[0] for photo in photos_of(str(tmp_path))] == list(range(0, 32, 2))
+    with pytest.raises(ContenderFailed, match="nowhere is neither one of small, large, phone nor a folder"):
+        photos_of("nowhere")
 
 
 def test_repeated_runs_count_as_their_median_and_their_spread() -> None:

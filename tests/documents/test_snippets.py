@@ -43,7 +43,7 @@ LEFT_OUT = {
     "promtool": "is not everywhere; test_deploy.py runs it where it is",
     ".venv/bin/pip install --constraint": "installs, and serves until it is stopped; test_operations.py has the spans",
     ".venv/bin/python -m tools.training.experiments": "takes days; tests/mobilenet trains the networks for a step",
-    ".venv/bin/python -m tools.weights.colours": "needs photos and profiles of no reader; test_colours.py has its parts",
+    ".venv/bin/python -m tools.weights.colours": "needs photos of no reader; test_colours.py has its parts",
     "make build/distil/installed": "gigabytes, and trains for hours without a GPU; `make test-distil` takes some steps",
     "MOBILENET_ALPHA=0.75": "overloads the machine for minutes, with photos of no reader",
     "MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128 .venv/bin/python -m tools.load.batching": "measures for minutes",

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 # Settings go on by the environment and not by a command line, which a shell would read and everybody on the machine may.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
@@ -61,16 +61,18 @@ lock: $(VENV)/installed-for-tests
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade \
 		--no-emit-index-url --no-header --output-file constraints.txt pyproject.toml
 
-$(VENV)/bin/pip:
+# uv installs in two thirds of the time that pip takes.
+$(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 
-$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	$(INSTALL) --editable '.[tensorflow]'
 	touch $@
 
-$(VENV)/installed-for-tests: $(VENV)/installed
+$(VENV)/installed-for-tests: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	$(INSTALL) --editable '.[tensorflow,train,otel,test]'
-	touch $@
+	touch $(VENV)/installed $@
 
 # A client that the tests ask the service with, apart from the service: `make build/clients/kserve/installed` is another.
 $(CLIENTS)/%/installed: tests/e2e/clients/%.txt | $(VENV)/installed-for-tests

@@ -98,7 +98,7 @@ def test_a_bad_setting_stops_uvicorn_in_one_line_too() -> None:
 
 def test_make_hands_its_variables_to_the_service_as_they_are_and_shows_none(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    for name in ("installed", "bin/pip"):
+    for name in ("installed", "bin/uv"):
         (tmp_path / name).touch()  # newer than what they are made of
     program = tmp_path / "bin" / "mobilenet"
     program.write_text("#!/bin/sh\nenv | grep ^MOBILENET_ | sort\n")

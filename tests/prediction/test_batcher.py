@@ -1,7 +1,9 @@
 """The promises of the batcher; the model is a gate that the test opens."""
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
@@ -164,6 +166,29 @@ async def test_a_full_batch_does_not_wait_for_max_wait(make: Make, model: Double
     assert await asyncio.wait_for(results(await queue(batcher, 1, 2)), 10) == [2, 4]
 
 
+async def test_max_wait_ends_though_another_run_is_under_way(make: Make, model: Doubler) -> None:
+    batcher = make(runs=2, max_wait_ms=50)
+    await occupy(batcher, model)
+    await queue(batcher, 1)
+    async with asyncio.timeout(5):
+        while len(model.batches) < 2:
+            await asyncio.sleep(0.01)
+    assert model.batches == [[0], [1]]
+
+
+async def test_of_two_queues_each_waits_no_longer_than_max_wait(make: Make, model: Doubler) -> None:
+    model.gate.set()
+    batcher = make(max_wait_ms=600)
+    other = batcher.add_queue()
+    (first,) = await queue(batcher, 1)
+    await asyncio.sleep(0.3)
+    with batcher.admit(1, other) as (slot,):
+        second = asyncio.create_task(slot.submit(2))
+        await first
+        assert model.batches == [[1]], "the wait of the second has begun later and ends later"
+        await second
+
+
 async def test_an_item_past_its_deadline_is_not_run(make: Make, model: Doubler) -> None:
     batcher = make()
     first = await occupy(batcher, model)
@@ -257,6 +282,17 @@ async def test_a_run_that_does_not_end_is_a_stall_and_stopping_does_not_wait_for
     assert not batcher.stalled
 
 
+async def test_a_run_that_hangs_is_a_stall_however_new_the_other_runs_are(make: Make, model: Doubler) -> None:
+    batcher = make(runs=2, stalled_after_s=0.1)
+    await occupy(batcher, model)
+    async with asyncio.timeout(5):
+        while not batcher.stalled:
+            await asyncio.sleep(0.01)
+    model.running.clear()
+    await occupy(batcher, model, 1)
+    assert batcher.stalled
+
+
 async def test_an_item_is_withdrawn_until_its_run_begins(make: Make, model: Doubler) -> None:
     batcher = make(max_batch_size=1)
     with batcher.admit(3) as (running, queued, unsent):
@@ -308,6 +344,32 @@ async def test_draining_finishes_what_was_admitted_and_admits_no_more(make: Make
         assert (await slot.submit(3)).result == 6, "what was admitted before may still come"
     await asyncio.wait_for(draining, 5)
     assert await results(tasks) == [0, 2, 4]
+
+
+async def test_draining_does_not_wait_for_max_wait(make: Make, model: Doubler) -> None:
+    model.gate.set()
+    batcher = make(max_wait_ms=60_000)
+    tasks = await queue(batcher, 1)
+    await asyncio.wait_for(batcher.drain(), 5)
+    assert await results(tasks) == [2]
+
+
+async def test_an_item_that_has_its_result_is_not_kept_until_its_deadline() -> None:
+    class Image:
+        """What a request would keep in memory."""
+
+    async def run(items: Sequence[Image]) -> list[int]:
+        return [0] * len(items)
+
+    batcher: Batcher[Image, int] = Batcher(run, max_batch_size=1, max_queue=1, stalled_after_s=60)
+    image = Image()
+    kept = weakref.ref(image)
+    with batcher.admit() as (slot,):
+        await slot.submit(image, deadline=time.monotonic() + 3600)
+    del image, slot
+    await batcher.drain()
+    gc.collect()
+    assert kept() is None
 
 
 async def test_a_model_that_would_end_the_process_ends_one_item(make: Make, model: Doubler) -> None:

@@ -59,6 +59,13 @@ def test_the_most_accurate_that_fits_is_chosen(budget: Budget, chosen: Any) -> N
     assert fitting(CANDIDATES, budget)[0].variant == chosen
 
 
+def test_of_equally_accurate_variants_the_cheaper_one_is_chosen() -> None:
+    cheap, dear = Candidate(SMALL, 10, 0.8, 5.0), Candidate(MIDDLE, 50, 0.8, 20.0)
+    for known in ([cheap, dear], [dear, cheap]):
+        assert ranked(known) == [cheap, dear]
+        assert fitting(known, Budget(min_accuracy=0.8))[0] == cheap
+
+
 @given(candidates, budgets)
 def test_what_is_chosen_fits_and_nothing_that_fits_is_more_accurate(known: list[Candidate], budget: Budget) -> None:
     good = [one for one in known if fits(one, budget)]

@@ -5,10 +5,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from app.config import Settings
-from app.errors import DeadlineExceeded
+from app.errors import DeadlineExceeded, InternalError, QueueFull
 from app.mobilenet.variants import Variant
 from app.prediction.classifier import Classifier, Previewer
 from app.prediction.result import Classification, Result
@@ -21,6 +22,8 @@ from tests.support.images import png
 FIRST, SECOND = Variant(0.25, 64), Variant(0.5, 64)
 RED = solid((220, 30, 30))
 LARGE = png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
+BATCHES = {1: [1], 2: [1, 1], 3: [2, 2, 1]}
+"""The batch of each of so many images that come together, of which two batches run at the same time."""
 Hangs = Callable[[Job, bool], bool]
 
 
@@ -103,6 +106,62 @@ async def test_a_run_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stoppi
     await asyncio.sleep(0.05)
     assert classifier.fault == "the model hangs"
     await asyncio.wait_for(classifier.drain(), 5)
+
+
+async def test_a_stage_of_a_cascade_is_sure_from_exactly_the_threshold_on(classifier: Classifier) -> None:
+    (alone,) = await classifier.classify([RED], Single([FIRST]))
+    assert isinstance(alone, Classification)
+    best = alone.probabilities.max()
+    for threshold, stages in ((best, 1), (np.nextafter(best, np.float32(2)), 2)):
+        (result,) = await classifier.classify([RED], Cascade((FIRST, SECOND), float(threshold)))
+        assert isinstance(result, Classification)
+        assert len(result.runs) == stages
+
+
+async def test_comparisons_have_room_of_their_own_and_no_more(pipeline: Pipeline) -> None:
+    classifier = Classifier(pipeline, Settings(max_queue=1, max_images=1, max_batch_size=1), Watcher())
+    compare = SideBySide((FIRST, SECOND), SECOND)
+    pipeline.hangs = lambda job, large: True
+    under_way = asyncio.create_task(classifier.classify([RED], compare))
+    await asyncio.sleep(0.01)
+    with pytest.raises(QueueFull):
+        classifier.check_room(compare)
+    with pytest.raises(QueueFull):
+        await asyncio.wait_for(classifier.classify([RED], compare), 5)
+    for variant in (FIRST, SECOND):
+        classifier.check_room(Single([variant]))
+    pipeline.gate.set()
+    await under_way
+    classifier.check_room(compare)
+
+
+async def test_while_the_variants_are_full_a_comparison_has_room(pipeline: Pipeline) -> None:
+    classifier = Classifier(pipeline, Settings(max_queue=1, max_images=1, max_batch_size=1), Watcher())
+    compare = SideBySide((FIRST, SECOND), SECOND)
+    pipeline.hangs = lambda job, large: len(job.variants) == 1
+    under_way = [asyncio.create_task(classifier.classify([RED], Single([one]))) for one in (FIRST, SECOND)]
+    await asyncio.sleep(0.01)
+    classifier.check_room(compare)
+    with pytest.raises(QueueFull):
+        classifier.check_room(Single([SECOND]))
+    pipeline.gate.set()
+    await asyncio.gather(*under_way)
+
+
+async def test_a_result_says_how_many_images_its_batch_had(classifier: Classifier) -> None:
+    for images in (1, 2, 3):
+        results = await classifier.classify([RED] * images)
+        assert [one.batch_size for one in results if isinstance(one, Classification)] == BATCHES[images]
+
+
+async def test_what_is_not_the_fault_of_an_image_is_in_the_log_with_its_traceback(
+    pipeline: Pipeline, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.hangs = lambda job, large: 1 // 0 == 0
+    (result,) = await classifier.classify([RED])
+    assert isinstance(result, InternalError)
+    assert "division" not in result.detail
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
 
 
 async def test_small_images_do_not_wait_for_a_large_one(pipeline: Pipeline, classifier: Classifier) -> None:

@@ -103,6 +103,47 @@ async def test_what_waits_is_expected_to_be_run_first(kitchen: Kitchen) -> None:
         assert behind == pytest.approx(alone), "but no other queue waits for more than what is run"
 
 
+async def test_what_waits_is_shared_by_all_runs() -> None:
+    batcher: Batcher[Order, int] = Batcher(
+        Kitchen().run, max_batch_size=1, max_queue=100, stalled_after_s=60, runs=4, first_s=1.0
+    )
+    assert batcher.expected_s(batcher.queue) == 1
+    with batcher.admit(10):
+        assert batcher.expected_s(batcher.queue) == 10 / 4 + 1
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now_s
+
+
+def test_retry_after_counts_the_time_with_work_and_not_the_idle_time_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("app.prediction.queue.time", clock)
+    queue: Queue[int, int] = Queue(max_queue=3)
+    for seconds_a_slot, slots in ((50, 3), (0.75, 2)):
+        queue.admit(slots)
+        for _ in range(slots):
+            clock.now_s += seconds_a_slot
+            queue.free()
+        clock.now_s += 10_000  # idle
+    queue.admit(3)
+    for _ in range(2):
+        clock.now_s += 0.75
+        queue.free()
+        queue.admit(1)
+    with pytest.raises(QueueFull) as caught:
+        queue.check(1)
+    assert caught.value.facts["estimated_wait_ms"] == 2200, "3 slots of 0.75 s, to two digits"
+    assert caught.value.headers["Retry-After"] == "3", "whoever comes sooner is refused again"
+
+
 def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten() -> None:
     queue: Queue[int, int] = Queue(max_queue=1, first_s=0.008)
     assert queue.item_s == 0.008

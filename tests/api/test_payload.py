@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette import formparsers
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from app.api import payload
 from app.config import Settings
@@ -35,6 +35,53 @@ class Upload:
 
 def in_ten_seconds() -> float:
     return time.monotonic() + 10
+
+
+class InParts(Upload):
+    """A client that sends a body in parts, with a pause before each but the first."""
+
+    def __init__(self, *parts: bytes, pause_s: float) -> None:
+        super().__init__((b"content-type", b"image/png"))
+        self._parts, self._pause_s = list(parts), pause_s
+
+    async def _receive(self) -> dict[str, Any]:
+        await asyncio.sleep(self._pause_s if self.read else 0)
+        self.read += 1
+        return {"type": "http.request", "body": self._parts.pop(0), "more_body": bool(self._parts)}
+
+
+async def test_a_body_in_parts_is_put_together_in_their_order() -> None:
+    upload = InParts(b"abc", b"", b"def", b"g", pause_s=0.05)
+    assert await payload.read(upload.request, SETTINGS, in_ten_seconds()) == [b"abcdefg"]
+
+
+async def test_a_body_that_came_in_time_is_not_given_up_when_the_time_is_over() -> None:
+    upload = InParts(b"abc", b"def", pause_s=0.05)
+    assert await payload.read(upload.request, SETTINGS, time.monotonic() + 0.15) == [b"abcdef"]
+    await asyncio.sleep(0.2)  # whoever is told now that the body is late would be the next request
+
+
+async def test_work_for_a_client_that_leaves_is_cancelled_and_its_task_is_well_again() -> None:
+    left, ended = asyncio.Event(), asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_later(2 * payload.WATCH_AFTER_S, left.set)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ClientDisconnect):
+            await payload.unless_departed(receive, work())
+    assert ended.is_set()
+    current = asyncio.current_task()
+    assert current is not None
+    assert not current.cancelling(), "whoever cancels this task later would be mistaken"
 
 
 async def test_a_body_without_an_end_is_cut_at_the_limit() -> None:

@@ -1,105 +1,25 @@
 """`POST /predict` at the ASGI border: what its head decides, clients that leave, and bugs."""
 
 import asyncio
-import json
-import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from app.api.predict import Predict
 from app.config import Settings
-from app.engines.base import Pixels, Probabilities
-from app.errors import NotFound, QueueFull
+from app.errors import Draining, NotFound, QueueFull, ServiceError
 from app.main import create_app
 from app.mobilenet.variants import Variant
-from app.model.model import Model
 from app.observability.metrics import Metrics
 from app.observability.trace import Requests
 from app.prediction.budget import Candidate
 from app.prediction.classifier import Classifier
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
+from tests.support.asgi import Client, Held, get, ready
 from tests.support.data import solid
-from tests.support.fakes import COLOURS, ColourEngine, colour_model, serving
-
-
-class Held(ColourEngine):
-    """Counts images once it is armed, and waits for its gate before it answers."""
-
-    def __init__(self) -> None:
-        self.gate, self.running = threading.Event(), threading.Event()
-        self.armed, self.ran = False, 0
-
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Answer once the gate is open."""
-        if self.armed:
-            self.running.set()
-            assert self.gate.wait(10)
-            self.ran += len(images)
-        return super().predict(images)
-
-
-class Client:
-    """One request at the ASGI border, whose client may leave."""
-
-    def __init__(self, app: Any, body: bytes | None, *headers: tuple[bytes, bytes], query: bytes = b"") -> None:
-        """Send the body; None is one that never comes."""
-        self.left = asyncio.Event()
-        self.sent: list[Any] = []
-        self.asked = 0
-        self._body = body
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "POST",
-            "path": "/predict",
-            "raw_path": b"/predict",
-            "query_string": query,
-            "headers": [(b"content-type", b"image/png"), *headers],
-            "state": {},
-        }
-        self.task = asyncio.create_task(app(scope, self._receive, self._send))
-
-    async def _receive(self) -> dict[str, Any]:
-        self.asked += 1
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Any) -> None:
-        self.sent.append(message)
-
-    @property
-    def status(self) -> int:
-        return int(self.sent[0]["status"])
-
-    @property
-    def problem(self) -> Any:
-        return json.loads(self.sent[1]["body"])
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        return dict(self.sent[0]["headers"])
-
-
-async def get(app: Any, path: str) -> bytes:
-    body = b""
-
-    async def keep(message: Any) -> None:
-        nonlocal body
-        body += message.get("body", b"")
-
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "state": {}}
-    await app(scope, None, keep)
-    return body
-
-
-async def ready(app: Any) -> None:
-    while b"ready" not in await get(app, "/readyz"):
-        await asyncio.sleep(0.01)
+from tests.support.fakes import COLOURS, colour_model, serving
 
 
 def statuses(caplog: pytest.LogCaptureFixture) -> list[int]:
@@ -109,9 +29,8 @@ def statuses(caplog: pytest.LogCaptureFixture) -> list[int]:
 
 
 async def test_an_image_whose_client_left_is_never_run_and_the_others_are() -> None:
-    engine, model = Held(), colour_model()
-    held = Model(engine, model.variant, model.labels, "held", "0" * 64, published=False)
-    app = create_app(Settings(max_batch_size=1), serving(held))
+    engine = Held()
+    app = create_app(Settings(max_batch_size=1), serving(replace(colour_model(), engine=engine)))
     image = solid(COLOURS["red"])
     async with app.router.lifespan_context(app):
         await ready(app)
@@ -287,6 +206,32 @@ async def test_a_refusal_is_counted() -> None:
     assert 'mobilenet_rejected_total{reason="queue_full"} 3.0' in text
     assert 'mobilenet_requests_total{route="/predict",status="429"} 3.0' in text
     assert "mobilenet_requests_in_flight 0.0" in text
+
+
+STOPPING = Draining("the service is stopping", {"Retry-After": "1"})
+
+
+class LateDesk(Desk):
+    """A classifier that has room when it is asked, and none any more once the body has come."""
+
+    def check_room(self, plan: Plan) -> None:
+        """Say that there is room."""
+
+    async def classify(self, payloads: Sequence[Any], *_: object) -> list[ServiceError]:
+        """Refuse the request, as a variant does that is full, or its image, as the queue of large images does."""
+        if payloads == [b"whole"]:
+            raise self.error
+        return [cast("ServiceError", self.error)]
+
+
+@pytest.mark.parametrize("error", [FULL, STOPPING])
+@pytest.mark.parametrize("body", [b"whole", b"image"])
+async def test_who_is_refused_late_is_told_when_to_come_again_too(error: ServiceError, body: bytes) -> None:
+    desk = cast("Classifier", LateDesk(error))
+    client = Client(Predict(Settings(), lambda: desk, Requests(Metrics())), body)
+    assert await answered(client) == error.status
+    assert client.headers[b"retry-after"] == error.headers["Retry-After"].encode()
+    assert client.problem.items() >= {"code": error.code, **error.facts}.items()
 
 
 @pytest.mark.parametrize("path", ["/predictions", "/predict/", "/preview", "/v2/models/mobilenet/infer"])

@@ -111,6 +111,8 @@ def test_a_page_runs_its_own_scripts_and_no_others(launch: Launch, path: str) ->
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy["script-src"]
     assert policy["connect-src"] == "'self'"
+    for unused in ("default-src", "base-uri", "form-action", "frame-ancestors"):
+        assert policy[unused] == "'none'", "what a page does not need, an injected piece of it may not have either"
 
 
 def test_the_page_has_no_style_and_no_script_but_its_files(launch: Launch) -> None:

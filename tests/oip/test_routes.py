@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -14,10 +14,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.config import Settings
+from app.errors import Draining, QueueFull, ServiceError
 from app.main import create_app
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
+from app.prediction.classifier import Classifier
 from tests.api.test_routes import slow_model
+from tests.support.asgi import Client, Held, ready
 from tests.support.client import Launch, check_problem, launching, samples, started
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, HeldEngine, colour_model, serving, serving_lineup
@@ -326,6 +329,55 @@ def test_a_full_queue_refuses_before_the_body_is_read(launch: Launch) -> None:
         check_error(client.post(f"{MODEL}/infer", content=b"no request"), 429, "queue_full")
         engine.released.set()
         assert answer.result().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        QueueFull("no room", {"Retry-After": "3"}, {"queue_depth": 7, "estimated_wait_ms": 2500}),
+        Draining("the service is stopping", {"Retry-After": "1"}),
+    ],
+)
+@pytest.mark.parametrize("images", [1, 2])
+def test_who_is_refused_late_is_told_when_to_come_again_too(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, error: ServiceError, images: int
+) -> None:
+    async def image_refused(_: Classifier, payloads: Sequence[Any], *__: object) -> list[ServiceError]:
+        return [error] * len(payloads)
+
+    async def all_refused(*_: object) -> None:
+        raise error
+
+    for classify in (image_refused, all_refused):
+        monkeypatch.setattr(Classifier, "classify", classify)
+        response = infer(client, *[RED] * images)
+        check_error(response, error.status, error.code)
+        assert response.headers["retry-after"] == error.headers["Retry-After"]
+        assert response.json().items() >= error.facts.items()
+
+
+async def test_images_whose_client_left_are_not_run() -> None:
+    engine = Held()
+    app = create_app(Settings(max_batch_size=1), serving(replace(colour_model(), engine=engine)))
+    body = json.dumps(files(RED)).encode()
+    async with app.router.lifespan_context(app):
+        await ready(app)
+        engine.armed = True
+        first, leaver = (Client(app, body, path=f"{MODEL}/infer") for _ in range(2))
+        await asyncio.to_thread(engine.running.wait, 10)
+        await asyncio.sleep(0.2)
+        leaver.left.set()
+        await asyncio.wait_for(leaver.task, 5)
+        engine.gate.set()
+        await asyncio.wait_for(first.task, 5)
+    assert (first.status, engine.ran) == (200, 1)
+
+
+def test_a_model_that_hangs_is_neither_live_nor_ready(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = launch()
+    monkeypatch.setattr(Classifier, "fault", "the model hangs")
+    for path in ("/v2/health/live", "/v2/health/ready", f"{MODEL}/ready", f"{VERSION}/ready"):
+        assert check_error(client.get(path), 503, "unavailable") == "the model hangs"
 
 
 def test_where_keys_are_set_they_are_needed_but_by_probes(launch: Launch) -> None:

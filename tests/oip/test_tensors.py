@@ -95,6 +95,23 @@ def test_bytes_that_are_no_elements_are_refused_and_others_read(raw: bytes, coun
 
 
 @unhurried
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=MOST + 2), st.integers(1, MOST))
+def test_a_tensor_has_neither_more_nor_fewer_elements_than_its_shape_says(elements: list[bytes], count: int) -> None:
+    raw = tensors.joined(elements)
+    data = [base64.b64encode(element).decode() for element in elements]
+    bodies = [
+        request(image([count], parameters={"binary_data_size": len(raw)}), raw),
+        request(image([count], data=data)),
+    ]
+    for body in bodies:
+        if len(elements) == count:
+            assert len(tensors.read(*body, MODEL, MOST).images) == count
+        else:
+            with pytest.raises(MalformedRequest, match=f"does not have the {count} elements"):
+                tensors.read(*body, MODEL, MOST)
+
+
+@unhurried
 @given(ELEMENTS, st.integers(1, 20))
 def test_binary_data_that_end_early_or_late_are_refused(elements: list[bytes], change: int) -> None:
     raw = tensors.joined(elements)
@@ -187,6 +204,12 @@ def test_a_classification_has_its_k_classes_in_order_in_both_forms(rows: list[li
         chosen = [int(one.split(":")[1]) for one in texts[start : start + k]]
         assert np.array_equal(row[chosen], np.sort(row)[::-1][:k])
         assert [one.split(":", 2)[2] for one in texts[start : start + k]] == [list(COLOURS)[index] for index in chosen]
+
+
+def test_a_classification_is_rounded_to_the_seven_digits_of_a_float32() -> None:
+    row = np.array([2 / 3, 1 / 3, 1.2345678e-7, 0, 0, 0], np.float32)
+    text, _ = tensors.answer([row], OutputForm(3, False), MODEL.labels)
+    assert text.data == ["0.6666667:0:red", "0.3333333:1:green", "1.234568e-07:2:blue"]
 
 
 def test_an_output_has_either_data_or_their_size() -> None:

@@ -336,8 +336,9 @@ async def test_draining_finishes_what_was_admitted_and_admits_no_more(make: Make
     admitted_before = batcher.admit()
     draining = asyncio.create_task(batcher.drain())
     await asyncio.sleep(0.05)
-    with pytest.raises(Draining):
+    with pytest.raises(Draining) as caught:
         batcher.admit()
+    assert caught.value.headers == {"Retry-After": "1"}
     assert not draining.done()
     model.gate.set()
     with admitted_before as (slot,):

@@ -1,0 +1,65 @@
+"""The numbers of a response, each from the result that it is of, where no two are alike."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.api.response import account, predict_response
+from app.config import Settings
+from app.errors import UnsupportedImage
+from app.mobilenet.cost import cost
+from app.mobilenet.variants import Variant
+from app.observability.metrics import Metrics
+from app.observability.trace import Trace
+from app.prediction.classifier import Classifier
+from app.prediction.result import Classification, Result, combine
+from app.prediction.selection import DEFAULT, SideBySide
+from tests.support.fakes import COLOURS, colour_model, serving
+
+FIRST = colour_model()
+SECOND = replace(FIRST, variant=Variant(0.5, 64))
+ROW = np.array([0.7, 0.1, 0.1, 0.05, 0.03, 0.02], np.float32)
+ONE = Classification(FIRST, ROW, 1.25, 20.5, 300.75, 4, "PNG", (0.0, 0.0, 0.0))
+OTHER = Classification(SECOND, ROW, 2.0, 10.0, 150.5, 7, "JPEG", (0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    return Classifier(serving(FIRST)(Settings()), Settings(), Metrics().images)
+
+
+def test_every_time_is_under_its_own_name_and_a_batch_has_its_size(classifier: Classifier) -> None:
+    current = Trace("an-id")
+    body = predict_response(classifier, DEFAULT, [ONE], 2, current)
+    timing = body["timing"]
+    assert (timing["decode_ms"], timing["queue_ms"], timing["inference_ms"]) == (1.25, 20.5, 300.75)
+    assert (body["batch_size"], body["request_id"], current.facts["batch_size"]) == (4, "an-id", 4)
+    assert current.stages == {"decode": 1.25, "queue": 20.5, "inference": 300.75}
+
+
+def test_of_several_images_the_longest_times_and_the_largest_batch_count() -> None:
+    current = Trace("an-id")
+    outcomes: list[Result] = [ONE, UnsupportedImage("no image"), OTHER]
+    assert account(outcomes, current) == 7
+    assert current.stages == {"decode": 2.0, "queue": 20.5, "inference": 300.75}
+    assert (current.facts["images"], current.facts["failed"]) == (3, 1)
+
+
+def test_side_by_side_every_variant_has_its_own_time_and_cost(classifier: Classifier) -> None:
+    both = combine([ONE, OTHER], 1)
+    body = predict_response(
+        classifier, SideBySide((FIRST.variant, SECOND.variant), SECOND.variant), [both], 1, Trace("")
+    )
+    (result,) = body["results"]
+    assert [one["inference_ms"] for one in result["variants"]] == [300.75, 150.5]
+    macs = [cost(model.variant, len(COLOURS)).macs for model in (FIRST, SECOND)]
+    assert [one["cost"]["macs"] for one in result["variants"]] == macs
+    assert (body["timing"]["inference_ms"], body["cost"]["macs"]) == (451.25, sum(macs))
+
+
+def test_probabilities_are_rounded_to_seven_significant_digits(classifier: Classifier) -> None:
+    row = np.array([2 / 3, 1 / 3, 1.2345678e-7, 0, 0, 0], np.float32)
+    body = predict_response(classifier, DEFAULT, [replace(ONE, probabilities=row)], 3, Trace(""))
+    found = [one["probability"] for one in body["results"][0]["predictions"]]
+    assert found == [0.6666667, 0.3333333, 1.234568e-07]

@@ -1,0 +1,139 @@
+"""What the protocol promises to slow clients, over real connections to small applications."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from uvicorn.server import ServerState
+
+from app.config import Settings
+from app.server import protocol
+from app.server.protocol import Protocol
+from app.server.server import uvicorn_config
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+BOUND_S = 0.2
+"""The times of the protocol in these tests."""
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    def send(self, data: bytes) -> None:
+        """Send it."""
+        self._writer.write(data)
+
+    async def head(self) -> bytes:
+        """Return the first line of a response that has come, after all of its headers."""
+        async with asyncio.timeout(5):
+            return (await self._reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
+
+    async def body(self) -> bytes:
+        """Return the five bytes that the applications answer with."""
+        async with asyncio.timeout(5):
+            return await self._reader.readexactly(5)
+
+    async def end(self) -> bytes:
+        """Return what still comes until the connection is closed."""
+        async with asyncio.timeout(5):
+            return await self._reader.read()
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEADERS_S", BOUND_S)
+    monkeypatch.setattr(protocol, "LINGER_S", BOUND_S)
+
+
+@asynccontextmanager
+async def connected(app: Any) -> AsyncIterator[Client]:
+    """Serve an application, and connect to it."""
+    config = uvicorn_config(app, Settings())
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await asyncio.gather(*state.tasks)
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the body of the request, once it is whole."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    await _answer(send, 200, body)
+
+
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Answer without the body of the request."""
+    await _answer(send, 429, b"later")
+
+
+async def _answer(send: Any, status: int, body: bytes) -> None:
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("offer", [b"", H2C], ids=["none", "h2c"])
+async def test_who_expects_to_be_told_to_go_on_is_told_so_and_answered(offer: bytes) -> None:
+    async with connected(echo) as client:
+        client.send(HEAD + offer + b"Expect: 100-continue\r\n\r\n")
+        assert await client.head() == b"HTTP/1.1 100 Continue"
+        client.send(b"photo")
+        assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+
+
+async def test_who_expects_to_be_told_to_go_on_is_refused_at_once() -> None:
+    async with connected(refuse) as client:
+        client.send(HEAD + b"Expect: 100-continue\r\n\r\n")
+        assert await client.head() == b"HTTP/1.1 429 Too Many Requests"
+
+
+@pytest.mark.usefixtures("short")
+async def test_a_body_has_more_time_than_the_headers() -> None:
+    async with connected(echo) as client:
+        for _ in range(2):
+            client.send(HEAD + b"\r\npho")
+            await asyncio.sleep(2 * BOUND_S)
+            client.send(b"to")
+            assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("rest", [b"", b"POST / HTTP/1.1\r\nHost"], ids=["nothing", "a part"])
+async def test_headers_that_do_not_come_in_time_end_the_connection(rest: bytes) -> None:
+    async with connected(echo) as client:
+        client.send(rest)
+        assert await client.end() == b""
+
+
+@pytest.mark.usefixtures("short")
+async def test_a_connection_whose_body_comes_after_its_answer_goes_on() -> None:
+    async with connected(refuse) as client:
+        for _ in range(2):
+            client.send(HEAD + b"\r\npho")
+            assert (await client.head(), await client.body()) == (b"HTTP/1.1 429 Too Many Requests", b"later")
+            client.send(b"to")
+            await asyncio.sleep(2 * BOUND_S)
+
+
+@pytest.mark.usefixtures("short")
+async def test_a_connection_whose_body_never_comes_ends_soon_after_its_answer() -> None:
+    async with connected(refuse) as client:
+        client.send(HEAD + b"\r\npho")
+        assert (await client.head(), await client.body()) == (b"HTTP/1.1 429 Too Many Requests", b"later")
+        assert await client.end() == b""

@@ -315,21 +315,6 @@ def test_an_image_past_its_deadline_is_not_run_and_counted(launch: Launch) -> No
     assert samples(client)["mobilenet_dropped_total", "deadline"] == 3
 
 
-def test_a_full_queue_answers_429_with_a_time_to_come_back(launch: Launch) -> None:
-    client = launch(slow_model(0.2), max_queue=2, max_images=2, max_batch_size=1)
-    assert client.post("/predict", json=encoded(RED, RED)).status_code == 200
-
-    async def together() -> list[Any]:
-        return await asyncio.gather(*(asyncio.to_thread(post, client, RED) for _ in range(5)))
-
-    responses = asyncio.run(together())
-    refused = [response for response in responses if response.status_code != 200]
-    assert len(refused) == 3
-    for response in refused:
-        assert "2 of 2 places" in check_problem(response, 429, "queue_full")
-        assert int(response.headers["retry-after"]) >= 1
-
-
 def test_a_model_that_fails_is_our_error_and_the_process_lives_on(launch: Launch) -> None:
     model = colour_model()
 

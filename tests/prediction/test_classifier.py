@@ -148,6 +148,23 @@ async def test_while_the_variants_are_full_a_comparison_has_room(pipeline: Pipel
     await asyncio.gather(*under_way)
 
 
+async def test_a_cascade_is_refused_as_a_whole_if_any_of_its_stages_is_full(pipeline: Pipeline) -> None:
+    classifier = Classifier(pipeline, Settings(max_queue=1, max_images=1, max_batch_size=1), Watcher())
+    cascade = Cascade((FIRST, SECOND), 0.0)
+    pipeline.hangs = lambda job, large: SECOND in job.variants
+    under_way = asyncio.create_task(classifier.classify([RED], Single([SECOND])))
+    await asyncio.sleep(0.01)
+    with pytest.raises(QueueFull):
+        classifier.check_room(cascade)
+    with pytest.raises(QueueFull):
+        await classifier.classify([RED], cascade)
+    classifier.check_room(Single([FIRST]))  # no place is left taken
+    pipeline.gate.set()
+    await under_way
+    (result,) = await classifier.classify([RED], cascade)
+    assert isinstance(result, Classification)
+
+
 async def test_a_result_says_how_many_images_its_batch_had(classifier: Classifier) -> None:
     for images in (1, 2, 3):
         results = await classifier.classify([RED] * images)

@@ -64,5 +64,5 @@ def test_what_stands_in_is_the_best_of_the_smaller_ones_that_has_room(
 def test_a_cascade_has_the_threshold_that_was_given_or_the_documented_one(
     given: dict[str, float], threshold: float
 ) -> None:
-    plan = Selection(cascade="0.25/32,0.5/160", **given).plan(CANDIDATES, degrade=False)  # type: ignore[arg-type]
+    plan = Selection(cascade="0.25/32,0.5/160", **given).plan(CANDIDATES, degrade=False)
     assert plan == Cascade((TINY, MIDDLE), threshold)

@@ -103,31 +103,6 @@ def test_what_is_not_loaded_is_404_with_the_list_of_what_is(client: TestClient) 
         assert detail == "the variant 1/64 is not loaded; loaded are 0.5/64, 0.25/32, 0.75/96"
 
 
-@pytest.mark.parametrize(
-    ("params", "allowed"),
-    [
-        ({"alpha": 0.3}, "1, 0.75, 0.5, 0.25"),
-        ({"resolution": 33}, "multiple of 32"),
-        ({"max_macs": 0}, "greater than or equal to 1"),
-        ({"max_latency_ms": 0}, "greater than 0"),
-        ({"max_latency_ms": "inf"}, "finite"),
-        ({"min_accuracy": 1.5}, "less than or equal to 1"),
-        ({"degrade": "yes"}, "'allow' or 'never'"),
-        ({"variants": "0.5"}, "such as 0.5/160"),
-        ({"variants": ""}, "such as 0.5/160"),
-        ({"cascade": "0.5/64"}, "two or more"),
-        ({"cascade": "0.5/64,0.5/64"}, "two or more"),
-        ({"cascade": "0.25/32,0.5/64", "threshold": 2}, "less than or equal to 1"),
-        ({"threshold": 0.5}, "with cascade only"),
-        ({"alpha": 0.5, "max_macs": 10**9}, "one way of choosing"),
-        ({"variants": "all", "cascade": "0.25/32,0.5/64"}, "one way of choosing"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_meant_is_refused_with_what_can(client: TestClient, params: Any, allowed: str) -> None:
-    assert allowed in check_problem(post(client, **params), 422, "invalid_parameter")
-
-
 def test_a_budget_chooses_and_the_answer_says_why(client: TestClient) -> None:
     response = post(client, max_macs=macs(MIDDLE))
     assert answering(response) == MIDDLE
@@ -304,30 +279,6 @@ def test_a_degraded_answer_says_what_its_schema_says(launch: Any) -> None:
     read = PredictResponse.model_validate_json(degraded.content, strict=True)
     assert json.loads(read.model_dump_json()) == degraded.json()
     assert read.degraded_from is not None
-
-
-def test_a_cascade_is_refused_as_a_whole_if_a_stage_has_no_room_and_a_comparison_has_room_of_its_own(
-    launch: Any,
-) -> None:
-    held = Held()
-    client = launch({"r64": held}, **FULL)
-    check_problem(while_full(client, held, lambda: post(client, cascade="0.25/32,0.5/64")), 429, "queue_full")
-    compared = while_full(client, held, lambda: post(client, variants="0.25/32,0.75/96"))
-    assert len(compared.json()["results"][0]["variants"]) == 2
-
-
-def test_a_setting_degrades_who_does_not_refuse_it(launch: Any) -> None:
-    held = Held()
-    client = launch({"r64": held}, degrade=True, **FULL)
-    assert answering(while_full(client, held, lambda: post(client))) == SMALL
-    check_problem(while_full(client, held, lambda: post(client, degrade="never")), 429, "queue_full")
-
-
-def test_what_degrades_stays_within_the_budget(launch: Any) -> None:
-    held = Held()
-    client = launch({"r64": held}, **FULL)
-    ask: dict[str, Any] = {"max_macs": macs(MIDDLE), "max_latency_ms": 10**6, "degrade": "allow"}
-    assert answering(while_full(client, held, lambda: post(client, **ask))) == SMALL
 
 
 def test_the_catalogue_and_the_description_say_what_is_loaded(client: TestClient) -> None:

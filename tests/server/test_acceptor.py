@@ -236,6 +236,22 @@ async def test_a_process_that_may_have_no_more_files_takes_the_next_connection(l
         taken.close()
 
 
+async def test_a_connection_whose_client_left_on_the_way_leaves_no_descriptor_open() -> None:
+    ours, theirs = socket.socketpair()
+
+    def left() -> asyncio.BaseProtocol:
+        raise ConnectionResetError
+
+    taken = Accepted(theirs, left)
+    end, connection = socket.socketpair()
+    with ours, theirs, end:
+        with connection:
+            socket.send_fds(ours, [b"c"], [connection.fileno()])
+        end.settimeout(10)
+        assert await asyncio.to_thread(end.recv, 1) == b"", "a descriptor that stays open keeps the connection open"
+        taken.close()
+
+
 @pytest.mark.parametrize("killed", ["before it is heard of", "before it heard", "later"])
 async def test_who_hears_of_the_end_of_the_acceptor_ends(killed: str) -> None:
     """Only a channel whose other end read all that was sent ends with an end of file; any other is reset."""

@@ -351,6 +351,8 @@ def test_a_bug_of_ours_is_a_problem_that_tells_nothing(launch: Launch, monkeypat
     response = client.get("/model-info")
     assert "division" not in check_problem(response, 500, "internal_error")
     assert "server-timing" in response.headers
+    with pytest.raises(ZeroDivisionError):  # the server gets it too, and writes its traceback into the log
+        TestClient(client.app).get("/model-info")
 
 
 def test_every_answer_has_a_request_id_and_its_timing(client: TestClient) -> None:

@@ -1,3 +1,5 @@
 """An image-classification REST service around MobileNetV1, which says what each answer cost."""
 
-__version__ = "0.1.0"
+from app.version import __version__
+
+__all__ = ["__version__"]

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.measurements import Latency, Score
 from app.mobilenet.variants import Precision
-from app.model.latency import Latency
-from app.model.scores import Score
 
 EXAMPLE_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAQklEQVR42mPUiLJhIAUwMZAISNbAgsbfZ3MDU5HTEQ3sNmBVjSbORFA1"

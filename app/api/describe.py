@@ -7,12 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 from app import __version__
 from app.config import Settings
+from app.measurements import Latency
 from app.mobilenet.ablations import ABLATIONS, Ablation
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
 from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Variant
 from app.model import latency, scores
-from app.model.latency import Latency
 from app.model.model import Model
 from app.schemas import (
     AblationItem,

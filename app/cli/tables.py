@@ -12,7 +12,7 @@ from app.mobilenet.variants import Precision, Variant
 
 if TYPE_CHECKING:
     from app.engines.compile import Compiled
-    from app.model.latency import Latency
+    from app.measurements import Latency
 
 PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, which has no width of its own; nothing may be cut off there."""

@@ -9,10 +9,10 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 from pydantic import TypeAdapter
 
-from app import __version__
 from app.client.retry import Attempt, Exchange, exchange
 from app.network import client_options
 from app.schemas import Catalogue, LabelItem, ModelInfo, PredictResponse
+from app.version import __version__
 
 URL: Final = "http://127.0.0.1:8000"
 TIMEOUT_S: Final = 30.0

@@ -9,41 +9,19 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from app.engines.base import Engine
 from app.engines.files import replacing
 from app.machine import available_cpus
-from app.mobilenet.variants import Precision, Variant
+from app.measurements import Latency
+from app.mobilenet.variants import Variant
 
 logger = logging.getLogger(__name__)
 
 NAME = "latency.json"
 WARM_UP = 10
 MIN_RUNS = 20
-
-
-class Latency(BaseModel):
-    """How many milliseconds the network takes for one image; decoding and HTTP are not included."""
-
-    model_config = ConfigDict(frozen=True)
-
-    alpha: float = Field(examples=[0.5])
-    resolution: int = Field(examples=[160])
-    classes: int
-    precision: Precision
-    engine: str = Field(examples=["litert"])
-    threads: int = Field(description="threads that the model ran on")
-    machine: str = Field(description="the machine that measured it", examples=["AMD EPYC 9B14, 2 CPUs"])
-    measured: str = Field(description="the day of the measurement, in UTC", examples=["2026-11-24"])
-    runs: int = Field(description="how many runs were timed, after a warm-up")
-    median_ms: float = Field(gt=0)
-    p95_ms: float = Field(gt=0, description="95 % of the runs took no longer than this")
-
-    @property
-    def setup(self) -> tuple[str, str, Precision, int, int]:
-        """The conditions of the measurement; latencies of two variants can be compared only if these are equal."""
-        return self.machine, self.engine, self.precision, self.threads, self.classes
 
 
 LATENCIES = TypeAdapter(list[Latency])

@@ -15,10 +15,10 @@ from app.api import describe
 from app.config import Settings
 from app.errors import DeadlineExceeded, QueueFull
 from app.imaging import decode
+from app.measurements import Latency
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import PUBLISHED, Variant
 from app.model import latency
-from app.model.latency import Latency
 from app.prediction.classifier import MAX_QUEUE, Previewer
 from tests.support.client import Launch, check_problem, launching
 from tests.support.data import solid

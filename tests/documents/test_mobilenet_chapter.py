@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from app.measurements import Score
 from app.mobilenet.ablations import full_convolution, pointwise_stride, shallow
 from app.mobilenet.architecture import layers
 from app.mobilenet.cost import Cost, LayerCost, cost
 from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, RESOLUTIONS, Variant
 from app.model import scores
-from app.model.scores import Score
 from tests.documents.test_docs import rows
 from tests.support.data import REPOSITORY
 

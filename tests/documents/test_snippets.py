@@ -113,12 +113,12 @@ def home_of(snippet: Snippet) -> Path:
 @pytest.mark.parametrize(
     "snippet", [one for one in SNIPPETS if not one.left_out and one.language in RUN], ids=lambda one: one.where
 )
-def test_a_snippet_runs(snippet: Snippet, process: Process, folder: Path, cache: Path) -> None:
+def test_a_snippet_runs(snippet: Snippet, process: Process, folder: Path, cache: Path, installed_client: Path) -> None:
     home = home_of(snippet)
     text = ADDRESS.sub(process.url.removeprefix("http://"), snippet.text)
     command = ["bash", "-euo", "pipefail", "-c", FAIL + text] if snippet.language == "sh" else ["python", "-c", text]
     settings = environment(PRECISION="int8", CACHE=cache)
-    settings |= {"PYTHONPATH": str(REPOSITORY), "PATH": f"{home}:{settings['PATH']}"}
+    settings |= {"PYTHONPATH": f"{REPOSITORY}:{installed_client}", "PATH": f"{home}:{settings['PATH']}"}
     command[0] = shutil.which(command[0], path=settings["PATH"]) or command[0]
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr + done.stdout

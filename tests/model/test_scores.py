@@ -5,6 +5,7 @@ import pytest
 from app.config import MODEL_WEIGHTS
 from app.engines.files import entries
 from app.engines.weights import bundled_name
+from app.measurements import Score
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Precision, Variant
 from app.model import scores
 
@@ -40,7 +41,7 @@ def test_int8_loses_at_most_one_and_a_half_points(alpha: float, resolution: int)
 
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: f"{score.alpha:g}-{score.resolution}-{score.precision}")
-def test_the_probability_of_an_answer_is_how_often_it_is_right(score: scores.Score) -> None:
+def test_the_probability_of_an_answer_is_how_often_it_is_right(score: Score) -> None:
     assert score.calibration_error <= 0.035
 
 

@@ -27,10 +27,11 @@ from app.engines.base import Pixels
 from app.engines.weights import variants
 from app.errors import ServiceError, StartError
 from app.imaging.decode import decode
+from app.measurements import Score
 from app.mobilenet.variants import Precision, Variant
 from app.model import labels, scores
 from app.model import model as models
-from app.model.scores import SCORES, Score
+from app.model.scores import SCORES
 from tools.weights import cascade
 from tools.weights.cascade import VariantAnswers
 

@@ -1,0 +1,3 @@
+"""The version of the project, which the service and its client share."""
+
+__version__ = "0.1.0"

@@ -24,6 +24,8 @@ from app.machine import available_cpus
 from app.mobilenet.variants import Precision, Variant
 
 PREFIX = "MOBILENET_"
+UNIX = "unix:"
+"""What `MOBILENET_HOST` begins with if it is the path of a Unix socket."""
 OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """The variables of OpenTelemetry for where spans are sent."""
 SECRETS = ("api_keys",)
@@ -202,13 +204,23 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged: `debug`, `info`, `warning` or `error`."
     )
-    host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0`: all IPv4 addresses.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. `0.0.0.0`: all IPv4 addresses. `unix:` and a path, such as "
+        "`unix:/run/mobilenet.sock`: a Unix socket. If systemd passes a socket, the service "
+        "listens on that one instead.",
+    )
     root_path: str | None = Field(
         None,
         description="Path prefix below which a reverse proxy shows the service and which it strips, such as `/vision`. "
         "A proxy on this machine may say it with each request as `X-Forwarded-Prefix` instead.",
     )
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0: a free one, which is printed.")
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        description="Port to listen on. 0: a free one, which is printed. It means nothing with a Unix socket.",
+    )
 
     @field_validator("log_format", "log_level", "engine", "precision", mode="before")
     @classmethod
@@ -234,6 +246,13 @@ class Settings(BaseSettings):
         if given.get("api_keys"):
             raise ValueError(f"{PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE exclude each other")
         return given | {"api_keys": _keys_in(Path(path))}
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, host: str) -> str:
+        if host == UNIX:
+            raise ValueError(f"{UNIX} needs a path, such as {UNIX}/run/mobilenet.sock")
+        return host
 
     @field_validator("root_path")
     @classmethod

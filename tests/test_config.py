@@ -44,6 +44,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("MAX_BATCH_SIZE", "0", "greater than 0"),
         ("MAX_WAIT_MS", "-1", "greater than or equal to 0"),
         ("MAX_WAIT_MS", "nan", "finite number"),
+        ("HOST", "unix:", "unix: needs a path, such as unix:/run/mobilenet.sock"),
         ("PORT", "70000", "less than or equal to 65535"),
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
         ("MODEL_WORKERS", "two", "valid integer"),

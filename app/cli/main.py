@@ -45,13 +45,13 @@ def main() -> None:
 def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted."""
     settings = config.load()
-    from app.server.serve import bind
+    from app.server.listener import listener
 
-    listener = bind(settings.host, settings.port)
-    if settings.http_workers == 1:
-        _serve_alone(settings, listener)
-    else:
-        _serve_in_several(settings, listener)
+    with listener(settings.host, settings.port) as found:
+        if settings.http_workers == 1:
+            _serve_alone(settings, found)
+        else:
+            _serve_in_several(settings, found)
 
 
 def _serve_alone(settings: Settings, listener: socket) -> None:
@@ -82,8 +82,9 @@ def _serve_in_several(settings: Settings, listener: socket) -> None:
 
 
 def _print_address(listener: socket) -> None:
-    host, port = listener.getsockname()[:2]
-    print(f"mobilenet: serving on http://{host}:{port}, documentation on /docs", file=sys.stderr, flush=True)
+    from app.server.listener import address
+
+    print(f"mobilenet: serving on {address(listener)}, documentation on /docs", file=sys.stderr, flush=True)
 
 
 def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":

@@ -9,26 +9,11 @@ from collections.abc import Sequence
 import uvicorn
 
 from app.config import Settings
-from app.errors import BAD_START, StartError
+from app.errors import BAD_START
 from app.logs import configure_logging
 from app.observability.snapshots import shared_folder
 from app.server.server import Server, collect_garbage_seldom, graceful_timeout_s, uvicorn_config
 from app.server.supervisor import Supervisor
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound and does not listen: until the model is loaded a connection is refused.
-
-    Raises `StartError` if the address cannot be had.
-    """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as exc:
-        listener.close()
-        raise StartError(f"MOBILENET_HOST={host} MOBILENET_PORT={port}: cannot listen there: {exc.strerror}") from exc
-    return listener
 
 
 def serve_alone(app: object, settings: Settings, listener: socket.socket) -> None:

@@ -3,8 +3,11 @@
 import json
 import re
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable
+from configparser import ConfigParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from fastapi.routing import APIRoute
 
 from app import __version__
 from app.config import PREFIX, Settings
+from app.errors import BAD_START
 from app.main import create_app
 from app.oip.schemas import MODEL
 from app.server.server import graceful_timeout_s
@@ -24,6 +28,7 @@ from tests.support.data import REPOSITORY
 COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 STACK = REPOSITORY / "deploy" / "swarm" / "stack.yml"
+SYSTEMD = REPOSITORY / "deploy" / "systemd"
 MONITORING = REPOSITORY / "deploy" / "monitoring"
 KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 KSERVE = REPOSITORY / "deploy" / "kserve" / "inference-service.yaml"
@@ -63,7 +68,7 @@ def test_no_log_grows_for_ever_and_settings_that_are_wrong_are_not_tried_for_eve
 def test_every_variable_anywhere_is_a_setting() -> None:
     files = [path for path in (REPOSITORY / "deploy").rglob("*.y*ml") if path.is_file()]
     assert len(files) > 5
-    for path in [*files, REPOSITORY / "Dockerfile", REPOSITORY / "docker-compose.yml"]:
+    for path in [*files, *SYSTEMD.iterdir(), REPOSITORY / "Dockerfile", REPOSITORY / "docker-compose.yml"]:
         text = re.sub(r"#.*", "", path.read_text())  # a comment may warn of one that is none
         assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", text)) <= NAMES, path
 
@@ -78,6 +83,30 @@ def test_whoever_stops_the_service_leaves_it_the_time_to_drain() -> None:
     pod = base()["Deployment"]["spec"]["template"]["spec"]
     before = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     assert pod["terminationGracePeriodSeconds"] > before + DRAIN_S
+    assert int(unit("mobilenet.service")["Service"]["TimeoutStopSec"]) > DRAIN_S
+
+
+def unit(name: str) -> ConfigParser:
+    parser = ConfigParser()
+    parser.optionxform = str  # type: ignore[method-assign, assignment]  # names are not made lower-case
+    parser.read(SYSTEMD / name)
+    return parser
+
+
+def test_systemd_gives_the_service_one_stream_socket_and_does_not_repeat_a_wrong_start() -> None:
+    assert unit("mobilenet.service")["Service"]["RestartPreventExitStatus"] == str(BAD_START)
+    assert [name for name in unit("mobilenet.socket")["Socket"] if name.startswith("Listen")] == ["ListenStream"]
+    assert "Accept" not in unit("mobilenet.socket")["Socket"]
+
+
+@needs.SYSTEMD.mark()
+def test_systemd_accepts_its_units(tmp_path: Path) -> None:
+    for path in SYSTEMD.iterdir():
+        text = path.read_text().replace("/opt/mobilenet/.venv/bin/mobilenet", sys.executable)  # which is there
+        (tmp_path / path.name).write_text(text)
+    command = ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def seconds(duration: str) -> int:

@@ -38,6 +38,7 @@ LEFT_OUT = {
     "docker": CONTAINER,
     "IMAGE=registry.example": CONTAINER,
     "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
+    "cp deploy/systemd": "installs units; test_deploy.py checks them, test_sockets.py starts with a socket",
     "make bench": "takes hours; tests/tools/bench/test_bench.py runs its parts",
     ".venv/bin/python -m tools.weights.evaluate": "takes minutes and photos of no reader; test_evaluate.py asks less",
     "promtool": "is not everywhere; test_deploy.py runs it where it is",

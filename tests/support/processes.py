@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.config import UNIX
 from tests.support.shared import shared_folder
 from tests.support.weights import VARIANT, Converted, Saved
 
@@ -29,6 +30,18 @@ class Process:
     popen: subprocess.Popen[bytes]
     url: str
     log: Path
+
+    def client(self) -> httpx.Client:
+        """Return a client of the process, wherever it listens."""
+        if self.url.startswith(UNIX):
+            transport = httpx.HTTPTransport(uds=self.url.removeprefix(UNIX))
+            return httpx.Client(base_url="http://localhost", transport=transport)
+        return httpx.Client(base_url=self.url)
+
+    def listens(self) -> bool:
+        """Whether it takes a connection. httpx leaves a Unix socket that refuses one unclosed, and a warning."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return not self.url.startswith(UNIX) or probe.connect_ex(self.url.removeprefix(UNIX)) == 0
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
@@ -104,7 +117,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 def _address(log: Path, popen: subprocess.Popen[bytes]) -> str:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and popen.poll() is None:
-        if found := re.search(r"serving on (http://[^,]+)", log.read_text()):
+        if found := re.search(r"serving on ((?:http|unix):[^,]+)", log.read_text()):
             return found[1]
         time.sleep(0.05)
     pytest.fail(f"the service did not start:\n{log.read_text()}")
@@ -114,8 +127,9 @@ def _wait_until_ready(process: Process) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{process.url}/readyz").status_code == 200:
-                return
+            with process.client() as client:
+                if process.listens() and client.get("/readyz").status_code == 200:
+                    return
         except httpx.TransportError:
             pass
         time.sleep(0.05)
@@ -134,15 +148,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def serve(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """Return a function that starts the service on a free port; what is still running at the end is killed."""
+    """Return a function that starts the service on a free port; what is still running at the end is killed.
+
+    `behind` is a command that is started instead and becomes the service, `pass_fds` are descriptors for it.
+    """
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(*, until_ready: bool = True, **settings: object) -> Process:
+    def start(
+        *, until_ready: bool = True, behind: Sequence[str] = (), pass_fds: Sequence[int] = (), **settings: object
+    ) -> Process:
         log = tmp_path_factory.mktemp("log") / "stderr"
+        variables = environment(PORT=0, **{"CACHE": cache, **settings})
         with log.open("wb") as stderr:
-            popen = subprocess.Popen(
-                mobilenet("serve"), env=environment(PORT=0, **{"CACHE": cache, **settings}), stderr=stderr
-            )
+            popen = subprocess.Popen([*behind, *mobilenet("serve")], env=variables, stderr=stderr, pass_fds=pass_fds)
         running.append(popen)
         process = Process(popen, _address(log, popen), log)
         if until_ready:

@@ -95,3 +95,23 @@ def test_a_unix_socket_without_a_file_is_written_with_an_at_sign() -> None:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(f"\0mobilenet-{os.getpid()}")
         assert address(bound) == f"unix:@mobilenet-{os.getpid()}"
+
+
+def test_a_service_that_is_started_again_has_its_port_though_old_connections_linger() -> None:
+    with listener("127.0.0.1", 0) as bound:
+        bound.listen()
+        host, port = bound.getsockname()
+        with socket.create_connection((host, port)) as client:
+            connection, _ = bound.accept()
+            connection.close()  # whoever closes first keeps the address for a minute
+            assert client.recv(1) == b""
+    with listener(host, port) as again:
+        assert again.getsockname() == (host, port)
+
+
+def test_a_port_that_another_listens_on_is_an_error_that_names_the_settings() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        says = f"MOBILENET_HOST=127.0.0.1 MOBILENET_PORT={port}: cannot listen there"
+        with pytest.raises(StartError, match=says), listener("127.0.0.1", port):
+            pass

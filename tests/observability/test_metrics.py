@@ -4,14 +4,17 @@ import base64
 import subprocess
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.observability import metrics
+from app.observability.trace import Requests
+from app.prediction.result import Classification
 from tests.documents.test_docs import rows
 from tests.support import needs
-from tests.support.client import launching, samples
+from tests.support.client import launching, parsed, samples
 from tests.support.data import REPOSITORY, solid
 from tests.support.fakes import COLOURS, colour_model
 
@@ -72,6 +75,21 @@ def test_every_image_has_its_stages_and_every_request_that_was_not_refused_its_t
     parts = of(found, "mobilenet_stage_duration_seconds_sum")
     whole = of(found, "mobilenet_request_duration_seconds_sum")["/predict", VARIANT]
     assert 0 < parts["decode", VARIANT] + parts["inference", VARIANT] < 6 * whole
+
+
+def test_durations_are_seconds_each_under_its_own_stage() -> None:
+    own = metrics.Metrics()
+    model = colour_model()
+    row = np.ones(6, np.float32)
+    own.images.settled(Classification(model, row, 250, 500, 1250, 1, "PNG", (0.0, 0.0, 0.0)), VARIANT)
+    requests = Requests(own)
+    current = requests.begin({}, None)
+    current.started -= 60
+    requests.end(current, 200, method="GET", path="/labels", route="/labels")
+    found = parsed(own.render().decode())
+    stages = of(found, "mobilenet_stage_duration_seconds_sum")
+    assert stages == {("decode", VARIANT): 0.25, ("queue", VARIANT): 0.5, ("inference", VARIANT): 1.25}
+    assert found["mobilenet_request_duration_seconds_sum", "/labels", ""] == pytest.approx(60, abs=5)
 
 
 def test_the_batches_and_the_macs_are_those_of_the_images(found: Samples) -> None:

@@ -1,16 +1,19 @@
 """The spans of requests and of batches, in memory."""
 
 import base64
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from app.model.model import Model
 from app.prediction.classifier import Run
+from app.prediction.result import Classification
 from tests.support import needs
 from tests.support.client import Launch, launching
 from tests.support.data import solid
@@ -118,6 +121,20 @@ def test_every_image_has_its_stages_in_order_within_the_request(
         ]
         times = [time or 0 for time in (request.start_time, *ends, request.end_time)]
         assert all(later - earlier > -1_000_000 for earlier, later in pairwise(times)), times
+
+
+def test_the_span_of_a_stage_is_as_long_as_the_stage_was(exporter: InMemorySpanExporter) -> None:
+    now = time.monotonic()
+    began = (now - 10, now - 7, now - 3)
+    image = Classification(colour_model(), np.ones(6, np.float32), 2000, 3000, 500, 1, "PNG", began)
+    said = {"http.request.method": "POST", "http.route": "/predict", "http.response.status_code": 200}
+    Spans(provider_of(exporter)).begin({}).end(said, [image])
+    for stage, start_s, seconds in (("queue", -10, 3), ("decode", -7, 2), ("inference", -3, 0.5)):
+        span = named(exporter, stage)
+        assert span.start_time is not None
+        assert span.end_time is not None
+        assert (span.end_time - span.start_time) / 1e9 == pytest.approx(seconds, abs=0.1)
+        assert span.start_time / 1e9 - time.time() == pytest.approx(start_s, abs=1)
 
 
 def test_a_batch_is_linked_to_the_requests_whose_images_ran_in_it(

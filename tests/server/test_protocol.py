@@ -122,6 +122,25 @@ async def test_headers_that_do_not_come_in_time_end_the_connection(rest: bytes) 
 
 
 @pytest.mark.usefixtures("short")
+async def test_the_headers_of_a_second_request_have_no_more_time() -> None:
+    async with connected(echo) as client:
+        client.send(HEAD + b"\r\nphoto")
+        assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+        client.send(b"POST / HTTP/1.1\r\nHost")
+        async with asyncio.timeout(2):  # uvicorn would close it after five seconds of silence
+            assert await client.end() == b""
+
+
+@pytest.mark.usefixtures("short")
+async def test_between_two_requests_a_connection_may_be_idle_for_longer() -> None:
+    async with connected(echo) as client:
+        for _ in range(2):
+            client.send(HEAD + b"\r\nphoto")
+            assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+            await asyncio.sleep(2 * BOUND_S)
+
+
+@pytest.mark.usefixtures("short")
 async def test_a_connection_whose_body_comes_after_its_answer_goes_on() -> None:
     async with connected(refuse) as client:
         for _ in range(2):

@@ -148,6 +148,7 @@ def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten() -> N
     queue: Queue[int, int] = Queue(max_queue=1, first_s=0.008)
     assert queue.item_s == 0.008
     queue.served(0.032, 2)
+    assert queue.served_s == 0.032, "a batch has used the time that it ran, however many items it has"
     assert queue.item_s == pytest.approx(0.008 + (0.016 - 0.008) / 8)
     queue._ran -= FRESH_S
     assert queue.item_s == 0.008

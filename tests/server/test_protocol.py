@@ -131,6 +131,18 @@ async def test_the_headers_of_a_second_request_have_no_more_time() -> None:
             assert await client.end() == b""
 
 
+async def test_the_bound_on_headers_is_that_of_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEADERS_BYTES", 2 * len(HEAD))
+    async with connected(echo) as client:
+        for _ in range(4):
+            client.send(HEAD)
+            await asyncio.sleep(0.05)  # or the rest would come in the same read
+            client.send(b"\r\nphoto")
+            assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+        client.send(HEAD + b"X-Long: " + b"x" * len(HEAD))
+        assert await client.head() == b"HTTP/1.1 400 Bad Request"
+
+
 @pytest.mark.usefixtures("short")
 async def test_between_two_requests_a_connection_may_be_idle_for_longer() -> None:
     async with connected(echo) as client:

@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         "imagenette",
         min_length=1,
         description="`imagenette`: ten classes, bundled. `imagenet`: 1,000 classes, the file that Keras publishes for "
-        "the variant, downloaded once. Otherwise the path of a `.h5`, `.keras` or `.weights.h5` file.",
+        "the variant, downloaded once. Otherwise the path of a `.h5`, `.keras`, `.weights.h5` or `.tflite` file.",
     )
     weights_url: HttpUrl = Field(
         HttpUrl("https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"),

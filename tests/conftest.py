@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-pytest_plugins = [f"tests.support.{name}" for name in ("skips", "weights", "distribution", "processes")]
+pytest_plugins = [f"tests.support.{name}" for name in ("skips", "weights", "foreign", "distribution", "processes")]
 
 # The tests say which settings they mean; none may leak in from whoever runs them.
 for name in [name for name in os.environ if name.startswith("MOBILENET_")]:

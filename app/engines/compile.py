@@ -36,11 +36,17 @@ def compiled(
 ) -> Compiled:
     """Return the `.tflite` of these weights, variant and precision; compile it now if it is not in the cache.
 
+    Weights that are a `.tflite` already are checked and returned as they are.
     The int8 models of the bundled weights are bundled too. Other int8 models are calibrated on most of the `photos`;
     the rest are used for the report. The name of a cached model has the SHA-256 of the weights, α, the resolution, the
     precision, TensorFlow's version and our revision. Where TensorFlow is not installed, a model of any of its versions
     is used. Raises `StartError`, whose message is one line.
     """
+    if weights.compiled:
+        from app.engines import tflite  # LiteRT, which compiling does not need
+
+        tflite.load(weights.path, variant, precision, threads=1)
+        return Compiled(weights.path, None)
     if precision == "int8" and weights.name == BUNDLED:
         return Compiled(verified(weights.path.with_name(bundled_int8_name(variant.alpha))), None)
     stem = f"{weights.sha256[:16]}-{variant.alpha:g}-{variant.resolution}-{precision}-r{REVISION}"

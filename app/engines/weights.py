@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 BUNDLED = "imagenette"
 PUBLISHED = "imagenet"
-SUFFIXES = (".h5", ".keras")  # `.weights.h5` ends in `.h5` too
+COMPILED = ".tflite"
+SUFFIXES = (".h5", ".keras", COMPILED)  # `.weights.h5` ends in `.h5` too
 NORMALISATION_ARRAYS = 4  # γ, β, moving mean and variance
 Array = NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -44,6 +45,11 @@ class Weights:
         """Whether these are the ImageNet weights that Keras Applications publishes."""
         return self.name == PUBLISHED
 
+    @property
+    def compiled(self) -> bool:
+        """Whether they are a `.tflite` model, which is served as it is."""
+        return self.path.suffix == COMPILED
+
 
 def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
     """Find the file that `MOBILENET_WEIGHTS` names: bundled in `folder`, published in the cache, or by its path.
@@ -59,16 +65,31 @@ def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
     path = Path(setting).expanduser()
     if path.suffix not in SUFFIXES:
         raise StartError(
-            f"MOBILENET_WEIGHTS={setting}: allowed are {BUNDLED}, {PUBLISHED}, or a path that ends in .h5, .keras or "
-            ".weights.h5"
+            f"MOBILENET_WEIGHTS={setting}: allowed are {BUNDLED}, {PUBLISHED}, or a path that ends in .h5, .keras, "
+            ".weights.h5 or .tflite"
         )
+    if path.suffix == COMPILED:
+        _check_compiled(path.name, settings)
     return _identify(path.name, path, "no such file")
 
 
+def _check_compiled(name: str, settings: Settings) -> None:
+    if settings.engine == "tensorflow":
+        raise StartError(f"MOBILENET_ENGINE=tensorflow: cannot run {name}; a .tflite file needs litert")
+    if len(settings.lineup) > 1:
+        others = ", ".join(variant.name for variant in settings.variants)
+        raise StartError(f"MOBILENET_VARIANTS={others}: {name} is one variant; a .tflite file is served alone")
+
+
 def variants(settings: Settings, folder: Path = MODEL_WEIGHTS) -> list[Variant]:
-    """Return the variants that the weights of the settings exist for, at the four resolutions of the paper."""
+    """Return the variants that the weights of the settings exist for, at the four resolutions of the paper.
+
+    A `.tflite` file is one variant, that of the settings.
+    """
     if settings.weights == PUBLISHED:
         return list(PUBLISHED_VARIANTS)
+    if settings.weights.endswith(COMPILED):
+        return [settings.variant]
     alphas = _bundled_alphas(folder) if settings.weights == BUNDLED else [settings.alpha]
     return [Variant(alpha, resolution) for alpha in alphas for resolution in RESOLUTIONS]
 

@@ -72,6 +72,10 @@ def _load_engine(weights: Weights, settings: Settings) -> Engine:
                 "MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra 'tensorflow'"
             ) from exc
         return TensorFlowEngine(weights, settings.variant, settings.model_threads)
+    if weights.compiled:
+        from app.engines import tflite
+
+        return tflite.load(weights.path, settings.variant, settings.precision, settings.model_threads)
     from app.engines.litert import LiteRTEngine
 
     model = compiled(weights, settings.variant, settings.cache, settings.precision)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.litert import softmax
+from app.engines.interface import softmax
 from app.engines.weights import read
 from app.imaging import decode
 from app.mobilenet.variants import RESOLUTIONS

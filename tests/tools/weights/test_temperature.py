@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.engines.litert import softmax
+from app.engines.interface import softmax
 from tests.support import needs
 from tests.support.networks import images, lively
 from tools.training.photos import split

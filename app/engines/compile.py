@@ -18,8 +18,11 @@ from app.engines.weights import BUNDLED, Weights, bundled_int8_name, read
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
-REVISION = 1
-"""Part of every cache key. Increase it when a change of the network or the conversion changes the answers."""
+REVISION = 2
+"""Part of every cache key. Increase it when a change of the network or the conversion changes the answers.
+
+2: weights that end in a sigmoid are refused; before, they were compiled with a softmax.
+"""
 
 TIMEOUT_S = 1800
 

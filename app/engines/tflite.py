@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines import activation
 from app.engines.graph import KERNELS, Graph, Kernel
 from app.engines.interface import Interface, Output
 from app.engines.litert import LiteRTEngine
@@ -26,10 +27,6 @@ TOLERANCE = 0.1
 """Share of a range by which its ends may be missed: photos that a file is quantised by are rarely black and white."""
 HALF = 0.501
 """A half, and more than what a scale in float32 can be off by."""
-SIGMOID = (
-    ", which gives each class a probability of its own; the probabilities of this service add up to 1, so it serves "
-    "classifiers that end in a softmax, or in nothing"
-)
 
 
 def load(path: Path, variant: Variant, precision: Precision, threads: int) -> LiteRTEngine:
@@ -157,10 +154,8 @@ def _output(graph: Graph) -> tuple[Output, float, int]:
     """Return what the answers are, with the scale and the zero point of a quantised output."""
     scale, zero = graph.outputs[0]["quantization"]
     name, dtype = graph.last()
-    if name == "LOGISTIC":
-        raise ValueError(f"ends in a sigmoid{SIGMOID}")
-    if name != "SOFTMAX" and name not in KERNELS:
-        raise ValueError(f"ends in {name}, expected a softmax, or logits")
+    if name not in KERNELS:
+        activation.check({"LOGISTIC": "sigmoid"}.get(name, name.lower()))
     output: Output = "logits"
     if name == "SOFTMAX":
         output = "probabilities" if dtype == np.float32 else "rounded probabilities"

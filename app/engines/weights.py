@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.config import MODEL_WEIGHTS, Settings
+from app.engines import activation
 from app.engines.files import entries, replacing, sha256, verified
 from app.errors import StartError
 from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS, STRIDE, layers
@@ -186,16 +187,21 @@ def read(path: Path, alpha: float) -> list[Array]:
     The last array is the bias of the classifier, so its length is the number of classes. The file is HDF5 in Keras'
     legacy or current layout, or a `.keras` archive; the layout is recognised by the content and not by the name. Every
     array must have the shape that the table of layers gives it, so that no layer can keep its random initial weights.
-    Needs h5py but not TensorFlow. Raises `StartError` that says what is wrong: not a weight file, damaged, another
-    network, or another α.
+    A file of a whole model says what it ends in, which has to be a softmax or logits; a file of weights alone does not
+    say it. Needs h5py but not TensorFlow. Raises `StartError` that says what is wrong: not a weight file, damaged,
+    another network, another α, or another activation at the end.
     """
     try:
-        arrays = _arrays(path)
-    except (OSError, zipfile.BadZipFile, zlib.error) as exc:
+        arrays, ends_in = _contents(path)
+    except (OSError, zipfile.BadZipFile, zlib.error, ValueError) as exc:
         raise StartError(f"{path.name} is not a Keras weight file, or it is damaged: {_first_line(exc)}") from exc
-    except (KeyError, TypeError) as exc:
+    except (AttributeError, KeyError, TypeError) as exc:
         raise StartError(f"{path.name} does not have the layers of a MobileNetV1: {_first_line(exc)}") from exc
     _compare(path, [array.shape for array in arrays], alpha)
+    try:
+        activation.check(ends_in)
+    except ValueError as exc:
+        raise StartError(f"{path.name} {exc}") from exc
     return arrays
 
 
@@ -221,16 +227,20 @@ def _expected(alpha: float, classes: int) -> Iterator[tuple[str, Shape]]:
             yield from ((f"{layer.name}_bn", (layer.out_channels,)) for _ in range(NORMALISATION_ARRAYS))
 
 
-def _arrays(path: Path) -> list[Array]:
+def _contents(path: Path) -> tuple[list[Array], str]:
+    """Return the arrays of a file, and the activation that its model ends in; a softmax if it does not say."""
     import h5py
 
     source: Path | io.BytesIO = path
+    config = None
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
-            source = io.BytesIO(archive.read("model.weights.h5"))
+            source, config = io.BytesIO(archive.read("model.weights.h5")), archive.read("config.json")
     with h5py.File(source, "r") as file:
+        config = config or file.attrs.get("model_config")
         found = _current_layout(file["layers"]) if "layers" in file else _legacy_layout(file)
-        return [np.asarray(dataset, np.float32) for dataset in found]
+        arrays = [np.asarray(dataset, np.float32) for dataset in found]
+    return arrays, "softmax" if config is None else activation.last(_text(config))
 
 
 def _legacy_layout(file: "h5py.File") -> Iterator["h5py.Dataset"]:

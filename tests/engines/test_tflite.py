@@ -114,7 +114,7 @@ def changed(number: int, **values: tuple[int, ...]) -> list[Kernel]:
         ),
         (Drawing(table=changed(-1, weights=(12, 255))), "is not a MobileNetV1: at conv_preds it has"),
         (Drawing(ends_in="LOGISTIC"), "ends in a sigmoid, which gives each class a probability of its own"),
-        (Drawing(ends_in="LOG_SOFTMAX"), "ends in LOG_SOFTMAX, expected a softmax, or logits"),
+        (Drawing(ends_in="LOG_SOFTMAX"), "ends in log_softmax; expected a softmax, or nothing"),
         (Drawing(inputs=[tensor(np.float16, 1, 64, 64, 3)]), "takes float16, expected float32, uint8"),
         (Drawing(inputs=[tensor(np.int8, 1, 64, 64, 3)]), "takes int8, expected float32, uint8, or a quantised int8"),
         (Drawing(inputs=[tensor(np.uint8, 1, 64, 64, 3, scale=0.02, zero=114)]), "takes pixels from -2.28 to 2.82"),

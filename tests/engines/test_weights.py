@@ -1,5 +1,6 @@
 import hashlib
 import io
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED, Variant
 from tests.support import needs
 from tests.support.data import SHARED
+from tests.support.foreign import network
 from tests.support.webserver import Site, serving
 from tests.support.weights import CLASSES, FORMS, VARIANT, Saved, settings
 
@@ -67,6 +69,36 @@ def test_a_network_without_its_classifier_says_so(tmp_path: Path) -> None:
     headless.save_weights(tmp_path / "headless.weights.h5")
     with pytest.raises(StartError, match="has no classifier layer"):
         read(tmp_path / "headless.weights.h5", 0.25)
+
+
+@pytest.mark.parametrize("name", ["own.keras", "own.h5"])
+def test_a_classifier_of_independent_classes_is_refused_and_one_of_logits_is_read(name: str, tmp_path: Path) -> None:
+    """`predict` of Keras gives each class of the first a probability of its own, which a softmax would change."""
+    network("sigmoid").save(tmp_path / name)
+    with pytest.raises(StartError, match=rf"^{name.replace('.', '[.]')} ends in a sigmoid, .*: train it to end in a"):
+        read(tmp_path / name, VARIANT.alpha)
+    network(None).save(tmp_path / name)
+    assert len(read(tmp_path / name, VARIANT.alpha)[-1]) == CLASSES
+
+
+def test_a_file_of_weights_alone_cannot_say_what_it_ends_in(tmp_path: Path) -> None:
+    network("sigmoid").save_weights(tmp_path / "own.weights.h5")
+    assert len(read(tmp_path / "own.weights.h5", VARIANT.alpha)[-1]) == CLASSES
+
+
+@pytest.mark.parametrize("config", [b"{", b"[]", b"{}", b"\xff", None])
+def test_an_archive_without_a_configuration_of_a_model_is_refused(
+    config: bytes | None, saved: Saved, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(saved.folder / "network.keras") as whole, zipfile.ZipFile(tmp_path / "own.keras", "w") as part:
+        part.writestr("model.weights.h5", whole.read("model.weights.h5"))
+        if config is not None:
+            part.writestr("config.json", config)
+    with pytest.raises(
+        StartError, match=r"^own\.keras (is not a Keras weight file|does not have the layers)"
+    ) as caught:
+        read(tmp_path / "own.keras", VARIANT.alpha)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_ends_before_the_network_does_is_refused(saved: Saved, tmp_path: Path) -> None:

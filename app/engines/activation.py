@@ -1,0 +1,52 @@
+"""What a classifier ends in: whether its probabilities add up to 1, as the rest of the service promises."""
+
+import json
+from typing import Any
+
+ALLOWED = ("softmax", "linear")
+"""Probabilities that add up to 1, or logits, which get a softmax."""
+LAYERS = ("Softmax", "ReLU", "LeakyReLU", "PReLU", "ELU")
+"""Classes of layers that are an activation by themselves."""
+
+
+def check(name: str) -> None:
+    """Raise `ValueError`, whose message says why and what to do, unless a classifier may end in this activation."""
+    if name == "sigmoid":
+        raise ValueError(
+            "ends in a sigmoid, which gives each class a probability of its own; here all probabilities of an image "
+            "add up to 1: train it to end in a softmax, or in nothing (logits)"
+        )
+    if name not in ALLOWED:
+        raise ValueError(f"ends in {name}; expected a softmax, or nothing (logits)")
+
+
+def last(config: str) -> str:
+    """Return the activation that a model of Keras ends in, in lower case, by its configuration in JSON.
+
+    It is `linear` if the last layer with weights has none and none follows. Raises `ValueError`, `KeyError` or
+    `TypeError` if this is not the configuration of a model.
+    """
+    return _last(json.loads(config)["config"]) or "linear"
+
+
+def _last(model: Any) -> str | None:
+    layers = model["layers"] if isinstance(model, dict) else model  # old versions have a list for a Sequential
+    for layer in reversed(layers):
+        found = _activation(layer["class_name"], layer["config"])
+        if found is not None:
+            return found
+    return None
+
+
+def _activation(kind: str, config: dict[str, Any]) -> str | None:
+    """Return the activation of a layer; None if it leaves numbers as they are, or only moves them."""
+    if "layers" in config:  # a model inside the model
+        return _last(config)
+    if kind in LAYERS:
+        return kind.lower()
+    name = config.get("activation")
+    while isinstance(name, dict):  # a function or an object in the form in which Keras saves it
+        name = name["config"] if isinstance(name["config"], str) else name["class_name"]
+    if name is None or (kind == "Activation" and name == "linear"):
+        return None
+    return str(name).lower()

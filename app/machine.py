@@ -1,6 +1,8 @@
-"""What this process may use of the machine: CPUs and memory, within the limits of its control groups (v1 and v2)."""
+"""What this process may use of the machine: CPUs and memory, within its control groups (v1 and v2), and open files."""
 
 import os
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from math import inf
@@ -23,6 +25,15 @@ def memory_limit_bytes() -> int | None:
     """Return the smallest limit on memory in bytes; None if there is none."""
     limit = min(_limits("memory", _memory_v1, _memory_v2), default=inf)
     return None if limit >= UNLIMITED_BYTES else int(limit)
+
+
+def open_files_limit() -> int:
+    """Return how many files this process may have open, after raising the soft limit as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS says that there is no limit, and allows fewer
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 Reader = Callable[[Path], float]

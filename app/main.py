@@ -25,7 +25,7 @@ from app.config import Settings
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
 from app.logs import configure_logging
 from app.model.selftest import SelfTestFailed
-from app.observability.metrics import Metrics
+from app.observability.metrics import METRICS, Metrics
 from app.observability.snapshots import Snapshots
 from app.observability.trace import SPANS, Requests, Tracing
 from app.oip import routes as oip
@@ -169,7 +169,7 @@ def create_app(
         watching = asyncio.create_task(service.watch(on_fault)) if on_fault and settings.exit_on_fault else None
         if snapshots:
             await starting
-        yield {SPANS: spans}
+        yield {SPANS: spans, METRICS: metrics}
         starting.cancel()
         if watching:
             watching.cancel()

@@ -45,8 +45,10 @@ def main() -> None:
 def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted."""
     settings = config.load()
+    from app.server.connections import most_connections
     from app.server.listener import listener
 
+    most_connections(settings)  # refused here, if the limit of open files allows too few, and raised for all processes
     with listener(settings.host, settings.port) as found:
         if settings.http_workers == 1:
             _serve_alone(settings, found)

@@ -22,6 +22,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("decode", "queue", "inference")
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
+METRICS = "metrics"
+"""The metrics of an application in the state of its lifespan, where the server finds them."""
 SHARE_S = 1.0
 """How often one of several processes lets the others know what it has counted."""
 
@@ -89,6 +91,13 @@ class Metrics:
                 ("wanted", "variant"),
             )
         )
+        self.connections_paused = sums.add(
+            Counter(
+                "mobilenet_connections_paused",
+                "Times that connections had to wait, because as many were open as the limit of open files allows.",
+            )
+        )().add
+        """Counts that connections have to wait, because as many are open as the limit of open files allows."""
         self.images = ImageMetrics(sums)
         build = sums.add(Info("mobilenet_build_info", "Always 1; the labels say what serves.", ("version", "python")))
         build(__version__, platform.python_version()).add()

@@ -2,8 +2,9 @@
 
 If all processes accepted on one socket, a connection would go to whichever is awake: of eight connections one process
 may get all. Here a connection travels, as a file descriptor, over a socket pair between the acceptor and a process, the
-*channel* of the process. On it the process says once a second that it is well. Either end closes the channel to say
-that the process is to have no more connections; the process then answers those that it has, and ends.
+*channel* of the process. On it the process says once a second that it is well, and whether it has room for more. Either
+end closes the channel to say that the process is to have no more connections; the process then answers those that it
+has, and ends.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from contextlib import suppress
 
 BACKLOG = 2048
 WELL = b"w"
+FULL = b"f"
+"""Said by a process that is well and takes no more connections for now."""
 CONNECTION = b"c"
 RETRY_S = 0.001
 """How soon a connection that no process had room for is offered again."""
@@ -79,8 +82,9 @@ class Acceptor:
             self.remove(channel)
             return
         well()
-        if channel not in self._ready:
-            self._ready.append(channel)
+        full = said.endswith(FULL)
+        if full == (channel in self._ready):
+            (self._ready.remove if full else self._ready.append)(channel)
             self._give()
 
     def _accept(self) -> bool:
@@ -145,14 +149,34 @@ class Accepted:
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
         channel.setblocking(False)
         self._loop.add_reader(channel, self._take)
         self._say_well()
 
     def _say_well(self) -> None:
-        with suppress(OSError):  # without an acceptor `_take` is called; one that hangs has heard it often enough
-            self._channel.send(WELL)
+        self._say(FULL if self._paused else WELL)
         self._timer = self._loop.call_later(WELL_S, self._say_well)
+
+    def _say(self, what: bytes) -> None:
+        try:
+            self._channel.send(what)
+        except BlockingIOError:  # an acceptor that hangs has heard it often enough
+            pass
+        except OSError:  # there is no acceptor any more; what it gave last is taken, even if there is no room
+            self._loop.add_reader(self._channel, self._take)
+
+    def pause(self) -> None:
+        """Take no more connections until `resume` is called; those that are under way wait on the channel."""
+        self._paused = True
+        self._loop.remove_reader(self._channel)
+        self._say(FULL)
+
+    def resume(self) -> None:
+        """Take connections again."""
+        self._paused = False
+        self._loop.add_reader(self._channel, self._take)
+        self._say(WELL)
 
     def _take(self) -> None:
         said, descriptors = b"", list[int]()

@@ -2,10 +2,13 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import to_json
+from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from app.api import problems
 from app.api.security import RAW_HEADERS
@@ -27,19 +30,29 @@ class Protocol(HttpToolsProtocol):
     _head_ended = False  # in the data that came last, or before
     _head_bytes = 0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take what uvicorn's protocol takes, and what is called when the connection is there and when it is gone."""
+        super().__init__(config, server_state, app_state)
+        self._changed = changed
         self.parser = Parser(self)  # type: ignore[assignment]  # it has what uvicorn asks of one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first headers."""
         super().connection_made(transport)
+        self._changed()
         self._close_in(HEADERS_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Give up the timer and the request, if there are any."""
         self._keep_open()
         super().connection_lost(exc)
+        self._changed()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and bound how long and how large the headers of a request may be."""

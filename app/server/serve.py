@@ -6,24 +6,23 @@ import socket
 import sys
 from collections.abc import Sequence
 
-import uvicorn
-
 from app.config import Settings
 from app.errors import BAD_START
 from app.logs import configure_logging
 from app.observability.snapshots import shared_folder
-from app.server.server import Server, collect_garbage_seldom, graceful_timeout_s, uvicorn_config
+from app.server.connections import most_connections
+from app.server.server import ServerAlone, ServerOfSeveral, collect_garbage_seldom, graceful_timeout_s, uvicorn_config
 from app.server.supervisor import Supervisor
 
 
 def serve_alone(app: object, settings: Settings, listener: socket.socket) -> None:
     """Serve in this process until SIGTERM or SIGINT."""
     collect_garbage_seldom()
-    server = uvicorn.Server(uvicorn_config(app, settings))
+    server = ServerAlone(uvicorn_config(app, settings), most_connections(settings), listener)
     # uvicorn raises the signal once more when it is done, which would end this process as if it had failed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run(sockets=[listener])
+    server.run()
 
 
 def serve_as_one_of_several(app: object, settings: Settings, channel: socket.socket) -> None:
@@ -31,7 +30,7 @@ def serve_as_one_of_several(app: object, settings: Settings, channel: socket.soc
 
     The process exits with `BAD_START` if the application cannot start.
     """
-    server = Server(uvicorn_config(app, settings), channel)
+    server = ServerOfSeveral(uvicorn_config(app, settings), most_connections(settings), channel)
     try:
         server.run()
     except SystemExit:

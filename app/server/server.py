@@ -1,15 +1,18 @@
-"""uvicorn's server, and the same for one of several processes, whose connections come from the acceptor."""
+"""uvicorn's server: for a process that is alone, and for one of several, whose connections come from the acceptor."""
 
 import gc
 import socket
-from functools import partial
+from collections.abc import Callable
 from math import ceil
 from types import FrameType
 
 import uvicorn
 
 from app.config import Settings
+from app.observability.metrics import METRICS
 from app.server.acceptor import Accepted
+from app.server.connections import Bound
+from app.server.listening import Listening
 from app.server.protocol import Protocol
 
 GRACE_S = 5
@@ -34,10 +37,9 @@ def graceful_timeout_s(settings: Settings) -> int:
 
 
 def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
-    """Return what uvicorn is to do: the protocol is ours, and so are the log and the headers of answers."""
+    """Return what uvicorn is to do: the log is ours, and so are the headers of answers."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=Protocol,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # nothing here depends on the client's address, and `Prefix` needs that of the proxy
@@ -47,37 +49,72 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server in one of several processes.
+    """uvicorn's server, with a source of connections of its own, and no more of them than there is room for."""
+
+    _source: Listening | Accepted | None = None
+
+    def __init__(self, config: uvicorn.Config, most: int) -> None:
+        """Take what to serve, and the largest number of connections."""
+        super().__init__(config)
+        self._most = most
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application; take connections once that is done."""
+        await super().startup(sockets=[])
+        if not self.should_exit:
+            state = self.lifespan.state
+            self._source = source = await self._open(lambda: Protocol(self.config, self.server_state, state, changed))
+            bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused)
+
+        def changed() -> None:
+            if not self.should_exit:
+                bound.open(len(self.server_state.connections))
+
+    async def _open(self, protocol: Callable[[], Protocol]) -> Listening | Accepted:
+        """Begin to take connections, each with a protocol."""
+        raise NotImplementedError
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections and finish those that there are."""
+        if self._source is not None:
+            self._source.close()
+        await super().shutdown(sockets)
+
+
+class ServerAlone(Server):
+    """The server of a process that is alone, whose connections come from a socket."""
+
+    def __init__(self, config: uvicorn.Config, most: int, listener: socket.socket) -> None:
+        super().__init__(config, most)
+        self._listener = listener
+
+    async def _open(self, protocol: Callable[[], Protocol]) -> Listening:
+        listening = Listening(self._listener, protocol)
+        await listening.start()
+        return listening
+
+
+class ServerOfSeveral(Server):
+    """The server of one of several processes, whose connections come over a channel.
 
     It serves until there will be no more connections on its channel and those that it has are answered. SIGTERM has it
     ask for no more connections.
     """
 
-    def __init__(self, config: uvicorn.Config, channel: socket.socket) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, most: int, channel: socket.socket) -> None:
+        super().__init__(config, most)
         self._channel = channel
-        self._accepted: Accepted | None = None
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application; take connections once that is done."""
-        await super().startup(sockets=[])
+    async def _open(self, protocol: Callable[[], Protocol]) -> Accepted:
         collect_garbage_seldom()
-        if not self.should_exit:
-            protocol = partial(Protocol, self.config, self.server_state, self.lifespan.state)
-            self._accepted = Accepted(self._channel, protocol, self._stop)
+        return Accepted(self._channel, protocol, self._stop)
 
     def _stop(self) -> None:
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Leave, instead of stopping at once: connections that are under way on the channel would be lost."""
-        if self._accepted is None:
-            super().handle_exit(sig, frame)
+        if isinstance(self._source, Accepted):
+            self._source.leave()
         else:
-            self._accepted.leave()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections and finish those that there are."""
-        if self._accepted is not None:
-            self._accepted.close()
-        await super().shutdown(sockets)
+            super().handle_exit(sig, frame)

@@ -25,7 +25,7 @@ from PIL import Image
 from tests.support.client import check_problem
 from tests.support.data import REPOSITORY, solid
 from tests.support.images import encoded, png
-from tests.support.processes import Process, Serve, environment, free_port, wait_for
+from tests.support.processes import Process, Serve, environment, free_port, mobilenet, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -131,6 +131,52 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(
     assert f"HTTP process {before[0]} was ended by signal 9 (Killed)" in process.log.read_text()
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
     assert process.stop() == 0
+
+
+FEW_FILES = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def with_files(limit: int) -> list[str]:
+    """Return the command that starts the one behind it with a limit of open files."""
+    return [sys.executable, "-c", FEW_FILES, str(limit)]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_more_connections_than_there_are_files_for_wait_and_no_request_is_lost(
+    serve: Serve, own: dict[str, object], processes: int
+) -> None:
+    process = serve(behind=with_files(64), **own, HTTP_WORKERS=processes, MODEL_WORKERS=2)
+    files = {number: _files(number) for number in (process.popen.pid, *process.children())}
+    with process.client() as client, ThreadPoolExecutor(100) as threads:
+        answers = list(threads.map(lambda _: client.post("/predict", content=RED, timeout=120), range(200)))
+    assert {answer.status_code for answer in answers} == {200}
+    log = process.log.read_text()
+    assert "30 connections are open, as many as the limit of open files allows" in log
+    assert "Too many open files" not in log
+    assert "mobilenet_connections_paused_total 0.0" not in httpx.get(f"{process.url}/metrics").text
+    # The sockets of workers are made when the first requests come.
+    wait_for(lambda: all(_files(number) <= before + 8 for number, before in files.items()))
+    assert process.stop() == 0
+    assert "Traceback" not in process.log.read_text()
+
+
+def _files(number: int) -> int:
+    return len(list(Path(f"/proc/{number}/fd").iterdir()))
+
+
+def test_with_too_few_files_it_does_not_start_and_says_how_many_it_needs(own: dict[str, object]) -> None:
+    command = [*with_files(32), *mobilenet("serve")]
+    done = subprocess.run(
+        command, env=environment(**own, MODEL_WORKERS=2), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "mobilenet: this process may have 32 open files (ulimit -n); with 2 model workers it needs at least 42\n"
+    )
 
 
 def template(process: Process) -> int:

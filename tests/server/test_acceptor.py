@@ -152,6 +152,68 @@ async def test_who_hangs_keeps_few_connections_from_the_others(listener: socket.
     well.end()
 
 
+async def test_a_process_without_room_gets_no_connections_and_when_none_has_room_they_wait(
+    listener: socket.socket, acceptor: Acceptor
+) -> None:
+    port = listener.getsockname()[1]
+    full, free = Process("full", acceptor), Process("free", acceptor)
+    full.ready()
+    free.ready()
+    await first_greeted(port, "full")
+    full.taking.pause()
+    await asyncio.sleep(0.05)
+    assert {await greeted(port) for _ in range(10)} == {"free"}
+    free.taking.pause()
+    await asyncio.sleep(0.05)
+    waiting = [asyncio.create_task(greeted(port)) for _ in range(10)]
+    await asyncio.sleep(0.1)
+    assert not any(each.done() for each in waiting)
+    full.taking.resume()
+    assert {await each for each in waiting} == {"full"}
+    full.end()
+    free.end()
+
+
+async def test_a_process_without_room_says_that_it_is_well_and_takes_what_is_under_way_later(
+    listener: socket.socket, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.acceptor.WELL_S", 0.01)
+    port = listener.getsockname()[1]
+    one = Process("one", acceptor)
+    one.ready()
+    await first_greeted(port, "one")
+    waiting = [asyncio.create_task(greeted(port)) for _ in range(10)]
+    await asyncio.sleep(0)
+    one.taking.pause()
+    before = one.times_well
+    await asyncio.sleep(0.1)
+    assert one.times_well > before + 1
+    one.taking.resume()
+    assert {await each for each in waiting} == {"one"}
+    one.end()
+
+
+async def test_a_process_without_room_takes_the_last_connections_of_an_acceptor_that_has_gone(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.acceptor.WELL_S", 0.01)
+    ours, theirs = socket.socketpair()
+    ended = asyncio.Event()
+    taking = Accepted(theirs, lambda: Greeting(b"one"), ended.set)
+    taking.pause()
+    assert ours.recv(10)
+    listener.listen()
+    with theirs, socket.create_connection(listener.getsockname()) as client:
+        connection, _ = listener.accept()
+        with connection:
+            socket.send_fds(ours, [b"c"], [connection.fileno()])
+        ours.close()
+        client.settimeout(10)
+        assert await asyncio.to_thread(client.recv, 10) == b"one"
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+
 async def test_what_has_connected_before_the_end_is_not_lost(listener: socket.socket, acceptor: Acceptor) -> None:
     port = listener.getsockname()[1]
     one = Process("one", acceptor)

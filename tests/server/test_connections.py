@@ -1,0 +1,98 @@
+"""A process has as many connections as its open files allow; more of them wait, and are told of in a line a second."""
+
+import asyncio
+import resource
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from app.config import Settings
+from app.errors import StartError
+from app.machine import open_files_limit
+from app.server import connections
+from app.server.connections import FEWEST, OTHER_FILES, Bound, most_connections
+from app.server.listening import Listening
+
+
+@pytest.fixture
+def limit() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(limit: None) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 100, hard))
+    assert open_files_limit() == hard
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+
+
+def test_there_are_files_left_for_the_workers_and_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "open_files_limit", lambda: 100)
+    assert most_connections(Settings(model_workers=4)) == 100 - OTHER_FILES - 4
+    fitting = 100 - OTHER_FILES - FEWEST
+    assert most_connections(Settings(model_workers=fitting)) == FEWEST
+    with pytest.raises(StartError, match=r"may have 100 open files \(ulimit -n\); .* needs at least 101"):
+        most_connections(Settings(model_workers=fitting + 1))
+
+
+def test_at_the_bound_no_more_are_taken_until_one_is_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s, called = [0.0], Counter[str]()
+    monkeypatch.setattr(connections, "monotonic", lambda: now_s[0])
+    bound = Bound(3, *(partial(called.update, [what]) for what in ("pause", "resume", "counted")))
+    for number in (1, 2):
+        bound.open(number)
+    assert not called
+    for number in (3, 4):
+        bound.open(number)
+    assert called == {"pause": 1, "counted": 1}
+    for number in (3, 2, 1):
+        bound.open(number)
+    assert called == {"pause": 1, "counted": 1, "resume": 1}
+    for now_s[0] in (0.5, 0.9, 1.0):
+        for number in (3, 2):
+            bound.open(number)
+    assert called == {"pause": 4, "counted": 4, "resume": 4}
+    assert len(caplog.messages) == 2, "at most one a second"
+    assert caplog.messages[0].startswith("3 connections are open, as many as the limit of open files allows")
+
+
+async def test_a_process_that_is_alone_leaves_connections_in_the_kernel_during_a_pause() -> None:
+    made = list[asyncio.BaseTransport]()
+
+    class Made(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            """Keep it, and pause at the third."""
+            made.append(transport)
+            if len(made) == 3:
+                listening.pause()
+
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        listening = Listening(bound, Made)
+        await listening.start()
+        clients = [socket.create_connection(bound.getsockname()) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        clients += [socket.create_connection(bound.getsockname()) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert len(made) == 3
+        listening.resume()
+        await asyncio.sleep(0.05)
+        assert len(made) == 6
+        listening.resume()
+        listening.close()  # also of what has just been resumed
+        await asyncio.sleep(0.05)
+        assert listening._starting
+        assert listening._starting.cancelled()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", clients[0].getpeername()[1]))
+    for transport in made:
+        transport.close()
+    for client in clients:
+        client.close()

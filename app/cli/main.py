@@ -1,5 +1,6 @@
 """The commands `mobilenet serve`, `classify`, `info`, `compile` and `bench`, which use the settings of the service."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -34,6 +35,7 @@ cli = typer.Typer(
 
 def main() -> None:
     """Run the command line. Wrong settings and files are reported on a line each, and the exit code is 2."""
+    _end_in_order(signal.SIGTERM, 128 + signal.SIGTERM)  # as shells say it; Ctrl-C is 130 already
     try:
         cli()
     except StartError as exc:
@@ -41,9 +43,16 @@ def main() -> None:
         sys.exit(BAD_START)
 
 
+def _end_in_order(number: signal.Signals, code: int) -> None:
+    """Have a signal end this process by an exception, so that its other processes end and half-written files go."""
+    signal.signal(number, lambda *_: sys.exit(code))
+
+
 @cli.command()
 def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        _end_in_order(number, 0)  # until it serves; there are no requests to finish yet
     settings = config.load()
     from app.server.connections import most_connections
     from app.server.listener import listener

@@ -177,6 +177,7 @@ class Workers:
     def end(self) -> None:
         """End the template, and with it all workers."""
         self._control.close()
+        self._template.terminate()  # it heeds this only while it loads the models
         try:
             self._template.wait(STOP_S)
         except subprocess.TimeoutExpired:

@@ -46,6 +46,7 @@ def _template(control: socket.socket) -> None:
         handshake.send(control, (True, exc))
         return
     handshake.send(control, (False, [_described(model) for model in pipeline.models]))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from now on the HTTP process decides when to stop
     gc.freeze()  # the garbage collector of a worker would write to the pages of loaded objects, and so copy them
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes workers that have ended
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
@@ -65,7 +66,7 @@ def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:
 def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
     """Answer requests until the HTTP process closes its end of the socket."""
     threads = settings.model_threads
-    _end_with_template()
+    _end_with_parent(signal.SIGKILL)
     _die_first()
     os.nice(NICENESS)
     classes = {model.variant: model.engine.classes for model in pipeline.models}
@@ -111,17 +112,20 @@ def _die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _end_with_template() -> None:
-    """Have the kernel end this worker with its template: one that hangs does not see that its socket is closed."""
+def _end_with_parent(number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends: one that is busy sees no closed socket."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def main(descriptor: int) -> None:
     """Run the template on this socket, whose other end the HTTP process has."""
     # Ctrl-C reaches every process of the terminal. The HTTP process decides when to stop, and closes its sockets then.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # While the models load it sends this signal, or the kernel does if it was killed. Whatever compiles ends, too, and
+    # its half-written files are removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _end_with_parent(signal.SIGTERM)
     # The HTTP process may be stopped, or killed, at any time: then the template is not wanted any more.
     with socket.socket(fileno=descriptor) as control, suppress(EOFError, ConnectionError):
         _template(control)

@@ -1,15 +1,18 @@
 """Told to stop, the real process accepts no more, answers what it accepted, and exits with 0."""
 
+import os
 import signal
+import subprocess
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support.data import solid
-from tests.support.processes import Serve, half_sent, wait_for
+from tests.support.processes import Process, Serve, environment, half_sent, mobilenet, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -80,3 +83,28 @@ def test_told_to_stop_under_load_it_answers_every_request_that_it_accepted(
     answered = [line for line in lines if "POST '/predict'" in line]
     assert {line.split("status=")[1].split()[0] for line in answered} <= {"200", "503"}
     assert sum("status=200" in line for line in answered) == outcomes[200], "each accepted request reached its client"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("processes", [{}, {"HTTP_WORKERS": 2}, {"MODEL_WORKERS": 0}], ids=str)
+def test_told_to_stop_while_it_compiles_all_of_it_ends_and_nothing_is_left(
+    own: dict[str, object], tmp_path: Path, processes: dict[str, int], number: int
+) -> None:
+    settings = environment(**own, **processes, PORT=0, CACHE=tmp_path / "cache", HOST=f"unix:{tmp_path}/socket")
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(
+            mobilenet("serve"), env=settings | {"TMPDIR": str(tmp_path)}, stderr=log, process_group=0
+        ) as popen,
+    ):
+        process = Process(popen, "", tmp_path / "log")
+        wait_for(lambda: any("app.engines.convert" in command for command in process.tree().values()))
+        running = process.tree()
+        # Ctrl-C reaches all processes of the terminal.
+        os.killpg(popen.pid, number) if number == signal.SIGINT else popen.send_signal(number)
+        assert popen.wait(30) == 0
+    left = [command for pid, command in running.items() if Path(f"/proc/{pid}").exists()]
+    assert not left
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.startswith("mobilenet: compiling ")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["cache", "log"]

@@ -149,6 +149,16 @@ def test_threads_and_queue_follow_the_model_workers(
     assert (found.model_workers, found.model_threads, found.max_queue) == (workers, threads, queue)
 
 
+@pytest.mark.parametrize(
+    ("timeout_ms", "patience_s"),
+    [(1, 5), (2500, 5), (3000, 6), (10_000, 20)],  # a decoder of a large image may be slow where a client is in a hurry
+)
+def test_a_run_hangs_after_twice_the_deadline_and_at_least_five_seconds(timeout_ms: int, patience_s: float) -> None:
+    found = Settings(request_timeout_ms=timeout_ms)
+    assert found.patience_s == patience_s
+    assert found.stalled_after_s > found.patience_s, "a worker that hangs is replaced before the process is at fault"
+
+
 def test_without_model_workers_the_engine_is_litert(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBILENET_MODEL_WORKERS", "0")
     monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 
 from app import errors
-from app.client import AsyncClient, Client
+from app.client import AsyncClient, Client, retry
+from app.client import client as client_module
+from app.config import Settings
 from app.errors import QueueFull, ServiceError, Unreachable
 from app.schemas import Failure, Predictions
+from app.server.server import uvicorn_config
 from tests.support.client import launching
 from tests.support.data import REPOSITORY
 from tests.support.fakes import COLOURS
@@ -77,6 +81,35 @@ def test_what_is_refused_or_cut_off_is_sent_again_whole(ask: Ask) -> None:
     with playing(full) as script, pytest.raises(QueueFull):
         ask(script.url, "predict", b"photo", patience_s=0)
     assert len(script.asked) == 1
+
+
+@both
+def test_a_refused_request_rests_before_it_is_sent_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.4)  # of which a half at least is kept
+    with playing(refused(QueueFull("full")), predicted("red")) as script:
+        began = time.monotonic()
+        ask(script.url, "predict", b"photo")
+        assert time.monotonic() - began >= 0.2
+    assert len(script.asked) == 2
+
+
+@both
+@pytest.mark.timeout(20)  # without its only connection the client would wait for ever
+def test_a_connection_that_was_lost_is_there_for_the_next_request(ask: Ask) -> None:
+    with playing(Answer(status=0), predicted("red")) as script:
+        assert ask(script.url, "predict", b"photo", connections=1)
+
+
+@both
+def test_a_connection_that_was_idle_for_long_is_not_used_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_KEEP_ALIVE_S", 0.0)
+    with playing(predicted("red")) as script:
+        ask(script.url, "predict", b"photo", times=3)
+    assert len({asked.port for asked in script.asked}) == 3
+
+
+def test_a_client_lets_go_of_an_idle_connection_before_the_service_does() -> None:
+    assert uvicorn_config("app", Settings()).timeout_keep_alive > client_module._KEEP_ALIVE_S
 
 
 @both

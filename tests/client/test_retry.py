@@ -72,6 +72,11 @@ def test_a_lost_connection_is_tried_again_and_less_and_less_often(broken: httpx.
     assert pauses[6] > 3 * pauses[1]
 
 
+def test_no_pause_of_its_own_is_longer_than_five_seconds() -> None:
+    _, pauses = play(*[httpx.ConnectError("refused")] * 20, DONE, patience_s=1000)
+    assert 2.5 <= min(pauses[10:]) <= max(pauses) <= 5
+
+
 def test_patience_ends_before_a_pause_that_is_too_long() -> None:
     with pytest.raises(QueueFull, match="full") as caught:
         play(FULL, FULL, FULL, patience_s=5)

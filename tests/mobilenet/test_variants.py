@@ -9,6 +9,21 @@ def test_the_sixteen_published_variants_are_listed_with_the_papers_accuracy() ->
     assert [PUBLISHED[Variant(1.0, resolution)].paper_top1 for resolution in RESOLUTIONS] == [70.6, 69.1, 67.2, 64.4]
 
 
+PUBLISHED_TOP5 = """
+    89.9 89.2 87.7 85.8
+    88.2 87.3 86.0 83.9
+    84.9 83.6 81.9 79.4
+    74.2 72.3 70.3 66.3
+"""
+"""Top-5 accuracy of the released checkpoints, copied from their page: a row for each width, 224 to 128 pixels."""
+
+
+def test_the_top_5_accuracy_of_the_checkpoints_is_as_released() -> None:
+    for alpha, row in zip(ALPHAS, PUBLISHED_TOP5.split("\n")[1:-1], strict=True):
+        ours = [PUBLISHED[Variant(alpha, resolution)].checkpoint_top5 for resolution in RESOLUTIONS]
+        assert ours == [float(share) for share in row.split()]
+
+
 def test_published_accuracy_grows_with_width_and_with_resolution() -> None:
     for alphas, resolutions in [(ALPHAS, (128,)), (ALPHAS, (224,)), ((0.25,), RESOLUTIONS), ((1.0,), RESOLUTIONS)]:
         scores = [PUBLISHED[Variant(a, r)].checkpoint_top1 for a in alphas for r in resolutions]

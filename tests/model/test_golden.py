@@ -1,8 +1,9 @@
 """A model with wrong weights or wrong preprocessing is never ready."""
 
 import json
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -14,16 +15,19 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageOps
 
 from app.config import MODEL_WEIGHTS, Settings
+from app.engines.base import Pixels, Probabilities
 from app.engines.litert import LiteRTEngine
 from app.engines.weights import bundled_int8_name, bundled_name
 from app.imaging import decode
 from app.main import create_app
-from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant
+from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Precision, Variant
 from app.model import golden
 from app.model.labels import load
+from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 from tests.support.client import check_problem
-from tests.support.fakes import colour_model, serving
+from tests.support.data import solid
+from tests.support.fakes import ColourEngine, colour_model, serving
 
 LABELS = load(MODEL_WEIGHTS / "imagenette.labels.txt")
 WIDTHS = [alpha for alpha in ALPHAS if (MODEL_WEIGHTS / bundled_name(alpha)).is_file()]
@@ -120,6 +124,66 @@ def test_weights_of_another_training_are_noticed_and_the_reason_is_in_readyz(tmp
         assert client.get("/healthz").status_code == 200
 
 
-def test_nothing_is_pinned_of_other_weights() -> None:
-    golden.check(replace(int8(WIDTHS[0], 128), weights="own.h5"))
-    golden.check(int8(WIDTHS[0], 96))
+class Pinned(ColourEngine):
+    """Answers every image alike, with the probabilities it is given, in either precision."""
+
+    def __init__(self, shares: Sequence[float], precision: Precision = "float32") -> None:
+        self._shares, self.precision = shares, precision
+        self.classes = len(shares)
+
+    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        """Return `[n, classes]` probabilities."""
+        return np.tile(np.array(self._shares, np.float32), (len(images), 1))
+
+
+def pin(folder: Path, *shares: float, **other: Any) -> None:
+    """Pin these probabilities, of an image in this folder, for the model of colours, or of one that is otherwise."""
+    key: dict[str, Any] = {"weights": "colours", "alpha": 0.25, "resolution": 64, "precision": "float32"} | other
+    (folder / "photo.png").write_bytes(solid((220, 30, 30)))
+    (folder / "answers.json").write_text(json.dumps([{**key, "probabilities": {"photo.png": shares}}]))
+
+
+def pinned(*shares: float, precision: Precision = "float32") -> Model:
+    return replace(colour_model(), engine=Pinned(shares, precision))
+
+
+OTHERS: list[dict[str, Any]] = [{"weights": "own.h5"}, {"alpha": 0.5}, {"resolution": 96}, {"precision": "int8"}]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+def test_answers_are_those_of_the_same_weights_variant_and_precision_alone(
+    other: dict[str, Any], tmp_path: Path
+) -> None:
+    model = pinned(0.9, 0.1)
+    pin(tmp_path, 0.1, 0.9)
+    with pytest.raises(SelfTestFailed):
+        golden.check(model, tmp_path)
+    pin(tmp_path, 0.1, 0.9, **other)
+    golden.check(model, tmp_path)
+
+
+@pytest.mark.parametrize(("precision", "within", "beyond"), [("float32", 0.09, 0.11), ("int8", 0.45, 0.55)])
+def test_a_probability_may_differ_by_what_rounding_does_in_its_precision(
+    precision: Precision, within: float, beyond: float, tmp_path: Path
+) -> None:
+    pin(tmp_path, 0.9, 0.1, precision=precision)
+    for sign in (1, -1):
+        golden.check(pinned(0.9, 0.1 * math.exp(sign * within), precision=precision), tmp_path)
+        with pytest.raises(SelfTestFailed, match=f"is 'red', expected 'red', .* {math.exp(beyond):.3g} times"):
+            golden.check(pinned(0.9, 0.1 * math.exp(sign * beyond), precision=precision), tmp_path)
+
+
+def test_probabilities_of_next_to_nothing_are_equal(tmp_path: Path) -> None:
+    pin(tmp_path, 1, 1e-9)
+    golden.check(pinned(1, 1.1e-5), tmp_path)
+    with pytest.raises(SelfTestFailed):
+        golden.check(pinned(1, 1.2e-5), tmp_path)
+    pin(tmp_path, 1, 1.2e-5)
+    with pytest.raises(SelfTestFailed):
+        golden.check(pinned(1, 0), tmp_path)
+
+
+def test_another_number_of_classes_is_said(tmp_path: Path) -> None:
+    pin(tmp_path, 0.5, 0.3, 0.2)
+    with pytest.raises(SelfTestFailed, match="2 classes instead of 3"):
+        golden.check(pinned(0.9, 0.1), tmp_path)

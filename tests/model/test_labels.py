@@ -94,6 +94,9 @@ def test_top_k_is_sorted_and_equal_probabilities_keep_the_order_of_the_classes()
     assert [index for index, _ in top_k(tied, 1000)] == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
-def test_probabilities_have_the_digits_of_a_float32() -> None:
-    ((_, probability),) = top_k(np.array([0.1], np.float32), 1)
-    assert json.dumps(probability) == "0.1"
+@pytest.mark.parametrize(
+    ("exact", "shown"), [(0.1, "0.1"), (0.123456789, "0.1234568"), (0.00123456789, "0.001234568"), (1, "1.0")]
+)
+def test_probabilities_have_the_seven_digits_that_a_float32_holds(exact: float, shown: str) -> None:
+    ((_, probability),) = top_k(np.array([exact], np.float32), 1)
+    assert json.dumps(probability) == shown

@@ -14,7 +14,7 @@ CORNERS = np.array([[(220, 40, 40), (40, 180, 60)], [(50, 60, 210), (230, 220, 7
 
 BEST: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
+    "WEBP": {"lossless": True, "method": 0},
     "AVIF": {"quality": 95, "subsampling": "4:4:4", "max_threads": 1},
 }
 WRITTEN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")

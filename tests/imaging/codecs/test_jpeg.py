@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import ServiceError
@@ -14,7 +15,7 @@ from app.imaging import decode, resize
 from app.imaging.codecs import jpeg, markers
 from tests.support import corpus, images, needs
 from tests.support.data import samples
-from tests.support.images import encoded, photo, ramp
+from tests.support.images import encoded, photo
 
 R = 64
 NEEDED = 147  # for 64 × 64, as images asks for
@@ -142,8 +143,27 @@ def test_simd_scales_as_pillow_does_within_a_level(
     assert np.abs(quick.astype(np.int64) - slow).max() <= 1
 
 
-def test_without_simd_pillow_scales(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = np.stack([ramp()] * 3, axis=-1)
-    box = (0.5, 0.5, pixels.shape[1] - 0.5, pixels.shape[0] - 0.5)
-    monkeypatch.setattr(resize, "simd", None)
-    assert np.array_equal(resize.scaled(pixels, box, 32), resize._by_pillow(pixels, box, 32))
+def triangles(start: float, end: float, count: int, side: int) -> NDArray[np.float64]:
+    """Return the weights `[side, count]` of antialiasing bilinear scaling: triangles two of its pixels wide."""
+    scale = (end - start) / side
+    centres = start + (np.arange(side) + 0.5) * scale
+    distances = np.abs(np.arange(count) + 0.5 - centres[:, None]) / max(scale, 1)
+    weights: NDArray[np.float64] = np.maximum(0, 1 - distances)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+@pytest.mark.parametrize("side", [32, 64, 200], ids=["smaller", "about the same", "larger"])
+@pytest.mark.parametrize("quick", [True, False], ids=["SIMD", "without SIMD"])
+def test_scaling_averages_what_lies_in_the_box_by_triangles(
+    side: int, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if quick:
+        needs.SIMD.check()
+    else:
+        monkeypatch.setattr(resize, "simd", None)
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    left, top, right, bottom = box = (20.5, 3.25, 98.0, 80.75)
+    rows, columns = triangles(top, bottom, 90, side), triangles(left, right, 120, side)
+    wanted = np.einsum("yr,rcx,zc->yzx", rows, pixels, columns, optimize=True)
+    assert np.abs(resize.scaled(pixels, box, side) - wanted).max() <= 1

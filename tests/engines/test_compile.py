@@ -118,7 +118,7 @@ def test_compiling_reports_how_far_the_model_agrees_with_keras(float32_model: Co
     assert list(float32_model.cache.iterdir()) == [float32_model.path]
 
 
-def test_int8_is_calibrated_on_photos_and_compared_on_others(int8_model: Converted) -> None:
+def test_int8_is_compared_with_keras_on_a_quarter_of_the_photos(int8_model: Converted) -> None:
     report = int8_model.report
     assert report.images == len(PHOTOS) // 4
     assert 1e-4 < report.largest_difference < 0.5

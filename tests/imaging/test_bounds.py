@@ -12,7 +12,7 @@ from PIL import Image
 from app.config import Settings
 from app.errors import TooManyPixels, UndecodableImage, UnsupportedImage
 from app.imaging import decode
-from app.imaging.codecs import jpeg, markers
+from app.imaging.codecs import bmp, jpeg, markers
 from tests.support import corpus, images
 from tests.support.images import encoded, grey_tiff, photo, ramp, tiff
 
@@ -124,8 +124,10 @@ def test_a_gif_with_long_xmp_is_answered_and_its_transparency_kept() -> None:
     np.testing.assert_array_equal(decoded(data[:palette] + xmp + data[palette:]), decoded(data))
 
 
-@pytest.mark.parametrize("size", [(160, 120), (121, 90), (1600, 1200)])
-def test_a_bmp_in_runs_is_what_it_is_plain(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(160, 120), (121, 90), (320, 240)])
+@pytest.mark.parametrize("piece", [bmp._PIECE, 1000, 20])
+def test_a_bmp_in_runs_is_what_it_is_plain(size: tuple[int, int], piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bmp, "_PIECE", piece)  # so many codes are laid out at once, and large pictures have more
     image = photo(*size, mode="P")
     np.testing.assert_array_equal(decoded(images.run_length_bmp(image)), decoded(encoded(image, "BMP")))
 

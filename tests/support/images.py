@@ -4,13 +4,15 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-CORNERS = np.array([[(220, 40, 40), (40, 180, 60)], [(50, 60, 210), (230, 220, 70)]])  # red, green; blue, yellow
+# Red, green; blue, yellow.
+CORNERS = np.array([[(220, 40, 40), (40, 180, 60)], [(50, 60, 210), (230, 220, 70)]], np.uint8)
 
 BEST: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -23,9 +25,10 @@ WRITTEN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 def photo(width: int = 120, height: int = 90, mode: str = "RGB") -> Image.Image:
     """Return red, green, blue and yellow quarters under a gradient, as no turn of it and no swap of channels is."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    pixels = CORNERS[rows * 2 // height, columns * 2 // width] - (rows + columns)[..., None] * 30 // (width + height)
-    return Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+    rows, columns = np.ogrid[0:height, 0:width]
+    pixels = CORNERS[rows * 2 // height, columns * 2 // width]
+    pixels -= ((rows + columns) * 30 // (width + height)).astype(np.uint8)[..., None]
+    return Image.fromarray(pixels).convert(mode)
 
 
 def ramp(width: int = 120, height: int = 90) -> NDArray[np.uint8]:
@@ -79,6 +82,7 @@ def grey_tiff(
     return tiff(data, order=order, **(common | strip | tags))
 
 
+@cache
 def bombs() -> dict[str, bytes]:
     """Return files of a few KB whose headers claim 256 megapixels and more."""
     jpeg = encoded(photo(), "JPEG")

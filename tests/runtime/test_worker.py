@@ -1,0 +1,188 @@
+"""The processes of the pool, among them and with those who kill: real ones, whose model starts at once."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import config
+from app.config import Settings
+from app.runtime import pool as pool_module
+from app.runtime.pipeline import Job
+from app.runtime.pool import Pool
+from app.runtime.replies import WorkerFailed, WorkerHung
+from tests.runtime.colours import SHORT_S
+from tests.support.data import solid
+from tests.support.fakes import colour_model
+
+Wait = Callable[[Coroutine[Any, Any, Any]], Any]
+
+VARIANTS = (colour_model().variant,)
+RED, HANG, BUG = (Job(payload, VARIANTS) for payload in (solid((220, 30, 30)), b"hang", b"bug"))
+LONG_MS = 60_000
+"""A deadline after which nothing here is still waiting."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def colours() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool_module, "WORKER_MODULE", "tests.runtime.colours")
+        patch.setattr(config, "STALLED_AT_LEAST_S", SHORT_S)
+        yield
+
+
+@pytest.fixture(scope="module")
+def wait() -> Iterator[Wait]:
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@contextmanager
+def started(wait: Wait, **settings: Any) -> Iterator[Pool]:
+    # A shell that starts the tests in the background has them ignore SIGINT, and what is ignored is inherited.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    pool = Pool(Settings(model_workers=2, **settings)).ready()
+    signal.signal(signal.SIGINT, inherited)
+    try:
+        yield pool
+    finally:
+        wait(pool.close())
+
+
+@pytest.fixture(scope="module")
+def patient(wait: Wait) -> Iterator[Pool]:
+    with started(wait, request_timeout_ms=LONG_MS, model_threads=3) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def impatient(wait: Wait) -> Iterator[Pool]:
+    with started(wait, request_timeout_ms=100) as pool:
+        yield pool
+
+
+def template(pool: Pool) -> int:
+    return pool._workers._template.pid
+
+
+def workers(pool: Pool) -> list[int]:
+    """Return the processes that the template has forked, those included that have ended and nobody asked about."""
+    number = template(pool)
+    return [int(one) for one in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        await asyncio.sleep(0.01)
+
+
+async def threads(pool: Pool) -> int:
+    (outcomes,) = await pool.run([RED])
+    assert isinstance(outcomes, tuple)
+    return round(100 * float(outcomes[0].probabilities[0]))
+
+
+def test_only_who_is_alone_has_all_threads(patient: Pool, wait: Wait) -> None:
+    async def ask() -> list[int]:
+        alone = await threads(patient)
+        hanging = asyncio.create_task(patient.run([HANG]))
+        await asyncio.sleep(0)
+        hung = workers(patient)
+        beside = await threads(patient)
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+        for process in hung:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return [alone, beside, await threads(patient)]
+
+    assert wait(ask()) == [3, 1, 3]
+
+
+def test_requests_that_are_given_up_leave_no_process_behind(
+    patient: Pool, wait: Wait, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def give_up() -> None:
+        for _ in range(5):
+            given_up = asyncio.create_task(patient.run([RED]))
+            await asyncio.sleep(0.02)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+        await patient.run([RED])
+        idle = len(patient._workers._idle)
+        await until(lambda: len(workers(patient)) == idle)
+
+    wait(give_up())
+    assert not caplog.records
+
+
+def test_ctrl_c_is_for_the_process_that_takes_requests_alone(patient: Pool, wait: Wait) -> None:
+    async def interrupt() -> None:
+        await patient.run([RED])
+        before = workers(patient)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for process in (template(patient), *before):
+                os.kill(process, number)
+        await patient.run([RED])
+        assert workers(patient) == before
+        assert patient.fault is None
+
+    wait(interrupt())
+
+
+def test_a_worker_that_hangs_is_given_up_ends_itself_and_leaves_no_zombie(impatient: Pool, wait: Wait) -> None:
+    async def hang() -> None:
+        hanging = asyncio.create_task(impatient.run([HANG]))
+        await asyncio.sleep(0.1)
+        hung = set(workers(impatient))
+        with pytest.raises(WorkerHung):
+            await hanging
+        await until(lambda: not hung & set(workers(impatient)))
+        assert await threads(impatient)
+
+    wait(hang())
+
+
+def test_an_idle_worker_does_not_end_however_long_it_waits(impatient: Pool, wait: Wait) -> None:
+    async def rest() -> None:
+        await impatient.run([RED])
+        before = workers(impatient)
+        await asyncio.sleep(3 * SHORT_S)
+        await impatient.run([RED])
+        assert workers(impatient) == before
+
+    wait(rest())
+
+
+def test_a_worker_that_hangs_does_not_outlive_a_template_that_was_killed(wait: Wait) -> None:
+    async def kill(pool: Pool) -> None:
+        hanging = asyncio.create_task(pool.run([HANG]))
+        await until(lambda: workers(pool))
+        (hung,) = workers(pool)
+        await asyncio.sleep(0.2)  # until it hangs
+        os.kill(template(pool), signal.SIGKILL)
+        await until(lambda: not Path(f"/proc/{hung}").exists())
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+
+    with started(wait, request_timeout_ms=LONG_MS) as pool:
+        wait(kill(pool))
+
+
+def test_a_bug_in_a_worker_is_in_the_log_with_where_it_is(wait: Wait, capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        started(wait, request_timeout_ms=LONG_MS) as pool,
+        pytest.raises(WorkerFailed, match="a worker failed: \"KeyError: 'a bug'\""),
+    ):
+        wait(pool.run([BUG]))
+    log = capfd.readouterr().err
+    assert "a request to a worker failed" in log
+    assert 'raise KeyError("a bug")' in log

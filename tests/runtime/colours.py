@@ -61,5 +61,5 @@ def odd(settings: Settings) -> Local:
 
 if __name__ == "__main__":
     config.STALLED_AT_LEAST_S = worker.GRACE_S = SHORT_S
-    worker.in_process = odd  # type: ignore[attr-defined]
+    worker.in_process = odd  # type: ignore[assignment,attr-defined]
     worker.main(int(sys.argv[1]))

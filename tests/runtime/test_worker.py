@@ -112,8 +112,9 @@ def test_requests_that_are_given_up_leave_no_process_behind(
 ) -> None:
     async def give_up() -> None:
         for _ in range(5):
+            await patient.run([RED])
             given_up = asyncio.create_task(patient.run([RED]))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0)  # until an idle worker is asked
             given_up.cancel()
             await asyncio.gather(given_up, return_exceptions=True)
         await patient.run([RED])

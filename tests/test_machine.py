@@ -33,7 +33,14 @@ def test_without_limits_there_are_the_cpus_of_the_affinity_and_all_memory(cgroup
 
 @pytest.mark.parametrize(
     ("quota", "cpus"),
-    [("max 100000", 64), ("200000 100000", 2), ("50000 100000", 1), ("10000 100000", 1), ("280000 100000", 3)],
+    [
+        ("max 100000", 64),
+        ("200000 100000", 2),
+        ("50000 100000", 1),
+        ("10000 100000", 1),
+        ("280000 100000", 3),
+        ("240000 100000", 2),
+    ],
 )
 def test_a_quota_of_version_2_counts(cgroups: Path, quota: str, cpus: int) -> None:
     write(cgroups / "memberships", "0::/")
@@ -48,6 +55,15 @@ def test_a_limit_of_a_group_above_counts_too(cgroups: Path, level: str) -> None:
     write(cgroups / f"cgroup/{level}memory.max", str(GIB))
     write(cgroups / "cgroup/a/b/c/cpu.max", "100000 100000")  # not above
     assert (machine.available_cpus(), machine.memory_limit_bytes()) == (2, GIB)
+
+
+@pytest.mark.parametrize(("inside", "above"), [(2, 8), (8, 2)])
+def test_of_several_limits_the_smallest_counts(cgroups: Path, inside: int, above: int) -> None:
+    write(cgroups / "memberships", "0::/a/b")
+    for folder, limit in (("a/b", inside), ("a", above)):
+        write(cgroups / f"cgroup/{folder}/cpu.max", f"{limit}00000 100000")
+        write(cgroups / f"cgroup/{folder}/memory.max", str(limit * GIB))
+    assert (machine.available_cpus(), machine.memory_limit_bytes()) == (2, 2 * GIB)
 
 
 def test_limits_of_version_1_count_in_a_container_that_sees_its_own_group_at_the_root(cgroups: Path) -> None:

@@ -47,13 +47,17 @@ class Conversion:
         found = self.transform.apply(image if image.mode == self.mode else image.convert(self.mode))
         return found if found.mode == "RGB" else found.convert("RGB")
 
-    def early(self, image: Image.Image, box: Box, needed: int) -> tuple[Image.Image, Box]:
-        """Return the image in sRGB, first made smaller to no less than `needed` pixels in the box, and its box."""
-        factor = max(1, int(min(box[2] - box[0], box[3] - box[1]) // needed))
+    def early(self, image: Image.Image, box: Box, factor: int) -> tuple[Image.Image, Box]:
+        """Return the image in sRGB, first made so many times smaller, and its box."""
         if factor == 1:
             return self(image), box
         left, top, right, bottom = (side / factor for side in box)
         return self(image.reduce(factor)), (left, top, right, bottom)
+
+
+def reduction(box: Box, needed: int) -> int:
+    """Return how many times smaller a box may become for its shorter side to keep `needed` pixels; at least once."""
+    return max(1, int(min(box[2] - box[0], box[3] - box[1]) // needed))
 
 
 _conversions: dict[tuple[bytes, str], Conversion | None] = {}

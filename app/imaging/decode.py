@@ -95,13 +95,14 @@ def _of_jpeg(raw: bytes, resolutions: Sequence[int], max_pixels: int, large: boo
 def _of_photo(photo: jpeg.Photo, profile: bytes | None, resolutions: Sequence[int]) -> dict[int, Pixels]:
     box, pixels = _square(photo.width, photo.height), photo.pixels
     convert = colour.conversion(profile, "L" if photo.grey else "RGB")
-    if convert is None:
-        return {one: upright(scaled(pixels, box, one), photo.orientation) for one in resolutions}
-    if not convert.late:
-        early, box = convert.early(Image.fromarray(pixels), box, _needed(max(resolutions)))
-        pixels = np.asarray(early)
+    if convert and not convert.late:
+        early = _early(convert, Image.fromarray(pixels), box, resolutions)
+        return {
+            one: upright(scaled(np.asarray(small), part, one), photo.orientation)
+            for one, (small, part) in early.items()
+        }
     squares = {one: upright(scaled(pixels, box, one), photo.orientation) for one in resolutions}
-    if not convert.late:
+    if convert is None:
         return squares
     return {one: np.asarray(convert(Image.fromarray(square))) for one, square in squares.items()}
 
@@ -109,17 +110,27 @@ def _of_photo(photo: jpeg.Photo, profile: bytes | None, resolutions: Sequence[in
 def _of_image(image: Image.Image, box: Box, resolutions: Sequence[int]) -> dict[int, Pixels]:
     image.load()
     source, turned = flat(image), turn(image)
+    sources = dict.fromkeys(resolutions, (source, box))
     convert = colour.conversion(image.info.get("icc_profile"), source.mode)
     if convert and not convert.late:
-        source, box = convert.early(source, box, _needed(max(resolutions)))
+        sources = _early(convert, source, box, resolutions)
         convert = None
     found = {}
-    for resolution in resolutions:  # a central square may be turned after the scaling as well as before, and cheaper
-        small = converted(source, "RGB" if source.mode == "CMYK" else source.mode)
-        small = small.resize((resolution, resolution), Image.Resampling.BILINEAR, box)
+    for resolution, (part, place) in sources.items():  # a square may be turned after the scaling too, and cheaper
+        small = converted(part, "RGB" if part.mode == "CMYK" else part.mode)
+        small = small.resize((resolution, resolution), Image.Resampling.BILINEAR, place)
         small = small if turned is None else small.transpose(turned)
         found[resolution] = np.asarray(convert(small) if convert else converted(small, "RGB"))
     return found
+
+
+def _early(
+    convert: colour.Conversion, source: Image.Image, box: Box, resolutions: Sequence[int]
+) -> dict[int, tuple[Image.Image, Box]]:
+    """Return for each resolution the image in sRGB and its box, as small as for this resolution alone."""
+    factors = {one: colour.reduction(box, _needed(one)) for one in resolutions}
+    images = {factor: convert.early(source, box, factor) for factor in set(factors.values())}
+    return {one: images[factor] for one, factor in factors.items()}
 
 
 def _square(width: float, height: float) -> Box:

@@ -129,6 +129,21 @@ def test_inks_are_mixed_as_their_profile_says(form: str) -> None:
     assert np.abs(decoded(encoded(image, form)) - wanted).mean() > 10
 
 
+@pytest.mark.parametrize("form", ["JPEG", "progressive JPEG", "TIFF"])
+@pytest.mark.parametrize(
+    ("mode", "profile"),
+    [("RGB", P3), ("RGB", WIDE), ("L", GREY), ("CMYK", inks())],
+    ids=["late", "wide", "grey", "inks"],
+)
+def test_several_resolutions_at_once_have_the_colours_that_each_has_alone(form: str, mode: str, profile: bytes) -> None:
+    kind, progressive = form.rpartition(" ")[2], form.startswith("progressive")
+    data = encoded(photo(2000, 1500, mode), kind, icc_profile=profile, progressive=progressive)
+    for sides in ((32, 64, 128), (128, 64, 32)):
+        together = decode.decode_each(data, resolutions=sides, max_pixels=10**8)
+        for side, pixels in zip(sides, together, strict=True):
+            np.testing.assert_array_equal(pixels, decoded(data, side))
+
+
 def chunks(*added: tuple[bytes, bytes]) -> bytes:
     data = encoded(photo(), "PNG")
     body = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in added)

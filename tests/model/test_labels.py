@@ -6,7 +6,7 @@ import pytest
 
 from app.config import MODEL_WEIGHTS
 from app.errors import StartError
-from app.model.labels import Label, load, top_k
+from app.model.labels import FEW, Label, load, top_k
 from tests.support import needs
 from tests.support.data import SHARED
 
@@ -92,6 +92,14 @@ def test_top_k_is_sorted_and_equal_probabilities_keep_the_order_of_the_classes()
     assert [index for index, _ in top_k(probabilities, 5)] == [1, 3, 4, 0, 2]
     tied = np.tile(np.array([0.0005, 0.0015], np.float32), 500)
     assert [index for index, _ in top_k(tied, 1000)] == [*range(1, 1000, 2), *range(0, 1000, 2)]
+
+
+@pytest.mark.parametrize("classes", [10, FEW, FEW + 1, 1000])
+@pytest.mark.parametrize("k", [1, 2, 5, 10])
+def test_the_most_probable_of_few_and_of_many_classes_are_those_of_a_full_sort(classes: int, k: int) -> None:
+    probabilities = np.random.default_rng(classes).dirichlet(np.ones(classes)).astype(np.float32)
+    expected = sorted(range(classes), key=lambda index: -probabilities[index])[:k]
+    assert [index for index, _ in top_k(probabilities, k)] == expected
 
 
 @pytest.mark.parametrize(

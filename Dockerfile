@@ -22,12 +22,10 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["pyt
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]
 ARG VERSION=0.1.0
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="MobileNet service" \
       org.opencontainers.image.description="MobileNetV1 image classification over REST, honest about its cost" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION"
+      org.opencontainers.image.version="$VERSION"
 
 # The packages, pinned by constraints.txt: a layer that changes with the pins and not with the code.
 FROM base AS dependencies
@@ -37,13 +35,16 @@ COPY constraints.txt pyproject.toml /build/
 RUN python -c "import tomllib; print(*tomllib.load(open('/build/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
         > /build/requirements.txt \
     && pip --python /opt/venv install --quiet --requirement /build/requirements.txt --constraint /build/constraints.txt
-# What serving on a CPU never loads: a fifth of the whole.
+# What serving on a CPU never loads, a fifth of the whole, and what only debuggers read. Not every platform has all of it;
+# libraries that wheels bring in folders `*.libs` were rewritten, and do not bear it.
 RUN cd /opt/venv/lib/python3*/site-packages \
-    && rm -r ai_edge_litert/libLiteRtWebGpuAccelerator.so ai_edge_litert/tools ai_edge_litert/vendors \
-    && find . -type d -name tests -prune -exec rm -r {} +
+    && rm -rf ai_edge_litert/libLiteRtWebGpuAccelerator.so ai_edge_litert/tools ai_edge_litert/vendors \
+    && find . -type d -name tests -prune -exec rm -r {} + \
+    && apt-get update -qq && apt-get install -qq --no-install-recommends binutils > /dev/null \
+    && find . -name '*.so*' -type f -not -path '*.libs/*' -exec strip --strip-unneeded {} +
 
 # Compiles: the bundled weights here, any others into the volume of whoever runs it.
-FROM dependencies AS full
+FROM dependencies AS compiler
 RUN python -c "import tomllib; print(*tomllib.load(open('/build/pyproject.toml', 'rb'))['project']['optional-dependencies']['tensorflow'], sep='\n')" \
         > /build/requirements.txt \
     && pip --python /opt/venv install --quiet --requirement /build/requirements.txt --constraint /build/constraints.txt
@@ -60,12 +61,24 @@ RUN set -e; export MOBILENET_WEIGHTS=$WEIGHTS; for variant in $VARIANTS; do \
     done
 
 # Who compiles nothing needs no Keras weights: what they were compiled to is there.
-FROM full AS compiled
+FROM compiler AS pruned
 USER root
 RUN rm model_weights/*.weights.h5
+
+# All that the service has beside its packages. It is the same for every processor: docs/deployment.md, "Other processors".
+FROM scratch AS compiled
+COPY --from=pruned /opt/mobilenet /opt/mobilenet
+COPY --from=pruned /var/cache/mobilenet /var/cache/mobilenet
+
+# The revision comes last, so that a new one makes no other layer anew.
+FROM compiler AS full
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="$REVISION"
 
 FROM base AS service
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=compiled /opt/mobilenet ./
-COPY --from=full /var/cache/mobilenet /var/cache/mobilenet
+COPY --from=compiled /var/cache/mobilenet /var/cache/mobilenet
 USER 10001:10001
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="$REVISION"

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import StartError
-from app.machine import available_cpus
+from app.machine import available_cpus, memory_limit_bytes
 from app.mobilenet.variants import Precision, Variant
 
 PREFIX = "MOBILENET_"
@@ -31,6 +31,10 @@ OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDP
 SECRETS = ("api_keys",)
 QUEUE_PER_WORKER = 64
 """Room for this many images per model worker keeps the wait under overload at about twice that of full load."""
+PROCESS_BYTES = 105_000_000
+"""What an HTTP process takes with the template of its workers, without models."""
+WORKER_BYTES = 25_000_000
+"""What a model worker has of its own, of which small photos are a half. docs/reliability.md has the measurements."""
 STALLED_AT_LEAST_S = 5.0
 STALL_GRACE_S = 1.0
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -40,6 +44,13 @@ RENAMED = {
 }
 """Settings of earlier versions, and what they are called now."""
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
+
+
+def _model_workers() -> int:
+    """Return the default of `model_workers`: one for each CPU, if the memory limit has room for so many."""
+    limit = memory_limit_bytes()
+    cpus = available_cpus()
+    return cpus if limit is None else max(1, min(cpus, (limit - PROCESS_BYTES) // (2 * WORKER_BYTES)))
 
 
 def _model_threads(engine: str, model_workers: int, **_: Any) -> int:
@@ -158,8 +169,9 @@ class Settings(BaseSettings):
         32, description="Largest number of images in one request. More are answered with 413."
     )
     model_workers: NonNegativeInt = Field(
-        default_factory=available_cpus,
-        description="Processes that decode and classify. Default: the available CPUs. 0: the HTTP processes do it "
+        default_factory=_model_workers,
+        description="Processes that decode and classify. Default: the available CPUs, or as many as a memory limit has "
+        "room for. 0: the HTTP processes do it "
         "themselves. TensorFlow always runs in the HTTP processes.",
     )
     model_threads: PositiveInt = Field(

@@ -36,8 +36,13 @@ def open_files_limit() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
+def oom_kills() -> int:
+    """Return how many processes of these control groups the kernel has killed because memory ran out."""
+    return int(max(_limits("memory", _kills_v1, _kills_v2), default=0))
+
+
 Reader = Callable[[Path], float]
-"""Reads a limit in the folder of a control group; infinity if there is none."""
+"""Reads a number in the folder of a control group, such as a limit; infinity if there is none."""
 
 
 def _limits(controller: str, read_v1: Reader, read_v2: Reader) -> Iterator[float]:
@@ -81,3 +86,16 @@ def _memory_v1(folder: Path) -> float:
 def _memory_v2(folder: Path) -> float:
     limit = (folder / "memory.max").read_text().strip()
     return inf if limit == "max" else int(limit)
+
+
+def _kills_v1(folder: Path) -> float:
+    return _kills(folder / "memory.oom_control")
+
+
+def _kills_v2(folder: Path) -> float:
+    return _kills(folder / "memory.events")
+
+
+def _kills(file: Path) -> float:
+    counts = dict(line.split() for line in file.read_text().splitlines())
+    return int(counts.get("oom_kill", 0))

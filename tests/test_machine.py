@@ -79,3 +79,13 @@ def test_no_limit_of_version_1_is_none(cgroups: Path) -> None:
     write(cgroups / "cgroup/cpu/cpu.cfs_quota_us", "-1")
     write(cgroups / "cgroup/memory/memory.limit_in_bytes", "9223372036854771712")
     assert (machine.available_cpus(), machine.memory_limit_bytes()) == (64, None)
+
+
+def test_what_the_kernel_killed_for_want_of_memory_is_counted_in_either_version(cgroups: Path) -> None:
+    assert machine.oom_kills() == 0
+    write(cgroups / "memberships", "0::/a")
+    write(cgroups / "cgroup/a/memory.events", "low 0\noom 7\noom_kill 3")
+    assert machine.oom_kills() == 3
+    write(cgroups / "memberships", "4:memory:/b")
+    write(cgroups / "cgroup/memory/b/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2")
+    assert machine.oom_kills() == 2

@@ -1,6 +1,7 @@
 """What decoding one image may cost: pixels, memory and work, each known before it is spent."""
 
 from io import BytesIO
+from math import inf
 from typing import Final
 
 from app.errors import TooManyPixels, UndecodableImage
@@ -14,7 +15,9 @@ SCANS: Final = 100
 LAYERS: Final = 8
 """How many times its own area a file may paint: separate planes of a TIFF need up to 6."""
 
-_LARGE_BYTES: Final = 144_000_000
+LARGE_BYTES: Final = 144_000_000
+"""Memory that one image may take beside another; of those that take more one is decoded at a time."""
+
 _HEADER_READS: Final = 2_000
 _READS: Final = 500_000
 
@@ -48,9 +51,31 @@ def check_pixels(width: int, height: int, max_pixels: int, decoded: int | None =
         raise TooManyPixels(f"the image has {width:,} × {height:,} pixels, and {max_pixels:,} in all is the most")
 
 
+class _Room:
+    """How many bytes decoding one image may take in this process."""
+
+    size: float = inf
+
+
+_room = _Room()
+
+
+def allow(size: float) -> None:
+    """Refuse from now on images whose decoding takes more bytes than this, whatever `max_pixels` says."""
+    _room.size = size
+
+
 def check_memory(size: int, large: bool) -> None:
-    """Raise `LargeImage` for an image whose decoding takes many bytes, unless `large` ones are welcome."""
-    if not large and size > _LARGE_BYTES:
+    """Refuse an image whose decoding takes more bytes than there are for one.
+
+    Raises `TooManyPixels`, or `LargeImage` for many bytes unless `large` ones are welcome.
+    """
+    if size > _room.size:
+        raise TooManyPixels(
+            f"decoding the image takes about {size / 1e6:,.0f} MB, and the memory limit of the service leaves "
+            f"{max(0, _room.size) / 1e6:,.0f} MB for it"
+        )
+    if not large and size > LARGE_BYTES:
         raise LargeImage
 
 

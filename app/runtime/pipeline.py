@@ -23,6 +23,7 @@ from app.mobilenet.variants import Variant
 from app.model import golden, model
 from app.model.model import Model
 from app.model.selftest import self_test
+from app.runtime.memory import keep_to_limit
 
 Payload = bytes | str | Pixels
 """One image: the bytes of its file, the same in base64, or the network's input itself as a uint8 tensor `[r, r, 3]`."""
@@ -163,6 +164,7 @@ def in_process(settings: Settings, load: Callable[[Settings], Model] = model.loa
 
     Raises `StartError`, whose message is one line, or `SelfTestFailed`.
     """
+    keep_to_limit(settings)
     return Local([_tested(load(settings.serving(one)), settings) for one in settings.lineup], settings.max_pixels)
 
 

@@ -18,11 +18,13 @@ from typing import Any, cast
 
 from app.config import PREFIX, Settings
 from app.engines.base import Pixels, Probabilities
-from app.errors import StartError
+from app.errors import StartError, UndecodableImage
+from app.machine import oom_kills
 from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import handshake, requests
 from app.runtime.inline import Inline, Threads
+from app.runtime.memory import keep_to_limit
 from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, in_process
 from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
 from app.runtime.requests import Buffer, Request
@@ -106,6 +108,7 @@ class Workers:
         with suppress(OSError):
             handshake.send(self._control, _without_keys(settings))
         self._patience_s = settings.patience_s
+        self._oom_kills = oom_kills()
 
     def models(self) -> tuple[Model, ...]:
         """Wait until the models are loaded and tested, and return them. Raises whatever the template raised."""
@@ -131,14 +134,27 @@ class Workers:
     async def ask(self, request: Request) -> Any:
         """Have a worker answer a request, and if it dies another one: the request need not be the reason.
 
-        Raises `WorkerDied` if the other one dies too, `WorkerHung`, `WorkerFailed`, or the `ServiceError` of a preview.
+        Raises `UndecodableImage` for an image of which the other one dies too, `WorkerDied` for several images,
+        `WorkerHung`, `WorkerFailed`, or the `ServiceError` of a preview.
         """
         try:
             return await self._ask(await self._free(), request)
         except WorkerHung:
             raise
         except WorkerDied:
+            return await self._ask_again(request)
+
+    async def _ask_again(self, request: Request) -> Any:
+        try:
             return await self._ask(await self._fork(), request)
+        except WorkerHung:
+            raise
+        except WorkerDied as exc:
+            if len(request.jobs) > 1 or self.fault:  # several are asked for once more, one by one
+                raise
+            raise UndecodableImage(
+                "decoding the image ended its process, twice: it is damaged, or takes more memory than there is"
+            ) from exc
 
     async def _free(self) -> Worker:
         while self._idle:
@@ -154,12 +170,16 @@ class Workers:
         except BaseException as exc:  # cancellation too: the next request would get the reply to this one
             worker.close()
             if isinstance(exc, WorkerDied):
-                logger.error("%s", exc)
+                logger.error("%s%s", exc, self._for_want_of_memory())
             raise
         self._idle.append(worker)
         if isinstance(body, Exception):
             raise body
         return body
+
+    def _for_want_of_memory(self) -> str:
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return ": the kernel killed it for want of memory" if self._oom_kills > before else ""
 
     async def _fork(self) -> Worker:
         ours, theirs = socket.socketpair()
@@ -257,6 +277,7 @@ def start_loading(settings: Settings) -> Callable[[], Pipeline]:
     this process, also with TensorFlow, which does not survive a fork, the function does all of it. The function raises
     `StartError`, whose message is one line, or `SelfTestFailed`.
     """
+    keep_to_limit(settings)
     if settings.engine == "tensorflow":
         return lambda: Threads(in_process(settings))
     if settings.model_workers == 0:

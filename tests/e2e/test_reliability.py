@@ -312,7 +312,7 @@ def test_an_image_that_kills_whatever_decodes_it_fails_alone(serve: Serve, own: 
             for worker in process.workers()[1:]:
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
-        check_problem(answer.result(), 500, "internal_error")
+        assert "ended its process, twice" in check_problem(answer.result(), 422, "undecodable_image")
         assert client.post("/predict", content=RED, headers=PNG).status_code == 200
         assert client.get("/healthz").status_code == 200
     assert process.stop() == 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.engines.litert import softmax
+from app.engines.interface import softmax
 
 
 def test_the_softmax_of_huge_logits_is_still_a_probability() -> None:

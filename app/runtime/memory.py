@@ -1,0 +1,52 @@
+"""What the service takes of the memory that its control groups allow, and what is left for decoding images.
+
+docs/reliability.md has the measurements behind the figures. Without a limit nothing is bounded here.
+"""
+
+from app.config import PREFIX, PROCESS_BYTES, WORKER_BYTES, Settings
+from app.errors import StartError
+from app.imaging.bounds import LARGE_BYTES, allow
+from app.machine import memory_limit_bytes
+from app.mobilenet.cost import cost
+
+MB = 1_000_000
+TENSORFLOW_BYTES = 200 * MB
+"""What an HTTP process takes in addition when it runs TensorFlow."""
+PARAMETER_BYTES = 8
+"""A float32 as it was read, and once more as the kernels need it."""
+CLASSES = 1000
+
+
+def needed_bytes(settings: Settings) -> int:
+    """Return what all processes and models take together before the first image."""
+    parameters = sum(cost(variant, CLASSES).parameters for variant in settings.lineup)
+    engine = TENSORFLOW_BYTES if settings.engine == "tensorflow" else 0
+    one = PROCESS_BYTES + engine + PARAMETER_BYTES * parameters + settings.model_workers * WORKER_BYTES
+    return settings.http_workers * one
+
+
+def room_bytes(limit: int, settings: Settings) -> float:
+    """Return how many bytes decoding one image may take, so that all that decode at once stay within the limit.
+
+    One image of more than `LARGE_BYTES` is decoded at a time; beside it, each other worker may decode a smaller one.
+    """
+    left = limit - needed_bytes(settings)
+    at_once = settings.http_workers * max(1, settings.model_workers)
+    return max(left - (at_once - 1) * LARGE_BYTES, left / at_once)
+
+
+def keep_to_limit(settings: Settings) -> None:
+    """Have images refused that would take more memory than the limit leaves, and end their process by that.
+
+    Raises `StartError`, whose message is one line, if the service itself does not fit.
+    """
+    limit = memory_limit_bytes()
+    if limit is None:
+        return
+    needed = needed_bytes(settings)
+    if needed > limit:
+        raise StartError(
+            f"the memory limit is {limit / MB:.0f} MB, and the service needs about {needed / MB:.0f} MB with "
+            f"{PREFIX}HTTP_WORKERS={settings.http_workers} and {PREFIX}MODEL_WORKERS={settings.model_workers}"
+        )
+    allow(room_bytes(limit, settings))

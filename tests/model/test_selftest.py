@@ -1,3 +1,4 @@
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,3 +49,28 @@ class Broken(ColourEngine):
 def test_an_engine_that_answers_wrongly_fails(how: str, message: str) -> None:
     with pytest.raises(SelfTestFailed, match=message):
         self_test(Broken(how), resolution=64, batch_size=4)
+
+
+@pytest.mark.parametrize("wrong", [2, 3, 4])
+def test_batches_of_every_size_are_tried(wrong: int) -> None:
+    class WrongAt(ColourEngine):
+        def predict(self, images: Sequence[Pixels]) -> Probabilities:
+            """Answer each image of a batch of one size as if it were another one."""
+            answer = super().predict(images)
+            return np.roll(answer, 1, axis=0) if len(images) == wrong else answer
+
+    with pytest.raises(SelfTestFailed, match=f"in a batch of {wrong} than alone"):
+        self_test(WrongAt(), resolution=64, batch_size=4)
+
+
+def test_the_first_estimate_of_the_latency_is_that_of_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Counting(ColourEngine):
+        def predict(self, images: Sequence[Pixels]) -> Probabilities:
+            """Note that an image was asked about; each takes a second."""
+            asked.append(len(images))
+            return super().predict(images)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: float(sum(asked)))
+    assert self_test(Counting(), resolution=64, batch_size=4) == 1

@@ -202,6 +202,24 @@ def test_a_worker_that_answers_otherwise_than_agreed_is_given_up_and_nothing_is_
     assert "a worker's reply is longer than a reply to its request can be" in caplog.text
 
 
+def test_a_request_whose_worker_died_goes_to_a_new_one_as_the_idle_ones_may_be_dead_too(pool: Pool, wait: Wait) -> None:
+    async def die(theirs: socket.socket) -> None:
+        theirs.setblocking(False)
+        await asyncio.get_running_loop().sock_recv(theirs, 65536)
+        theirs.close()
+
+    async def with_dying() -> list[JobResult]:
+        with await impostor(pool) as first, await impostor(pool) as second:
+            dying = [asyncio.create_task(die(one)) for one in (first, second)]
+            results = await pool.run(jobs(FILES[:1]))
+            for one in dying:
+                one.cancel()
+            await asyncio.gather(*dying, return_exceptions=True)
+        return results
+
+    assert isinstance(wait(with_dying())[0], tuple)
+
+
 def test_what_a_worker_says_unasked_is_no_reply_to_the_next_request(
     pool: Pool, wait: Wait, caplog: pytest.LogCaptureFixture
 ) -> None:

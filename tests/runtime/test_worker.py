@@ -17,6 +17,7 @@ from app.runtime import pool as pool_module
 from app.runtime.pipeline import Job
 from app.runtime.pool import Pool
 from app.runtime.replies import WorkerFailed, WorkerHung
+from app.runtime.worker import NICENESS
 from tests.runtime.colours import SHORT_S
 from tests.support.data import solid
 from tests.support.fakes import colour_model
@@ -147,6 +148,17 @@ def test_ctrl_c_is_for_the_process_that_takes_requests_alone(patient: Pool, wait
     wait(interrupt())
 
 
+def test_workers_give_way_to_the_process_that_takes_requests_when_time_or_memory_is_short(
+    patient: Pool, wait: Wait
+) -> None:
+    wait(patient.run([RED]))
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, template(patient)) == own
+    for number in workers(patient):
+        assert os.getpriority(os.PRIO_PROCESS, number) == min(19, own + NICENESS)
+        assert Path(f"/proc/{number}/oom_score_adj").read_text() == "1000\n"
+
+
 def test_a_worker_that_hangs_is_given_up_ends_itself_and_leaves_no_zombie(impatient: Pool, wait: Wait) -> None:
     async def hang() -> None:
         hanging = asyncio.create_task(impatient.run([HANG]))
@@ -154,6 +166,7 @@ def test_a_worker_that_hangs_is_given_up_ends_itself_and_leaves_no_zombie(impati
         hung = set(workers(impatient))
         with pytest.raises(WorkerHung):
             await hanging
+        assert set(workers(impatient)) <= hung, "it is not tried again, as it would hang another one"
         await until(lambda: not hung & set(workers(impatient)))
         assert await threads(impatient)
 

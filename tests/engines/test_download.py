@@ -46,6 +46,21 @@ def test_a_server_that_cannot_go_on_is_asked_for_all_again(site: Site, tmp_path:
     assert len(site.asked) == 2
 
 
+def test_a_server_that_goes_on_elsewhere_is_not_believed(site: Site, tmp_path: Path) -> None:
+    site.cuts, site.shift = [100_000], 1
+    with pytest.raises(StartError, match=f"cannot fetch {site.url}/file: 206 "):
+        fetched(site, tmp_path)
+
+
+def test_attempts_in_vain_come_less_and_less_often(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(module, "PAUSE_S", 0.5)
+    monkeypatch.setattr("time.sleep", pauses.append)
+    site.statuses, site.cuts = [503, 503, 503], [100_000]
+    assert fetched(site, tmp_path) == CONTENT
+    assert pauses == [0.5, 1, 2, 0.5], "a byte that came is a new beginning"
+
+
 def test_a_file_that_changed_meanwhile_is_not_patched_together(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,15 +36,22 @@ class Hanging(Local):
         ran.append(1)
         return results
 
+    def decode(self, job, large=False):
+        decoding = super().decode(job, large)
+        while len(ran) == 3 and large:
+            time.sleep(1)
+        return decoding
+
 ran = []
 pipeline = Inline(Hanging([colour_model()], max_pixels=10**8), patience_s=0.3)
 
 async def main():
-    await pipeline.run([RED] * 2)
+    await pipeline.run([RED] * 2, large={large})
     time.sleep(0.5)
-    await pipeline.run([RED])
+    await pipeline.run([RED], large={large})
+    await asyncio.sleep(0.5)
     print("so far so good", flush=True)
-    await pipeline.run([RED])
+    await pipeline.run([RED], large={large})
 
 asyncio.run(main())
 """
@@ -98,8 +105,11 @@ async def test_a_large_image_is_decoded_while_others_have_their_turn(monkeypatch
     assert isinstance((await large)[0], tuple)
 
 
-def test_a_model_that_hangs_ends_the_process_and_one_that_is_idle_does_not() -> None:
+@pytest.mark.parametrize("large", [False, True], ids=["a model", "the decoder of a large image"])
+def test_what_hangs_ends_the_process_and_what_is_idle_does_not(large: bool) -> None:
+    program = HANGS.format(large=large)
     done = subprocess.run(
-        [sys.executable, "-c", HANGS], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout.strip(), done.returncode) == ("so far so good", -signal.SIGALRM)
+    assert ("this process ends" in done.stderr) is large

@@ -19,6 +19,8 @@ class Site:
     statuses: list[int] = field(default_factory=list)
     """What the first answers, in order, are instead of a file."""
     ranges: bool = True
+    shift: int = 0
+    """By how many bytes what is answered lies behind what was asked for."""
     silent: bool = False
     asked: list[str | None] = field(default_factory=list)
     encodings: set[str | None] = field(default_factory=set)
@@ -43,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(site.statuses.pop(0) if content is not None else 404)
             return
         same = self.headers["If-Range"] == site.etag
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and site.ranges and same else 0
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) + site.shift if wanted and site.ranges and same else 0
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")

@@ -1,7 +1,9 @@
 """This process and a service classify alike; what is wrong with a photo, a request or an address is said."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -52,6 +54,28 @@ def test_every_photo_has_its_own_result_here(local: LocalBackend) -> None:
     assert [one.probability for one in best] == sorted((one.probability for one in best), reverse=True)
     assert (len(best), local.classes, local.at_once, local.size) == (3, 10, 2, 8)
     assert all(one.wordnet_id and one.label for one in best)
+
+
+def test_large_photos_are_classified_one_at_a_time_so_that_memory_is_bounded(
+    local: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way: list[int] = []
+    most: list[int] = []
+
+    def run(images: Sequence[bytes], large: bool = False) -> list[JobResult]:
+        if not large:
+            return [LargeImage()]
+        under_way.append(1)
+        most.append(len(under_way))
+        time.sleep(0.05)  # long enough for the others to come
+        under_way.pop()
+        return [BodyTooLarge("seen")]
+
+    monkeypatch.setattr(local, "_run", run)
+    with ThreadPoolExecutor(3) as threads:
+        results = list(threads.map(lambda _: local.classify([LARGE], 1), range(3)))
+    assert [codes(one) for one in results] == [["body_too_large"]] * 3
+    assert most == [1, 1, 1]
 
 
 def test_a_large_photo_is_classified_here_too(local: LocalBackend) -> None:
@@ -127,7 +151,9 @@ def test_what_is_too_much_for_one_request_is_sent_in_two(too_much: Answer) -> No
         remote.close()
     assert [result[0].label for result in good if isinstance(result, list)] == ["a", "b", "c"]
     assert isinstance(bad, Exception)
-    assert len(script.asked) == 6
+    sent = [asked.body for asked in script.asked[1:]]
+    assert len(sent) == 5
+    assert sent[3:] == [b"c", b"d"], "one after the other, each whole and once"
 
 
 def test_every_photo_of_a_request_that_failed_says_why() -> None:

@@ -29,3 +29,12 @@ def test_rounded_probabilities_add_up_to_1_again() -> None:
 def test_probabilities_of_our_own_models_are_left_as_they_are(rows: int) -> None:
     answers = np.full((rows, 4), 0.2499, np.float32)
     assert Interface().decode(answers) is answers
+
+
+def test_the_softmax_of_huge_logits_is_still_a_probability() -> None:
+    logits = np.array([[1000, 999, -1000], [-1000, -1001, -3000], [0, 0, 0]], np.float32)
+    near, far = 1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))
+    expected = [[near, far, 0], [near, far, 0], [1 / 3] * 3]
+    found = softmax(logits)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -58,12 +58,26 @@ def test_the_bound_on_a_jpeg_goes_by_what_it_costs() -> None:
         cost(sized(FULL_CHROMA, 16_320, 12_240))  # twice the coefficients
 
 
+def test_a_large_progressive_jpeg_may_have_fewer_scans_than_a_small_one() -> None:
+    cost(sized(images.endless_scans(60), 2_000, 1_000), max_pixels=4_000_000)
+    cost(sized(images.endless_scans(10), 4_000, 3_900), max_pixels=4_000_000)
+    with pytest.raises(UndecodableImage, match="more work"):
+        cost(sized(images.endless_scans(60), 4_000, 3_900), max_pixels=4_000_000)
+
+
 def test_a_progressive_jpeg_is_large_by_its_coefficients() -> None:
     with pytest.raises(decode.LargeImage):
         jpeg.check(
             sized(PROGRESSIVE, 8_192, 6_144), markers.header(sized(PROGRESSIVE, 8_192, 6_144)), 293, DEFAULT, False
         )
     jpeg.check(sized(PLAIN, 8_192, 6_144), markers.header(sized(PLAIN, 8_192, 6_144)), 293, DEFAULT, large=False)
+
+
+def test_a_jpeg_is_large_by_the_pixels_that_are_left_of_it() -> None:
+    long = sized(PLAIN, 40_000, 500)  # too narrow to be scaled while it is decoded
+    with pytest.raises(decode.LargeImage):
+        jpeg.check(long, markers.header(long), 293, DEFAULT, large=False)
+    jpeg.check(long, markers.header(long), 293, DEFAULT, large=True)
 
 
 @pytest.mark.parametrize("behind", [b"\xff\xda" * 10_000, corpus.noise(2**20)], ids=["marks", "a film"])

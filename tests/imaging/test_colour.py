@@ -190,6 +190,31 @@ def test_what_is_white_in_hdr_is_white(transfer: int, white: float) -> None:
     assert brightest >= 250
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_colours_of_a_steep_profile_are_converted_before_they_are_averaged(form: str) -> None:
+    red, blue = np.arange(400) % 8 < 4, np.arange(400) % 8 >= 4  # stripes wide enough to be there at half the size
+    stripes = np.zeros((400, 400, 3), np.uint8)
+    stripes[:, red], stripes[:, blue] = (250, 30, 30), (20, 60, 200)
+    image = Image.fromarray(stripes)
+    wanted = decoded(encoded(converted(image, WIDE), "PNG"))
+    assert np.abs(decoded(encoded(image, form, icc_profile=WIDE)) - wanted).mean() < 3
+
+
+def test_a_profile_larger_than_those_of_presses_is_not_read() -> None:
+    room = 4 * 2**20 - len(P3)
+    assert colour.conversion(P3 + bytes(room), "RGB") is not None
+    assert colour.conversion(P3 + bytes(room + 1), "RGB") is None
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "factor"), [(300, 200, 2), (200, 300, 2), (300, 199.5, 1), (900, 300, 3), (50, 50, 1)]
+)
+def test_what_is_converted_early_keeps_the_pixels_that_are_needed_on_its_shorter_side(
+    width: float, height: float, factor: int
+) -> None:
+    assert colour.reduction((10, 20, 10 + width, 20 + height), needed=100) == factor
+
+
 def test_only_so_many_conversions_are_kept() -> None:
     for red in range(100):
         colour.conversion(icc.profile(icc.SRGB, icc.parametric(0, 1.5 + red / 100)), "RGB")

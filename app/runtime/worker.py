@@ -43,10 +43,9 @@ def _template(control: socket.socket) -> None:
     try:
         pipeline = in_process(settings.model_copy(update={"model_threads": 1}))
     except Exception as exc:
-        handshake.send(control, (True, exc))
+        _tell(control, (True, exc))
         return
-    handshake.send(control, (False, [_described(model) for model in pipeline.models]))
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from now on the HTTP process decides when to stop
+    _tell(control, (False, [_described(model) for model in pipeline.models]))
     gc.freeze()  # the garbage collector of a worker would write to the pages of loaded objects, and so copy them
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes workers that have ended
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
@@ -55,6 +54,15 @@ def _template(control: socket.socket) -> None:
             _work(socket.socket(fileno=descriptors[0]), pipeline, settings)
             os._exit(0)
         os.close(descriptors[0])
+
+
+def _tell(control: socket.socket, message: object) -> None:
+    """Tell the HTTP process how loading went. From then on it alone decides when to stop, by closing its socket.
+
+    The signal is ignored first: an exception while this process ends by itself would be printed.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    handshake.send(control, message)
 
 
 def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:

@@ -89,6 +89,12 @@ def pipeline(request: pytest.FixtureRequest, local: Local) -> Pipeline:
     return made
 
 
+def test_once_the_models_are_loaded_a_signal_to_stop_is_left_to_the_http_process(pool: Pool, wait: Wait) -> None:
+    os.kill(pool._workers._template.pid, signal.SIGTERM)
+    wait(asyncio.sleep(0.2))
+    assert pool.fault is None
+
+
 def test_every_image_has_the_result_that_it_has_alone(local: Local, pipeline: Pipeline, wait: Wait) -> None:
     for found, expected in zip(wait(pipeline.run(jobs(FILES))), local.run(jobs(FILES)), strict=True):
         check_same(found, expected)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from app.config import Settings
 from app.errors import TooManyPixels, UndecodableImage, UnsupportedImage
-from app.imaging import decode
+from app.imaging import bounds, decode
 from app.imaging.codecs import bmp, jpeg, markers
 from tests.support import corpus, images
 from tests.support.images import encoded, grey_tiff, photo, ramp, tiff
@@ -78,6 +78,26 @@ def test_a_jpeg_is_large_by_the_pixels_that_are_left_of_it() -> None:
     with pytest.raises(decode.LargeImage):
         jpeg.check(long, markers.header(long), 293, DEFAULT, large=False)
     jpeg.check(long, markers.header(long), 293, DEFAULT, large=True)
+
+
+def test_a_header_may_be_read_in_no_more_than_two_thousand_steps_and_pixels_in_more() -> None:
+    file = bounds.Metered(bytes(10))
+    for _ in range(2_000):
+        file.read(1)
+    with pytest.raises(UndecodableImage, match="more work"):
+        file.read(1)
+    file.header_is_read()
+    for _ in range(2_001):
+        file.read(1)
+
+
+def test_what_takes_its_memory_early_is_known_to_be_large_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    webp = bytearray(encoded(photo(), "WEBP", lossless=False))
+    webp[26:30] = struct.pack("<HH", 4_000, 4_000)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
+    for data in (bytes(webp), rle(b"\0\1", 5_000, 5_000)):
+        with pytest.raises(decode.LargeImage):
+            decoded(data, large=False)
 
 
 @pytest.mark.parametrize("behind", [b"\xff\xda" * 10_000, corpus.noise(2**20)], ids=["marks", "a film"])

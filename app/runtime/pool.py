@@ -99,11 +99,14 @@ class Workers:
     """The workers of one template: starts them as they are needed, and keeps those that are idle."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start the template, which begins to load the models."""
+        """Start the template, which begins to load the models. Raises `StartError` if it cannot be started."""
         self._control, theirs = socket.socketpair()
         command = [sys.executable, "-m", WORKER_MODULE, str(theirs.fileno())]
         with theirs:
-            self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=_environment())
+            try:
+                self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=_environment())
+            except OSError as exc:
+                raise StartError(f"the process that loads the model cannot be started: {exc.strerror}") from exc
         self._idle: list[Worker] = []
         with suppress(OSError):
             handshake.send(self._control, _without_keys(settings))

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -21,7 +22,7 @@ from app.config import Settings
 from app.engines.litert import LiteRTEngine
 from app.errors import ServiceError
 from app.logs import configure_logging
-from app.mobilenet.variants import Precision
+from app.mobilenet.variants import Precision, Variant
 from app.model.model import Model
 from app.runtime import handshake, replies, requests
 from app.runtime.pipeline import Local, Payload, in_process
@@ -48,12 +49,25 @@ def _template(control: socket.socket) -> None:
     _tell(control, (False, [_described(model) for model in pipeline.models]))
     gc.freeze()  # the garbage collector of a worker would write to the pages of loaded objects, and so copy them
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes workers that have ended
+    variants = [model.variant for model in pipeline.models]
     while descriptors := socket.recv_fds(control, 1, 1)[1]:
-        if os.fork() == 0:
-            control.close()  # a worker has a socket of its own; only the template may use this one
-            _work(socket.socket(fileno=descriptors[0]), pipeline, settings)
-            os._exit(0)
-        os.close(descriptors[0])
+        with socket.socket(fileno=descriptors[0]) as front:
+            if _forked(front, variants):
+                control.close()  # a worker has a socket of its own; only the template may use this one
+                _work(front, pipeline, settings)
+                os._exit(0)
+
+
+def _forked(front: socket.socket, variants: Sequence[Variant]) -> bool:
+    """Fork. Return whether this is the new process. If there may be no more processes, answer in place of a worker."""
+    try:
+        return os.fork() == 0
+    except OSError as exc:
+        logger.error("a worker cannot be started: %s; is the number of processes limited?", exc.strerror)
+        with suppress(EOFError, OSError):
+            requests.receive(front, variants)  # a reply that comes before the request would be nobody's
+            front.sendall(replies.pack_failure(exc))
+        return False
 
 
 def _tell(control: socket.socket, message: object) -> None:

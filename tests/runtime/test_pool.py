@@ -1,10 +1,12 @@
 """The pipeline beside an event loop, or in its midst, gives what it gives alone: answers, errors, failures to start."""
 
 import asyncio
+import errno
 import os
 import pickle
 import signal
 import socket
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
@@ -282,6 +284,15 @@ def _memory(process: Path) -> Iterator[bytes]:
 def test_what_keeps_the_model_from_loading_is_raised_here() -> None:
     with pytest.raises(StartError, match="nowhere"):
         Pool(SETTINGS.model_copy(update={"weights": "nowhere.h5"})).ready()
+
+
+def test_a_process_that_cannot_be_started_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    with pytest.raises(StartError, match="cannot be started: Resource temporarily unavailable"):
+        Pool(SETTINGS)
 
 
 def test_a_process_that_dies_while_it_loads_is_one_line_too() -> None:

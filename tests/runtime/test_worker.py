@@ -1,8 +1,10 @@
 """The processes of the pool, among them and with those who kill: real ones, whose model starts at once."""
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +16,12 @@ import pytest
 from app import config
 from app.config import Settings
 from app.runtime import pool as pool_module
+from app.runtime import requests
 from app.runtime.pipeline import Job
 from app.runtime.pool import Pool
-from app.runtime.replies import WorkerFailed, WorkerHung
-from app.runtime.worker import NICENESS
+from app.runtime.replies import Reader, WorkerFailed, WorkerHung
+from app.runtime.requests import Request
+from app.runtime.worker import NICENESS, _forked
 from tests.runtime.colours import SHORT_S
 from tests.support.data import solid
 from tests.support.fakes import colour_model
@@ -197,6 +201,21 @@ def test_a_worker_that_hangs_does_not_outlive_a_template_that_was_killed(wait: W
 
     with started(wait, request_timeout_ms=LONG_MS) as pool:
         wait(kill(pool))
+
+
+def test_where_no_more_processes_are_allowed_the_request_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    request = Request([RED], large=False, alone=True, resolution=0)
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(b"".join(requests.pack(request, [0])))
+        with theirs:
+            assert not _forked(theirs, VARIANTS)
+        assert isinstance(found := Reader(request, [2]).add(ours.recv(65536)), WorkerFailed)
+    assert "Resource temporarily unavailable" in str(found)
 
 
 def test_a_bug_in_a_worker_is_in_the_log_with_where_it_is(wait: Wait, capfd: pytest.CaptureFixture[str]) -> None:

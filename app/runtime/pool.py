@@ -106,6 +106,7 @@ class Workers:
             try:
                 self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=_environment())
             except OSError as exc:
+                self._control.close()
                 raise StartError(f"the process that loads the model cannot be started: {exc.strerror}") from exc
         self._idle: list[Worker] = []
         with suppress(OSError):

@@ -353,7 +353,7 @@ def received(connection: socket.socket) -> tuple[bytes, bytes]:
 def test_a_full_queue_refuses_at_the_head_of_a_request_as_the_application_would(
     serve: Serve, own: dict[str, object], path: str, sent: bytes
 ) -> None:
-    process = serve(**own, MAX_QUEUE=1, MAX_IMAGES=1, MODEL_WORKERS=1)
+    process = serve(**own, MAX_QUEUE=1, MAX_IMAGES=1, MODEL_WORKERS=1, REQUEST_TIMEOUT_MS=60_000)
     large = encoded(Image.new("RGB", (7000, 7000)), "WEBP")
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Length: {len(sent)}\r\n\r\n".encode()
     with (
@@ -362,7 +362,7 @@ def test_a_full_queue_refuses_at_the_head_of_a_request_as_the_application_would(
         socket.create_connection((client.base_url.host, client.base_url.port)) as connection,
     ):
         connection.settimeout(10)
-        crowd = thread.submit(httpx.post, f"{process.url}/predict", content=large, timeout=30)
+        crowd = thread.submit(httpx.post, f"{process.url}/predict", content=large, timeout=60)
         wait_for(lambda: "mobilenet_queue_images 1.0" in client.get("/metrics").text)
         connection.sendall(head)  # and no body
         lines, body = received(connection)

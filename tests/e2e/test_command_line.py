@@ -178,10 +178,13 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(process: Process, folde
 
 def test_ctrl_c_ends_it_and_its_processes(folder: Path, bundled: Environment, tmp_path: Path) -> None:
     command = mobilenet("classify", *[str(folder / "sub")] * 500, "--json")
+    # A shell that starts the tests in the background has them ignore SIGINT, and what is ignored is inherited.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     with (
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(command, env=bundled, stdout=subprocess.PIPE, stderr=log) as popen,
     ):
+        signal.signal(signal.SIGINT, inherited)
         assert popen.stdout is not None
         popen.stdout.readline()
         workers = Process(popen, "", tmp_path / "log").workers()

@@ -171,8 +171,7 @@ class Settings(BaseSettings):
     model_workers: NonNegativeInt = Field(
         default_factory=_model_workers,
         description="Processes that decode and classify. Default: the available CPUs, or as many as a memory limit has "
-        "room for. 0: the HTTP processes do it "
-        "themselves. TensorFlow always runs in the HTTP processes.",
+        "room for. 0: the HTTP processes do it themselves. TensorFlow always runs in the HTTP processes.",
     )
     model_threads: PositiveInt = Field(
         default_factory=lambda data: _model_threads(**data),

@@ -3,6 +3,7 @@
 import gc
 import socket
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from types import FrameType
 
@@ -52,6 +53,7 @@ class Server(uvicorn.Server):
     """uvicorn's server, with a source of connections of its own, and no more of them than there is room for."""
 
     _source: Listening | Accepted | None = None
+    _bound: Bound | None = None
 
     def __init__(self, config: uvicorn.Config, most: int) -> None:
         """Take what to serve, and the largest number of connections."""
@@ -63,12 +65,15 @@ class Server(uvicorn.Server):
         await super().startup(sockets=[])
         if not self.should_exit:
             state = self.lifespan.state
-            self._source = source = await self._open(lambda: Protocol(self.config, self.server_state, state, changed))
-            bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused)
+            protocol = partial(Protocol, self.config, self.server_state, state, self._changed)
+            self._source = source = await self._open(protocol)
+            self._bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused)
+            self._changed()  # some may have come already, above all those that waited at a socket from systemd
 
-        def changed() -> None:
-            if not self.should_exit:
-                bound.open(len(self.server_state.connections))
+    def _changed(self) -> None:
+        """Compare the number of connections with the bound, whenever one has come or gone."""
+        if self._bound is not None and not self.should_exit:
+            self._bound.open(len(self.server_state.connections))
 
     async def _open(self, protocol: Callable[[], Protocol]) -> Listening | Accepted:
         """Begin to take connections, each with a protocol."""

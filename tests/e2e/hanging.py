@@ -26,7 +26,7 @@ def hang(*arguments: Any, **options: Any) -> list[Pixels]:
 
 
 decode.decode_each = hang
-config.STALLED_AT_LEAST_S = 0.5
+config.STALLED_AT_LEAST_S = 1.5
 pool.WORKER_MODULE = __name__
 
 if __name__ == "__main__":

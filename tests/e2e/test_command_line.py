@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.data import solid
 from tests.support.images import encoded, photo
-from tests.support.processes import Environment, Process, Serve, environment, mobilenet
+from tests.support.processes import PATIENCE_S, Environment, Process, Serve, environment, mobilenet
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
@@ -172,7 +172,7 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(process: Process, folde
         assert popen.stderr is not None
         popen.stdout.readline()
         popen.stdout.close()
-        assert popen.wait(30) == 1
+        assert popen.wait(PATIENCE_S) == 1
         assert popen.stderr.read() == b""
 
 

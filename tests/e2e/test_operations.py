@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import needs
 from tests.support.data import REPOSITORY, solid
-from tests.support.processes import Process, Serve, free_port, half_sent, wait_for
+from tests.support.processes import PATIENCE_S, Process, Serve, free_port, half_sent, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -102,7 +102,7 @@ def prometheus(server: Process, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     yield ask
     popen.terminate()
-    popen.wait(30)
+    popen.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_real_prometheus_reads_it_and_can_answer_what_dashboard_and_alerts_ask
     before = scrape(server).get("mobilenet_images_total", 0)
     for _ in range(5):
         httpx.post(f"{server.url}/predict", content=RED)
-    wait_for(lambda: value("sum(mobilenet_images_total)") == before + 5, 40)
+    wait_for(lambda: value("sum(mobilenet_images_total)") == before + 5)
     for _ in range(4):  # a rate is that of several scrapes
         httpx.post(f"{server.url}/predict", content=RED)
         httpx.post(f"{server.url}/predict", content=b"text")

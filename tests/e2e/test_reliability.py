@@ -25,7 +25,7 @@ from PIL import Image
 from tests.support.client import check_problem
 from tests.support.data import REPOSITORY, solid
 from tests.support.images import encoded, png
-from tests.support.processes import Process, Serve, environment, free_port, mobilenet, wait_for
+from tests.support.processes import PATIENCE_S, Process, Serve, environment, free_port, mobilenet, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -53,7 +53,7 @@ HANGING = [
 def hanging(**variables: object) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run a service that hangs on black images; give its address and its process."""
     port = free_port()
-    settings = environment(PRECISION="int8", ALPHA=0.25, RESOLUTION=128, REQUEST_TIMEOUT_MS=200)
+    settings = environment(PRECISION="int8", ALPHA=0.25, RESOLUTION=128, REQUEST_TIMEOUT_MS=2000)
     command = [sys.executable, "-m", "uvicorn", "tests.e2e.hanging:app", "--port", str(port), "--log-level", "error"]
     settings |= {name: str(value) for name, value in variables.items()}
     with subprocess.Popen(command, cwd=REPOSITORY, env=settings) as popen:
@@ -74,7 +74,7 @@ def test_a_worker_that_an_image_hangs_is_replaced_and_the_service_is_well_again(
         wait_for(lambda: httpx.post(f"{url}/predict", content=LARGE_WHITE, headers=PNG).status_code == 200)
         assert status(f"{url}/healthz") == 200
         popen.send_signal(signal.SIGTERM)
-        popen.wait(20)
+        popen.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize(("path", "image"), HANGING)
@@ -86,7 +86,7 @@ def test_an_image_that_hangs_a_thread_fails_the_probes_and_does_not_keep_the_pro
         wait_for(lambda: status(f"{url}/healthz") == 503)
         assert "hangs" in httpx.get(f"{url}/readyz").json()["detail"]
         popen.send_signal(signal.SIGTERM)
-        popen.wait(20)
+        popen.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize(("path", "image"), HANGING)
@@ -94,7 +94,7 @@ def test_an_image_that_hangs_ends_a_process_that_decodes_itself(path: str, image
     with hanging(MOBILENET_MODEL_WORKERS=0) as (url, popen):
         with suppress(httpx.TransportError):  # while a small image is decoded nothing is answered
             check_problem(httpx.post(url + path, content=image, headers=PNG), 504, "deadline_exceeded")
-        assert popen.wait(20) == -signal.SIGALRM
+        assert popen.wait(PATIENCE_S) == -signal.SIGALRM
 
 
 def runs(number: int) -> bool:
@@ -127,7 +127,7 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(
     os.kill(before[0], signal.SIGKILL)
     for _ in range(20):  # those on the dead worker's connections fail at once, new ones are answered
         wait_for(lambda: status(f"{process.url}/readyz") == 200)
-    wait_for(lambda: len(process.children()) == 2 and before[0] not in process.children(), 40)
+    wait_for(lambda: len(process.children()) == 2 and before[0] not in process.children())
     assert f"HTTP process {before[0]} was ended by signal 9 (Killed)" in process.log.read_text()
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
     assert process.stop() == 0
@@ -191,7 +191,7 @@ def template(process: Process) -> int:
 def test_a_process_whose_models_are_gone_ends_itself(serve: Serve, own: dict[str, object]) -> None:
     process = serve(**own)
     os.kill(template(process), signal.SIGKILL)
-    assert process.popen.wait(20) == 1
+    assert process.popen.wait(PATIENCE_S) == 1
     assert "the process that forks the workers ended; this process ends" in process.log.read_text()
 
 
@@ -208,7 +208,7 @@ def test_one_of_several_whose_models_are_gone_is_replaced(serve: Serve, own: dic
     process = serve(**own, HTTP_WORKERS=2)
     before = process.children()
     os.kill(template(process), signal.SIGKILL)
-    wait_for(lambda: len(set(process.children()) - set(before)) == 1 and len(process.children()) == 2, 40)
+    wait_for(lambda: len(set(process.children()) - set(before)) == 1 and len(process.children()) == 2)
     wait_for(lambda: len(process.workers()) >= 2, 40)  # the templates of both
     for _ in range(20):
         assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
@@ -244,10 +244,10 @@ def test_http_processes_that_are_replaced_in_order_lose_no_request_of_a_new_conn
         try:
             if told == "one, to end":
                 os.kill(first[0], signal.SIGTERM)
-                wait_for(lambda: len(process.children()) == 2 and first[0] not in process.children(), 90)
+                wait_for(lambda: len(process.children()) == 2 and first[0] not in process.children())
             else:
                 process.popen.send_signal(signal.SIGHUP)
-                wait_for(lambda: len(process.children()) == 2 and not set(first) & set(process.children()), 90)
+                wait_for(lambda: len(process.children()) == 2 and not set(first) & set(process.children()))
             time.sleep(0.5)
         finally:
             enough.set()
@@ -272,7 +272,7 @@ def test_http_processes_that_cannot_start_any_more_end_the_service_with_exit_cod
     wait_for(lambda: "those that run go on" in process.log.read_text())
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
     os.kill(process.children()[0], signal.SIGKILL)
-    assert process.popen.wait(30) == 2
+    assert process.popen.wait(PATIENCE_S) == 2
     assert f"cannot read the labels {labels}" in process.log.read_text()
     assert not process.tree().keys() - {process.popen.pid}
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.data import solid
-from tests.support.processes import Process, Serve, environment, half_sent, mobilenet, wait_for
+from tests.support.processes import PATIENCE_S, Process, Serve, environment, half_sent, mobilenet, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -47,7 +47,7 @@ def test_told_to_stop_it_accepts_no_more_finishes_what_it_accepted_and_exits_0(
         connection.settimeout(20)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
         connection.close()
-    assert process.popen.wait(30) == 0
+    assert process.popen.wait(PATIENCE_S) == 0
     assert "Traceback" not in process.log.read_text()
 
 
@@ -102,7 +102,8 @@ def test_told_to_stop_while_it_compiles_all_of_it_ends_and_nothing_is_left(
         running = process.tree()
         # Ctrl-C reaches all processes of the terminal.
         os.killpg(popen.pid, number) if number == signal.SIGINT else popen.send_signal(number)
-        assert popen.wait(30) == 0
+        assert popen.wait(PATIENCE_S) == 0
+    assert "ready: " not in process.log.read_text()  # it did not wait for the compiler
     left = [command for pid, command in running.items() if Path(f"/proc/{pid}").exists()]
     assert not left
     (line,) = (tmp_path / "log").read_text().splitlines()

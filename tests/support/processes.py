@@ -20,6 +20,8 @@ from tests.support.shared import shared_folder
 from tests.support.weights import VARIANT, Converted, Saved
 
 START_S = 300
+PATIENCE_S = 150
+"""Seconds to wait for what takes a few on an idle machine; where three tests start processes at once, it may take 40."""
 Environment = dict[str, str]
 
 
@@ -46,7 +48,7 @@ class Process:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.popen.send_signal(number)
-        return self.popen.wait(30)
+        return self.popen.wait(PATIENCE_S)
 
     def tree(self) -> dict[int, str]:
         """Return the command line of the process and of each that came from it, by number."""
@@ -106,7 +108,7 @@ def half_sent(url: str, png: bytes) -> socket.socket:
     return connection
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     """Wait until something is true; fail where it is not within so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

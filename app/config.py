@@ -1,5 +1,6 @@
 """Settings from the environment: one frozen object, made once and passed in. Nothing else reads the environment."""
 
+import json
 import os
 import re
 from difflib import get_close_matches
@@ -43,6 +44,8 @@ RENAMED = {
     "WORKERS": f"{PREFIX}HTTP_WORKERS (processes that take HTTP requests)",
 }
 """Settings of earlier versions, and what they are called now."""
+CARD = "card.json"
+"""What `mobilenet train` writes beside weights about them."""
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
 
 
@@ -81,6 +84,18 @@ def _keys_in(path: Path) -> tuple[str, ...]:
     return keys
 
 
+def _trained_for(folder: Path) -> dict[str, Any]:
+    """Return the variant that the card of a folder of weights says it was trained for; nothing if there is no card.
+
+    A damaged card is not noticed here: what reads all of it says so.
+    """
+    try:
+        card = json.loads((folder / CARD).read_bytes())
+        return {"alpha": card["alpha"], "resolution": card["resolution"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 Variants = Annotated[tuple[Variant, ...], NoDecode, BeforeValidator(_variants)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
@@ -116,7 +131,8 @@ class Settings(BaseSettings):
         "imagenette",
         min_length=1,
         description="`imagenette`: ten classes, bundled. `imagenet`: 1,000 classes, the file that Keras publishes for "
-        "the variant, downloaded once. Otherwise the path of a `.h5`, `.keras`, `.weights.h5` or `.tflite` file.",
+        "the variant, downloaded once. Otherwise a folder that `mobilenet train` has written, which sets the "
+        "defaults of α and the resolution, or the path of a `.h5`, `.keras`, `.weights.h5` or `.tflite` file.",
     )
     weights_url: HttpUrl = Field(
         HttpUrl("https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"),
@@ -247,6 +263,12 @@ class Settings(BaseSettings):
     @classmethod
     def _resolution(cls, resolution: int) -> int:
         return Variant(1.0, resolution).resolution
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant_of_folder(cls, given: dict[str, Any]) -> dict[str, Any]:
+        weights = given.get("weights")
+        return _trained_for(Path(weights).expanduser()) | given if weights else given
 
     @model_validator(mode="before")
     @classmethod

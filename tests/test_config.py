@@ -219,3 +219,22 @@ def test_the_lineup_is_the_default_variant_and_the_others_each_once(monkeypatch:
     assert load().lineup == (Variant(0.5, 160),)
     monkeypatch.setenv("MOBILENET_VARIANTS", "0.25/128, 0.5/160,0.75/192,0.25/128")
     assert load().lineup == (Variant(0.5, 160), Variant(0.25, 128), Variant(0.75, 192))
+
+
+def test_a_folder_of_weights_says_what_variant_it_was_trained_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "card.json").write_text('{"alpha": 0.25, "resolution": 128}')
+    monkeypatch.setenv("MOBILENET_WEIGHTS", str(tmp_path))
+    assert load().variant == Variant(0.25, 128)
+    monkeypatch.setenv("MOBILENET_RESOLUTION", "192")
+    assert load().variant == Variant(0.25, 192)
+
+
+@pytest.mark.parametrize("card", ["", "{", "[]", '{"alpha": 0.25}'])
+def test_a_folder_whose_card_says_nothing_of_it_has_the_usual_variant(
+    card: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "card.json").write_text(card)
+    monkeypatch.setenv("MOBILENET_WEIGHTS", str(tmp_path))
+    assert load().variant == Variant(0.5, 160)

@@ -12,7 +12,7 @@ from app.mobilenet.ablations import ABLATIONS, Ablation
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
 from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Variant
-from app.model import latency, scores
+from app.model import latency
 from app.model.model import Model
 from app.schemas import (
     AblationItem,
@@ -60,7 +60,7 @@ def model_info(models: Sequence[Model], variant: Variant, settings: Settings, *,
         flops_in_words="FLOPs are 2 × MACs: one multiplication and one addition for each multiply-accumulate",
         activation_bytes=total.activation_bytes,
         accuracy=Accuracy(
-            measured=scores.find(model.weights, variant, model.engine.precision),
+            measured=model.score(variant),
             published=published(model, variant),
         ),
         weights=model.weights if served else None,
@@ -172,7 +172,7 @@ def variants(models: Sequence[Model], settings: Settings) -> Catalogue:
 
 def _item(model: Model, variant: Variant, default: bool, measured: Latency | None) -> VariantItem:
     total = cost(variant, model.engine.classes)
-    score = scores.find(model.weights, variant, model.engine.precision)
+    score = model.score(variant)
     known = published(model, variant)
     top1 = score.top1 if score else known.checkpoint_top1 / 100 if known else None
     return VariantItem(

@@ -14,7 +14,7 @@ import numpy as np
 from app.engines import convert
 from app.engines.convert import ConversionReport, Photos
 from app.engines.files import replacing, verified
-from app.engines.weights import BUNDLED, Weights, bundled_int8_name, read
+from app.engines.weights import Weights, read
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
@@ -40,18 +40,18 @@ def compiled(
     """Return the `.tflite` of these weights, variant and precision; compile it now if it is not in the cache.
 
     Weights that are a `.tflite` already are checked and returned as they are.
-    The int8 models of the bundled weights are bundled too. Other int8 models are calibrated on most of the `photos`;
-    the rest are used for the report. The name of a cached model has the SHA-256 of the weights, α, the resolution, the
-    precision, TensorFlow's version and our revision. Where TensorFlow is not installed, a model of any of its versions
-    is used. Raises `StartError`, whose message is one line.
+    A folder of weights may have the model too; the bundled one has those in int8. Other int8 models are calibrated on
+    most of the `photos`; the rest are used for the report. The name of a cached model has the SHA-256 of the weights,
+    α, the resolution, the precision, TensorFlow's version and our revision. Where TensorFlow is not installed, a model
+    of any of its versions is used. Raises `StartError`, whose message is one line.
     """
     if weights.compiled:
         from app.engines import tflite  # LiteRT, which compiling does not need
 
         tflite.load(weights.path, variant, precision, threads=1)
         return Compiled(weights.path, None)
-    if precision == "int8" and weights.name == BUNDLED:
-        return Compiled(verified(weights.path.with_name(bundled_int8_name(variant.alpha))), None)
+    if weights.bundle and weights.bundle.has(path := weights.bundle.compiled(variant.alpha, precision)):
+        return Compiled(verified(path), None)
     stem = f"{weights.sha256[:16]}-{variant.alpha:g}-{variant.resolution}-{precision}-r{REVISION}"
     tensorflow = _tensorflow_version()
     if tensorflow is None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from app.config import MODEL_WEIGHTS, Settings
+from app.config import Settings
 from app.engines import activation
-from app.engines.files import entries, replacing, sha256, verified
+from app.engines.bundle import BUNDLED, Bundle
+from app.engines.files import replacing, sha256
 from app.errors import StartError
 from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS, STRIDE, layers
 from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant
@@ -24,7 +25,6 @@ from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
 if TYPE_CHECKING:
     import h5py
 
-BUNDLED = "imagenette"
 PUBLISHED = "imagenet"
 COMPILED = ".tflite"
 SUFFIXES = (".h5", ".keras", COMPILED)  # `.weights.h5` ends in `.h5` too
@@ -35,11 +35,12 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A weight file: the name to show, its path, and the SHA-256 of its bytes in hex."""
+    """A weight file: the name to show, its path, the SHA-256 of its bytes in hex, and the bundle that it is of."""
 
     name: str
     path: Path
     sha256: str
+    bundle: Bundle | None = None
 
     @property
     def published(self) -> bool:
@@ -52,26 +53,34 @@ class Weights:
         return self.path.suffix == COMPILED
 
 
-def locate(settings: Settings, folder: Path = MODEL_WEIGHTS) -> Weights:
-    """Find the file that `MOBILENET_WEIGHTS` names: bundled in `folder`, published in the cache, or by its path.
+def locate(settings: Settings, bundled: Bundle = BUNDLED) -> Weights:
+    """Find the file that `MOBILENET_WEIGHTS` names: bundled, published and in the cache, in a folder, or by its path.
 
     A published file that is not in the cache is downloaded. Raises `StartError` if there is no such file, if it cannot
-    be downloaded, if its name does not end like a weight file's, or if it has changed since its first use.
+    be downloaded, if its name does not end like a weight file's, or if it has changed since it was made or first used.
     """
     setting, variant = settings.weights, settings.variant
-    if setting == BUNDLED:
-        return _bundled(variant.alpha, folder)
     if setting == PUBLISHED:
         return _published(variant, settings)
+    if bundle := _bundle(settings, bundled):
+        return Weights(bundle.name, bundle.weights(variant.alpha), bundle.sha256(variant.alpha), bundle)
     path = Path(setting).expanduser()
     if path.suffix not in SUFFIXES:
         raise StartError(
-            f"MOBILENET_WEIGHTS={setting}: allowed are {BUNDLED}, {PUBLISHED}, or a path that ends in .h5, .keras, "
-            ".weights.h5 or .tflite"
+            f"MOBILENET_WEIGHTS={setting}: allowed are {bundled.name}, {PUBLISHED}, a folder that `mobilenet train` "
+            "has written, or a path that ends in .h5, .keras, .weights.h5 or .tflite"
         )
     if path.suffix == COMPILED:
         _check_compiled(path.name, settings)
     return _identify(path.name, path, "no such file")
+
+
+def _bundle(settings: Settings, bundled: Bundle = BUNDLED) -> Bundle | None:
+    """Return the bundle that the settings name, or None if they name a file or what is published."""
+    if settings.weights == bundled.name:
+        return bundled
+    folder = Path(settings.weights).expanduser()
+    return Bundle.open(folder) if folder.is_dir() else None
 
 
 def _check_compiled(name: str, settings: Settings) -> None:
@@ -82,7 +91,7 @@ def _check_compiled(name: str, settings: Settings) -> None:
         raise StartError(f"MOBILENET_VARIANTS={others}: {name} is one variant; a .tflite file is served alone")
 
 
-def variants(settings: Settings, folder: Path = MODEL_WEIGHTS) -> list[Variant]:
+def variants(settings: Settings) -> list[Variant]:
     """Return the variants that the weights of the settings exist for, at the four resolutions of the paper.
 
     A `.tflite` file is one variant, that of the settings.
@@ -91,41 +100,15 @@ def variants(settings: Settings, folder: Path = MODEL_WEIGHTS) -> list[Variant]:
         return list(PUBLISHED_VARIANTS)
     if settings.weights.endswith(COMPILED):
         return [settings.variant]
-    alphas = _bundled_alphas(folder) if settings.weights == BUNDLED else [settings.alpha]
+    bundle = _bundle(settings)
+    alphas = bundle.alphas if bundle else [settings.alpha]
     return [Variant(alpha, resolution) for alpha in alphas for resolution in RESOLUTIONS]
-
-
-def bundled_name(alpha: float) -> str:
-    """Return the file name of the bundled weights of this α; one file serves every resolution."""
-    return f"{BUNDLED}_{alpha:g}.weights.h5"
-
-
-def bundled_int8_name(alpha: float) -> str:
-    """Return the file name of the bundled int8 model of this α; one file serves every resolution."""
-    return f"{BUNDLED}_{alpha:g}.int8.tflite"
 
 
 def published_name(variant: Variant) -> str:
     """Return the file name that Keras Applications uses, such as `mobilenet_7_5_192_tf.h5` for α 0.75 at 192."""
     tenths = "1_0" if variant.alpha == 1 else f"{variant.alpha * 10:.1f}".replace(".", "_")
     return f"mobilenet_{tenths}_{variant.resolution}_tf.h5"
-
-
-def _bundled(alpha: float, folder: Path) -> Weights:
-    path = folder / bundled_name(alpha)
-    entry = entries(folder).get(path.name)
-    if entry is None:
-        bundled = ", ".join(f"{alpha:g}" for alpha in _bundled_alphas(folder))
-        raise StartError(f"MOBILENET_WEIGHTS={BUNDLED}: α {alpha:g} is not among the bundled ones, {bundled}")
-    # The container image has only the compiled models; there the weight files themselves are absent.
-    if path.exists():
-        verified(path)
-    return Weights(BUNDLED, path, entry["sha256"])
-
-
-def _bundled_alphas(folder: Path) -> list[float]:
-    known = entries(folder)
-    return [alpha for alpha in ALPHAS if bundled_name(alpha) in known]
 
 
 def _published(variant: Variant, settings: Settings) -> Weights:

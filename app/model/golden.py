@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app.config import MODEL_WEIGHTS
+from app.errors import StartError
 from app.imaging import decode
 from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 
-FOLDER = MODEL_WEIGHTS / "golden"
+NAME = "answers.json"
 MAX_PIXELS = 10**6
 TOLERANCES: dict[Precision, float] = {"float32": 0.1, "int8": 0.5}
 """How far the logarithm of a probability may be from the pinned one; decoders and processors round differently."""
@@ -32,9 +32,13 @@ class Answers(BaseModel):
 ANSWERS = TypeAdapter(list[Answers])
 
 
-def read(folder: Path = FOLDER) -> list[Answers]:
-    """Read the pinned answers of all models. Raises `OSError` or `ValueError`."""
-    return ANSWERS.validate_json((folder / "answers.json").read_bytes())
+def read(folder: Path) -> list[Answers]:
+    """Read the pinned answers of all models. Raises `StartError` if the file is missing or damaged."""
+    path = folder / NAME
+    try:
+        return ANSWERS.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as exc:
+        raise StartError(f"cannot read {path}: {str(exc).splitlines()[0]}") from exc
 
 
 def classify(model: Model, path: Path) -> list[float]:
@@ -43,16 +47,18 @@ def classify(model: Model, path: Path) -> list[float]:
     return [float(share) for share in model.engine.predict([pixels])[0]]
 
 
-def check(model: Model, folder: Path = FOLDER) -> None:
-    """Raise `SelfTestFailed` if a bundled model's answer to a golden image differs from the pinned one.
+def check(model: Model) -> None:
+    """Raise `SelfTestFailed` if a model's answer to a golden image of its weights differs from the pinned one.
 
-    Other weights, and unusual resolutions, have no pinned answers and pass.
+    Weights that came without golden images, and unusual resolutions, have no pinned answers and pass.
     """
+    if model.golden is None:
+        return
     key = (model.weights, model.variant.alpha, model.variant.resolution, model.engine.precision)
-    for answers in read(folder):
+    for answers in read(model.golden):
         if (answers.weights, answers.alpha, answers.resolution, answers.precision) == key:
             for name, expected in answers.probabilities.items():
-                _compare(model, name, classify(model, folder / name), expected)
+                _compare(model, name, classify(model, model.golden / name), expected)
 
 
 def _compare(model: Model, name: str, found: list[float], expected: list[float]) -> None:

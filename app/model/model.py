@@ -1,13 +1,15 @@
 """The model that is served: an engine with loaded weights, and everything that is known about it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.base import Engine
 from app.engines.compile import compiled
 from app.engines.files import verified
-from app.engines.weights import BUNDLED, Weights, locate
+from app.engines.weights import Weights, locate
 from app.errors import StartError
+from app.measurements import Score
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import PUBLISHED, Variant
@@ -25,6 +27,10 @@ class Model:
     weights: str
     weights_sha256: str
     published: bool
+    scores: tuple[Score, ...] = ()
+    """What was measured of these weights, in this and in other variants."""
+    golden: Path | None = None
+    """The folder of the golden images that the model has to answer as pinned, if there is one."""
     first_s: float = 0.0
     """Seconds that one image took in the self-test: the first estimate of its latency."""
 
@@ -32,12 +38,16 @@ class Model:
     def top1(self) -> float | None:
         """The share of photos it classifies correctly, 0 to 1, as measured or as published; None if unknown.
 
-        It is known for the bundled weights and for the published ImageNet weights only.
+        It is known for weights that were trained here and for the published ImageNet weights only.
         """
-        if score := scores.find(self.weights, self.variant, self.engine.precision):
+        if score := self.score(self.variant):
             return score.top1
         published = PUBLISHED.get(self.variant) if self.published else None
         return published.checkpoint_top1 / 100 if published else None
+
+    def score(self, variant: Variant) -> Score | None:
+        """Return what was measured of these weights in a variant, and in the precision of this model."""
+        return scores.find(self.scores, variant, self.engine.precision)
 
     @property
     def cost(self) -> Cost:
@@ -59,6 +69,8 @@ def load(settings: Settings) -> Model:
         weights=weights.name,
         weights_sha256=weights.sha256,
         published=weights.published,
+        scores=scores.read(weights.bundle.folder) if weights.bundle else (),
+        golden=weights.bundle.golden if weights.bundle else None,
     )
 
 
@@ -85,8 +97,8 @@ def _load_engine(weights: Weights, settings: Settings) -> Engine:
 def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:
     if settings.labels is not None:
         found = labels.load(settings.labels)
-    elif weights.name == BUNDLED:
-        found = labels.load(verified(MODEL_WEIGHTS / "imagenette.labels.txt"))
+    elif weights.bundle:
+        found = labels.load(verified(weights.bundle.labels))
     elif classes == IMAGENET_CLASSES:
         found = labels.load(verified(MODEL_WEIGHTS / "imagenet.labels.txt"))
     else:

@@ -1,27 +1,29 @@
-"""The measured accuracy of the bundled weights: `model_weights/accuracy.json`, written by `tools.weights.evaluate`."""
+"""The measured accuracy of a folder of weights: its `accuracy.json`."""
 
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from app.config import MODEL_WEIGHTS
+from app.errors import StartError
 from app.measurements import Score
 from app.mobilenet.variants import Precision, Variant
 
-PATH = MODEL_WEIGHTS / "accuracy.json"
+NAME = "accuracy.json"
+SCORES = TypeAdapter(tuple[Score, ...])
 
 
-SCORES = TypeAdapter(list[Score])
+def read(folder: Path = MODEL_WEIGHTS) -> tuple[Score, ...]:
+    """Read the scores of a folder of weights. There are none without a file; raises `StartError` if it is damaged."""
+    path = folder / NAME
+    try:
+        return SCORES.validate_json(path.read_bytes()) if path.is_file() else ()
+    except (OSError, ValidationError) as exc:
+        raise StartError(f"cannot read {path}: {str(exc).splitlines()[0]}") from exc
 
 
-def read(path: Path = PATH) -> list[Score]:
-    """Read a file of scores; the list is empty if there is no file. Raises `ValueError` if the file is damaged."""
-    return SCORES.validate_json(path.read_bytes()) if path.is_file() else []
-
-
-@cache
-def find(weights: str, variant: Variant, precision: Precision) -> Score | None:
-    """Return the score of the weights of this name in this variant and precision; None if it was not measured."""
-    key = (weights, variant.alpha, variant.resolution, precision)
-    return next((score for score in read() if score.key == key), None)
+def find(scores: Sequence[Score], variant: Variant, precision: Precision) -> Score | None:
+    """Return the score of a variant in this precision; None if it was not measured."""
+    key = (variant.alpha, variant.resolution, precision)
+    return next((score for score in scores if (score.alpha, score.resolution, score.precision) == key), None)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.imaging import decode
 from app.measurements import Latency
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import PUBLISHED, Variant
-from app.model import latency
+from app.model import latency, scores
 from app.prediction.classifier import MAX_QUEUE, Previewer
 from tests.support.client import Launch, check_problem, launching
 from tests.support.data import solid
@@ -92,7 +93,7 @@ def test_the_frontier_has_what_nothing_beats_at_its_price() -> None:
 
 def test_the_bundled_weights_have_their_measured_accuracy_and_a_frontier(tmp_path: Path) -> None:
     model = colour_model()
-    bundled = type(model)(model.engine, Variant(0.5, 160), model.labels, "imagenette", "0" * 64, published=False)
+    bundled = replace(model, variant=Variant(0.5, 160), weights="imagenette", scores=scores.read())
     slow_and_right, quick = Variant(0.75, 192), Variant(0.25, 128)
     latency.save(tmp_path, [measured(slow_and_right, 9.0), measured(quick, 1.0), measured(Variant(0.5, 224), 10.0)])
     settings = Settings(cache=tmp_path, model_threads=2)

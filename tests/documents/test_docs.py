@@ -10,8 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from app import errors
 from app.config import MODEL_WEIGHTS, PREFIX, Settings
+from app.engines.bundle import BUNDLED
 from app.engines.files import entries
-from app.engines.weights import bundled_name
 from app.errors import ServiceError
 from app.main import create_app
 from app.model import scores
@@ -105,7 +105,7 @@ def test_the_model_card_has_every_score_as_it_was_measured() -> None:
 def test_the_model_card_has_the_temperature_of_every_file_of_weights() -> None:
     bundled = {name: entry for name, entry in entries(MODEL_WEIGHTS).items() if name.endswith(".weights.h5")}
     expected = {name: f"{entry['temperature']:g}" for name, entry in bundled.items()}
-    assert {bundled_name(float(row[0])): row[1] for row in rows(CARD, "Temperature")} == expected
+    assert {BUNDLED.weights(float(row[0])).name: row[1] for row in rows(CARD, "Temperature")} == expected
 
 
 def test_the_figures_of_batching_are_those_that_were_measured() -> None:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from app.config import MODEL_WEIGHTS, Settings
-from app.engines.weights import bundled_name
-from app.mobilenet.variants import ALPHAS, RESOLUTIONS
+from app.config import Settings
+from app.engines.bundle import BUNDLED as BUNDLE
+from app.mobilenet.variants import RESOLUTIONS
 from tests.support import needs
 from tests.support.client import check_problem
 from tests.support.data import SHARED, solid
@@ -20,7 +20,7 @@ from tests.support.processes import Process, Serve, environment, mobilenet, wait
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]
 
-BUNDLED = [alpha for alpha in ALPHAS if (MODEL_WEIGHTS / bundled_name(alpha)).is_file()]
+BUNDLED = BUNDLE.alphas
 RESOLUTION = Settings().resolution
 EVERY_WIDTH = {
     "ALPHA": BUNDLED[0],

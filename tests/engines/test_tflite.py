@@ -10,11 +10,12 @@ import pytest
 
 from app.config import MODEL_WEIGHTS
 from app.engines import tflite
+from app.engines.bundle import BUNDLED as BUNDLE
 from app.engines.compile import compiled
 from app.engines.graph import Kernel
 from app.engines.interface import softmax
 from app.engines.litert import LiteRTEngine
-from app.engines.weights import bundled_int8_name, locate, variants
+from app.engines.weights import locate, variants
 from app.errors import StartError
 from app.mobilenet.architecture import layers
 from app.mobilenet.variants import Precision, Variant
@@ -24,7 +25,7 @@ from tests.support.foreign import interpreted
 from tests.support.networks import images
 from tests.support.weights import CLASSES, VARIANT, settings
 
-BUNDLED = MODEL_WEIGHTS / bundled_int8_name(0.25)
+BUNDLED = BUNDLE.compiled(0.25, "int8")
 BUNDLED_VARIANT = Variant(0.25, 160)
 
 

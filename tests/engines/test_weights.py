@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.engines import download
+from app.engines.bundle import BUNDLED, Bundle
 from app.engines.files import sha256
 from app.engines.weights import Weights, locate, published_name, read, variants
 from app.errors import StartError
@@ -133,41 +134,49 @@ def test_a_path_is_known_by_its_name_and_by_the_sha256_of_its_bytes(tmp_path: Pa
     assert found.sha256 == hashlib.sha256(b"bytes").hexdigest()
 
 
-def bundle(folder: Path) -> Path:
-    path = folder / "imagenette_0.75.weights.h5"
+def bundle(folder: Path) -> Bundle:
+    path = folder / "own_0.75.weights.h5"
     path.write_bytes(b"bundled")
     (folder / "MANIFEST.toml").write_text(f'["{path.name}"]\nsha256 = "{sha256(path)}"\n')
-    return path
+    return Bundle.open(folder)
 
 
-def test_bundled_weights_are_found_by_their_width(tmp_path: Path) -> None:
-    path = bundle(tmp_path)
-    found = locate(settings(Variant(0.75, 192)), tmp_path)
-    assert found == Weights("imagenette", path, sha256(path))
+def test_weights_in_a_folder_are_found_by_their_width_and_have_the_name_of_their_files(tmp_path: Path) -> None:
+    made = bundle(tmp_path)
+    path, given = made.weights(0.75), settings(Variant(0.75, 192), weights=tmp_path)
+    found = locate(given)
+    assert found == Weights("own", path, sha256(path), made)
     path.unlink()
-    assert locate(settings(Variant(0.75, 192)), tmp_path) == found, "what they are compiled to is found without them"
+    assert locate(given) == found, "what they are compiled to is found without them"
     path.write_bytes(b"damaged")
     with pytest.raises(StartError, match="is damaged or was replaced"):
-        locate(settings(Variant(0.75, 192)), tmp_path)
+        locate(given)
+
+
+def test_the_bundled_weights_are_in_a_folder_too() -> None:
+    found = locate(settings(Variant(0.5, 160)))
+    assert (found.name, found.path, found.bundle) == ("imagenette", BUNDLED.weights(0.5), BUNDLED)
 
 
 def test_the_variants_of_weights_are_those_they_are_published_or_bundled_or_made_for(tmp_path: Path) -> None:
     assert set(variants(settings(weights="imagenet"))) == set(PUBLISHED)
     bundle(tmp_path)
     four = [Variant(0.75, resolution) for resolution in (224, 192, 160, 128)]
-    assert variants(settings(), tmp_path) == four
-    assert variants(settings(Variant(0.75, 32), weights="own.h5"), tmp_path) == four
+    assert variants(settings(weights=tmp_path)) == four
+    assert variants(settings(Variant(0.75, 32), weights="own.h5")) == four
 
 
 def test_weights_that_are_not_there_say_which_file_is_missing_and_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     bundle(tmp_path)
     for setting, message in [
-        ("imagenette", r"MOBILENET_WEIGHTS=imagenette: α 0\.25 is not among the bundled ones, 0\.75$"),
+        (str(tmp_path), r"^MOBILENET_ALPHA=0\.25: the weights of own have α 0\.75$"),
+        (str(tmp_path / "empty"), r"^cannot read \S+/empty/MANIFEST\.toml: "),
         (str(tmp_path / "own.h5"), r"own\.h5: No such file"),
-        ("photo.jpg", r"MOBILENET_WEIGHTS=photo\.jpg: allowed are imagenette, imagenet, or a path"),
+        ("photo.jpg", r"MOBILENET_WEIGHTS=photo\.jpg: allowed are imagenette, imagenet, a folder that"),
     ]:
         with pytest.raises(StartError, match=message):
-            locate(settings(weights=setting), tmp_path)
+            locate(settings(weights=setting))
 
 
 NAME = "mobilenet_2_5_128_tf.h5"

@@ -16,32 +16,38 @@ from PIL import Image, ImageOps
 
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.base import Pixels, Probabilities
+from app.engines.bundle import BUNDLED
 from app.engines.litert import LiteRTEngine
-from app.engines.weights import bundled_int8_name, bundled_name
 from app.imaging import decode
 from app.main import create_app
-from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Precision, Variant
+from app.mobilenet.variants import RESOLUTIONS, Precision, Variant
 from app.model import golden
 from app.model.labels import load
-from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 from tests.support.client import check_problem
 from tests.support.data import solid
 from tests.support.fakes import ColourEngine, colour_model, serving
 
 LABELS = load(MODEL_WEIGHTS / "imagenette.labels.txt")
-WIDTHS = [alpha for alpha in ALPHAS if (MODEL_WEIGHTS / bundled_name(alpha)).is_file()]
+WIDTHS = BUNDLED.alphas
 
 
 def int8(alpha: float, resolution: int) -> Any:
-    engine = LiteRTEngine(MODEL_WEIGHTS / bundled_int8_name(alpha), 1, "int8")
+    engine = LiteRTEngine(BUNDLED.compiled(alpha, "int8"), 1, "int8")
     return replace(
-        colour_model(), engine=engine, variant=Variant(alpha, resolution), labels=LABELS, weights="imagenette"
+        colour_model(),
+        engine=engine,
+        variant=Variant(alpha, resolution),
+        labels=LABELS,
+        weights=BUNDLED.name,
+        golden=BUNDLED.golden,
     )
 
 
 def test_every_bundled_variant_and_precision_is_pinned_with_room_for_rounding() -> None:
-    pinned = {(answers.alpha, answers.resolution, answers.precision): answers for answers in golden.read()}
+    pinned = {
+        (answers.alpha, answers.resolution, answers.precision): answers for answers in golden.read(BUNDLED.golden)
+    }
     assert set(pinned) == {(a, r, p) for a in WIDTHS for r in RESOLUTIONS for p in ("float32", "int8")}
     for answers in pinned.values():
         assert set(answers.probabilities) == {"golf-ball.webp", "parachute.png", "street.jpg"}
@@ -51,7 +57,7 @@ def test_every_bundled_variant_and_precision_is_pinned_with_room_for_rounding() 
 
 
 def test_the_images_are_a_few_kilobytes() -> None:
-    assert sum(path.stat().st_size for path in golden.FOLDER.iterdir()) < 32_000
+    assert sum(path.stat().st_size for path in BUNDLED.golden.iterdir()) < 32_000
 
 
 @pytest.mark.parametrize("alpha", WIDTHS)
@@ -105,7 +111,7 @@ def test_wrong_preprocessing_is_noticed(
 
 
 def test_weights_of_another_training_are_noticed_and_the_reason_is_in_readyz(tmp_path: Path) -> None:
-    shutil.copytree(golden.FOLDER, tmp_path / "golden")
+    shutil.copytree(BUNDLED.golden, tmp_path / "golden")
     path = tmp_path / "golden" / "answers.json"
     pinned = json.loads(path.read_text())
     for answers in pinned:
@@ -114,8 +120,8 @@ def test_weights_of_another_training_are_noticed_and_the_reason_is_in_readyz(tmp
     path.write_text(json.dumps(pinned))
     model = int8(WIDTHS[0], 128)
     with pytest.raises(SelfTestFailed, match=r"the golden image \S+ is '.*', expected '.*'"):
-        golden.check(model, tmp_path / "golden")
-    wrong = replace(model, labels=LABELS, engine=int8(WIDTHS[-1], 128).engine)
+        golden.check(replace(model, golden=tmp_path / "golden"))
+    wrong = replace(model, golden=BUNDLED.golden, labels=LABELS, engine=int8(WIDTHS[-1], 128).engine)
     with TestClient(create_app(Settings(max_batch_size=1), serving(wrong))) as client:
         while "is loading" in (answer := client.get("/readyz")).text:
             pass
@@ -143,8 +149,8 @@ def pin(folder: Path, *shares: float, **other: Any) -> None:
     (folder / "answers.json").write_text(json.dumps([{**key, "probabilities": {"photo.png": shares}}]))
 
 
-def pinned(*shares: float, precision: Precision = "float32") -> Model:
-    return replace(colour_model(), engine=Pinned(shares, precision))
+def check(folder: Path, *shares: float, precision: Precision = "float32") -> None:
+    golden.check(replace(colour_model(), engine=Pinned(shares, precision), golden=folder))
 
 
 OTHERS: list[dict[str, Any]] = [{"weights": "own.h5"}, {"alpha": 0.5}, {"resolution": 96}, {"precision": "int8"}]
@@ -154,12 +160,11 @@ OTHERS: list[dict[str, Any]] = [{"weights": "own.h5"}, {"alpha": 0.5}, {"resolut
 def test_answers_are_those_of_the_same_weights_variant_and_precision_alone(
     other: dict[str, Any], tmp_path: Path
 ) -> None:
-    model = pinned(0.9, 0.1)
     pin(tmp_path, 0.1, 0.9)
     with pytest.raises(SelfTestFailed):
-        golden.check(model, tmp_path)
+        check(tmp_path, 0.9, 0.1)
     pin(tmp_path, 0.1, 0.9, **other)
-    golden.check(model, tmp_path)
+    check(tmp_path, 0.9, 0.1)
 
 
 @pytest.mark.parametrize(("precision", "within", "beyond"), [("float32", 0.09, 0.11), ("int8", 0.45, 0.55)])
@@ -168,22 +173,22 @@ def test_a_probability_may_differ_by_what_rounding_does_in_its_precision(
 ) -> None:
     pin(tmp_path, 0.9, 0.1, precision=precision)
     for sign in (1, -1):
-        golden.check(pinned(0.9, 0.1 * math.exp(sign * within), precision=precision), tmp_path)
+        check(tmp_path, 0.9, 0.1 * math.exp(sign * within), precision=precision)
         with pytest.raises(SelfTestFailed, match=f"is 'red', expected 'red', .* {math.exp(beyond):.3g} times"):
-            golden.check(pinned(0.9, 0.1 * math.exp(sign * beyond), precision=precision), tmp_path)
+            check(tmp_path, 0.9, 0.1 * math.exp(sign * beyond), precision=precision)
 
 
 def test_probabilities_of_next_to_nothing_are_equal(tmp_path: Path) -> None:
     pin(tmp_path, 1, 1e-9)
-    golden.check(pinned(1, 1.1e-5), tmp_path)
+    check(tmp_path, 1, 1.1e-5)
     with pytest.raises(SelfTestFailed):
-        golden.check(pinned(1, 1.2e-5), tmp_path)
+        check(tmp_path, 1, 1.2e-5)
     pin(tmp_path, 1, 1.2e-5)
     with pytest.raises(SelfTestFailed):
-        golden.check(pinned(1, 0), tmp_path)
+        check(tmp_path, 1, 0)
 
 
 def test_another_number_of_classes_is_said(tmp_path: Path) -> None:
     pin(tmp_path, 0.5, 0.3, 0.2)
     with pytest.raises(SelfTestFailed, match="2 classes instead of 3"):
-        golden.check(pinned(0.9, 0.1), tmp_path)
+        check(tmp_path, 0.9, 0.1)

@@ -3,14 +3,14 @@
 import pytest
 
 from app.config import MODEL_WEIGHTS
+from app.engines.bundle import BUNDLED
 from app.engines.files import entries
-from app.engines.weights import bundled_name
 from app.measurements import Score
-from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Precision, Variant
+from app.mobilenet.variants import RESOLUTIONS, Precision, Variant
 from app.model import scores
 
 SCORES = scores.read()
-WEIGHTS = [alpha for alpha in ALPHAS if (MODEL_WEIGHTS / bundled_name(alpha)).is_file()]
+WEIGHTS = BUNDLED.alphas
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 
 
@@ -28,14 +28,14 @@ def test_every_bundled_variant_is_measured_in_both_precisions_and_nothing_else_i
 def test_the_scores_are_of_the_weights_that_are_bundled() -> None:
     manifest = entries(MODEL_WEIGHTS)
     for score in SCORES:
-        assert score.weights_sha256 == manifest[bundled_name(score.alpha)]["sha256"]
+        assert score.weights_sha256 == manifest[BUNDLED.weights(score.alpha).name]["sha256"]
         assert score.images == 2000
 
 
 @pytest.mark.parametrize("alpha", WEIGHTS)
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_int8_loses_at_most_one_and_a_half_points(alpha: float, resolution: int) -> None:
-    found = [scores.find("imagenette", Variant(alpha, resolution), precision) for precision in PRECISIONS]
+    found = [scores.find(SCORES, Variant(alpha, resolution), precision) for precision in PRECISIONS]
     full, quantised = (score.top1 for score in found if score is not None)
     assert full - quantised <= 0.015
 
@@ -46,5 +46,5 @@ def test_the_probability_of_an_answer_is_how_often_it_is_right(score: Score) -> 
 
 
 def test_what_nobody_measured_has_no_score() -> None:
-    assert scores.find("imagenette", Variant(0.5, 96), "float32") is None
-    assert scores.find("own.h5", Variant(0.5, 160), "float32") is None
+    assert scores.find(SCORES, Variant(0.5, 96), "float32") is None
+    assert scores.find((), Variant(0.5, 160), "float32") is None

@@ -21,7 +21,7 @@ from tests.support.weights import VARIANT, Converted, Saved
 
 START_S = 300
 PATIENCE_S = 150
-"""Seconds to wait for what takes a few on an idle machine; where three tests start processes at once, it may take 40."""
+"""Seconds to wait for what takes a few on an idle machine. Where three tests start processes at once it may be 40."""
 Environment = dict[str, str]
 
 

@@ -11,9 +11,10 @@ import typer
 
 from app.config import MODEL_WEIGHTS
 from app.engines import files
+from app.engines.bundle import BUNDLED
 from app.engines.convert import convert
 from app.engines.files import sha256
-from app.engines.weights import bundled_int8_name, bundled_name, read
+from app.engines.weights import read
 from app.mobilenet.variants import ALPHAS, Variant
 from app.model import calibration
 from app.model.labels import load
@@ -39,8 +40,8 @@ def main(
         temperatures[alpha] = calibrate(weights, alpha, photos)
     pixels = calibration.load(photos, CALIBRATED_AT, 10**8)
     entries: dict[str, Entry] = {}
-    for width in (width for width in ALPHAS if (MODEL_WEIGHTS / bundled_name(width)).is_file()):
-        source, target = MODEL_WEIGHTS / bundled_name(width), MODEL_WEIGHTS / bundled_int8_name(width)
+    for width in (width for width in ALPHAS if BUNDLED.weights(width).is_file()):
+        source, target = BUNDLED.weights(width), BUNDLED.compiled(width, "int8")
         if not _is_made_from(target, source):
             target.write_bytes(convert(source, Variant(width, CALIBRATED_AT), "int8", pixels))
         classes = len(read(source, width)[-1])
@@ -60,14 +61,14 @@ def calibrate(weights: Path, alpha: float, folder: Path) -> float:
     classes = [Class(label.wordnet_id, label.label) for label in load(MODEL_WEIGHTS / "imagenette.labels.txt")]
     photos = temperature.held_out(find_photos(folder, classes))
     found = round(temperature.measure(weights, alpha, photos), 4)
-    temperature.fold(weights, alpha, found, MODEL_WEIGHTS / bundled_name(alpha))
+    temperature.fold(weights, alpha, found, BUNDLED.weights(alpha))
     return found
 
 
 def _temperatures() -> dict[float, float]:
     """Return the temperature that has been folded into the bundled weights, for each α."""
     known = files.entries(MODEL_WEIGHTS)
-    return {alpha: known.get(bundled_name(alpha), {}).get("temperature", 1.0) for alpha in ALPHAS}
+    return {alpha: known.get(BUNDLED.weights(alpha).name, {}).get("temperature", 1.0) for alpha in ALPHAS}
 
 
 def _is_made_from(model: Path, source: Path) -> bool:

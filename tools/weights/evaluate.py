@@ -210,10 +210,11 @@ def for_cascade(subject: Subject, photos: list[LabelledPhoto], answers: list[Bes
     return VariantAnswers.of(variant, len(subject.classes), answers, [photo.truth for photo in photos])
 
 
-def save(path: Path, measured: list[Score]) -> None:
-    """Write scores to a file of scores, where they replace older ones of the same models."""
-    merged = {score.key: score for score in [*scores.read(path), *measured]}
-    path.write_bytes(SCORES.dump_json([merged[key] for key in sorted(merged)], indent=1) + b"\n")
+def save(folder: Path, measured: list[Score]) -> None:
+    """Write scores to those of a folder of weights, where they replace older ones of the same models."""
+    merged = {score.key: score for score in [*scores.read(folder), *measured]}
+    content = SCORES.dump_json(tuple(merged[key] for key in sorted(merged)), indent=1)
+    (folder / scores.NAME).write_bytes(content + b"\n")
 
 
 def table(measured: list[Score]) -> Table:

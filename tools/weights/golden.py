@@ -10,9 +10,10 @@ from PIL import Image, ImageDraw
 from rich.progress import track
 
 from app.config import Settings
+from app.engines.bundle import BUNDLED
 from app.engines.weights import variants
 from app.model import model as models
-from app.model.golden import ANSWERS, FOLDER, Answers, classify
+from app.model.golden import ANSWERS, Answers, classify
 from tools.weights.evaluate import PRECISIONS
 
 EXIF_ORIENTATION = 0x0112
@@ -73,15 +74,15 @@ def _encoded(image: Image.Image, form: str, **options: object) -> bytes:
 
 def main() -> None:
     """Write `model_weights/golden/`."""
-    FOLDER.mkdir(exist_ok=True)
+    BUNDLED.golden.mkdir(exist_ok=True)
     files = {"golf-ball.webp": golf_ball(), "parachute.png": parachute(), "street.jpg": street()}
     for name, content in files.items():
-        (FOLDER / name).write_bytes(content)
+        (BUNDLED.golden / name).write_bytes(content)
     pairs = [(variant, precision) for variant in variants(Settings()) for precision in PRECISIONS]
     pinned = []
     for variant, precision in track(pairs, "pinning"):
         model = models.load(Settings(alpha=variant.alpha, resolution=variant.resolution, precision=precision))
-        shares = {name: [float(f"{share:.4g}") for share in classify(model, FOLDER / name)] for name in files}
+        shares = {name: [float(f"{share:.4g}") for share in classify(model, BUNDLED.golden / name)] for name in files}
         pinned.append(
             Answers(
                 weights=model.weights,
@@ -91,7 +92,7 @@ def main() -> None:
                 probabilities=shares,
             )
         )
-    (FOLDER / "answers.json").write_bytes(ANSWERS.dump_json(pinned) + b"\n")
+    (BUNDLED.golden / "answers.json").write_bytes(ANSWERS.dump_json(pinned) + b"\n")
 
 
 if __name__ == "__main__":

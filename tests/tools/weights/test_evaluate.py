@@ -48,13 +48,12 @@ def test_a_picture_of_the_confusion_is_drawn(tmp_path: Path) -> None:
 
 
 def test_saved_scores_take_the_place_of_those_of_the_same_model(tmp_path: Path) -> None:
-    path = tmp_path / "accuracy.json"
     old = evaluate.score(SUBJECT, PHOTOS, ANSWERS, "old")
     other = evaluate.score(SUBJECT._replace(resolution=128), PHOTOS, ANSWERS, "other")
     new = evaluate.score(SUBJECT, PHOTOS, ANSWERS, "new")
-    evaluate.save(path, [old, other])
-    evaluate.save(path, [new])
-    assert scores.read(path) == [other, new]
+    evaluate.save(tmp_path, [old, other])
+    evaluate.save(tmp_path, [new])
+    assert scores.read(tmp_path) == (other, new)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from app.config import MODEL_WEIGHTS
 from app.engines import files
 from app.engines.convert import convert
 from app.engines.files import sha256
-from app.engines.weights import bundled_int8_name, bundled_name, read
+from app.engines.reader import read
+from app.engines.weights import bundled_int8_name, bundled_name
 from app.mobilenet.variants import ALPHAS, Variant
 from app.model import calibration
 from app.model.labels import load

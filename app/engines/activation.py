@@ -32,13 +32,13 @@ def last(config: str) -> str:
 def _last(model: Any) -> str | None:
     layers = model["layers"] if isinstance(model, dict) else model  # old versions have a list for a Sequential
     for layer in reversed(layers):
-        found = _activation(layer["class_name"], layer["config"])
+        found = of(layer["class_name"], layer["config"])
         if found is not None:
             return found
     return None
 
 
-def _activation(kind: str, config: dict[str, Any]) -> str | None:
+def of(kind: str, config: dict[str, Any]) -> str | None:
     """Return the activation of a layer; None if it leaves numbers as they are, or only moves them."""
     if "layers" in config:  # a model inside the model
         return _last(config)

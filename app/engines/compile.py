@@ -14,7 +14,8 @@ import numpy as np
 from app.engines import convert
 from app.engines.convert import ConversionReport, Photos
 from app.engines.files import replacing, verified
-from app.engines.weights import Weights, read
+from app.engines.reader import read
+from app.engines.weights import Weights
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from app.engines.base import Pixels, Probabilities
-from app.engines.weights import Weights, read
+from app.engines.reader import read
+from app.engines.weights import Weights
 from app.mobilenet.network import build
 from app.mobilenet.variants import Precision, Variant
 

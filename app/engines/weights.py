@@ -1,36 +1,20 @@
-"""Weight files: which file a setting names, its SHA-256, and whether it holds a MobileNetV1 of the wanted α."""
+"""Weight files: which file a setting names, and the SHA-256 of its bytes."""
 
-import io
-import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from app.config import Settings
-from app.engines import activation
 from app.engines.bundle import BUNDLED, Bundle
 from app.engines.files import replacing, sha256
+from app.engines.reader import read
 from app.errors import StartError
-from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS, STRIDE, layers
-from app.mobilenet.variants import ALPHAS, RESOLUTIONS, Variant
 from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
-
-if TYPE_CHECKING:
-    import h5py
+from app.mobilenet.variants import RESOLUTIONS, Variant
 
 PUBLISHED = "imagenet"
 COMPILED = ".tflite"
 SUFFIXES = (".h5", ".keras", COMPILED)  # `.weights.h5` ends in `.h5` too
-NORMALISATION_ARRAYS = 4  # γ, β, moving mean and variance
-Array = NDArray[np.float32]
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,95 +146,3 @@ def _identify(name: str, path: Path, hint: str) -> Weights:
         return Weights(name, path, sha256(path))
     except OSError as exc:
         raise StartError(f"MOBILENET_WEIGHTS={name}: cannot read {path}: {exc.strerror}; {hint}") from exc
-
-
-def read(path: Path, alpha: float) -> list[Array]:
-    """Return the float32 arrays of a MobileNetV1 of this α, in the order in which `set_weights` takes them.
-
-    The last array is the bias of the classifier, so its length is the number of classes. The file is HDF5 in Keras'
-    legacy or current layout, or a `.keras` archive; the layout is recognised by the content and not by the name. Every
-    array must have the shape that the table of layers gives it, so that no layer can keep its random initial weights.
-    A file of a whole model says what it ends in, which has to be a softmax or logits; a file of weights alone does not
-    say it. Needs h5py but not TensorFlow. Raises `StartError` that says what is wrong: not a weight file, damaged,
-    another network, another α, or another activation at the end.
-    """
-    try:
-        arrays, ends_in = _contents(path)
-    except (OSError, zipfile.BadZipFile, zlib.error, ValueError) as exc:
-        raise StartError(f"{path.name} is not a Keras weight file, or it is damaged: {_first_line(exc)}") from exc
-    except (AttributeError, KeyError, TypeError) as exc:
-        raise StartError(f"{path.name} does not have the layers of a MobileNetV1: {_first_line(exc)}") from exc
-    _compare(path, [array.shape for array in arrays], alpha)
-    try:
-        activation.check(ends_in)
-    except ValueError as exc:
-        raise StartError(f"{path.name} {exc}") from exc
-    return arrays
-
-
-def _compare(path: Path, found: list[Shape], alpha: float) -> None:
-    stem = found[0][-1] if found and found[0] else 0
-    if stem != int(alpha * STEM_FILTERS) and stem / STEM_FILTERS in ALPHAS:
-        raise StartError(f"{path.name} has weights of α {stem / STEM_FILTERS:g}, but MOBILENET_ALPHA is {alpha:g}")
-    classes = found[-1][0] if found and found[-1] else 0
-    expected = list(_expected(alpha, classes))
-    if found == [shape for name, shape in expected if name != CLASSIFIER]:
-        raise StartError(f"{path.name} has no classifier layer; it was saved with include_top=False")
-    for shape, (name, wanted) in zip(found, expected, strict=False):
-        if shape != wanted:
-            raise StartError(f"{path.name} is not a MobileNetV1: at {name} it has {shape}, expected {wanted}")
-    if len(found) != len(expected):
-        raise StartError(f"{path.name} is not a MobileNetV1: it has {len(found)} arrays, expected {len(expected)}")
-
-
-def _expected(alpha: float, classes: int) -> Iterator[tuple[str, Shape]]:
-    for layer in layers(alpha, STRIDE, classes):
-        yield from ((layer.name, shape) for shape in layer.weight_shapes)
-        if layer.name != CLASSIFIER:
-            yield from ((f"{layer.name}_bn", (layer.out_channels,)) for _ in range(NORMALISATION_ARRAYS))
-
-
-def _contents(path: Path) -> tuple[list[Array], str]:
-    """Return the arrays of a file, and the activation that its model ends in; a softmax if it does not say."""
-    import h5py
-
-    source: Path | io.BytesIO = path
-    config = None
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            source, config = io.BytesIO(archive.read("model.weights.h5")), archive.read("config.json")
-    with h5py.File(source, "r") as file:
-        config = config or file.attrs.get("model_config")
-        found = _current_layout(file["layers"]) if "layers" in file else _legacy_layout(file)
-        arrays = [np.asarray(dataset, np.float32) for dataset in found]
-    return arrays, "softmax" if config is None else activation.last(_text(config))
-
-
-def _legacy_layout(file: "h5py.File") -> Iterator["h5py.Dataset"]:
-    root = file.get("model_weights", file)  # a file of a whole model has its weights in this group
-    for layer in root.attrs["layer_names"]:
-        group = root[_text(layer)]
-        for weight in group.attrs["weight_names"]:
-            yield group[_text(weight)]
-
-
-def _current_layout(root: "h5py.Group") -> Iterator["h5py.Dataset"]:
-    # Keras names each group after the class of its layer and numbers them in order: conv2d, conv2d_1, … Pointwise
-    # layers and the classifier count as conv2d too. Batch normalisation follows every layer except the classifier.
-    seen: Counter[str] = Counter()
-    for layer in layers(1.0, STRIDE):
-        kind = "depthwise_conv2d" if layer.kind == "depthwise" else "conv2d"
-        for name in (kind,) if layer.name == CLASSIFIER else (kind, "batch_normalization"):
-            group = f"{name}_{seen[name]}" if seen[name] else name
-            seen[name] += 1
-            if layer.name != CLASSIFIER or group in root:
-                variables = root[group]["vars"]
-                yield from (variables[str(index)] for index in range(len(variables)))
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
-
-
-def _first_line(exc: BaseException) -> str:
-    return str(exc).splitlines()[0]

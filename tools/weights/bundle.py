@@ -14,7 +14,7 @@ from app.engines import files
 from app.engines.bundle import BUNDLED
 from app.engines.convert import convert
 from app.engines.files import sha256
-from app.engines.weights import read
+from app.engines.reader import read
 from app.mobilenet.variants import ALPHAS, Variant
 from app.model import calibration
 from app.model.labels import load

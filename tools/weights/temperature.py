@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.interface import softmax
-from app.engines.weights import read
+from app.engines.reader import read
 from app.imaging import decode
 from app.mobilenet.variants import RESOLUTIONS
 from tools.training.photos import split

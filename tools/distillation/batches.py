@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from app.training.schedule import COLOUR_JITTER, Schedule
 from tools.distillation.network import MobileNet
 from tools.training.photos import Indices, random_boxes, smooth
-from tools.training.run import COLOUR_JITTER, TEMPERATURE, Schedule
+from tools.training.run import TEMPERATURE
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Pixels `[n, 3, r, r]`, 0 to 255, targets `[n, classes]`, and the teacher's features `[n, f]`."""

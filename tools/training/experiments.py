@@ -24,11 +24,12 @@ from app.mobilenet.architecture import IMAGENET_CLASSES, layers
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, Variant
 from app.model import scores
+from app.training.schedule import BATCH, Schedule
+from app.training.trainer import Trainer
 from tools.training.crops import Crops
 from tools.training.photos import Photos, split
-from tools.training.run import BATCH, HeldOut, Schedule, TrainingFolder, evaluate, fit
+from tools.training.run import HeldOut, TrainingFolder, evaluate, fit
 from tools.training.train import batches
-from tools.training.trainer import Trainer
 from tools.weights.axis import macs_axis
 
 RESOLUTION = 128

@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
 from tqdm import tqdm
 
+from app.training.schedule import BATCH, Learner, Phases, Schedule
 from tools.training.photos import CENTRAL_CROP, Indices, Photos, Pixels, crop, write_whole
 
-Shares = dict[int, float]
 Row = dict[str, float]
-Phases = tuple[tuple[float, Shares], ...]
 
 PHASES: Phases = (
     (0.35, {96: 1.0}),
@@ -32,13 +31,8 @@ REPORT = (128, 160, 192, 224)
 """The resolutions that the weights are made for, which are evaluated at the end."""
 WATCHED = (128, 160)
 """The resolutions that are evaluated after every epoch."""
-BATCH = 64
-LEARNING_RATE = 3e-3
-COLOUR_JITTER = 0.25
-"""The largest change of brightness, contrast and saturation, as a share."""
 TEMPERATURE = 2.0
 """The temperature that softens the answers of a teacher."""
-WARM_UP = 0.03
 SAVED_EVERY_S = 30.0
 """The least time between two checkpoints, since an epoch takes minutes on a CPU but less than a second on a GPU."""
 
@@ -55,56 +49,6 @@ class HeldOut:
         """Crop these photos, and resize them to each of the resolutions."""
         pixels = {r: np.stack([crop(photos.pixels[i], CENTRAL_CROP, r) for i in indices]) for r in resolutions}
         return cls(pixels, photos.labels[indices])
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The schedule of a training of `epochs` epochs with `steps` batches each. Epochs and batches count from 0."""
-
-    epochs: int
-    steps: int
-    seed: int
-    phases: Phases = PHASES
-    highest_rate: float = LEARNING_RATE
-    batch: int = BATCH
-
-    def shares(self, epoch: int) -> Shares:
-        """Return the resolutions of the batches in this epoch, and the share of each."""
-        return next(shares for end, shares in self.phases if epoch < round(end * self.epochs))
-
-    def cost(self, epoch: int) -> float:
-        """Return the cost of an epoch in relation to others, as the mean number of pixels of an image."""
-        return sum(share * resolution**2 for resolution, share in self.shares(epoch).items())
-
-    def seconds_left(self, epoch: int, seconds: float) -> float:
-        """Return how many seconds the later epochs will take, if this one took `seconds`."""
-        return seconds * sum(map(self.cost, range(epoch + 1, self.epochs))) / self.cost(epoch)
-
-    def learning_rate(self, number: int) -> float:
-        """Return the learning rate at batch `number` of all: a linear warm-up, then half a cosine down to 0."""
-        progress = number / (self.epochs * self.steps)
-        if progress < WARM_UP:
-            return self.highest_rate * progress / WARM_UP
-        return self.highest_rate * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
-
-
-class Learner(Protocol):
-    """A network in training, in any library. The moving average of its weights is what is evaluated and saved."""
-
-    def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
-        """Learn from batch `number` of the training, counted from 0, at this rate; return the loss and the accuracy."""
-
-    def probabilities(self, pixels: Pixels) -> Any:
-        """Return the answers `[n, classes]` to pixels `[n, r, r, 3]`, in any form that NumPy can read."""
-
-    def write(self, file: BinaryIO, epochs: int) -> None:
-        """Write a checkpoint: everything that is needed to continue after so many epochs."""
-
-    def read(self, file: BinaryIO) -> int:
-        """Read a checkpoint; return the number of finished epochs."""
-
-    def save(self, path: Path) -> None:
-        """Write the averaged weights in Keras' format."""
 
 
 Batches = Callable[[Schedule, int], Iterator[tuple[Any, ...]]]

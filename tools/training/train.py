@@ -5,41 +5,24 @@ photos and a CPU: low resolutions first and a mixture of all at the end, soft la
 average of the weights, which is what is evaluated and saved.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import keras
 import numpy as np
 import typer
 
 from app.mobilenet import network
+from app.training.schedule import BATCH, LEARNING_RATE, Schedule
+from app.training.trainer import Trainer
+from app.training.views import ahead
 from tools.training.crops import CROPS_PER_PHOTO, Crops
 from tools.training.photos import Floats, Photos, Pixels, split
-from tools.training.run import BATCH, LEARNING_RATE, REPORT, HeldOut, Schedule, TrainingFolder, evaluate, fit
+from tools.training.run import REPORT, HeldOut, TrainingFolder, evaluate, fit
 from tools.training.teacher import Teacher
-from tools.training.trainer import Trainer
 from tools.training.widen import start_from
-
-T = TypeVar("T")
-
-AHEAD = 4
-"""How many batches are prepared before they are needed."""
-
-
-def ahead(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Yield what the calls return. A thread makes the calls ahead of time, in order."""
-    waiting: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(1) as pool:
-        for call in calls:
-            waiting.append(pool.submit(call))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def batches(crops: Crops, schedule: Schedule, epoch: int) -> Iterator[tuple[Pixels, Floats]]:
@@ -90,7 +73,7 @@ def main(
     )
     trainer = Trainer(build, drawn.temperature, seed, first)
     files = TrainingFolder(run)
-    schedule = Schedule(epochs, len(indices) // BATCH, seed, highest_rate=learning_rate)
+    schedule = Schedule(epochs, len(indices) // BATCH, seed, PHASES, learning_rate)
     files.plot(fit(trainer, partial(batches, drawn), held_out, schedule, files))
     for resolution in REPORT:
         typer.echo(f"held-out top-1 @ {resolution}: {evaluate(trainer, held_out, resolution)[1]:.2%}")

@@ -13,8 +13,8 @@ from app.engines.interface import softmax
 from app.engines.reader import read
 from app.imaging import decode
 from app.mobilenet.variants import RESOLUTIONS
+from app.training.schedule import BATCH
 from tools.training.photos import split
-from tools.training.run import BATCH
 from tools.weights.evaluate import LabelledPhoto
 
 MAX_PIXELS = 10**8

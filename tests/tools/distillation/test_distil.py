@@ -14,6 +14,7 @@ from tests.support import needs
 
 torch = pytest.importorskip("torch", reason=needs.PYTORCH.reason)
 
+from app.training.schedule import Schedule  # noqa: E402
 from tests.support.networks import images, lively  # noqa: E402
 from tools.distillation.batches import TeacherBatches, cut, soften  # noqa: E402
 from tools.distillation.distil import read, without_temperature  # noqa: E402
@@ -21,7 +22,6 @@ from tools.distillation.network import MobileNet  # noqa: E402
 from tools.distillation.student import Student  # noqa: E402
 from tools.training.photos import cut as cut_by_pillow  # noqa: E402
 from tools.training.photos import random_boxes  # noqa: E402
-from tools.training.run import Schedule  # noqa: E402
 
 ALPHA, CLASSES, SIDE, BATCH = 0.25, 4, 64, 8
 PHOTOS = images(2 * BATCH + 5, 224)

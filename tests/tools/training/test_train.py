@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from app.training.schedule import BATCH, Schedule
 from tests.support import needs
 from tests.support.networks import images
-from tools.training.run import BATCH, Schedule, train_epoch
+from tools.training.run import train_epoch
 
 if TYPE_CHECKING:
+    from app.training.trainer import Trainer
     from tools.training.crops import Crops
-    from tools.training.trainer import Trainer
 
 pytestmark = [pytest.mark.tensorflow, needs.TENSORFLOW.mark()]
 
@@ -27,7 +28,7 @@ def trainer() -> "Trainer":
     import keras
 
     from app.mobilenet import network
-    from tools.training.trainer import Trainer
+    from app.training.trainer import Trainer
 
     keras.utils.set_random_seed(0)
     return Trainer(partial(network.build, 0.25, None, CLASSES, input_dtype="float32"), 1.0, 0)

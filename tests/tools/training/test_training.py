@@ -7,8 +7,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 
+from app.training.schedule import WARM_UP, Schedule
 from tools.training.photos import Pixels
-from tools.training.run import WARM_UP, HeldOut, Schedule, TrainingFolder, evaluate, fit
+from tools.training.run import HeldOut, TrainingFolder, evaluate, fit
 
 SCHEDULE = Schedule(5, 3, 0, ((0.5, {96: 1.0}), (1.0, {128: 0.5, 192: 0.5})), highest_rate=1.0)
 HELD_OUT = HeldOut({128: np.zeros((70, 2, 2, 3), np.uint8)}, np.arange(70) % 2)
@@ -87,7 +88,7 @@ def test_a_row_has_the_means_of_its_epoch_and_the_scores_of_what_was_held_out(tm
 
 
 def test_the_rate_rises_for_a_moment_and_falls_to_nothing() -> None:
-    schedule = Schedule(100, 10, 0, highest_rate=2.0)
+    schedule = Schedule(100, 10, 0, PHASES, 2.0)
     rates = np.array([schedule.learning_rate(number) for number in range(1001)])
     top = round(WARM_UP * 1000)
     assert rates[0] == 0

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tools.training.photos import Pixels
-from tools.training.run import COLOUR_JITTER, LEARNING_RATE
+from app.engines.base import Pixels
+from app.training.schedule import COLOUR_JITTER, LEARNING_RATE
 
 WEIGHT_DECAY = 0.02
 AVERAGE_DECAY = 0.999
@@ -43,10 +43,13 @@ class Trainer:
         self._answer = tf.function(self._predict)
 
     def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
-        """Learn from a batch of pixels `[n, r, r, 3]` and targets `[n, classes]`; return its loss and accuracy."""
+        """Learn from a batch of pixels `[n, r, r, 3]`, targets `[n, classes]` and perhaps the weight of each, `[n]`.
+
+        Return its loss and accuracy.
+        """
         self.optimizer.learning_rate.assign(rate)
-        pixels, targets = batch
-        loss, accuracy = self._step(tf.constant(number), pixels, targets)
+        pixels, targets, *weights = batch
+        loss, accuracy = self._step(tf.constant(number), pixels, targets, *weights)
         return loss, accuracy
 
     def probabilities(self, pixels: Pixels) -> Any:
@@ -74,13 +77,13 @@ class Trainer:
         # `variables` includes the state of the dropout, which `weights` does not.
         return [*self.model.variables, *self.average.weights, *self.optimizer.variables]
 
-    def _take_step(self, number: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor) -> Any:
+    def _take_step(self, number: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor, weights: Any = 1.0) -> Any:
         # TensorFlow traces this function once for each resolution.
         pixels = jitter_colours(tf.cast(pixels, tf.float32), seed=tf.stack([self.seed, number]))
         with tf.GradientTape() as tape:
             logits = training_logits(self.model, pixels)
             losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits / self.temperature)
-            loss = tf.reduce_mean(losses)
+            loss = tf.reduce_mean(losses * weights)
         variables = self.model.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         self._move_average(tf.cast(number, tf.float32))

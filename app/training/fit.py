@@ -1,0 +1,172 @@
+"""The training itself: first the classifier on the features of a network that has learnt other things, then all of it."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from app.engines.base import Pixels
+from app.errors import StartError
+from app.training import network
+from app.training.network import Floats
+from app.training.recipe import Recipe
+from app.training.schedule import Learner, Schedule
+from app.training.state import Row, State
+from app.training.trainer import Trainer
+from app.training.views import Views, ahead
+
+BATCH = 64
+"""How many photos are looked at together where nothing is learnt from them."""
+PATIENCE = 6
+"""A training ends early after so many epochs without a better one."""
+HEAD_VIEWS = 4
+"""How many variations of each photo the classifier is fitted to, beside the photo as it is."""
+HEAD_TIME = 1_000_000
+"""Number of the first of these variations; those of epochs begin with 0."""
+CENTRED_ON = 512
+"""How many photos the statistics of batch normalisation are taken from."""
+MOST_WEIGHT = 5.0
+"""The most that a mistake with a rare class weighs, in relation to the mean."""
+
+Say = Callable[[str], None]
+
+
+class Bar(Protocol):
+    """Shows how far the work is."""
+
+    def begin(self, title: str, total: int) -> None:
+        """Begin with a part of the work, which has so many photos to go through."""
+
+    def advance(self, count: int) -> None:
+        """Hear that so many more photos are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The photos that are learnt from, and those that are held out to see how well."""
+
+    recipe: Recipe
+    classes: int
+    views: Views
+    learnt: Sequence[int]
+    held_out: Sequence[int]
+
+    def labels(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        """Return the class index of each of these photos."""
+        return np.array([self.views.photos[index].label for index in indices], np.int64)
+
+    def weights(self) -> Floats:
+        """Return for each class how much a mistake with it weighs: rare ones more, and all photos 1 on average."""
+        counts = np.bincount(self.labels(self.learnt), minlength=self.classes)
+        weights = np.minimum(MOST_WEIGHT, len(self.learnt) / (self.classes * counts))
+        return (weights * len(self.learnt) / (weights * counts).sum()).astype(np.float32)
+
+
+def fit_classifier(task: Task, bar: Bar) -> keras.Model:
+    """Return the network with the features that the recipe names, and a classifier that is fitted to them."""
+    recipe = task.recipe
+    model = network.built(recipe, task.classes)
+    order = np.random.default_rng(recipe.seed).permutation(task.learnt)
+    varied = partial(task.views.varied, resolution=recipe.resolution)
+    network.recentre(model, (varied(list(part), time=HEAD_TIME - 1) for part in _parts(order[:CENTRED_ON])))
+    answer = tf.function(network.features_of(model))
+    bar.begin("fitting the classifier", (1 + HEAD_VIEWS) * len(task.learnt))
+    looks: list[Callable[[Sequence[int]], Pixels]] = [partial(task.views.plain, resolution=recipe.resolution)]
+    looks += [partial(varied, time=HEAD_TIME + time) for time in range(HEAD_VIEWS)]
+    features = np.concatenate([_answers(answer, look, task.learnt, bar)[:, 0, 0] for look in looks])
+    labels = np.tile(task.labels(task.learnt), len(looks))
+    targets = network.smooth(labels, task.classes)
+    network.set_head(model, *network.fit_head(features, targets, task.weights()[labels], recipe.seed))
+    return model
+
+
+def _parts(indices: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(indices), BATCH):
+        yield indices[start : start + BATCH]
+
+
+def _answers(
+    answer: Callable[[Floats], tf.Tensor], look: Callable[[Sequence[int]], Pixels], indices: Sequence[int], bar: Bar
+) -> Floats:
+    found = []
+    for pixels in ahead(partial(look, list(part)) for part in _parts(indices)):
+        found.append(np.asarray(answer(pixels.astype(np.float32))))
+        bar.advance(len(pixels))
+    return np.concatenate(found)
+
+
+def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say) -> list[Row]:
+    """Train all of the network, and keep the best of it in the folder; return the table of epochs.
+
+    It begins with a network, or where the checkpoint in the folder ends. Raises `StartError` if the loss is no number.
+    """
+    recipe = task.recipe
+    schedule = recipe.schedule(len(task.learnt))
+    build = partial(network.network.build, recipe.alpha, None, task.classes, input_dtype="float32", dropout=0.2)
+    given = None if begun is None else begun.get_weights()
+    learner = Trainer(build, 1.0, recipe.seed, given and (lambda model: model.set_weights(given)))
+    rows = state.rows()[: state.restore(learner)]
+    if not rows:
+        rows = [_watched(task, learner, 0)]
+        state.save(learner, rows, best=True)
+    for epoch in range(len(rows) - 1, schedule.epochs):
+        if epoch - _best(rows) >= PATIENCE:
+            say(f"no epoch was better than {_best(rows)}: the training ends early")
+            break
+        bar.begin(f"epoch {epoch + 1} of {schedule.epochs}", schedule.steps * schedule.batch)
+        rows.append(_epoch(task, schedule, learner, epoch, bar) | _watched(task, learner, epoch + 1))
+        state.save(learner, rows, best=_best(rows) == epoch + 1)
+        say(f"epoch {epoch + 1}: held-out photos {rows[-1]['accuracy']:.1%} right, loss {rows[-1]['loss']:.3f}")
+    return rows
+
+
+def _best(rows: Sequence[Row]) -> int:
+    return min(range(len(rows)), key=lambda number: rows[number]["loss"])
+
+
+def _epoch(task: Task, schedule: Schedule, learner: Learner, epoch: int, bar: Bar) -> Row:
+    learnt = []
+    for number, batch in enumerate(_batches(task, schedule, epoch), start=epoch * schedule.steps):
+        learnt.append(learner.learn(number, schedule.learning_rate(number), *batch))
+        bar.advance(schedule.batch)
+    loss, accuracy = np.mean([[float(value) for value in one] for one in learnt], axis=0)
+    if not math.isfinite(loss):
+        raise StartError(
+            f"the training was stopped in epoch {epoch + 1}: its loss is {loss}, no number. What is learnt so far is "
+            "kept; train with fewer changes at once, for example from other weights"
+        )
+    return {"training_loss": float(loss), "training_accuracy": float(accuracy)}
+
+
+def _batches(task: Task, schedule: Schedule, epoch: int) -> Iterator[tuple[Pixels, Floats, Floats]]:
+    rng = np.random.default_rng((schedule.seed, epoch))
+    shares, weights = schedule.shares(epoch), task.weights()
+
+    def batch(rows: Sequence[int], resolution: int) -> tuple[Pixels, Floats, Floats]:
+        labels = task.labels(rows)
+        pixels = task.views.varied(rows, resolution, epoch)
+        return pixels, network.smooth(labels, task.classes), weights[labels]
+
+    def calls() -> Iterator[Callable[[], tuple[Pixels, Floats, Floats]]]:
+        order = rng.permutation(task.learnt)[: schedule.steps * schedule.batch]
+        for rows in order.reshape(-1, schedule.batch):
+            resolution = int(rng.choice(list(shares), p=list(shares.values())))
+            yield partial(batch, rows.tolist(), resolution)
+
+    return ahead(calls())
+
+
+def _watched(task: Task, learner: Learner, epoch: int) -> Row:
+    """Return how well the averaged network does on the photos that are held out."""
+    look = partial(task.views.plain, resolution=task.recipe.resolution)
+    parts = [np.asarray(learner.probabilities(look(list(part)))) for part in _parts(task.held_out)]
+    probabilities, labels = np.concatenate(parts), task.labels(task.held_out)
+    losses = -np.log(probabilities[np.arange(len(labels)), labels] + 1e-9)
+    right = probabilities.argmax(axis=-1) == labels
+    return {"epoch": epoch, "loss": float(losses.mean()), "accuracy": float(right.mean())}

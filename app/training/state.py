@@ -1,0 +1,85 @@
+"""The folder in which a training keeps what it needs to go on after it was interrupted."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.engines.files import replacing
+from app.errors import StartError
+from app.training.recipe import Recipe
+from app.training.schedule import Learner
+
+Row = dict[str, float]
+"""What is known of an epoch, by name; shares are 0 to 1."""
+ROWS = TypeAdapter(list[Row])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The folder: the recipe, a table of the finished epochs, the weights of the best one, and a checkpoint."""
+
+    folder: Path
+
+    @property
+    def best(self) -> Path:
+        """The averaged weights of the best epoch so far."""
+        return self.folder / "best.weights.h5"
+
+    @property
+    def result(self) -> Path:
+        """Where the finished folder is put together."""
+        return self.folder / "result"
+
+    def begin(self, recipe: Recipe, digest: str, resume: bool) -> bool:
+        """Prepare the folder; return whether there is a training to go on with.
+
+        `digest` stands for the photos. Raises `StartError` if there is one that was not to be gone on with, or if it
+        was of another recipe or of other photos.
+        """
+        plan = recipe.model_dump() | {"photos": digest}
+        try:
+            known = json.loads((self.folder / "recipe.json").read_bytes())
+        except (OSError, ValueError):
+            known = None
+        if not resume or known is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with replacing(self.folder / "recipe.json") as path:
+                path.write_text(json.dumps(plan), encoding="utf-8")
+            return False
+        if differing := [name for name in plan if plan[name] != known.get(name)]:
+            first = differing[0]
+            raise StartError(
+                f"the training in {self.folder} had other {first}"
+                if first == "photos"
+                else f"the training in {self.folder} had {first} {known.get(first)}, and not {plan[first]}"
+            )
+        return self.best.is_file()
+
+    def rows(self) -> list[Row]:
+        """Return the table of the finished epochs."""
+        try:
+            return ROWS.validate_json((self.folder / "epochs.json").read_bytes())
+        except (OSError, ValidationError):
+            return []
+
+    def restore(self, learner: Learner) -> int:
+        """Load the checkpoint if there is one. Return the number of finished epochs."""
+        path = self.folder / "checkpoint.npz"
+        if not path.is_file():
+            return 0
+        with path.open("rb") as file:
+            return learner.read(file)
+
+    def save(self, learner: Learner, rows: list[Row], best: bool) -> None:
+        """Write the checkpoint and the table, and the averaged weights if this epoch was the best."""
+        if best:
+            part = self.folder / "part.weights.h5"  # Keras accepts only names with this ending
+            learner.save(part)
+            part.replace(self.best)
+        with replacing(self.folder / "checkpoint.npz") as path, path.open("wb") as file:
+            learner.write(file, len(rows))
+        with replacing(self.folder / "epochs.json") as path:
+            path.write_bytes(ROWS.dump_json(rows))

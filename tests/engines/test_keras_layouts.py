@@ -2,6 +2,7 @@
 
 import copy
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -439,6 +440,12 @@ def test_a_configuration_and_arrays_that_do_not_belong_together_are_refused(tmp_
     assert "has arrays of layers/dense_1, where its configuration has no such" in refusal(
         save_archive(path, extra, model())
     )
+    with h5py.File(save_archive(path, PLACES, model()).with_name("inside.h5"), "r+") as file:
+        file["layers/dense/vars"].attrs["name"] = "other"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(path.with_name("inside.h5"), "model.weights.h5")
+        archive.writestr("config.json", json.dumps(model()))
+    assert "has arrays of other, where its configuration has dense (Dense)" in refusal(path)
     own = {"class_name": "Own", "config": {"name": "own"}}
     assert "own.keras is a model of a class of your own, Own, and" in refusal(save_archive(path, PLACES, own))
 

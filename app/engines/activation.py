@@ -1,6 +1,5 @@
 """What a classifier ends in: whether its probabilities add up to 1, as the rest of the service promises."""
 
-import json
 from typing import Any
 
 ALLOWED = ("softmax", "linear")
@@ -20,28 +19,12 @@ def check(name: str) -> None:
         raise ValueError(f"ends in {name}; expected a softmax, or nothing (logits)")
 
 
-def last(config: str) -> str:
-    """Return the activation that a model of Keras ends in, in lower case, by its configuration in JSON.
-
-    It is `linear` if the last layer with weights has none and none follows. Raises `ValueError`, `KeyError` or
-    `TypeError` if this is not the configuration of a model.
-    """
-    return _last(json.loads(config)["config"]) or "linear"
-
-
-def _last(model: Any) -> str | None:
-    layers = model["layers"] if isinstance(model, dict) else model  # old versions have a list for a Sequential
-    for layer in reversed(layers):
-        found = of(layer["class_name"], layer["config"])
-        if found is not None:
-            return found
-    return None
-
-
 def of(kind: str, config: dict[str, Any]) -> str | None:
-    """Return the activation of a layer; None if it leaves numbers as they are, or only moves them."""
-    if "layers" in config:  # a model inside the model
-        return _last(config)
+    """Return the activation of a layer of Keras, in lower case, by its class and its configuration.
+
+    It is `linear` if the layer has one that changes nothing, and None if it has none. Raises `KeyError` or `TypeError`
+    if this is not the configuration of a layer.
+    """
     if kind in LAYERS:
         return kind.lower()
     name = config.get("activation")

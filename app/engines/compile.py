@@ -19,10 +19,11 @@ from app.engines.weights import Weights
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
-REVISION = 2
+REVISION = 3
 """Part of every cache key. Increase it when a change of the network or the conversion changes the answers.
 
 2: weights that end in a sigmoid are refused; before, they were compiled with a softmax.
+3: models that scale pixels otherwise, or compute something else, are refused; before, that was ignored.
 """
 
 TIMEOUT_S = 1800

@@ -30,6 +30,11 @@ class ConfiguredLayer:
     legacy_path: str
     operands: tuple[Any, ...] = ()
 
+    @property
+    def has_arrays(self) -> bool:
+        """Whether it is one of the four classes of layers that a MobileNetV1 has arrays in."""
+        return self.kind in {"Conv2D", "DepthwiseConv2D", "BatchNormalization", "Dense"}
+
     def __str__(self) -> str:
         return f"{self.name} ({self.kind})"
 
@@ -107,8 +112,9 @@ def _chain(config: Any, listed: list[dict[str, Any]]) -> list[tuple[dict[str, An
     return found[::-1]
 
 
-def _single(listed: list[Any], what: str) -> str:
-    # One input or output is ["name", 0, 0], and in older versions [["name", 0, 0]].
+def _single(listed: Any, what: str) -> str:
+    # One input or output is ["name", 0, 0], and in older versions [["name", 0, 0]]; those with names are a mapping.
+    listed = list(listed.values()) if isinstance(listed, dict) else listed
     if isinstance(listed[0], list):
         if len(listed) != 1:
             raise UnsuitableModelError(f"is not a MobileNetV1: it has {len(listed)} {what}, expected one")
@@ -117,48 +123,57 @@ def _single(listed: list[Any], what: str) -> str:
 
 
 def _inbound(layer: dict[str, Any]) -> tuple[list[str], tuple[Any, ...]]:
-    """Return the names of the layers whose outputs a layer takes, and what else it is called with."""
+    """Return the names of the layers whose outputs a layer takes, and the numbers it is called with beside them."""
     nodes = layer["inbound_nodes"]
-    calls = [_current_call(node) if isinstance(node, dict) else _legacy_call(node) for node in nodes]
-    if len(calls) > 1:
-        raise UnsuitableModelError(f"is not a MobileNetV1: it uses the layer {_name(layer)} {len(calls)} times")
-    sources, operands = calls[0] if calls else ([], ())
+    if len(nodes) > 1:
+        raise UnsuitableModelError(f"is not a MobileNetV1: it uses the layer {_name(layer)} {len(nodes)} times")
+    if not nodes:
+        return [], ()
+    arguments, keywords = _current_call(nodes[0]) if isinstance(nodes[0], dict) else _legacy_call(nodes[0])
+    if keywords.pop("training", None):
+        raise UnsuitableModelError(
+            f"calls its layer {_name(layer)} with training=True, so that it does not predict as it was trained to; "
+            "expected training=False or nothing"
+        )
+    values = [*arguments, *(value for key, value in keywords.items() if key not in {"mask", "name"})]
+    sources: list[str] = [value for value in values if isinstance(value, _Tensor)]
     if len(sources) > 1:
         raise UnsuitableModelError(
             f"is not a MobileNetV1: its layer {_name(layer)} ({_kind(layer)}) joins the outputs of {len(sources)} "
             "layers, expected one after the other"
         )
-    return sources, operands
+    operands = tuple(None if isinstance(value, _Tensor) else value for value in values)
+    return sources, operands[1:] if operands[:1] == (None,) else operands
 
 
-def _current_call(node: dict[str, Any]) -> tuple[list[str], tuple[Any, ...]]:
-    arguments = [*node["args"], *(value for key, value in node["kwargs"].items() if key not in {"training", "mask"})]
-    sources = list(_tensors(arguments))
-    first_is_tensor = bool(node["args"]) and bool(list(_tensors(node["args"][:1])))
-    operands = tuple(value for value in arguments if not list(_tensors([value])))
-    return sources, operands if first_is_tensor else ("first", *operands)
+class _Tensor(str):
+    """The name of the layer whose output an argument is."""
 
 
-def _tensors(values: list[Any]) -> Iterator[str]:
-    for value in values:
-        if isinstance(value, list):
-            yield from _tensors(value)
-        elif isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-            yield str(value["config"]["keras_history"][0])
+def _current_call(node: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    return _flat(node["args"]), {key: _argument(value) for key, value in node["kwargs"].items()}
 
 
-def _legacy_call(node: list[Any]) -> tuple[list[str], tuple[Any, ...]]:
+def _flat(values: list[Any]) -> list[Any]:
+    return [one for value in values for one in (_flat(value) if isinstance(value, list) else [_argument(value)])]
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+        return _Tensor(value["config"]["keras_history"][0])
+    return value
+
+
+def _legacy_call(node: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     # A call is ["name", node, tensor, keywords], or a list of them; a tensor in the keywords is ["name", node, tensor].
-    inputs = node if isinstance(node[0], list) else [node]
-    sources, operands = [], []
-    for name, _, value, *rest in inputs:
-        if name == "_CONSTANT_VALUE":
-            operands += ["first", value]
-        else:
-            sources.append(str(name))
-        for key, other in (rest[0] if rest else {}).items():
-            if isinstance(other, list) and len(other) == 3 and isinstance(other[0], str):
-                sources.append(other[0])
-            elif key not in {"training", "mask", "name"}:
-                operands.append(other)
-    return sources, tuple(operands)
+    arguments: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for name, _, value, *rest in node if isinstance(node[0], list) else [node]:
+        arguments.append(value if name == "_CONSTANT_VALUE" else _Tensor(name))
+        keywords |= rest[0] if rest else {}
+    tensors = {key: _Tensor(value[0]) for key, value in keywords.items() if _is_reference(value)}
+    return arguments, keywords | tensors
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)

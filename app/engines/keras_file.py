@@ -19,6 +19,8 @@ MAX_BYTES = 2**30
 """The limit of an archive's weights and of one array. The largest network with its optimizer's state has 51 MB."""
 MAX_DEPTH = 32
 """How many groups may be inside one another; models inside models take two each."""
+BFLOAT16 = np.dtype("V2")
+"""HDF5 has no such type, so that Keras writes two bytes for each number."""
 NOT_LAYERS = ("optimizer", "metrics")
 ROLES = ("kernel", "depthwise_kernel", "gamma", "beta", "bias", "moving_mean", "moving_variance")
 """The names of arrays in the legacy layout, in the order in which `set_weights` of a layer takes them."""
@@ -93,13 +95,9 @@ def _archived(path: Path) -> tuple[io.BytesIO, bytes]:
 def _array(dataset: "h5py.Dataset") -> Array:
     if dataset.size * 4 > MAX_BYTES:
         raise ValueError(f"{dataset.name} is larger than {MAX_BYTES} bytes")
-    if _is_bfloat16(dataset):  # the upper half of a float32
-        return (np.asarray(dataset).astype(np.uint32) << 16).view(np.float32)
+    if dataset.dtype == BFLOAT16:  # the upper half of a float32
+        return (np.asarray(dataset).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return np.asarray(dataset, np.float32)
-
-
-def _is_bfloat16(dataset: "h5py.Dataset") -> bool:
-    return dataset.dtype == np.uint16 and _text(dataset.attrs.get("dtype", "")) == "bfloat16"
 
 
 def _legacy_layout(root: "h5py.Group") -> Iterator[StoredLayer]:
@@ -151,21 +149,17 @@ def _visited(group: "h5py.Group", path: list[str], seen: set[int]) -> Iterator[S
         raise ValueError("its groups contain one another")
     seen.add(address)
     for name in group:
-        if type(group.get(name, getlink=True)) is not h5py.HardLink:
-            raise ValueError(f"{group.name} links to {name}, which is elsewhere")
         if not path and name in NOT_LAYERS:
             continue
         child = group[name]
-        if name == "vars":
-            yield from _stored(child, path)
-        elif isinstance(child, h5py.Group):
-            yield from _visited(child, [*path, name], seen)
+        if isinstance(child, h5py.Group):
+            yield from _stored(child, path) if name == "vars" else _visited(child, [*path, name], seen)
 
 
 def _stored(variables: "h5py.Group", path: list[str]) -> Iterator[StoredLayer]:
     # Integers are the states of random generators.
     found = [variables[name] for name in sorted(variables, key=int)]
-    datasets = [one for one in found if one.dtype.kind == "f" or _is_bfloat16(one)]
+    datasets = [one for one in found if one.dtype.kind == "f" or one.dtype == BFLOAT16]
     if datasets:
         place = tuple(_numbered(part) for part in path)
         yield StoredLayer("/".join(path), _text(variables.attrs.get("name", "")), place, datasets)

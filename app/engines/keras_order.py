@@ -31,16 +31,23 @@ def configured(file: KerasFile, chain: Iterable[ConfiguredLayer]) -> list[Stored
     stored = {layer.path: layer for layer in file.layers}
     found = []
     for layer in chain:
-        # In the legacy layout a model that contains but one layer with arrays has them under its own name.
-        paths = [layer.legacy_path, layer.legacy_path.partition("/")[0]] if file.legacy else [layer.path]
-        found += [stored.pop(path) for path in paths[: 1 + (layer.kind in WEIGHTED)] if path in stored][:1]
-    if stored or len(found) != len(file.layers):
+        path = next((path for path in _paths(layer, file.legacy) if path in stored), None)
+        if path is not None:
+            found.append(stored.pop(path))
+            if not file.legacy and found[-1].name not in {"", layer.name}:
+                raise UnsuitableModelError(f"has arrays of {found[-1]}, where its configuration has {layer}")
+    if len(found) != len(file.layers):
         names = ", ".join(map(str, stored.values())) or "one layer twice"
         raise UnsuitableModelError(f"has arrays of {names}, where its configuration has no such layer")
     return found
 
 
-WEIGHTED = frozenset({"Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization"})
+def _paths(layer: ConfiguredLayer, legacy: bool) -> list[str]:
+    if not legacy:
+        return [layer.path]
+    # In the legacy layout a model that contains but one layer with arrays has them under its own name.
+    outer = layer.legacy_path.partition("/")[0]
+    return [layer.legacy_path, outer] if layer.has_arrays else [layer.legacy_path]
 
 
 def guided_by_names(file: KerasFile, alpha: float) -> list[StoredLayer] | None:

@@ -56,21 +56,17 @@ def check_scaling(chain: list[ConfiguredLayer]) -> None:
         )
 
 
-def check(chain: list[ConfiguredLayer], alpha: float) -> None:
-    """Raise `UnsuitableModelError` unless a chain computes a MobileNetV1 from its first convolution on.
+def check(chain: list[ConfiguredLayer], alpha: float) -> str:
+    """Return what a chain ends in, `softmax`, `linear` or another activation.
 
-    What the shapes of the arrays say is not compared again.
+    Raises `UnsuitableModelError` unless it computes a MobileNetV1 from its first convolution on. What the shapes of the
+    arrays say is not compared again.
     """
     remaining = dropwhile(lambda layer: layer.kind != "Conv2D", _effective(chain))
     *features, _ = layers(alpha, STRIDE)
     for layer in features:
         _check_block(layer, remaining)
-    _check_top(list(remaining))
-
-
-def ends_in(chain: list[ConfiguredLayer]) -> str:
-    """Return the activation that a chain of a MobileNetV1 ends in, `linear` if it has none."""
-    return next((found for layer in reversed(chain) if (found := activation.of(layer.kind, layer.config))), "linear")
+    return _check_top(list(remaining))
 
 
 def _effective(chain: list[ConfiguredLayer]) -> Iterator[ConfiguredLayer]:
@@ -177,28 +173,28 @@ def _is_relu6(layer: ConfiguredLayer) -> bool:
     return layer.kind.lower() == "relu6" or (layer.kind == "Activation" and activation.of("", config) == "relu6")
 
 
-def _check_top(top: list[ConfiguredLayer]) -> None:
-    """Check the average over all pixels, the classifier, and what it ends in."""
-    kinds = [layer.kind for layer in top]
-    start = next((index for index, kind in enumerate(kinds) if kind in CLASSIFIERS), len(top))
-    before, after = top[:start], top[start:]
-    pooled = bool(before) and before[0].kind in {"GlobalAveragePooling2D", "Flatten"}
-    if not pooled:
-        found = str(before[0]) if before else "nothing"
+def _check_top(top: list[ConfiguredLayer]) -> str:
+    """Check the average over all pixels and the classifier; return the activation behind it."""
+    start = next((index for index, layer in enumerate(top) if layer.kind in CLASSIFIERS), len(top))
+    pooling, reshaping, end = top[:start][:1], top[:start][1:], top[start:]
+    # Flattening is averaging where there is one pixel; the shape of the classifier says whether there is.
+    if not pooling or pooling[0].kind not in {"GlobalAveragePooling2D", "Flatten"}:
+        found = f"the layer {pooling[0]}" if pooling else "nothing"
         raise UnsuitableModelError(
-            f"has {found} between its last convolution and its classifier, expected a GlobalAveragePooling2D"
+            f"is not a MobileNetV1: between its last convolution and its classifier it has {found}, expected a "
+            "GlobalAveragePooling2D"
         )
-    for layer in before[1:]:
-        _require(layer, CLASSIFIER, layer.kind in RESHAPING, "the classifier behind the pooling")
-    activations = [name for layer in after if (name := _end(layer)) is not None]
+    for layer in reshaping:
+        _require(layer, CLASSIFIER, layer.kind in RESHAPING, "the classifier")
+    activations = [name for layer in end if (name := _end(layer)) is not None]
     if len(activations) > 1:
-        raise UnsuitableModelError(
-            f"ends in {' and then '.join(activations)}; expected one softmax, or nothing (logits)"
-        )
+        several = " and then ".join(activations)
+        raise UnsuitableModelError(f"ends in {several}; expected one softmax, or nothing (logits)")
+    return activations[0] if activations else "linear"
 
 
 def _end(layer: ConfiguredLayer) -> str | None:
-    found = activation.of(layer.kind, layer.config)
     allowed = layer.kind in CLASSIFIERS | RESHAPING or layer.kind in {"Activation", *activation.LAYERS}
-    _require(layer, "its end", allowed, "the classifier, and a softmax or nothing")
-    return None if found == "linear" else found
+    _require(layer, "its end", allowed, "a softmax, or nothing")
+    name = activation.of(layer.kind, layer.config)
+    return None if name == "linear" else name

@@ -51,10 +51,11 @@ def _arrays(file: KerasFile, alpha: float) -> list[Array]:
     ordered = _ordered(file, chain, alpha)
     body = features(alpha)
     _check_body(ordered, body, alpha)
-    _check_top(ordered[len(body) :], body[-1], chain)
+    if chain is not None and sum(layer.has_arrays for layer in chain) > len(ordered):
+        raise _incomplete(ordered, body)
+    _check_top(ordered[len(body) :], body[-1])
     if chain is not None:
-        keras_structure.check(chain, alpha)
-        _check_end(chain)
+        _check_end(keras_structure.check(chain, alpha))
     return [array for layer in ordered[:-1] for array in layer.arrays()] + _classifier(ordered[-1])
 
 
@@ -91,7 +92,7 @@ def _incomplete(found: list[StoredLayer], body: list[Slot]) -> UnsuitableModelEr
     return UnsuitableModelError(f"is not a MobileNetV1: it has {arrays} arrays, expected {expected}")
 
 
-def _check_top(top: list[StoredLayer], last: Slot, chain: list[ConfiguredLayer] | None) -> None:
+def _check_top(top: list[StoredLayer], last: Slot) -> None:
     """Check that one layer follows the body, which turns `channels` numbers into one for each class."""
     channels = last[1][0][0]
     if not top:
@@ -106,9 +107,9 @@ def _check_top(top: list[StoredLayer], last: Slot, chain: list[ConfiguredLayer] 
         raise _mismatch(CLASSIFIER, top[0], expected)
 
 
-def _check_end(chain: list[ConfiguredLayer]) -> None:
+def _check_end(name: str) -> None:
     try:
-        activation.check(keras_structure.ends_in(chain))
+        activation.check(name)
     except ValueError as exc:
         raise UnsuitableModelError(str(exc)) from exc
 

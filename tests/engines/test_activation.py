@@ -1,43 +1,29 @@
-import json
 from typing import Any
 
 import pytest
 
 from app.engines import activation
 
-
-def layer(kind: str, **config: Any) -> dict[str, Any]:
-    return {"class_name": kind, "config": config}
-
-
-def model(*layers: dict[str, Any], kind: str = "Functional") -> dict[str, Any]:
-    return layer(kind, layers=list(layers))
-
-
-TRUNK = (layer("InputLayer"), layer("ReLU", max_value=6.0), layer("GlobalAveragePooling2D"), layer("Dropout", rate=0.1))
-LOGITS = (layer("Conv2D", activation="linear"), layer("Reshape"))
 FUNCTION = {"module": "builtins", "class_name": "function", "config": "sigmoid", "registered_name": "function"}
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    ("kind", "config", "expected"),
     [
-        (model(*TRUNK, *LOGITS, layer("Activation", activation="softmax")), "softmax"),
-        (model(*TRUNK, *LOGITS, layer("Activation", activation="sigmoid")), "sigmoid"),
-        (model(*TRUNK, *LOGITS, layer("Activation", activation=FUNCTION)), "sigmoid"),
-        (model(*TRUNK, *LOGITS, layer("Activation", activation={"class_name": "ReLU", "config": {}})), "relu"),
-        (model(*TRUNK, *LOGITS, layer("Activation", activation="linear")), "linear"),
-        (model(*TRUNK, *LOGITS), "linear"),
-        (model(*TRUNK, *LOGITS, layer("Softmax", axis=-1)), "softmax"),
-        (model(*TRUNK, layer("Conv2D", activation="sigmoid"), layer("Reshape")), "sigmoid"),
-        (model(*TRUNK, layer("Dense", activation="sigmoid")), "sigmoid"),
-        (model(layer("InputLayer"), model(*TRUNK, *LOGITS, layer("Activation", activation="sigmoid"))), "sigmoid"),
-        (model(layer("Rescaling"), model(*TRUNK, *LOGITS), layer("Softmax"), kind="Sequential"), "softmax"),
-        ({"class_name": "Sequential", "config": [*TRUNK, layer("Dense", activation="tanh")]}, "tanh"),
+        ("Activation", {"activation": "softmax"}, "softmax"),
+        ("Activation", {"activation": FUNCTION}, "sigmoid"),
+        ("Activation", {"activation": {"class_name": "ReLU", "config": {}}}, "relu"),
+        ("Activation", {"activation": "linear"}, None),
+        ("Dense", {"activation": "tanh"}, "tanh"),
+        ("Conv2D", {"activation": "linear"}, "linear"),
+        ("Softmax", {"axis": -1}, "softmax"),
+        ("Reshape", {}, None),
     ],
 )
-def test_the_activation_is_that_of_the_last_layer_that_has_one(config: dict[str, Any], expected: str) -> None:
-    assert activation.last(json.dumps(config)) == expected
+def test_the_activation_of_a_layer_is_read_from_its_class_and_its_configuration(
+    kind: str, config: dict[str, Any], expected: str | None
+) -> None:
+    assert activation.of(kind, config) == expected
 
 
 @pytest.mark.parametrize("name", ["softmax", "linear"])

@@ -1,10 +1,8 @@
 import hashlib
 import io
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from app.engines import download
@@ -16,112 +14,10 @@ from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED, Variant
 from tests.support import needs
 from tests.support.data import SHARED
-from tests.support.foreign import network
 from tests.support.webserver import Site, serving
-from tests.support.weights import CLASSES, FORMS, VARIANT, Saved, settings
+from tests.support.weights import settings
 
 pytestmark = pytest.mark.tensorflow
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_that_keras_saves_is_read_as_the_network_has_it(saved: Saved, form: str) -> None:
-    found, expected = read(saved.folder / form, VARIANT.alpha), saved.network.get_weights()
-    assert len(found[-1]) == CLASSES
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_weights_of_another_width_are_named_as_such(saved: Saved, form: str) -> None:
-    with pytest.raises(StartError, match=rf"{form} has weights of α 0\.25, but MOBILENET_ALPHA is 0\.5"):
-        read(saved.folder / form, 0.5)
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("part", [0, 0.1, 0.5, 0.9])
-def test_a_truncated_file_is_damaged(saved: Saved, form: str, part: float, tmp_path: Path) -> None:
-    whole = (saved.folder / form).read_bytes()
-    (tmp_path / form).write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(StartError, match=f"{form} is not a Keras weight file, or it is damaged"):
-        read(tmp_path / form, VARIANT.alpha)
-
-
-def test_a_file_that_is_none_says_so(tmp_path: Path) -> None:
-    for name in ("notes.h5", "notes.keras"):
-        (tmp_path / name).write_text("not weights")
-        with pytest.raises(StartError, match="is not a Keras weight file"):
-            read(tmp_path / name, 0.5)
-
-
-def test_another_network_is_named_with_the_first_layer_that_differs(tmp_path: Path) -> None:
-    import keras
-
-    other = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=3)
-    other.save(tmp_path / "other.keras")
-    other.save_weights(tmp_path / "other.weights.h5")
-    for name, message in [
-        ("other.keras", r"its layer block_15_add \(Add\) joins the outputs of 2 layers, expected one after the other"),
-        ("other.weights.h5", r"at conv_pw_1 it has \(1, 1, 16, 8\) \(its layer .*\), expected \(1, 1, 16, 32\)"),
-    ]:
-        with pytest.raises(StartError, match=f"^{name} is not a MobileNetV1: {message}"):
-            read(tmp_path / name, 0.5)
-
-
-def test_a_network_without_its_classifier_says_so(tmp_path: Path) -> None:
-    import keras
-
-    headless = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, include_top=False)
-    headless.save_weights(tmp_path / "headless.weights.h5")
-    with pytest.raises(StartError, match="has no classifier layer"):
-        read(tmp_path / "headless.weights.h5", 0.25)
-
-
-@pytest.mark.parametrize("name", ["own.keras", "own.h5"])
-def test_a_classifier_of_independent_classes_is_refused_and_one_of_logits_is_read(name: str, tmp_path: Path) -> None:
-    """`predict` of Keras gives each class of the first a probability of its own, which a softmax would change."""
-    network("sigmoid").save(tmp_path / name)
-    with pytest.raises(StartError, match=rf"^{name.replace('.', '[.]')} ends in a sigmoid, .*: train it to end in a"):
-        read(tmp_path / name, VARIANT.alpha)
-    network(None).save(tmp_path / name)
-    assert len(read(tmp_path / name, VARIANT.alpha)[-1]) == CLASSES
-
-
-def test_a_file_of_weights_alone_cannot_say_what_it_ends_in(tmp_path: Path) -> None:
-    network("sigmoid").save_weights(tmp_path / "own.weights.h5")
-    assert len(read(tmp_path / "own.weights.h5", VARIANT.alpha)[-1]) == CLASSES
-
-
-@pytest.mark.parametrize("config", [b"{", b"[]", b"{}", b"\xff", None])
-def test_an_archive_without_a_configuration_of_a_model_is_refused(
-    config: bytes | None, saved: Saved, tmp_path: Path
-) -> None:
-    with zipfile.ZipFile(saved.folder / "network.keras") as whole, zipfile.ZipFile(tmp_path / "own.keras", "w") as part:
-        part.writestr("model.weights.h5", whole.read("model.weights.h5"))
-        if config is not None:
-            part.writestr("config.json", config)
-    with pytest.raises(
-        StartError, match=r"^own\.keras (is not a Keras weight file|does not have the layers)"
-    ) as caught:
-        read(tmp_path / "own.keras", VARIANT.alpha)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_ends_before_the_network_does_is_refused(saved: Saved, tmp_path: Path) -> None:
-    import h5py
-
-    path = tmp_path / "short.h5"
-    path.write_bytes((saved.folder / "network.h5").read_bytes())
-    with h5py.File(path, "r+") as file:
-        attributes = file["model_weights"].attrs
-        attributes["layer_names"] = attributes["layer_names"][:10]
-    with pytest.raises(StartError, match=r"short\.h5 is not a MobileNetV1: it has \d+ arrays, expected 137"):
-        read(path, VARIANT.alpha)
-
-
-@needs.REFERENCE_DATA.mark()
-@pytest.mark.parametrize(("name", "alpha"), [("mobilenet_2_5_128_tf.h5", 0.25), ("mobilenet_5_0_160_tf.h5", 0.5)])
-def test_the_published_files_have_a_thousand_classes(name: str, alpha: float) -> None:
-    assert len(read(SHARED / "imagenet" / name, alpha)[-1]) == 1000
 
 
 def test_the_published_names_are_those_of_keras_applications() -> None:

@@ -75,9 +75,11 @@ def remember_hangup() -> None:
 
 async def _listen(reloads: Reloads) -> asyncio.Server | None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if _trusted(writer):
-            await _converse(reader, writer, reloads.asked)
-        writer.close()
+        try:
+            if _trusted(writer):
+                await _converse(reader, writer, reloads.asked)
+        finally:
+            writer.close()
 
     with suppress(OSError):  # this is not Linux, or another container's process has this number and this network
         return await asyncio.start_unix_server(answer, "\0" + NAME.format(user=os.getuid(), pid=os.getpid()))
@@ -124,11 +126,13 @@ def ask(pid: int | None = None) -> Outcome:
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect("\0" + name)
-            connection.sendall(ASK)
-            answer = outcome(connection.makefile("rb").readline())
         except OSError as exc:
             raise StartError(f"the service cannot be asked to reload: {exc.strerror}") from exc
-    return answer or Outcome(False, "the service ended before it had reloaded")
+        with suppress(OSError), connection.makefile("rb") as answers:
+            connection.sendall(ASK)
+            if answer := outcome(answers.readline()):
+                return answer
+    return Outcome(False, "the service ended before it had reloaded")
 
 
 def _name(pid: int | None) -> str:

@@ -42,7 +42,9 @@ class Reloads:
 
     async def asked(self) -> Outcome:
         """Ask for a reload and wait for it. It goes on if the caller is cancelled, because others may wait for it."""
-        return await asyncio.shield(self.ask())
+        task = self.ask()
+        await asyncio.wait([task])
+        return Outcome(False, "the service is stopping") if task.cancelled() else task.result()
 
     async def _run(self) -> Outcome:
         async with self._one_at_a_time:

@@ -124,7 +124,7 @@ def reload(
     """
     outcome = control.ask(pid)
     if not outcome.swapped:
-        print(f"mobilenet: not reloaded, and the old model goes on to serve: {outcome.said}", file=sys.stderr)
+        print(f"mobilenet: not reloaded: {outcome.said}", file=sys.stderr)
         raise typer.Exit(1)
     print(f"reloaded: {outcome.said}")
 

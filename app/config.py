@@ -352,7 +352,8 @@ def read_keys(settings: Settings) -> tuple[SecretStr, ...]:
     try:
         return _checked(_keys_in(path))
     except ValueError as exc:
-        raise StartError(str(exc)) from exc
+        named = str(exc).startswith(PREFIX)
+        raise StartError(str(exc) if named else f"{PREFIX}API_KEYS_FILE={path}: {exc}") from exc
 
 
 def spans_wanted() -> bool:

@@ -301,11 +301,13 @@ async def test_told_to_stop_during_a_reload_it_waits_for_none_and_the_old_model_
     assert "reloaded" not in caplog.text
 
 
-async def test_a_reload_heals_a_service_whose_model_failed_its_self_test() -> None:
-    service = a_service(Shelf(SelfTestFailed("cat")).open, reopen=serving(model("new")))
+@pytest.mark.parametrize("failed", [SelfTestFailed("cat"), ZeroDivisionError("a bug")])
+async def test_a_reload_heals_a_service_whose_model_failed_at_the_start(failed: Exception) -> None:
+    service = a_service(Shelf(failed).open, reopen=serving(model("new")))
     await service.start(None)
     assert await service.reload() == Outcome(True, "colours, α 0.25 @ 64, SHA-256 new")
     assert service.classifier().model.weights_sha256 == "new"
+    service.alive()
     await service.stop()
 
 

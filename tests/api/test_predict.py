@@ -101,7 +101,8 @@ class BodyWanted(NotFound):
 
 def asking(desk: Any, *headers: tuple[bytes, bytes], query: bytes = b"", **settings: Any) -> Client:
     """Ask a classifier for a prediction whose body never comes."""
-    predict = Predict(Settings(**settings), Guard(()), lambda: desk, Requests(Metrics()))
+    given = Settings(**settings)
+    predict = Predict(given, Guard(given.api_keys), lambda: desk, Requests(Metrics()))
     return Client(predict, None, *headers, query=query)
 
 

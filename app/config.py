@@ -96,6 +96,13 @@ def _trained_for(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def _checked(keys: tuple[str, ...]) -> tuple[SecretStr, ...]:
+    for key in keys:
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise ValueError("a key must be printable ASCII without spaces")
+    return tuple(map(SecretStr, keys))
+
+
 Variants = Annotated[tuple[Variant, ...], NoDecode, BeforeValidator(_variants)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
@@ -297,11 +304,7 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for key in keys:
-            text = key.get_secret_value()
-            if not (text.isascii() and text.isprintable()) or " " in text:
-                raise ValueError("a key must be printable ASCII without spaces")
-        return keys
+        return _checked(tuple(key.get_secret_value() for key in keys))
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
@@ -339,6 +342,18 @@ class Settings(BaseSettings):
     def serving(self, variant: Variant) -> "Settings":
         """Return the same settings with another default variant."""
         return self.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
+
+
+def read_keys(settings: Settings) -> tuple[SecretStr, ...]:
+    """Return the keys of callers as they are now, from their file if there is one. Raises `StartError` in one line."""
+    path = settings.api_keys_file
+    if path is None:
+        return settings.api_keys
+    try:
+        return _checked(_keys_in(path))
+    except ValueError as exc:
+        named = str(exc).startswith(PREFIX)
+        raise StartError(str(exc) if named else f"{PREFIX}API_KEYS_FILE={path}: {exc}") from exc
 
 
 def spans_wanted() -> bool:

@@ -3,45 +3,45 @@
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import __version__, config
+from app import __version__, config, control
 from app.api import openapi, pages, problems, routes
 from app.api.middleware.bodies import Bodies
 from app.api.middleware.cors import Cors
 from app.api.middleware.head import Head
 from app.api.middleware.prefix import Prefix
 from app.api.predict import Predict
-from app.api.security import SecurityHeaders
+from app.api.security import Guard, SecurityHeaders
 from app.config import Settings
-from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
+from app.errors import BAD_START, StartError
 from app.logs import configure_logging
-from app.model.selftest import SelfTestFailed
 from app.observability.metrics import METRICS, Metrics
 from app.observability.snapshots import Snapshots
 from app.observability.trace import SPANS, Requests, Tracing
 from app.oip import routes as oip
-from app.prediction.classifier import Classifier, Previewer
+from app.prediction.classifier import Previewer
+from app.reload import Reloads
+from app.runtime.loading import load_beside, start_loading
 from app.runtime.pipeline import Pipeline
-from app.runtime.pool import start_loading
+from app.runtime.pool import stop_loading
+from app.service import Open, Service
 
 if TYPE_CHECKING:
     from app.observability.spans import Spans
 
 logger = logging.getLogger(__name__)
 
-WATCH_S = 0.5
-"""How often a service that serves looks for a fault in itself."""
-FAULT_S = 2.0
-"""How long a fault lasts before the process ends."""
 FAILED = 1
 """Exit code of a process that ended because of a fault."""
 
@@ -70,94 +70,30 @@ def end_process(fault: str) -> None:
     os._exit(FAILED)
 
 
-class Service:
-    """The life of the process: starting, ready or failed, draining."""
-
-    def __init__(
-        self, settings: Settings, open_: Callable[[Settings], Pipeline], metrics: Metrics, previewer: Previewer
-    ) -> None:
-        self._settings = settings
-        self._open = open_
-        self._metrics = metrics
-        self._previewer = previewer
-        self._classifier: Classifier | None = None
-        self._unavailable: ServiceError = Starting("the model is loading", {"Retry-After": "1"})
-        self._broken: str | None = None
-
-    def classifier(self) -> Classifier:
-        """Return the classifier. Raises `Starting` or `Draining` while there is none."""
-        if self._classifier is None:
-            raise self._unavailable
-        return self._classifier
-
-    @property
-    def fault(self) -> str | None:
-        """Why only a restart helps; None if all is well."""
-        of_classifier = None if self._classifier is None else self._classifier.fault
-        return of_classifier or self._previewer.fault or self._broken
-
-    def alive(self) -> None:
-        """Raise `Unavailable` if only a restart helps."""
-        if self.fault is not None:
-            raise Unavailable(self.fault)
-
-    async def watch(self, end: Callable[[str], None]) -> None:
-        """Call `end` with the fault once one has lasted for some seconds, in which the probes can tell of it."""
-        lasted_s = 0.0
-        while lasted_s < FAULT_S:
-            await asyncio.sleep(WATCH_S)
-            lasted_s = lasted_s + WATCH_S if self.fault else 0.0
-        end(self.fault or "it failed")
-
-    async def start(self, spans: "Spans | None") -> None:
-        """Load the model and test it. Ends the process where the settings or files are wrong."""
-        try:
-            pipeline = await asyncio.to_thread(self._open, self._settings)
-        except StartError as exc:
-            logger.error("%s", exc)
-            # The server would turn an exception into a traceback and a code of its own. Nothing is under way yet.
-            os._exit(BAD_START)
-        except SelfTestFailed as exc:
-            logger.error("%s", exc)
-            self._unavailable = Starting(str(exc))
-            return
-        except Exception:
-            logger.exception("the model could not be loaded")
-            self._broken = "the model could not be loaded"
-            return
-        model = pipeline.models[0]
-        self._metrics.serves(pipeline.models)
-        counts = self._metrics.images
-        on_run = [counts.ran, spans.ran] if spans else [counts.ran]
-        self._classifier = classifier = Classifier(pipeline, self._settings, counts, on_run)
-        variants = ", ".join(str(variant) for variant in classifier.models)
-        logger.info("ready: %s, %s, %s", model.weights, variants, model.engine.name)
-
-    async def stop(self) -> None:
-        """Finish what was accepted."""
-        stopping, self._classifier = self._classifier, None
-        self._unavailable = Draining("the service is stopping", {"Retry-After": "1"})
-        if stopping is not None:
-            await stopping.drain()
-
-
 def create_app(
     settings: Settings | None = None,
-    open_: Callable[[Settings], Pipeline] = open_pipeline,
+    open_: Open = open_pipeline,
     open_spans: "Callable[[], Spans | None]" = open_spans,
+    *,
     snapshots: Snapshots | None = None,
     on_fault: Callable[[str], None] | None = None,
+    reopen: Open = load_beside,
+    supervisor: socket.socket | None = None,
 ) -> FastAPI:
     """Compose the application. Without settings the environment is read; bad values end the process, a line each.
 
     `snapshots` are given to one of several processes. Its start-up then lasts until the model is loaded, as until then
     the other processes can take the connections. `on_fault` is called with a fault that only a restart helps with.
+    `reopen` loads the models again for a reload, while the old ones serve. `supervisor` is the socket over which the
+    supervisor of several processes says when; a process that is alone is told by SIGHUP or `mobilenet reload`.
     """
     settings = settings or settings_or_exit()
     metrics = Metrics(snapshots)
     requests = Requests(metrics)
     previewer = Previewer(settings.stalled_after_s)
-    service = Service(settings, open_, metrics, previewer)
+    guard = Guard(settings.api_keys)
+    service = Service(settings, open_, reopen, metrics=metrics, previewer=previewer, guard=guard)
+    told = partial(control.obeying, supervisor, service.reload) if supervisor else partial(_heeding, service, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -169,8 +105,10 @@ def create_app(
         watching = asyncio.create_task(service.watch(on_fault)) if on_fault and settings.exit_on_fault else None
         if snapshots:
             await starting
-        yield {SPANS: spans, METRICS: metrics}
+        async with told():
+            yield {SPANS: spans, METRICS: metrics}
         starting.cancel()
+        await asyncio.to_thread(stop_loading)
         if watching:
             watching.cancel()
         await previewer.drain()
@@ -192,12 +130,15 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     # Not `include_router`, which looks through the routes of the router whenever a request comes.
-    app.router.routes += routes.create_router(settings, service.classifier, service.alive, metrics, previewer).routes
-    app.router.routes += oip.create_router(settings, service.classifier, service.alive).routes
+    made = routes.create_router(
+        settings, guard, service.classifier, service.alive, metrics=metrics, previewer=previewer
+    )
+    app.router.routes += made.routes
+    app.router.routes += oip.create_router(settings, guard, service.classifier, service.alive).routes
     _name_operations([route for route in app.routes if isinstance(route, APIRoute)])
     pages.install(app)
     problems.install(app)
-    predict: ASGIApp = Predict(settings, service.classifier, requests)
+    predict: ASGIApp = Predict(settings, guard, service.classifier, requests)
     if settings.cors_origins:
         predict = Cors(predict, settings.cors_origins)
         app.add_middleware(Cors, origins=settings.cors_origins)
@@ -207,6 +148,10 @@ def create_app(
     both = Bodies(_in_front(predict, app.build_middleware_stack()), settings.max_body_bytes)
     app.middleware_stack = Prefix(both, settings.root_path or "")
     return app
+
+
+def _heeding(service: Service, metrics: Metrics) -> AbstractAsyncContextManager[None]:
+    return control.heeding(Reloads(service.reload, metrics.reloaded))
 
 
 def _in_front(predict: ASGIApp, application: ASGIApp) -> ASGIApp:

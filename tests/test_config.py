@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, load
+from app.config import Settings, load, read_keys
 from app.errors import StartError
 from app.machine import available_cpus
 from app.mobilenet.variants import Variant
@@ -205,6 +205,21 @@ def test_a_bad_key_in_a_file_is_not_shown(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MOBILENET_API_KEYS_FILE", str(path))
     with pytest.raises(StartError, match=r"^MOBILENET_API_KEYS: a key must be printable ASCII without spaces$"):
         load()
+
+
+def test_keys_are_read_again_and_what_is_wrong_with_their_file_is_one_line_that_shows_none(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("first")
+    settings = Settings(api_keys_file=path)
+    path.write_text("second,\nthird\n")
+    assert [key.get_secret_value() for key in read_keys(settings)] == ["second", "third"]
+    path.write_text("two words")
+    with pytest.raises(StartError, match=f"^MOBILENET_API_KEYS_FILE={path}: a key must be printable ASCII without sp"):
+        read_keys(settings)
+    path.unlink()
+    with pytest.raises(StartError, match=f"^MOBILENET_API_KEYS_FILE={path}: No such file or directory$"):
+        read_keys(settings)
+    assert read_keys(Settings()) == ()
 
 
 def test_int8_on_an_engine_that_cannot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

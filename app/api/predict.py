@@ -88,12 +88,14 @@ class Request(NamedTuple):
 class Predict:
     """Answers `POST /predict`, whatever the form of its images and whatever is wrong with it."""
 
-    def __init__(self, settings: Settings, classifier: Callable[[], Classifier], requests: Requests) -> None:
+    def __init__(
+        self, settings: Settings, guard: Guard, classifier: Callable[[], Classifier], requests: Requests
+    ) -> None:
         """`classifier` returns the classifier once it is ready, or raises why it is not."""
         self._settings = settings
         self._classifier = classifier
         self._requests = requests
-        self._guard = Guard(settings.api_keys)
+        self._guard = guard
 
     @staticmethod
     def answers(scope: Scope) -> bool:
@@ -134,16 +136,16 @@ class Predict:
         self._guard.check(request.headers)
         query = _query(request.query)
         timeout_ms = _timeout(request.headers.get(TIMEOUT.lower()))
-        classifier = self._classifier()
-        current.facts["variant"] = classifier.model.variant.name
-        wanted = self._wanted(query, timeout_ms, classifier, current)
-        classifier.check_room(wanted.plan)  # before the body is read, which may be long
-        images = await payload.read(request, self._settings, wanted.deadline)
-        work = classifier.classify(images, wanted.plan, wanted.deadline, current.span)
-        results = await payload.unless_departed(request.receive, work)
-        if len(results) == 1 and isinstance(results[0], ServiceError):
-            raise payload.explained(results[0], request.headers.get("content-type", ""))
-        return predict_response(classifier, wanted.plan, results, wanted.top_k, current)
+        with self._classifier() as classifier:
+            current.facts["variant"] = classifier.model.variant.name
+            wanted = self._wanted(query, timeout_ms, classifier, current)
+            classifier.check_room(wanted.plan)  # before the body is read, which may be long
+            images = await payload.read(request, self._settings, wanted.deadline)
+            work = classifier.classify(images, wanted.plan, wanted.deadline, current.span)
+            results = await payload.unless_departed(request.receive, work)
+            if len(results) == 1 and isinstance(results[0], ServiceError):
+                raise payload.explained(results[0], request.headers.get("content-type", ""))
+            return predict_response(classifier, wanted.plan, results, wanted.top_k, current)
 
     def _wanted(self, query: PredictQuery, timeout_ms: int | None, classifier: Classifier, current: Trace) -> Wanted:
         top_k = top_k_or_default(query.top_k, classifier.model)

@@ -121,6 +121,12 @@ def _model(model: Model) -> Json:
     }
 
 
+def forget_models() -> None:
+    """Forget what was made of models, so that those that no longer serve can go from memory."""
+    _classes.cache_clear()
+    _model.cache_clear()
+
+
 def _cost(models: Sequence[Model]) -> Json:
     return _spent(tuple(model.variant for model in models), models[0].engine.classes)
 

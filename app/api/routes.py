@@ -45,8 +45,10 @@ class Png(Response):
 
 def create_router(
     settings: Settings,
+    guard: Guard,
     classifier: Callable[[], Classifier],
     alive: Callable[[], None],
+    *,
     metrics: Metrics,
     previewer: Previewer,
 ) -> APIRouter:
@@ -56,7 +58,7 @@ def create_router(
     should be restarted.
     """
     router = APIRouter()
-    locked = [Security(Guard(settings.api_keys))] if settings.api_keys else []
+    locked = [Security(guard)] if settings.api_keys else []
 
     @router.post(
         "/predict",
@@ -150,14 +152,14 @@ def create_router(
     )
     async def preview(request: Request, resolution: Side = None) -> Png:
         """Return what the network sees of an image, as a PNG: upright, its central square, at the served resolution."""
-        current = classifier()
-        side = _side(current, resolution)
-        deadline = time.monotonic() + settings.request_timeout_ms / 1000
-        previewer.check_room()  # before the body is read, which may be long
-        content = await payload.read_raw(request, settings, deadline)
-        answer = await payload.unless_departed(
-            request.receive, previewer.preview(partial(current.preview, resolution=side), content, deadline)
-        )
+        with classifier() as current:
+            side = _side(current, resolution)
+            deadline = time.monotonic() + settings.request_timeout_ms / 1000
+            previewer.check_room()  # before the body is read, which may be long
+            content = await payload.read_raw(request, settings, deadline)
+            answer = await payload.unless_departed(
+                request.receive, previewer.preview(partial(current.preview, resolution=side), content, deadline)
+            )
         trace(request.scope).stages["decode"] = answer.run_ms
         return Png(answer.result)
 

@@ -37,6 +37,10 @@ class Guard:
     """Admits requests that have one of the keys, or all if there are no keys."""
 
     def __init__(self, keys: tuple[SecretStr, ...]) -> None:
+        self.renew(keys)
+
+    def renew(self, keys: tuple[SecretStr, ...]) -> None:
+        """Admit requests by these keys from now on."""
         self._digests = [_digest(key.get_secret_value()) for key in keys]
 
     async def __call__(self, request: Request, _bearer: Bearer = None, _key: KeyHeader = None) -> None:

@@ -15,8 +15,8 @@ from app.errors import BodyTooLarge, ClientError, InternalError, ServiceError, S
 from app.imaging.decode import LargeImage
 from app.model.labels import top_k
 from app.model.selftest import SelfTestFailed
+from app.runtime.loading import start_loading
 from app.runtime.pipeline import Job, JobResult
-from app.runtime.pool import start_loading
 from app.schemas import Prediction, Predictions
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""The commands `mobilenet serve`, `classify`, `info`, `compile` and `bench`, which use the settings of the service."""
+"""The commands of `mobilenet`, which use the settings of the service."""
 
 import signal
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app import config
+from app import config, control
 from app.cli import tables
 from app.config import Settings
 from app.errors import BAD_START, StartError
@@ -53,6 +53,7 @@ def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted."""
     for number in (signal.SIGTERM, signal.SIGINT):
         _end_in_order(number, 0)  # until it serves; there are no requests to finish yet
+    control.remember_hangup()
     settings = config.load()
     from app.server.connections import most_connections
     from app.server.listener import listener
@@ -66,22 +67,22 @@ def serve() -> None:
 
 
 def _serve_alone(settings: Settings, listener: socket) -> None:
-    from app.runtime.pool import start_loading
+    from app.runtime.loading import start_loading
 
     ready = start_loading(settings)  # other processes load the model while this one imports the web framework
     from app.main import create_app, end_process
     from app.server.serve import serve_alone
 
-    pipeline = _early(ready)
+    early = [_early(ready)]  # taken out of it, or models would stay in memory after others have taken over
     _print_address(listener)
-    app = create_app(settings, lambda _: pipeline or start_loading(settings)(), on_fault=end_process)
+    app = create_app(settings, lambda _: early.pop() or start_loading(settings)(), on_fault=end_process)
     serve_alone(app, settings, listener)
 
 
 def _serve_in_several(settings: Settings, listener: socket) -> None:
     import asyncio
 
-    from app.runtime.pool import start_loading
+    from app.runtime.loading import start_loading
     from app.server.serve import serve_in_several
 
     # Each HTTP process loads a model of its own. This one only finds out whether that can be done.
@@ -109,6 +110,23 @@ def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":
         return ready()
     except SelfTestFailed:
         return None  # the application will test it again, and `/readyz` will say why it failed
+
+
+@cli.command()
+def reload(
+    pid: Annotated[
+        int | None, typer.Argument(help="Process of the service, if several of this user run.", show_default=False)
+    ] = None,
+) -> None:
+    """Have the running service load its weights, labels and keys again, and swap them in without a pause.
+
+    If they are damaged or fail the self-test, the old ones go on to serve, and the exit code is 1.
+    """
+    outcome = control.ask(pid)
+    if not outcome.swapped:
+        print(f"mobilenet: not reloaded: {outcome.said}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"reloaded: {outcome.said}")
 
 
 @cli.command()

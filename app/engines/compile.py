@@ -13,7 +13,7 @@ import numpy as np
 
 from app.engines import convert
 from app.engines.convert import ConversionReport, Photos
-from app.engines.files import replacing, verified
+from app.engines.files import replacing, sha256, verified
 from app.engines.reader import read
 from app.engines.weights import Weights
 from app.errors import StartError
@@ -99,7 +99,11 @@ def _compile_to(
         images = "" if photos is None else f"{folder}/photos.npy"
         if photos is not None:
             np.save(images, photos)
-        return _in_subprocess(weights.path, variant.alpha, variant.resolution, precision, model, images)
+        report = _in_subprocess(weights.path, variant.alpha, variant.resolution, precision, model, images)
+        # Another file at this path is no error of whoever put it there, but it is not what the cache would call it.
+        if sha256(weights.path) != weights.sha256:
+            raise StartError(f"{weights.name} was replaced while it was compiled; try again")
+        return report
 
 
 def _in_subprocess(source: Path, *arguments: object) -> ConversionReport:

@@ -101,20 +101,16 @@ class Gauge(Family[Count]):
         """Return gauges."""
         family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
         for values, (number,) in sums.items():
-            family.add_metric(values, self.shown(number))
+            family.add_metric(values, number)
         return family
-
-    def shown(self, number: float) -> float:
-        """Return what the sum of several processes is shown as."""
-        return number
 
 
 class Info(Gauge):
-    """A metric that is always 1 and says something by its labels; all processes say the same."""
+    """A metric that is always 1 and says something by its labels, which is true of one process at least."""
 
-    def shown(self, number: float) -> float:
-        """Return 1, of however many processes."""
-        return min(number, 1.0)
+    def metric(self, sums: Series) -> Metric:
+        """Return gauges of what is still true."""
+        return super().metric({values: [1.0] for values, (number,) in sums.items() if number})
 
 
 class Histogram(Family[Distribution]):

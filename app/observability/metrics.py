@@ -11,12 +11,11 @@ from prometheus_client.registry import Collector
 
 from app import __version__
 from app.errors import ServiceError
-from app.mobilenet.variants import Variant
 from app.model.model import Model
-from app.observability.counters import Counter, Family, Gauge, Histogram, Info, Labels, Numbers, S, Series
+from app.observability.counters import Count, Counter, Family, Gauge, Histogram, Info, Labels, Numbers, S, Series
 from app.observability.snapshots import Snapshots
-from app.prediction.classifier import Run
 from app.prediction.result import Result
+from app.prediction.run import Run
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("decode", "queue", "inference")
@@ -24,6 +23,8 @@ SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 METRICS = "metrics"
 """The metrics of an application in the state of its lifespan, where the server finds them."""
+OUTCOMES = ("refused", "swapped")
+"""What may come of a reload."""
 SHARE_S = 1.0
 """How often one of several processes lets the others know what it has counted."""
 
@@ -98,12 +99,21 @@ class Metrics:
             )
         )().add
         """Counts that connections have to wait, because as many are open as the limit of open files allows."""
+        self._reloads = sums.add(
+            Counter(
+                "mobilenet_reloads",
+                "Reloads that ended: new models were swapped in, or refused, and the old ones went on.",
+                ("outcome",),
+            )
+        )
+        for outcome in OUTCOMES:
+            self._reloads(outcome)
         self.images = ImageMetrics(sums)
         build = sums.add(Info("mobilenet_build_info", "Always 1; the labels say what serves.", ("version", "python")))
         build(__version__, platform.python_version()).add()
 
     def serves(self, models: Sequence[Model]) -> None:
-        """Say which models are served.
+        """Say which models are served from now on, instead of those before.
 
         Each way to degrade begins at 0: Prometheus would miss the increase of a series that appears with 1.
         """
@@ -111,6 +121,10 @@ class Metrics:
         for wanted, smaller in permutations(models, 2):
             if smaller.cost.macs < wanted.cost.macs:
                 self._degraded(wanted.variant.name, smaller.variant.name)
+
+    def reloaded(self, swapped: bool) -> None:
+        """Count a reload, which swapped the models or was refused."""
+        self._reloads(OUTCOMES[swapped]).add()
 
     def begun(self) -> None:
         """Count a request as under way."""
@@ -186,17 +200,17 @@ class ImageMetrics:
                 ("variant", "weights", "weights_sha256", "precision", "engine"),
             )
         )
-        self._macs_an_image: dict[Variant, int] = {}
+        self._served: list[Count] = []
         for reason in ("departed", "deadline"):
             self._dropped(reason)
 
     def serves(self, models: Iterable[Model]) -> None:
-        """Say which models are served."""
-        for model in models:
-            engine = model.engine
-            labels = (model.variant.name, model.weights, model.weights_sha256, engine.precision, engine.name)
-            self._model(*labels).add()
-            self._macs_an_image[model.variant] = model.cost.macs
+        """Say which models are served from now on, instead of those before."""
+        for series in self._served:
+            series.add(-1)
+        self._served = [self._model(*_labels(model)) for model in models]
+        for series in self._served:
+            series.add()
 
     def admitted(self, change: int) -> None:
         """Count images that were admitted; when they are answered, `change` is below 0."""
@@ -208,9 +222,9 @@ class ImageMetrics:
 
     def ran(self, run: Run) -> None:
         """Count a run of the model, in which each variant has a batch of its own."""
-        for variant, images in run.images.items():
-            self._batches(variant.name).observe(images)
-            self._macs(variant.name).add(images * self._macs_an_image[variant])
+        for model, images in run.images.items():
+            self._batches(model.variant.name).observe(images)
+            self._macs(model.variant.name).add(images * model.cost.macs)
 
     def settled(self, found: Result, variant: str) -> None:
         """Count how an image ended: classified, with the times of its stages, or failed in the variant of this name."""
@@ -222,3 +236,8 @@ class ImageMetrics:
             self._classified(name, run.format).add()
             for stage in STAGES:
                 self._stages(name, stage).observe(getattr(run, f"{stage}_ms") / 1000)
+
+
+def _labels(model: Model) -> Labels:
+    engine = model.engine
+    return model.variant.name, model.weights, model.weights_sha256, engine.precision, engine.name

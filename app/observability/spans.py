@@ -13,8 +13,8 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, T
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app import __version__
-from app.prediction.classifier import Run
 from app.prediction.result import Classification
+from app.prediction.run import Run
 
 NAME = "mobilenet"
 FLUSH_S = 2.0
@@ -51,7 +51,7 @@ class Spans:
         owners = [cast("RequestSpan", owner) for owner in dict.fromkeys(run.owners) if owner is not None]
         sampled = [owner for owner in owners if owner.context.trace_flags.sampled]
         if sampled:
-            variants = sorted(variant.name for variant in run.images)
+            variants = sorted(model.variant.name for model in run.images)
             facts = {"mobilenet.batch_size": len(run.owners), "mobilenet.variants": variants}
             sampled[0].below("batch", (run.began, run.ended), facts, [Link(owner.context) for owner in sampled])
 

@@ -42,10 +42,12 @@ JsonBytes = Annotated[
 ]
 
 
-def create_router(settings: Settings, classifier: Callable[[], Classifier], alive: Callable[[], None]) -> APIRouter:
+def create_router(
+    settings: Settings, guard: Guard, classifier: Callable[[], Classifier], alive: Callable[[], None]
+) -> APIRouter:
     """Make the routes; `classifier` and `alive` are those of `api.create_router`."""
     router = APIRouter()
-    locked = [Security(Guard(settings.api_keys))] if settings.api_keys else []
+    locked = [Security(guard)] if settings.api_keys else []
     _add_server(router, locked, classifier, alive)
     for path in PATHS:
         _add_model(router, path, locked, classifier, alive)
@@ -145,16 +147,17 @@ def _add_infer(
     )
     async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
         """Classify image files or pixels. The images of a request are answered all, or not at all."""
-        current, about = classifier(), trace(request.scope)
-        model = _found(request, current)
-        about.facts["variant"] = model.variant.name
-        deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
-        plan = Single([model.variant])
-        current.check_room(plan)  # before the body is read, which may be long
-        body = await payload.read_any(request, settings, deadline)
-        inference = tensors.read(body, json_bytes, model, settings.max_images)
-        classifying = current.classify(inference.images, plan, deadline, about.span)
-        return _answer(model, inference, await payload.unless_departed(request.receive, classifying), about)
+        about = trace(request.scope)
+        with classifier() as current:
+            model = _found(request, current)
+            about.facts["variant"] = model.variant.name
+            deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
+            plan = Single([model.variant])
+            current.check_room(plan)  # before the body is read, which may be long
+            body = await payload.read_any(request, settings, deadline)
+            inference = tensors.read(body, json_bytes, model, settings.max_images)
+            classifying = current.classify(inference.images, plan, deadline, about.span)
+            return _answer(model, inference, await payload.unless_departed(request.receive, classifying), about)
 
 
 def _found(request: Request, classifier: Classifier) -> Model:

@@ -7,23 +7,22 @@ the pipeline. An image that turns out to be large is queued once more, where one
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from app.config import Settings
 from app.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
 from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
 from app.model.model import Model
-from app.prediction.batcher import Batcher, Slot
+from app.prediction.batcher import STOP_POLL_S, Batcher, Slot
 from app.prediction.budget import Candidate
 from app.prediction.queue import Completed, Queue
 from app.prediction.result import Classification, Result, assemble, combine
+from app.prediction.run import Run, Task, run
 from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
 from app.runtime.pipeline import Job, JobResult, Outcome, Payload, Pipeline
 
@@ -31,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Task = tuple[Job, object]
-"""A job, and the owner of its image."""
 Place = Slot[Task, JobResult]
 """Room for one image in a queue."""
 Ran = tuple[Sequence[Outcome], int]
@@ -45,16 +42,6 @@ class Images(NamedTuple):
     payloads: Sequence[Payload]
     deadline: float
     owner: object
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One batch: how many images each variant ran on, two times of `time.monotonic`, and the owner of each image."""
-
-    images: Mapping[Variant, int]
-    began: float
-    ended: float
-    owners: Sequence[object]
 
 
 class Watcher(Protocol):
@@ -81,16 +68,19 @@ class Classifier:
         self.models = {model.variant: model for model in pipeline.models}
         self._pipeline = pipeline
         self._watcher = watcher
-        self._on_run = on_run
+        self._users = 0
+        self._unused = asyncio.Event()
+        # Not a method of this object: without a circle of references, models leave the memory once nobody uses them.
+        run_jobs = partial(run, pipeline, on_run)
         # One image over 12 megapixels at a time, to bound memory; small ones do not wait for it.
         self._large: Batcher[Task, JobResult] = Batcher(
-            partial(self._run, large=True),
+            partial(run_jobs, large=True),
             max_batch_size=1,
             max_queue=settings.max_queue * (1 + len(self.models)),
             stalled_after_s=settings.stalled_after_s,
         )
         self._batcher: Batcher[Task, JobResult] = Batcher(
-            self._run,
+            run_jobs,
             max_batch_size=settings.max_batch_size,
             max_wait_ms=settings.max_wait_ms,
             max_queue=settings.max_queue,
@@ -100,6 +90,15 @@ class Classifier:
         )
         self._comparisons = self._batcher.queue
         self._queues = {variant: self._batcher.add_queue(model.first_s) for variant, model in self.models.items()}
+
+    def __enter__(self) -> Self:
+        """Keep the models while a request uses them, which may not have admitted an image yet."""
+        self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._users -= 1
+        self._unused.set()
 
     @property
     def fault(self) -> str | None:
@@ -123,18 +122,6 @@ class Classifier:
             case Cascade(stages):
                 for stage in stages:
                     self._batcher.check_room(self._queues[stage])
-
-    async def _run(self, tasks: Sequence[Task], large: bool = False) -> list[JobResult]:
-        jobs, owners = [job for job, _ in tasks], [owner for _, owner in tasks]
-        began = time.monotonic()
-        results = await self._pipeline.run(jobs, large)
-        ended, images = time.monotonic(), Counter[Variant]()
-        for job, result in zip(jobs, results, strict=True):
-            if isinstance(result, tuple):
-                images.update(job.variants)
-        for tell in self._on_run:
-            tell(Run(images, began, ended, owners))
-        return results
 
     async def classify(
         self, payloads: Sequence[Payload], plan: Plan = DEFAULT, deadline: float = inf, owner: object = None
@@ -240,7 +227,16 @@ class Classifier:
 
     async def preview(self, payload: Payload, resolution: int) -> bytes:
         """Return a PNG of what a network of this resolution is given for an image. Raises what `decode.decode` does."""
-        return await self._pipeline.preview(payload, resolution)
+        with self:  # a drawing cannot be stopped, and may outlast the request that wants it
+            return await self._pipeline.preview(payload, resolution)
+
+    async def retire(self) -> None:
+        """Wait until no request uses the models any more, all of which have deadlines, and close the pipeline."""
+        while self._users and self.fault is None:
+            self._unused.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._unused.wait(), STOP_POLL_S)
+        await self.drain()
 
     async def drain(self) -> None:
         """Admit no more images, wait for those that were admitted except for what hangs, and close the pipeline."""

@@ -10,6 +10,8 @@ from app.machine import memory_limit_bytes
 from app.mobilenet.cost import cost
 
 MB = 1_000_000
+TEMPLATE_BYTES = 45 * MB
+"""What a template takes of `PROCESS_BYTES`, without models."""
 TENSORFLOW_BYTES = 200 * MB
 """What an HTTP process takes in addition when it runs TensorFlow."""
 PARAMETER_BYTES = 8
@@ -19,10 +21,13 @@ CLASSES = 1000
 
 def needed_bytes(settings: Settings) -> int:
     """Return what all processes and models take together before the first image."""
-    parameters = sum(cost(variant, CLASSES).parameters for variant in settings.lineup)
     engine = TENSORFLOW_BYTES if settings.engine == "tensorflow" else 0
-    one = PROCESS_BYTES + engine + PARAMETER_BYTES * parameters + settings.model_workers * WORKER_BYTES
-    return settings.http_workers * one
+    return settings.http_workers * (PROCESS_BYTES - TEMPLATE_BYTES + engine + _pipeline_bytes(settings))
+
+
+def _pipeline_bytes(settings: Settings) -> int:
+    parameters = sum(cost(variant, CLASSES).parameters for variant in settings.lineup)
+    return TEMPLATE_BYTES + PARAMETER_BYTES * parameters + settings.model_workers * WORKER_BYTES
 
 
 def room_bytes(limit: int, settings: Settings) -> float:
@@ -50,3 +55,14 @@ def keep_to_limit(settings: Settings) -> None:
             f"{PREFIX}HTTP_WORKERS={settings.http_workers} and {PREFIX}MODEL_WORKERS={settings.model_workers}"
         )
     allow(room_bytes(limit, settings))
+
+
+def check_room_beside(settings: Settings) -> None:
+    """Raise `StartError`, whose message is one line, if the limit has no room for new models beside the old ones."""
+    limit = memory_limit_bytes()
+    needed = needed_bytes(settings) + _pipeline_bytes(settings)
+    if limit is not None and needed > limit:
+        raise StartError(
+            f"the memory limit is {limit / MB:.0f} MB, and the old model and the new one need about "
+            f"{needed / MB:.0f} MB together, until the new one has taken over"
+        )

@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
@@ -23,9 +23,7 @@ from app.machine import oom_kills
 from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import handshake, requests
-from app.runtime.inline import Inline, Threads
-from app.runtime.memory import keep_to_limit
-from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, in_process
+from app.runtime.pipeline import Job, JobResult, Payload
 from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
 from app.runtime.requests import Buffer, Request
 
@@ -95,6 +93,10 @@ class Worker(asyncio.Protocol):
         self._transport.close()
 
 
+_loading: "set[Workers]" = set()
+"""Whose templates load models, each of which some thread of this process waits for."""
+
+
 class Workers:
     """The workers of one template: starts them as they are needed, and keeps those that are idle."""
 
@@ -116,12 +118,15 @@ class Workers:
 
     def models(self) -> tuple[Model, ...]:
         """Wait until the models are loaded and tested, and return them. Raises whatever the template raised."""
+        _loading.add(self)
         try:
             raised, answer = handshake.receive(self._control)
         except (EOFError, OSError) as exc:
             raise StartError(
                 "the process that loads the model ended before it was done; was there too little memory?"
             ) from exc
+        finally:
+            _loading.discard(self)
         if raised:
             raise answer
         self._control.shutdown(socket.SHUT_RD)  # from now on nothing can be received here, and so nothing unpickled
@@ -273,17 +278,12 @@ class Pool:
         """End the workers."""
         await self._workers.close()
 
+    def end(self) -> None:
+        """End the template, before it has any workers."""
+        self._workers.end()
 
-def start_loading(settings: Settings) -> Callable[[], Pipeline]:
-    """Begin to load and test the models that the settings name; return a function that waits for the pipeline.
 
-    With LiteRT this happens in another process, unless `model_workers` is 0, so that the caller can go on meanwhile. In
-    this process, also with TensorFlow, which does not survive a fork, the function does all of it. The function raises
-    `StartError`, whose message is one line, or `SelfTestFailed`.
-    """
-    keep_to_limit(settings)
-    if settings.engine == "tensorflow":
-        return lambda: Threads(in_process(settings))
-    if settings.model_workers == 0:
-        return lambda: Inline(in_process(settings), settings.patience_s)
-    return Pool(settings).ready
+def stop_loading() -> None:
+    """End all processes that load models, and compilers with them. Whoever waits for the models gets `StartError`."""
+    for workers in tuple(_loading):
+        workers.end()

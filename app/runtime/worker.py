@@ -144,6 +144,7 @@ def main(descriptor: int) -> None:
     """Run the template on this socket, whose other end the HTTP process has."""
     # Ctrl-C reaches every process of the terminal. The HTTP process decides when to stop, and closes its sockets then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # where all processes of a service get it, one of them is meant
     # While the models load it sends this signal, or the kernel does if it was killed. Whatever compiles ends, too, and
     # its half-written files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -7,17 +7,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from app.control import ASK, outcome
+from app.reload import Outcome
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 class HttpProcess:
-    """An HTTP process, the supervisor's end of its channel, and the file that it counts in."""
+    """An HTTP process, the supervisor's ends of its channel and of its control, and the file that it counts in."""
 
-    def __init__(self, process: asyncio.subprocess.Process, channel: socket.socket, counts: Path) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, channel: socket.socket, control: Streams, counts: Path
+    ) -> None:
         self._process = process
         self.pid = process.pid
         self.channel = channel
+        self._from_it, self._to_it = control
         self.counts = counts
-        self.wanted = True
-        """Whether another process is to take its place when it ends."""
         self.silent_s = 0.0
         """For how long it has not said that it is well, since it was ready."""
         self.ready = asyncio.Event()
@@ -26,37 +32,43 @@ class HttpProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str], counts: Path) -> "HttpProcess":
-        """Start `command` with two more arguments: the descriptor of its channel, and the file.
+        """Start `command` with three more arguments: the descriptor of its channel, the file, and that of its control.
 
-        Raises `OSError` if the system has no room for another process.
+        Over the control it is told to reload. Raises `OSError` if the system has no room for another process.
         """
-        ours, theirs = socket.socketpair()
+        (channel, its_channel), (control, its_control) = socket.socketpair(), socket.socketpair()
         try:
-            with theirs:
+            with its_channel, its_control:
                 process = await asyncio.create_subprocess_exec(
                     *command,
-                    str(theirs.fileno()),
+                    str(its_channel.fileno()),
                     str(counts),
+                    str(its_control.fileno()),
                     stdin=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[its_channel.fileno(), its_control.fileno()],
                     process_group=0,  # Ctrl-C reaches the supervisor alone, which then stops all in order
                 )
         except BaseException:
-            ours.close()
+            channel.close()
+            control.close()
             raise
-        return cls(process, ours, counts)
+        return cls(process, channel, await asyncio.open_unix_connection(sock=control), counts)
 
     def well(self) -> None:
         """Note that it has said that it is well, and therefore ready."""
         self.silent_s = 0.0
         self.ready.set()
 
-    async def gets_ready(self) -> bool:
-        """Wait until it is ready or has ended. Return whether it is ready."""
-        ready = asyncio.create_task(self.ready.wait())
-        await asyncio.wait([ready, self.ended], return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        return not self.ended.done()
+    async def reload(self) -> Outcome | None:
+        """Have it reload, once it is ready, and return what came of it; None if it has ended instead."""
+        self._to_it.write(ASK)
+        with suppress(OSError):
+            return outcome(await self._from_it.readline())
+        return None
+
+    def close(self) -> None:
+        """Close the control of a process that has ended."""
+        self._to_it.close()
 
     def kill(self) -> None:
         """End it at once."""

@@ -112,7 +112,11 @@ class ServerOfSeveral(Server):
 
     async def _open(self, protocol: Callable[[], Protocol]) -> Accepted:
         collect_garbage_seldom()
-        return Accepted(self._channel, protocol, self._stop)
+        self._source = accepted = Accepted(self._channel, protocol, self._stop)
+        if self.should_exit:  # told to stop meanwhile, which does not close connections that come in this moment
+            self.should_exit = False
+            accepted.leave()
+        return accepted
 
     def _stop(self) -> None:
         self.should_exit = True

@@ -11,8 +11,11 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.control import heeding
 from app.errors import BAD_START
-from app.observability.snapshots import forget
+from app.observability.metrics import Metrics
+from app.observability.snapshots import Snapshots, forget
+from app.reload import Outcome, Reloads
 from app.server.acceptor import WELL_S, Acceptor
 from app.server.process import HttpProcess
 
@@ -27,7 +30,7 @@ KILL_S = 3.0
 
 
 class Supervisor:
-    """Keeps a number of HTTP processes running until SIGTERM or SIGINT; SIGHUP replaces them, one after the other."""
+    """Keeps a number of HTTP processes running until SIGTERM or SIGINT, and has them reload, one after the other."""
 
     def __init__(self, command: Sequence[str], folder: Path, graceful_timeout_s: float) -> None:
         """Take the command that starts a process, and the folder in which each process gets a file to count in."""
@@ -36,7 +39,7 @@ class Supervisor:
         self._end_s = graceful_timeout_s + KILL_S
         self._started = 0
         self._processes: list[HttpProcess] = []
-        self._restarting: asyncio.Task[None] | None = None
+        self._metrics = Metrics(Snapshots(folder / "0"))
         self._stopping = asyncio.Event()
         self._exit_code = 0
 
@@ -47,11 +50,11 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         async with asyncio.TaskGroup() as self._tasks:
-            loop.add_signal_handler(signal.SIGHUP, self._restart)
             for _ in range(count):
                 await self._replace()
             watching = self._tasks.create_task(self._kill_what_hangs())
-            await self._stopping.wait()
+            async with heeding(Reloads(self._reload_each, self._count)):
+                await self._stopping.wait()
             watching.cancel()
             self._acceptor.close()
             await asyncio.gather(*(process.end(self._end_s) for process in self._processes))
@@ -89,8 +92,9 @@ class Supervisor:
         code = await process.ended
         self._processes.remove(process)
         self._acceptor.remove(process.channel)
+        process.close()
         forget(process.counts)
-        if self._stopping.is_set() or not process.wanted:
+        if self._stopping.is_set():
             return
         logger.error("HTTP process %d %s", process.pid, _how(code))
         if code == BAD_START:  # any other would end the same way
@@ -114,26 +118,22 @@ class Supervisor:
                     logger.error("HTTP process %d has said nothing for %.0f s", process.pid, HANG_S)
                     process.kill()
 
-    def _restart(self) -> None:
-        if not self._stopping.is_set() and (self._restarting is None or self._restarting.done()):
-            self._restarting = self._tasks.create_task(self._restart_each())
+    async def _reload_each(self) -> Outcome:
+        """Have each process reload. The first that refuses keeps those after it from trying."""
+        swapped: Outcome | None = None
+        for process in tuple(self._processes):
+            found = await process.reload()
+            if found is None:
+                continue  # it has ended, and what takes its place reads the files as they are now
+            if not found.swapped:
+                beside = "" if swapped is None else f"; other HTTP processes serve {swapped.said} already"
+                return Outcome(False, found.said + beside)
+            swapped = found
+        return swapped or Outcome(False, "all HTTP processes ended meanwhile")
 
-    async def _restart_each(self) -> None:
-        """Have a new process take the place of each, once it is ready. If it does not get ready the others go on."""
-        for old in [process for process in self._processes if process.wanted]:
-            new = await self._start()
-            if new is None:
-                return
-            new.wanted = False
-            if not await new.gets_ready():
-                logger.error("HTTP process %d %s; those that run go on", new.pid, _how(new.ended.result()))
-                return
-            new.wanted = True
-            surplus = old if old in self._processes else new  # it may have ended meanwhile, and been replaced
-            surplus.wanted = False
-            logger.info("HTTP process %d takes over from %d", new.pid, old.pid)
-            self._acceptor.remove(surplus.channel)
-            await surplus.end(self._end_s)
+    def _count(self, swapped: bool) -> None:
+        self._metrics.reloaded(swapped)
+        self._metrics.share()
 
 
 def _how(code: int) -> str:

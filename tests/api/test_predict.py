@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 
 from app.api.predict import Predict
+from app.api.security import Guard
 from app.config import Settings
 from app.errors import Draining, NotFound, QueueFull, ServiceError
 from app.main import create_app
@@ -72,6 +73,12 @@ class Desk:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def check_room(self, plan: Plan) -> None:
         """Raise what is wrong, or stop where the body would be read."""
         match plan:
@@ -94,7 +101,9 @@ class BodyWanted(NotFound):
 
 def asking(desk: Any, *headers: tuple[bytes, bytes], query: bytes = b"", **settings: Any) -> Client:
     """Ask a classifier for a prediction whose body never comes."""
-    return Client(Predict(Settings(**settings), lambda: desk, Requests(Metrics())), None, *headers, query=query)
+    given = Settings(**settings)
+    predict = Predict(given, Guard(given.api_keys), lambda: desk, Requests(Metrics()))
+    return Client(predict, None, *headers, query=query)
 
 
 async def answered(client: Client) -> int:
@@ -197,7 +206,7 @@ async def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_a_coun
 ) -> None:
     metrics, desk = Metrics(), Desk(KeyError("candidates"))
     with caplog.at_level("INFO"):
-        client = Client(Predict(Settings(), lambda: cast("Classifier", desk), Requests(metrics)), None)
+        client = Client(Predict(Settings(), Guard(()), lambda: cast("Classifier", desk), Requests(metrics)), None)
         assert await answered(client) == 500
     assert client.problem["code"] == "internal_error"
     assert "candidates" not in str(client.problem)
@@ -208,7 +217,7 @@ async def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_a_coun
 
 async def test_a_refusal_is_counted() -> None:
     metrics = Metrics()
-    predict = Predict(Settings(), lambda: cast("Classifier", Desk(FULL)), Requests(metrics))
+    predict = Predict(Settings(), Guard(()), lambda: cast("Classifier", Desk(FULL)), Requests(metrics))
     for _ in range(3):
         assert await answered(Client(predict, None)) == 429
     text = metrics.render().decode()
@@ -237,7 +246,7 @@ class LateDesk(Desk):
 @pytest.mark.parametrize("body", [b"whole", b"image"])
 async def test_who_is_refused_late_is_told_when_to_come_again_too(error: ServiceError, body: bytes) -> None:
     desk = cast("Classifier", LateDesk(error))
-    client = Client(Predict(Settings(), lambda: desk, Requests(Metrics())), body)
+    client = Client(Predict(Settings(), Guard(()), lambda: desk, Requests(Metrics())), body)
     assert await answered(client) == error.status
     assert client.headers[b"retry-after"] == error.headers["Retry-After"].encode()
     assert client.problem.items() >= {"code": error.code, **error.facts}.items()

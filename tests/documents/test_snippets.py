@@ -41,6 +41,7 @@ LEFT_OUT = {
     "cp deploy/systemd": "installs units; test_deploy.py checks them, test_sockets.py starts with a socket",
     "make bench": "takes hours; tests/tools/bench/test_bench.py runs its parts",
     ".venv/bin/python -m tools.weights.evaluate": "takes minutes and photos of no reader; test_evaluate.py asks less",
+    "cp retrained.keras": "needs a network of the reader's; tests/e2e/test_reload.py replaces weights",
     "promtool": "is not everywhere; test_deploy.py runs it where it is",
     ".venv/bin/pip install --constraint": "installs, and serves until it is stopped; test_operations.py has the spans",
     ".venv/bin/python -m tools.training.experiments": "takes days; tests/mobilenet trains the networks for a step",

@@ -1,5 +1,6 @@
 """How the real process starts, and how it says in one line that it cannot."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from tests.support.data import REPOSITORY, solid
-from tests.support.processes import Process, environment, mobilenet
+from tests.support.processes import Process, environment, mobilenet, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -18,7 +19,7 @@ PNG = {"Content-Type": "image/png"}
 RED = solid((220, 30, 30))
 
 
-def test_uvicorn_serves_the_application_too(own: dict[str, object], cache: Path) -> None:
+def test_uvicorn_serves_the_application_too_and_lets_it_reload(own: dict[str, object], cache: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,6 +35,9 @@ def test_uvicorn_serves_the_application_too(own: dict[str, object], cache: Path)
                 break
             time.sleep(0.1)
         assert status == 200
+        popen.send_signal(signal.SIGHUP)
+        swapped = 'mobilenet_reloads_total{outcome="swapped"} 1.0'
+        wait_for(lambda: swapped in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
         popen.terminate()
 
 

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,21 @@ def test_a_subprocess_that_fails_ends_in_its_last_line_and_leaves_no_file(
     with pytest.raises(StartError, match="exit code 1"):
         compiled(weights, VARIANT, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_compiled_of_weights_that_were_replaced_meanwhile_is_not_kept_as_theirs(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = tmp_path / "own.weights.h5"
+    shutil.copyfile(weights.path, found)
+
+    def compile_(*_: object) -> None:
+        found.write_bytes(b"another file")
+
+    monkeypatch.setattr(compile_module, "_in_subprocess", compile_)
+    with pytest.raises(StartError, match=r"own\.weights\.h5 was replaced while it was compiled; try again"):
+        compiled(Weights(found.name, found, weights.sha256), VARIANT, tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_cache_that_cannot_be_written_is_named(weights: Weights, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.model.model import Model
-from app.prediction.classifier import Run
 from app.prediction.result import Classification
+from app.prediction.run import Run
 from tests.support import needs
 from tests.support.client import Launch, launching
 from tests.support.data import solid
@@ -154,7 +154,7 @@ def test_a_batch_is_linked_to_the_requests_whose_images_ran_in_it(
 def test_a_batch_is_recorded_where_any_of_its_requests_is(exporter: InMemorySpanExporter) -> None:
     spans = Spans(provider_of(exporter))
     unsampled, sampled = (spans.begin({"traceparent": caller}) for caller in (UNSAMPLED, PARENT))
-    spans.ran(Run({colour_model().variant: 3}, 1.0, 2.0, [unsampled, sampled, None]))
+    spans.ran(Run({colour_model(): 3}, 1.0, 2.0, [unsampled, sampled, None]))
     batch = named(exporter, "batch")
     assert batch.parent == sampled.context
     assert [link.context for link in batch.links] == [batch.parent]

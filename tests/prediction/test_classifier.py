@@ -110,6 +110,26 @@ async def test_a_run_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stoppi
     await asyncio.wait_for(classifier.drain(), 5)
 
 
+async def test_a_pipeline_is_not_closed_before_a_drawing_ends_that_nobody_waits_for_any_more(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
+    monkeypatch.setattr(pipeline, "close", close)
+    classifier = Classifier(pipeline, Settings(), Watcher())
+    drawing = asyncio.create_task(classifier.preview(RED, 64))
+    await asyncio.sleep(0)
+    retiring = asyncio.create_task(classifier.retire())
+    await asyncio.sleep(0.01)
+    assert not closed.is_set()
+    pipeline.gate.set()
+    await asyncio.wait_for(asyncio.gather(drawing, retiring), 5)
+    assert closed.is_set()
+
+
 async def test_a_stage_of_a_cascade_is_sure_from_exactly_the_threshold_on(classifier: Classifier) -> None:
     (alone,) = await classifier.classify([RED], Single([FIRST]))
     assert isinstance(alone, Classification)

@@ -1,4 +1,4 @@
-"""Processes that end are replaced, those that start slowly are left alone, and those that hang are killed.
+"""Processes that end are replaced, those that start slowly are left alone, those that hang are killed, and all reload.
 
 Small scripts stand for the HTTP processes.
 """
@@ -14,20 +14,40 @@ from pathlib import Path
 
 import pytest
 
+from app import control
 from app.errors import BAD_START
+from app.observability.metrics import Metrics
+from app.observability.snapshots import Snapshots
+from app.reload import Outcome
 from app.server import supervisor
 from app.server.supervisor import Supervisor
+from tests.support.client import parsed
 
 BEGIN = """
-import os, signal, socket, sys, time
-channel, counts = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
+import json, os, signal, socket, sys, time
+channel, control = (socket.socket(fileno=int(sys.argv[place])) for place in (1, 3))
+counts = sys.argv[2]
 number = int(os.path.basename(counts))
 open(counts + "-pid", "w").write(str(os.getpid()))
+control.setblocking(False)
 
-def serve():
+def told_to_reload():
+    try:
+        return control.recv(100)
+    except OSError:
+        return b""
+
+def reload():
+    open(counts + "-reload", "w").write(str(time.monotonic()))
+    time.sleep(0.1)
+    return True, f"new {number}"
+
+def serve(reload=reload):
     channel.settimeout(0.02)
     while True:
         channel.send(b"w")
+        if told_to_reload():
+            control.send(json.dumps(reload()).encode() + b"\\n")
         try:
             if not channel.recv(1):
                 sys.exit()
@@ -180,43 +200,80 @@ async def test_told_to_stop_it_waits_for_none_that_is_not_ready_yet(
         assert await service.exit_code() == 0
 
 
-async def test_a_hangup_replaces_each_by_a_new_one_that_is_ready(
-    tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "KILL_S", 60)
-    script = """
-open(counts + "-others", "w").write(" ".join(os.listdir(os.path.dirname(counts))))
-try:
-    serve()
-finally:
-    time.sleep(0.5)
-"""
-    async with supervising(tmp_path, listener, script, count=2) as service:
-        await service.until(lambda: accepts(listener))
-        await service.until(lambda: service.running() == [1, 2])
-        os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGHUP)  # one is enough
-        await service.until(lambda: service.running() == [3, 4])
-        await asyncio.sleep(0.2)
-        assert service.running() == [3, 4]
-        assert await service.exit_code() == 0
-    ended_by_then = {number: (tmp_path / f"{number}-others").read_text().count(".ended") for number in (3, 4)}
-    assert ended_by_then == {3: 0, 4: 1}, "one after the other"
-
-
-async def test_after_a_hangup_the_old_ones_go_on_if_a_new_one_does_not_get_ready(
+async def test_all_reload_one_after_the_other_and_go_on(
     tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = f"sys.exit({BAD_START}) if number == 3 else serve()"
+    caplog.set_level("INFO")
+    async with supervising(tmp_path, listener, SERVES, count=2) as service:
+        await service.until(lambda: accepts(listener))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await service.until(lambda: bool(caplog.messages))
+        assert await asyncio.to_thread(control.ask, os.getpid()) == Outcome(True, "new 2")
+        assert service.running() == [1, 2]
+        assert counted(tmp_path) == {"swapped": 2, "refused": 0}
+        assert await service.exit_code() == 0
+    assert caplog.messages == ["reloaded: new 2"] * 2
+    first, second = (float((tmp_path / f"{number}-reload").read_text()) for number in (1, 2))
+    assert second - first > 0.1
+
+
+def counted(folder: Path) -> dict[str, float]:
+    """Return how many reloads an HTTP process that is asked for metrics knows of, by their outcome."""
+    found = parsed(Metrics(Snapshots(folder / "99")).render().decode())
+    return {outcome: found["mobilenet_reloads_total", outcome] for outcome in ("swapped", "refused")}
+
+
+@pytest.mark.parametrize(
+    ("refuses", "says"),
+    [(1, "damaged"), (2, "damaged; other HTTP processes serve new 1 already")],
+)
+async def test_the_first_that_refuses_to_reload_keeps_the_others_from_trying_and_all_go_on(
+    refuses: int, says: str, tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = f"serve(lambda: (False, 'damaged') if number == {refuses} else reload())"
+    async with supervising(tmp_path, listener, script, count=3) as service:
+        await service.until(lambda: service.running() == [1, 2, 3])
+        assert await asyncio.to_thread(control.ask, os.getpid()) == Outcome(False, says)
+        assert service.running() == [1, 2, 3]
+        assert not (tmp_path / "3-reload").exists()
+        assert counted(tmp_path) == {"swapped": 0, "refused": 1}
+        assert await service.exit_code() == 0
+    assert caplog.messages == [f"not reloaded, and the old model goes on to serve: {says}"]
+
+
+async def test_one_that_is_not_ready_yet_is_waited_for_since_it_may_have_read_the_old_files(
+    tmp_path: Path, listener: socket.socket
+) -> None:
+    async with supervising(tmp_path, listener, f"time.sleep(number == 3); {SERVES}", count=2) as service:
+        await service.until(lambda: accepts(listener))
+        os.kill(service.pids[1], signal.SIGKILL)
+        await service.until(lambda: 3 in service.pids)
+        assert await asyncio.to_thread(control.ask, os.getpid()) == Outcome(True, "new 3")
+        assert await service.exit_code() == 0
+
+
+async def test_one_that_ends_instead_of_reloading_is_replaced_and_the_others_reload(
+    tmp_path: Path, listener: socket.socket
+) -> None:
+    script = "serve(lambda: sys.exit(1) if number == 1 else reload())"
     async with supervising(tmp_path, listener, script, count=2) as service:
         await service.until(lambda: accepts(listener))
-        await service.until(lambda: service.running() == [1, 2])
-        os.kill(os.getpid(), signal.SIGHUP)
-        await service.until(lambda: 3 in service.pids)
-        await service.until(lambda: bool(caplog.messages))
-        assert service.running() == [1, 2]
+        assert await asyncio.to_thread(control.ask, os.getpid()) == Outcome(True, "new 2")
+        await service.until(lambda: service.running() == [2, 3])
         assert await service.exit_code() == 0
-    assert caplog.messages == [f"HTTP process {service.pids[3]} ended with exit code 2; those that run go on"]
+
+
+async def test_told_to_stop_it_waits_for_no_reload(
+    tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = "serve(lambda: (open(counts + '-reload', 'w').close(), time.sleep(60)))"
+    async with supervising(tmp_path, listener, script, count=2) as service:
+        await service.until(lambda: accepts(listener))
+        asking = asyncio.create_task(asyncio.to_thread(control.ask, os.getpid()))
+        await service.until((tmp_path / "1-reload").exists)
+        assert await service.exit_code() == 0
+        assert await asking == Outcome(False, "the service is stopping")
+    assert caplog.messages == []
 
 
 async def test_where_the_system_has_no_room_for_a_process_it_is_tried_again(

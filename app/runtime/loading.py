@@ -1,0 +1,36 @@
+"""From settings to a pipeline: at the start, and for a reload while another pipeline serves."""
+
+from collections.abc import Callable
+
+from app.config import Settings
+from app.runtime.inline import Inline, Threads
+from app.runtime.memory import check_room_beside, keep_to_limit
+from app.runtime.pipeline import Pipeline, in_process
+from app.runtime.pool import Pool
+
+
+def start_loading(settings: Settings) -> Callable[[], Pipeline]:
+    """Begin to load and test the models that the settings name; return a function that waits for the pipeline.
+
+    With LiteRT this happens in another process, unless `model_workers` is 0, so that the caller can go on meanwhile. In
+    this process, also with TensorFlow, which does not survive a fork, the function does all of it. The function raises
+    `StartError`, whose message is one line, or `SelfTestFailed`.
+    """
+    keep_to_limit(settings)
+    if settings.engine == "tensorflow":
+        return lambda: Threads(in_process(settings))
+    if settings.model_workers == 0:
+        return lambda: Inline(in_process(settings), settings.patience_s)
+    return Pool(settings).ready
+
+
+def load_beside(settings: Settings) -> Pipeline:
+    """Load and test once more what the settings name, while the models that it named before serve; may take long.
+
+    Models that will run in this process are tried in another one first. So a file that crashes whatever loads it does
+    not end this process, and `stop_loading` can end the compiler. Raises `StartError` or `SelfTestFailed`.
+    """
+    check_room_beside(settings)
+    if settings.engine == "litert" and settings.model_workers == 0:
+        Pool(settings).ready().end()
+    return start_loading(settings)()

@@ -7,16 +7,17 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint con
 
 # Settings go on by the environment and not by a command line, which a shell would read and everybody on the machine may.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-$(foreach name,$(filter-out PYTHON VENV,$(GIVEN)),$(eval export MOBILENET_$(name) := $$(value $(name))))
+$(foreach name,$(filter-out PYTHON VENV SAMPLE PACKAGE,$(GIVEN)),$(eval export MOBILENET_$(name) := $$(value $(name))))
 
 CLIENTS := build/clients
 DISTIL := build/distil
+MUTANTS := build/mutants
 
 # A file that the parts of `make test` add to; the last one lists what was skipped in all of them.
 SKIPPED := build/skipped.json
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
 
-.PHONY: run test test-fast test-slow test-distil lint format lock bench bench-quick
+.PHONY: run test test-fast test-slow test-distil mutants lint format lock bench bench-quick
 
 run: $(VENV)/installed
 	@$(BIN)/mobilenet serve
@@ -36,6 +37,11 @@ test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 # The tests of the training on a GPU; they need none.
 test-distil: $(DISTIL)/installed
 	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/distillation/test_distil.py
+
+# How many small faults the fast tests notice, hours for all of them: `make mutants SAMPLE=100 PACKAGE=imaging`.
+mutants: $(MUTANTS)/installed
+	PYTHONPATH=$(MUTANTS)/packages nice -n 19 $(BIN)/python -m tools.mutants \
+		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(PACKAGE),--package $(PACKAGE))
 
 lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check
@@ -84,4 +90,9 @@ $(CLIENTS)/%/installed: tests/e2e/clients/%.txt | $(VENV)/installed-for-tests
 $(DISTIL)/installed: pyproject.toml constraints.txt | $(VENV)/installed-for-tests
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
 	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --constraint constraints.txt --editable '.[distil,test]'
+	touch $@
+
+# Beside the packages of the tests, and not in the lock of the service.
+$(MUTANTS)/installed: tools/mutants/requirements.txt | $(VENV)/installed-for-tests
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(MUTANTS)/packages --requirement $<
 	touch $@

@@ -1,0 +1,90 @@
+"""Mutation testing of the packages of the service by their fast tests: `python -m tools.mutants`, or `make mutants`.
+
+A mutant is a copy of the service with one small fault. It is killed if a test fails, and it survives if all pass: then
+either a test is missing, or the fault makes no difference to anybody. docs/decisions/0027 has what is tried, and how.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from tools.mutants.copy import Copy
+from tools.mutants.mutants import Mutant, Site, sample, sites
+from tools.mutants.packages import PACKAGES, Package
+from tools.mutants.process import import_others, passes
+from tools.mutants.suite import Suite, TestsFailed, record
+
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = REPOSITORY / "build" / "mutants"
+START_S, SLOWER = 10.0, 3.0
+"""Tests that take this long and this many times longer than without a fault hang."""
+
+
+class Verdict(NamedTuple):
+    """What the tests make of a mutant: killed, hangs (which counts as killed), or survived."""
+
+    mutant: Mutant
+    outcome: str
+
+
+def verdicts(package: Package, chosen: list[Site], copy: Copy) -> Iterator[Verdict]:
+    """Yield a verdict on each mutant of a package."""
+    suite = record(package.tests, package.files(REPOSITORY), copy.folder)
+    import_others(suite.modules)
+    if not passes(package.tests, copy.folder, START_S + SLOWER * sum(suite.seconds.values())):
+        raise TestsFailed(copy.folder.with_suffix(".log").read_text(encoding="utf-8")[-3000:])
+    for site in chosen:
+        mutant = site.mutant()
+        with copy.mutated(mutant):
+            yield Verdict(mutant, _outcome(mutant, site.tree.code, suite, copy))
+
+
+def _outcome(mutant: Mutant, original: str, suite: Suite, copy: Copy) -> str:
+    tests = suite.noticing(mutant.path, mutant.line, original)
+    limit_s = START_S + SLOWER * sum(suite.seconds[name] for name in tests)
+    passed = passes(tests, copy.folder, limit_s)
+    return "hangs" if passed is None else "survived" if passed else "killed"
+
+
+def row(package: Package, counted: Counter[str], of: int, took_s: float) -> str:
+    """Return the row of a table in Markdown: package, mutants, killed and hanging ones, score, sample, seconds."""
+    tried = counted.total()
+    killed = tried - counted["survived"]
+    which = "whole" if tried == of else f"of {of:,}"
+    return f"| {package.name} | {tried:,} | {killed:,} | {killed / tried:.0%} | {which} | {took_s:,.0f} |"
+
+
+def main(
+    package: Annotated[list[str] | None, typer.Option(help="Only this package; may be given more than once.")] = None,
+    sample_size: Annotated[int | None, typer.Option("--sample", min=1, help="At most so many of a package.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed chooses other mutants.")] = 0,
+    only: Annotated[str, typer.Option(help="Only files whose path contains this.")] = "",
+) -> None:
+    """Try mutants of each package; print the survivors and a table, and write both below build/mutants."""
+    rows: list[str] = []
+    copy = Copy(REPOSITORY, FOLDER / "tree")
+    for one in PACKAGES:
+        if package and one.name not in package:
+            continue
+        start = time.monotonic()
+        found = [site for path in one.files(REPOSITORY) if only in path for site in sites(REPOSITORY, path)]
+        counted: Counter[str] = Counter()
+        survivors: list[str] = []
+        for mutant, outcome in verdicts(one, sample(found, sample_size, f"{seed}/{one.name}"), copy):
+            counted[outcome] += 1
+            if outcome == "survived":
+                survivors.append(str(mutant))
+                typer.echo(mutant)
+        rows.append(row(one, counted, len(found), time.monotonic() - start))
+        typer.echo(rows[-1])
+        (FOLDER / f"{one.name}.json").write_text(json.dumps([rows[-1], survivors], indent=1), encoding="utf-8")
+    typer.echo("\n".join(rows))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -7,7 +7,7 @@ either a test is missing, or the fault makes no difference to anybody. docs/deci
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -21,8 +21,8 @@ from tools.mutants.suite import Suite, TestsFailed, record
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "build" / "mutants"
-START_S, SLOWER = 10.0, 3.0
-"""Tests that take this long and this many times longer than without a fault hang."""
+START_S, SLOWER = 5.0, 3.0
+"""What takes this long, and this many times longer than without a fault besides, hangs."""
 
 
 class Verdict(NamedTuple):
@@ -36,7 +36,7 @@ def verdicts(package: Package, chosen: list[Site], copy: Copy) -> Iterator[Verdi
     """Yield a verdict on each mutant of a package."""
     suite = record(package.tests, package.files(REPOSITORY), copy.folder)
     import_others(suite.modules)
-    if not passes(package.tests, copy.folder, START_S + SLOWER * sum(suite.seconds.values())):
+    if not passes(package.tests, copy.folder, *_limits_s(suite, suite.seconds)):
         raise TestsFailed(copy.folder.with_suffix(".log").read_text(encoding="utf-8")[-3000:])
     for site in chosen:
         mutant = site.mutant()
@@ -46,9 +46,14 @@ def verdicts(package: Package, chosen: list[Site], copy: Copy) -> Iterator[Verdi
 
 def _outcome(mutant: Mutant, original: str, suite: Suite, copy: Copy) -> str:
     tests = suite.noticing(mutant.path, mutant.line, original)
-    limit_s = START_S + SLOWER * sum(suite.seconds[name] for name in tests)
-    passed = passes(tests, copy.folder, limit_s)
+    passed = passes(tests, copy.folder, *_limits_s(suite, tests))
     return "hangs" if passed is None else "survived" if passed else "killed"
+
+
+def _limits_s(suite: Suite, tests: Iterable[str]) -> tuple[float, float]:
+    """Return how long one of the tests may take, and how long all of them together."""
+    seconds = [suite.seconds[name] for name in tests]
+    return START_S + SLOWER * max(seconds), 2 * START_S + SLOWER * sum(seconds)
 
 
 def row(package: Package, counted: Counter[str], of: int, took_s: float) -> str:

@@ -56,14 +56,15 @@ def _child(work: Callable[[], int], folder: Path) -> None:
         os._exit(code)  # without waiting for threads that the fault may have left
 
 
-def passes(tests: Iterable[str], folder: Path, limit_s: float) -> bool | None:
-    """Return whether tests pass in a folder; None if they take too long.
+def passes(tests: Iterable[str], folder: Path, each_s: float, limit_s: float) -> bool | None:
+    """Return whether tests pass in a folder; None if they have not ended after `limit_s`.
 
-    A fault may change the names of tests. Then all tests of their files run.
+    A test that goes on for longer than `each_s` has failed. A fault may change the names of tests; then all tests of
+    their files run.
     """
 
     def run(names: list[str]) -> int | None:
-        return in_fork(lambda: pytest.main([*OPTIONS, *FAST, *names]), folder, limit_s)
+        return in_fork(lambda: pytest.main([*OPTIONS, *FAST, f"--timeout={each_s}", *names]), folder, limit_s)
 
     sys.dont_write_bytecode = True  # what is compiled of a mutant is of no use to the next one
     named = list(tests)

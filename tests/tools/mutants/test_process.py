@@ -20,13 +20,14 @@ import sys
 from pathlib import Path
 from tools.mutants.process import passes
 for folder in sys.argv[1:]:
-    limit_s = 3 if folder.endswith("endless") else 60
-    print(passes(["test_thing.py::test_it[of 2]"], Path(folder), limit_s))
+    each_s, limit_s = {"endless": (60, 3), "slow": (1, 60)}.get(Path(folder).name, (60, 60))
+    print(passes(["test_thing.py::test_it[of 2]"], Path(folder), each_s, limit_s))
 """
 BODIES = {
     "right": ("return 2 * value", "True"),
     "wrong": ("return 3 * value if value > 1 else 2", "False"),
     "endless": ("while value > 1: pass\n    return 2", "None"),
+    "slow": ("import time; time.sleep(50 * (value - 1)); return 2 * value", "False"),
     "renamed": ("return 2 * value if value > 1 else 9", "True"),
     "renamed and wrong": ("return value", "False"),
     "broken": ("return (", "False"),
@@ -45,6 +46,6 @@ def test_tests_pass_fail_or_hang_with_a_fault(tmp_path: Path) -> None:
         (folder / "test_thing.py").write_text(TEST)
         (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    tensorflow\n    e2e\n")
     command = [sys.executable, "-c", ASK, *(str(tmp_path / name) for name in BODIES)]
-    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they take seconds
+    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pytest_timeout"}
     done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=200, check=True)
     assert done.stdout.split() == [passes for _, passes in BODIES.values()]

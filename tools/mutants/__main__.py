@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 
 def verdicts(package: Package, chosen: list[Site], copy: Copy) -> Iterator[Verdict]:
     """Yield a verdict on each mutant of a package."""
-    suite = record(package.tests, package.files(REPOSITORY), copy.folder)
+    suite = record(package.tests, package.files(copy.folder), copy.folder)
     import_others(suite.modules)
     if not passes(package.tests, copy.folder, *_limits_s(suite, suite.seconds)):
         raise TestsFailed(copy.folder.with_suffix(".log").read_text(encoding="utf-8")[-3000:])
@@ -74,21 +74,28 @@ def main(
     rows: list[str] = []
     copy = Copy(REPOSITORY, FOLDER / "tree")
     for one in PACKAGES:
-        if package and one.name not in package:
-            continue
-        start = time.monotonic()
-        found = [site for path in one.files(REPOSITORY) if only in path for site in sites(REPOSITORY, path)]
-        counted: Counter[str] = Counter()
-        survivors: list[str] = []
-        for mutant, outcome in verdicts(one, sample(found, sample_size, f"{seed}/{one.name}"), copy):
+        if not package or one.name in package:
+            found = [site for path in one.files(copy.folder) if only in path for site in sites(copy.folder, path)]
+            rows.append(_score(one, found, sample(found, sample_size, f"{seed}/{one.name}"), copy))
+            typer.echo(rows[-1])
+    typer.echo("\n".join(rows))
+
+
+def _score(package: Package, found: list[Site], chosen: list[Site], copy: Copy) -> str:
+    """Try mutants of one package, print the survivors, and return its row of the table."""
+    start = time.monotonic()
+    counted: Counter[str] = Counter()
+    survivors: list[str] = []
+    try:
+        for mutant, outcome in verdicts(package, chosen, copy):
             counted[outcome] += 1
             if outcome == "survived":
                 survivors.append(str(mutant))
                 typer.echo(mutant)
-        rows.append(row(one, counted, len(found), time.monotonic() - start))
-        typer.echo(rows[-1])
-        (FOLDER / f"{one.name}.json").write_text(json.dumps([rows[-1], survivors], indent=1), encoding="utf-8")
-    typer.echo("\n".join(rows))
+    except TestsFailed as exc:
+        return f"| {package.name} | the tests fail without a mutant: {exc}"
+    (FOLDER / f"{package.name}.json").write_text(json.dumps(survivors, indent=1, ensure_ascii=False), encoding="utf-8")
+    return row(package, counted, len(found), time.monotonic() - start)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ OWN = ("app", "tests", "tools", "conftest", "__main__", "__mp_main__")
 OPTIONS = (
     *("-x", "-q"),
     *(f"-pno:{name}" for name in ("cacheprovider", "schemathesis", "xdist", "faulthandler")),
+    "--hypothesis-profile=ci",  # the same examples every time, or chance would kill mutants
     "-Wignore::pytest.PytestAssertRewriteWarning",  # plugins have been imported before
 )
 FAST = ("-m", "not tensorflow and not e2e")

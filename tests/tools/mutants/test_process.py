@@ -46,6 +46,9 @@ def test_tests_pass_fail_or_hang_with_a_fault(tmp_path: Path) -> None:
         (folder / "test_thing.py").write_text(TEST)
         (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    tensorflow\n    e2e\n")
     command = [sys.executable, "-c", ASK, *(str(tmp_path / name) for name in BODIES)]
-    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pytest_timeout"}
+    env = os.environ | {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_PLUGINS": "pytest_timeout,_hypothesis_pytestplugin",
+    }
     done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=200, check=True)
     assert done.stdout.split() == [passes for _, passes in BODIES.values()]

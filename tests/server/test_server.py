@@ -1,0 +1,65 @@
+"""A server has no more connections than its bound, those that came before it was ready included."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.config import Settings
+from app.observability.metrics import METRICS
+from app.server.listening import Listening
+from app.server.protocol import Protocol
+from app.server.server import ServerAlone, uvicorn_config
+
+
+class App:
+    """An application that does nothing but start and stop, and counts how often there was no room for connections."""
+
+    def __init__(self) -> None:
+        self.paused = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["state"][METRICS] = SimpleNamespace(connections_paused=self._count)
+        for what in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{what}.complete"})
+
+    def _count(self) -> None:
+        self.paused += 1
+
+
+class BusyServer(ServerAlone):
+    """A server that goes on only when so many connections have come, while it does not know its bound yet."""
+
+    waiting = 0
+
+    async def _open(self, protocol: Callable[[], Protocol]) -> Listening:
+        listening = await super()._open(protocol)
+        async with asyncio.timeout(5):
+            while len(self.server_state.connections) < self.waiting:
+                await asyncio.sleep(0.01)
+        return listening
+
+
+@pytest.mark.parametrize(("waiting", "paused"), [(1, 0), (2, 1)])
+async def test_connections_that_came_before_the_server_was_ready_count_towards_its_bound(
+    waiting: int, paused: int
+) -> None:
+    app = App()
+    config = uvicorn_config(app, Settings())
+    config.load()
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server = BusyServer(config, 2, listener)
+        server.lifespan, server.waiting = config.lifespan_class(config), waiting
+        clients = [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(waiting)]
+        await server.startup()
+        assert app.paused == paused
+        for client in clients:
+            client.close()
+        async with asyncio.timeout(5):
+            await server.shutdown()

@@ -196,7 +196,7 @@ async def test_an_item_past_its_deadline_is_not_run(make: Make, model: Doubler) 
     (patient,) = await queue(batcher, 2)
     await asyncio.sleep(0.1)
     model.gate.set()
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceeded, match="before the image was run, and it was not run"):
         await late
     assert await results([first, patient]) == [0, 4]
     assert model.batches == [[0], [2]]

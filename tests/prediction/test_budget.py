@@ -103,6 +103,7 @@ def test_a_variant_of_unknown_accuracy_satisfies_none() -> None:
     unknown = [Candidate(SMALL, 10, None, 1.0), Candidate(LARGE, 20, None, 1.0)]
     with pytest.raises(ImpossibleBudget, match="nobody has measured"):
         fitting(unknown, Budget(min_accuracy=0.1))
+    assert Budget(min_accuracy=0.1).widened(unknown[0]) == Budget(min_accuracy=0.0)
     assert ranked(unknown)[0].variant == LARGE, "then more MACs count as better"
     mixed = [*unknown, Candidate(MIDDLE, 15, 0.2, 1.0)]
     assert [one.variant for one in fitting(mixed, Budget(min_accuracy=0.1))] == [MIDDLE]

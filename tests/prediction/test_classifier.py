@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from app.config import Settings
-from app.errors import DeadlineExceeded, InternalError, QueueFull
+from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
+from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
 from app.prediction.classifier import Classifier, Previewer
 from app.prediction.result import Classification, Result
@@ -199,8 +200,32 @@ async def test_what_is_not_the_fault_of_an_image_is_in_the_log_with_its_tracebac
     pipeline.hangs = lambda job, large: 1 // 0 == 0
     (result,) = await classifier.classify([RED])
     assert isinstance(result, InternalError)
-    assert "division" not in result.detail
+    assert result.detail == "the image could not be classified"
+    assert caplog.messages == ["an image could not be classified, and that is not its fault"]
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
+
+
+async def test_an_image_that_is_large_even_where_large_ones_are_run_is_an_error_of_ours(
+    pipeline: Pipeline, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        return [LargeImage() for _ in jobs]
+
+    monkeypatch.setattr(pipeline, "run", run)
+    (result,) = await classifier.classify([RED])
+    assert isinstance(result, InternalError)
+    assert result.detail == "the image is too large"
+
+
+async def test_where_no_variant_has_room_the_refusal_is_that_of_the_first(pipeline: Pipeline) -> None:
+    classifier = Classifier(pipeline, Settings(max_queue=1, max_images=1, max_batch_size=1), Watcher())
+    pipeline.hangs = lambda job, large: True
+    under_way = [asyncio.create_task(classifier.classify([RED], Single([one]))) for one in (FIRST, SECOND)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(QueueFull):
+        await asyncio.wait_for(classifier.classify([RED], Single([FIRST, SECOND])), 5)
+    pipeline.gate.set()
+    await asyncio.gather(*under_way)
 
 
 async def test_small_images_do_not_wait_for_a_large_one(pipeline: Pipeline, classifier: Classifier) -> None:
@@ -239,3 +264,24 @@ async def test_a_preview_that_hangs_is_a_fault_and_does_not_keep_anybody_from_st
     assert previewer.fault == "a preview hangs"
     await asyncio.wait_for(previewer.drain(), 5)
     pipeline.gate.set()
+
+
+async def test_previews_are_drawn_of_their_own_images_and_those_that_wait_are_before_the_end() -> None:
+    previewer, gate = Previewer(stalled_after_s=60), asyncio.Event()
+
+    async def draw(content: bytes) -> bytes:
+        await gate.wait()
+        return content[::-1]
+
+    drawing = [
+        asyncio.create_task(previewer.preview(draw, content, time.monotonic() + 60)) for content in (b"ab", b"cd")
+    ]
+    await asyncio.sleep(0.01)
+    draining = asyncio.create_task(previewer.drain())
+    await asyncio.sleep(0.01)
+    with pytest.raises(Draining):
+        previewer.check_room()
+    assert not draining.done()
+    gate.set()
+    await asyncio.wait_for(draining, 5)
+    assert [preview.result for preview in await asyncio.gather(*drawing)] == [b"ba", b"dc"]

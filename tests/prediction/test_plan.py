@@ -4,8 +4,9 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from app.errors import InvalidParameter
+from app.errors import InvalidParameter, VariantNotLoaded
 from app.mobilenet.variants import Variant
 from app.prediction.budget import Candidate
 from app.prediction.selection import Cascade, Selection, Single
@@ -66,3 +67,51 @@ def test_a_cascade_has_the_threshold_that_was_given_or_the_documented_one(
 ) -> None:
     plan = Selection(cascade="0.25/32,0.5/160", **given).plan(CANDIDATES, degrade=False)
     assert plan == Cascade((TINY, MIDDLE), threshold)
+
+
+@pytest.mark.parametrize(
+    ("selection", "error", "says"),
+    [
+        (Selection(variants="0.5"), InvalidParameter, "^variants: "),
+        (Selection(cascade="0.5,0.25/32"), InvalidParameter, "^cascade: "),
+        (Selection(cascade=""), InvalidParameter, "^cascade: "),
+        (Selection(variants="0.75/96"), VariantNotLoaded, "0.75/96 is not loaded; loaded are 0.5/160, 0.25/32"),
+    ],
+    ids=repr,
+)
+def test_what_is_wrong_with_names_is_said_of_their_parameter(
+    selection: Selection, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        selection.plan(CANDIDATES, degrade=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("max_macs", 1, None), ("max_latency_ms", 1e-9, None), ("min_accuracy", 0, 1), ("threshold", 0, 1)],
+)
+def test_a_limit_has_its_range(name: str, least: float, most: float | None) -> None:
+    for value in (least, most or 10**12):
+        Selection(**{name: value})
+    for value in (least - 1e-6 if name != "max_macs" else 0, 1 + 1e-6 if most else float("inf")):
+        with pytest.raises(ValidationError):
+            Selection(**{name: value})
+
+
+def test_every_parameter_is_described_and_each_number_has_an_example_that_is_valid() -> None:
+    for name, field in Selection.model_fields.items():
+        assert field.description, name
+        for example in field.examples or ():
+            assert Selection(**{name: example})
+    assert {name for name, field in Selection.model_fields.items() if field.examples} == {
+        "alpha",
+        "resolution",
+        "max_macs",
+        "max_latency_ms",
+        "min_accuracy",
+    }
+
+
+def test_a_selection_cannot_be_changed_since_requests_share_it() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Selection().alpha = 0.5  # type: ignore[misc]

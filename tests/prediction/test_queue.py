@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import QueueFull
 from app.prediction.batcher import Batcher
-from app.prediction.queue import FRESH_S, Queue
+from app.prediction.queue import FRESH_S, MEASURED, Queue
 
 Order = tuple[str, int]
 SECONDS = {"slow": 0.02, "quick": 0.002}
@@ -152,3 +152,27 @@ def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten() -> N
     assert queue.item_s == pytest.approx(0.008 + (0.016 - 0.008) / 8)
     queue._ran -= FRESH_S
     assert queue.item_s == 0.008
+
+
+def test_the_wait_is_told_by_the_rate_at_which_room_became_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("app.prediction.queue.time.monotonic", lambda: now_s[0])
+    filled: Queue[int, int] = Queue(2)
+
+    def told() -> tuple[str, object]:
+        with pytest.raises(QueueFull) as caught:
+            filled.check(1)
+        return caught.value.headers["Retry-After"], caught.value.facts["estimated_wait_ms"]
+
+    filled.admit(2)
+    assert told() == ("1", 0), "nothing is known yet"
+    for _ in range(2 * MEASURED):
+        now_s[0] += 0.25
+        filled.free()
+        filled.admit(1)
+    assert told() == ("1", 490), "two places, of the last 64 of which one became free each quarter of a second"
+    for _ in range(MEASURED):
+        now_s[0] += 4
+        filled.free()
+        filled.admit(1)
+    assert told() == ("8", 7900)

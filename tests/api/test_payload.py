@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.api import payload
 from app.config import Settings
-from app.errors import BodyTooLarge, DeadlineExceeded, TooManyImages
+from app.errors import BodyTooLarge, DeadlineExceeded, TooManyImages, UnsupportedImage, UnsupportedMedia
 
 CHUNK = b"x" * 1000
 SETTINGS = Settings(max_body_bytes=10_000, max_images=3)
@@ -82,6 +82,44 @@ async def test_work_for_a_client_that_leaves_is_cancelled_and_its_task_is_well_a
     current = asyncio.current_task()
     assert current is not None
     assert not current.cancelling(), "whoever cancels this task later would be mistaken"
+
+
+async def test_work_that_somebody_else_cancels_is_not_taken_for_a_client_that_left() -> None:
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {}
+
+    waiting = asyncio.create_task(payload.unless_departed(receive, asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@pytest.mark.parametrize("encoding", [b"identity", b" Identity ", b""])
+async def test_a_body_without_compression_may_say_so(encoding: bytes) -> None:
+    upload = Upload((b"content-encoding", encoding), body=b"image")
+    assert await payload.read(upload.request, SETTINGS, in_ten_seconds()) == [b"image"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "",
+        "application/octet-stream",
+        "binary/octet-stream",
+        "application/x-octet-stream",
+        "*/*",
+        "image/x; a=b",
+        "IMAGE/X",
+    ],
+)
+def test_bytes_of_no_or_any_type_are_refused_for_what_they_are_and_others_for_their_type(kind: str) -> None:
+    error = UnsupportedImage("no image")
+    assert payload.explained(error, kind) is error
+    other = payload.explained(error, "text/plain")
+    assert isinstance(other, UnsupportedMedia)
+    assert "no image; content type text/plain is none of image/*" in other.detail
 
 
 async def test_a_body_without_an_end_is_cut_at_the_limit() -> None:

@@ -14,7 +14,7 @@ from app.observability.metrics import Metrics
 from app.observability.trace import Trace
 from app.prediction.classifier import Classifier
 from app.prediction.result import Classification, Result, combine
-from app.prediction.selection import DEFAULT, SideBySide
+from app.prediction.selection import DEFAULT, Cascade, SideBySide, Single
 from tests.support.fakes import COLOURS, colour_model, serving
 
 FIRST = colour_model()
@@ -56,6 +56,48 @@ def test_side_by_side_every_variant_has_its_own_time_and_cost(classifier: Classi
     macs = [cost(model.variant, len(COLOURS)).macs for model in (FIRST, SECOND)]
     assert [one["cost"]["macs"] for one in result["variants"]] == macs
     assert (body["timing"]["inference_ms"], body["cost"]["macs"]) == (451.25, sum(macs))
+    assert [one["model"]["resolution"] for one in result["variants"]] == [FIRST.variant.resolution, 64]
+    assert [len(one["predictions"]) for one in (result, *result["variants"])] == [1, 1, 1]
+    assert result["agreement"] == 1.0
+
+
+def test_of_a_cascade_every_image_has_its_variant_and_what_its_stages_cost_and_the_dearest_is_above(
+    classifier: Classifier,
+) -> None:
+    cascade = Cascade((FIRST.variant, SECOND.variant), 0.8)
+    outcomes: list[Result] = [combine([ONE], -1), combine([ONE, OTHER], -1), combine([ONE], -1)]
+    body = predict_response(classifier, cascade, outcomes, 1, Trace(""))
+    first, second = (cost(model.variant, len(COLOURS)).macs for model in (FIRST, SECOND))
+    assert [one["cost"]["macs"] for one in body["results"]] == [first, first + second, first]
+    resolutions = [FIRST.variant.resolution, 64, FIRST.variant.resolution]
+    assert [one["model"]["resolution"] for one in body["results"]] == resolutions
+    assert (body["model"]["resolution"], body["cost"]["macs"]) == (64, first + second)
+
+
+def test_a_variant_that_answers_for_one_without_room_is_said_to(classifier: Classifier) -> None:
+    current = Trace("")
+    body = predict_response(classifier, Single([SECOND.variant, FIRST.variant]), [ONE], 1, current)
+    assert body["degraded_from"] == {"alpha": 0.5, "resolution": 64}
+    assert current.facts["degraded_from"] == SECOND.variant.name
+    for plan in (Single([FIRST.variant, SECOND.variant]), DEFAULT):
+        assert "degraded_from" not in predict_response(classifier, plan, [ONE], 1, current)
+
+
+def test_what_a_budget_led_to_is_explained_and_nothing_else(classifier: Classifier) -> None:
+    plan = Single([FIRST.variant], "the only one that fits", 12.34567)
+    body = predict_response(classifier, plan, [ONE], 1, Trace(""))
+    assert body["choice"] == {"reason": "the only one that fits", "expected_ms": 12.346}
+    assert "choice" not in predict_response(classifier, DEFAULT, [ONE], 1, Trace(""))
+
+
+def test_times_are_told_to_a_microsecond_and_are_0_if_no_image_was_run(classifier: Classifier) -> None:
+    current = Trace("")
+    account([replace(ONE, decode_ms=1.23456, queue_ms=2.34567, inference_ms=3.45678)], current)
+    assert current.stages == {"decode": 1.235, "queue": 2.346, "inference": 3.457}
+    assert account([UnsupportedImage("no image")], current) == 0
+    assert current.stages == {"decode": 0, "queue": 0, "inference": 0}
+    body = predict_response(classifier, DEFAULT, [UnsupportedImage("no image")], 1, current)
+    assert body["model"]["resolution"] == FIRST.variant.resolution
 
 
 def test_probabilities_are_rounded_to_seven_significant_digits(classifier: Classifier) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, load, read_keys
+from app.config import OTLP_ENDPOINTS, PROCESS_BYTES, WORKER_BYTES, Settings, load, read_keys, spans_wanted
 from app.errors import StartError
 from app.machine import available_cpus
 from app.mobilenet.variants import Variant
@@ -253,3 +253,48 @@ def test_a_folder_whose_card_says_nothing_of_it_has_the_usual_variant(
     (tmp_path / "card.json").write_text(card)
     monkeypatch.setenv("MOBILENET_WEIGHTS", str(tmp_path))
     assert load().variant == Variant(0.5, 160)
+
+
+def test_another_default_variant_changes_nothing_else() -> None:
+    settings = Settings(alpha=0.25, resolution=128, max_queue=99, max_images=9)
+    other = settings.serving(Variant(0.75, 192))
+    assert (other.variant, settings.variant) == (Variant(0.75, 192), Variant(0.25, 128))
+    assert other.model_copy(update={"alpha": 0.25, "resolution": 128}) == settings
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a", "OTEL_SDK_DISABLED": "false"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a", "OTEL_SDK_DISABLED": "True"}, False),
+        ({"OTEL_SDK_DISABLED": "false"}, False),
+    ],
+    ids=str,
+)
+def test_spans_are_sent_where_the_environment_says_where_and_does_not_forbid_it(
+    environment: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*OTLP_ENDPOINTS, "OTEL_SDK_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert spans_wanted() is wanted
+
+
+def test_there_are_as_many_model_workers_as_cpus_and_as_the_memory_limit_has_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.config.available_cpus", lambda: 6)
+    for limit, workers in (
+        (None, 6),
+        (PROCESS_BYTES + 100 * WORKER_BYTES, 6),
+        (PROCESS_BYTES + 6 * WORKER_BYTES, 3),
+        (PROCESS_BYTES + 6 * WORKER_BYTES - 1, 2),
+        (PROCESS_BYTES, 1),
+        (1, 1),
+    ):
+        monkeypatch.setattr("app.config.memory_limit_bytes", lambda limit=limit: limit)
+        assert Settings().model_workers == workers

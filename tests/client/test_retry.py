@@ -141,5 +141,6 @@ def test_an_address_that_leads_elsewhere_says_where() -> None:
 
 def test_a_code_that_is_not_known_yet_keeps_its_words() -> None:
     body = problem(QueueFull("why"), "id") | {"code": "newer", "status": 418}
-    with pytest.raises(UnexpectedAnswer, match="418 newer: why"):
+    with pytest.raises(UnexpectedAnswer, match="418 newer: why") as caught:
         play(httpx.Response(418, text=json.dumps(body), request=REQUEST))
+    assert caught.value.status == 418

@@ -29,7 +29,12 @@ PACKAGES = (
     ),
     Package("imaging", ("app/imaging",), ("tests/imaging",)),
     Package("runtime", ("app/runtime",), ("tests/runtime",)),
-    Package("config", ("app/config.py",), ("tests/test_config.py",)),
+    # The documents are compared with the settings, and limits of memory follow from two of their constants.
+    Package(
+        "config",
+        ("app/config.py",),
+        ("tests/test_config.py", "tests/documents/test_docs.py", "tests/runtime/test_memory.py"),
+    ),
     Package("client", ("app/client/client.py", "app/client/retry.py"), ("tests/client",)),
     Package("oip", ("app/oip",), ("tests/oip",)),
 )

@@ -1,6 +1,7 @@
 """A box of an image, scaled as Pillow's antialiasing BILINEAR does it: in SIMD where there is a build, else by Pillow.
 
-The two round differently in places: by one level of 255, and by no more.
+Both scale in one direction and then in the other, and round each time, differently in places: by one level of 255,
+and seldom by two.
 """
 
 import math

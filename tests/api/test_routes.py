@@ -253,11 +253,6 @@ def test_a_body_over_the_limit_is_refused_announced_or_not(launch: Launch) -> No
     check_problem(client.post("/predict", files={"image": RED}), 413, "body_too_large")
 
 
-def test_an_image_with_too_many_pixels_is_refused(launch: Launch) -> None:
-    client = launch(max_pixels=80 * 60 - 1)
-    assert "4,799 in all is the most" in check_problem(post(client, RED), 413, "too_many_pixels")
-
-
 class Slow(ColourEngine):
     """Answers only after its delay."""
 
@@ -413,10 +408,8 @@ def test_model_info_compares_the_variant_with_its_ablations(client: TestClient) 
 
 def test_model_info_refuses_what_is_no_variant_with_what_is(client: TestClient) -> None:
     wrong: list[tuple[dict[str, float | str], str]] = [
-        ({"alpha": 0.3}, "1, 0.75, 0.5, 0.25"),
         ({"alpha": "nan"}, "1, 0.75, 0.5, 0.25"),
         ({"resolution": 100}, "multiple of 32"),
-        ({"resolution": 0}, "multiple of 32"),
         ({"resolution": "big"}, "resolution"),
     ]
     for params, allowed in wrong:

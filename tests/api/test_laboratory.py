@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,16 @@ from app.api import describe
 from app.config import Settings
 from app.errors import DeadlineExceeded, QueueFull
 from app.imaging import decode
+from app.main import create_app
 from app.measurements import Latency
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import PUBLISHED, Variant
 from app.model import latency, scores
 from app.prediction.classifier import MAX_QUEUE, Previewer
+from tests.support.asgi import Client, ready
 from tests.support.client import Launch, check_problem, launching
 from tests.support.data import solid
-from tests.support.fakes import colour_model
+from tests.support.fakes import colour_model, serving
 from tests.support.images import encoded, orientation, photo
 
 
@@ -169,6 +173,35 @@ async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
     assert [answer.result for answer in await asyncio.gather(*waiting)] == [b"png of one"] * (MAX_QUEUE - 1)
     assert drawn == [b"one"] * (MAX_QUEUE - 1)
     await previewer.drain()
+
+
+async def test_previews_that_wait_when_the_service_is_stopped_are_drawn_and_later_ones_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawing, gate = threading.Event(), threading.Event()
+
+    def draw(*_: object) -> bytes:
+        drawing.set()
+        assert gate.wait(10)
+        return b"a drawing"
+
+    monkeypatch.setattr("app.runtime.pipeline.Local.preview", draw)
+    app = create_app(Settings(), serving(colour_model()))
+    async with AsyncExitStack() as lifespan:
+        await lifespan.enter_async_context(app.router.lifespan_context(app))
+        await ready(app)
+        admitted = [Client(app, solid((1, 2, 3)), path="/preview") for _ in range(2)]
+        assert await asyncio.to_thread(drawing.wait, 10)
+        await asyncio.sleep(0.05)  # the other one is queued
+        stopping = asyncio.create_task(lifespan.aclose())
+        await asyncio.sleep(0.05)
+        late = Client(app, solid((1, 2, 3)), path="/preview")
+        await asyncio.wait_for(late.task, 5)
+        assert (late.status, late.problem["code"]) == (503, "draining")
+        assert not stopping.done()
+        gate.set()
+        await asyncio.wait_for(asyncio.gather(stopping, *(client.task for client in admitted)), 10)
+    assert [client.status for client in admitted] == [200, 200]
 
 
 def test_a_preview_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,24 @@ def test_a_jpeg_is_large_by_the_pixels_that_are_left_of_it() -> None:
     jpeg.check(long, markers.header(long), 293, DEFAULT, large=True)
 
 
+@pytest.mark.parametrize(("form", "width"), [("TIFF", 3_000), ("WEBP", 3_000), ("PNG", 4_000)])
+def test_an_image_is_large_from_the_pixel_on_that_takes_more_than_144_megabytes(form: str, width: int) -> None:
+    def at(height: int) -> bytes:
+        match form:
+            case "TIFF":
+                return grey_tiff(width, height, b"")
+            case "WEBP":
+                webp = bytearray(encoded(photo(), "WEBP", lossless=False))
+                webp[26:30] = struct.pack("<HH", width, height)
+                return bytes(webp)
+            case _:
+                return images.png(width, height, depth=1, colour=0, rows=b"")
+
+    for height, error in ((3_000, UndecodableImage), (3_001, decode.LargeImage)):
+        with pytest.raises(error):
+            decoded(at(height), large=False)
+
+
 def test_a_header_may_be_read_in_no_more_than_two_thousand_steps_and_pixels_in_more() -> None:
     file = bounds.Metered(bytes(10))
     for _ in range(2_000):

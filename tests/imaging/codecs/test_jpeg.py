@@ -57,6 +57,14 @@ GOOD = {
 }
 
 
+@pytest.mark.parametrize("seen", [(89, 120), (90, 121)], ids=str)
+def test_a_file_that_libjpeg_takes_for_another_size_is_left_to_pillow(
+    seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jpeg.simplejpeg, "decode_jpeg_header", lambda _: (*seen, "YCbCr", "420"))
+    assert read(PLAIN) is None
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_the_pixels_are_those_of_pillow(name: str) -> None:
     found = read(GOOD[name])

@@ -61,7 +61,7 @@ GOOD = {
 def test_a_file_that_libjpeg_takes_for_another_size_is_left_to_pillow(
     seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jpeg.simplejpeg, "decode_jpeg_header", lambda _: (*seen, "YCbCr", "420"))
+    monkeypatch.setattr("simplejpeg.decode_jpeg_header", lambda _: (*seen, "YCbCr", "420"))
     assert read(PLAIN) is None
 
 

@@ -1,7 +1,7 @@
 """The interface of every engine, and made-up images to try one with."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,17 @@ Probabilities = NDArray[np.float32]
 """The softmax output of a network: float32, 0 to 1, which adds up to 1 along the last axis, the classes."""
 
 
+class Predictions(NamedTuple):
+    """What a network says of n images: `probabilities` `[n, classes]` and `energies` `[n]`, both float32.
+
+    An energy is the logarithm of the sum of the exponentials of an image's logits. It is high for images like those
+    that the network was trained on (docs/decisions/0025). It is NaN where a model gives only probabilities.
+    """
+
+    probabilities: Probabilities
+    energies: NDArray[np.float32]
+
+
 class Engine(Protocol):
     """A loaded model. Its `predict` must not be called from two threads at once."""
 
@@ -23,8 +34,8 @@ class Engine(Protocol):
     precision: Precision
     classes: int
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return probabilities `[n, classes]`, float32, for n images. Each row depends only on its own image."""
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for n images. Each row depends only on its own image."""
         ...
 
 

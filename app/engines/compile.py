@@ -19,11 +19,12 @@ from app.engines.weights import Weights
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
-REVISION = 3
+REVISION = 4
 """Part of every cache key. Increase it when a change of the network or the conversion changes the answers.
 
 2: weights that end in a sigmoid are refused; before, they were compiled with a softmax.
 3: models that scale pixels otherwise, or compute something else, are refused; before, that was ignored.
+4: float32 models answer with logits, and one serves every resolution.
 """
 
 TIMEOUT_S = 1800
@@ -44,8 +45,9 @@ def compiled(
     Weights that are a `.tflite` already are checked and returned as they are.
     A folder of weights may have the model too; the bundled one has those in int8. Other int8 models are calibrated on
     most of the `photos`; the rest are used for the report. The name of a cached model has the SHA-256 of the weights,
-    α, the resolution, the precision, TensorFlow's version and our revision. Where TensorFlow is not installed, a model
-    of any of its versions is used. Raises `StartError`, whose message is one line.
+    α, the precision, TensorFlow's version and our revision, and for int8 the resolution; a float32 model serves every
+    resolution. Where TensorFlow is not installed, a model of any of its versions is used. Raises `StartError`, whose
+    message is one line.
     """
     if weights.compiled:
         from app.engines import tflite  # LiteRT, which compiling does not need
@@ -54,7 +56,8 @@ def compiled(
         return Compiled(weights.path, None)
     if weights.bundle and weights.bundle.has(path := weights.bundle.compiled(variant.alpha, precision)):
         return Compiled(verified(path), None)
-    stem = f"{weights.sha256[:16]}-{variant.alpha:g}-{variant.resolution}-{precision}-r{REVISION}"
+    resolution = f"-{variant.resolution}" if precision == "int8" else ""
+    stem = f"{weights.sha256[:16]}-{variant.alpha:g}{resolution}-{precision}-r{REVISION}"
     tensorflow = _tensorflow_version()
     if tensorflow is None:
         return Compiled(_any_version(cache, stem, f"{weights.name} for {variant}, {precision},"), None)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.engines.base import Engine, Probabilities, patterns
 from app.engines.reader import read
 from app.errors import StartError
-from app.mobilenet.variants import Precision, Variant
+from app.mobilenet.variants import BASE_RESOLUTION, Precision, Variant
 
 COMPARED = 100
 """The most images on which the compiled model is compared with Keras."""
@@ -41,8 +41,9 @@ class ConversionReport:
 def convert(source: Path, variant: Variant, precision: Precision = "float32", photos: Photos | None = None) -> bytes:
     """Return the bytes of a `.tflite` model that takes pixels `[n, r, r, 3]`, uint8.
 
-    A float32 model answers with probabilities. An int8 model, which is calibrated on `photos`, answers with logits.
-    Both are float32 `[n, classes]`. Raises `StartError` for a wrong weight file.
+    It answers with logits, float32 `[n, classes]`. LiteRT can resize its input, so one model in float32 serves every
+    resolution; it is converted at that of the paper. An int8 model is calibrated on `photos`. Raises `StartError` for a
+    wrong weight file.
 
     This imports TensorFlow. It goes through `keras.Model.export`, which folds batch normalisation into the
     convolutions; converting a `tf.function` over the model leaves its variables in, and the result is 4.5 × slower.
@@ -52,12 +53,13 @@ def convert(source: Path, variant: Variant, precision: Precision = "float32", ph
     arrays = read(source, variant.alpha)
     import tensorflow as tf
 
-    from app.mobilenet.network import build, trunk
+    from app.mobilenet.network import build, logits, trunk
 
-    network = build(variant.alpha, variant.resolution, classes=len(arrays[-1]))
+    resolution = BASE_RESOLUTION if precision == "float32" else variant.resolution
+    network = build(variant.alpha, resolution, classes=len(arrays[-1]))
     network.set_weights(arrays)
     with tempfile.TemporaryDirectory() as folder:
-        (network if precision == "float32" else trunk(network)).export(folder, verbose=False)
+        (logits(network) if precision == "float32" else trunk(network)).export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if precision == "int8" and photos is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -82,7 +84,7 @@ def compare(source: Path, variant: Variant, engine: Engine, images: Photos) -> C
     network = build(variant.alpha, variant.resolution, classes=len(arrays[-1]))
     network.set_weights(arrays)
     expected: Probabilities = network.predict(images, batch_size=10, verbose=0)
-    found = np.concatenate([engine.predict([image]) for image in images])
+    found = np.concatenate([engine.predict([image]).probabilities for image in images])
     same = int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
     return ConversionReport(0.0, len(images), same, float(np.abs(found - expected).max()))
 

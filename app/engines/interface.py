@@ -1,4 +1,4 @@
-"""How pixels go into a compiled model, and how probabilities come out of it."""
+"""How pixels go into a compiled model, and how predictions come out of it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions, Probabilities
 
 Output = Literal["probabilities", "rounded probabilities", "logits"]
 """What a model answers with. Rounded probabilities went through 8-bit numbers, and add up to 1 only nearly."""
@@ -14,14 +14,14 @@ Output = Literal["probabilities", "rounded probabilities", "logits"]
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What a compiled model takes and gives. The default is that of the float32 models which this project compiles.
+    """What a compiled model takes and gives. The default is that of the models which this project compiles.
 
     `values` has the number that stands for each of the 256 values of a pixel, in the type that the model takes; None
     if it takes the pixels themselves. A quantised output `q` stands for `scale · (q - zero)`.
     """
 
     values: NDArray[Any] | None = None
-    output: Output = "probabilities"
+    output: Output = "logits"
     scale: float = 1.0
     zero: int = 0
 
@@ -29,20 +29,28 @@ class Interface:
         """Return the input of the model `[1, r, r, 3]` for an image."""
         return (image if self.values is None else self.values[image])[np.newaxis]
 
-    def decode(self, outputs: NDArray[Any]) -> Probabilities:
-        """Return the probabilities `[n, classes]`, float32, for what the model gave for n images."""
+    def decode(self, outputs: NDArray[Any]) -> Predictions:
+        """Return the predictions for what the model gave for n images, `[n, classes]`."""
         if outputs.dtype != np.float32:
             outputs = (outputs.astype(np.float32) - np.float32(self.zero)) * np.float32(self.scale)
         if self.output == "logits":
-            return softmax(outputs)
-        return _normalised(outputs) if self.output == "rounded probabilities" else outputs
+            return predictions(outputs)
+        probabilities = _normalised(outputs) if self.output == "rounded probabilities" else outputs
+        return Predictions(probabilities, np.full(len(outputs), np.nan, np.float32))
+
+
+def predictions(logits: NDArray[np.float32]) -> Predictions:
+    """Return the softmax of logits `[n, classes]`, and their energies."""
+    largest = logits.max(axis=-1, keepdims=True)
+    shares: Probabilities = np.exp(logits - largest)  # at most 1, so that no exponential overflows
+    sums = shares.sum(axis=-1, keepdims=True)
+    shares /= sums
+    return Predictions(shares, (largest + np.log(sums))[:, 0])
 
 
 def softmax(logits: NDArray[np.float32]) -> Probabilities:
     """Return the probabilities of logits `[n, classes]`."""
-    shares: Probabilities = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares /= shares.sum(axis=-1, keepdims=True)
-    return shares
+    return predictions(logits).probabilities
 
 
 def _normalised(rounded: NDArray[np.float32]) -> Probabilities:

@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from app.engines.interface import Interface
 from app.errors import StartError
 from app.mobilenet.variants import Precision
@@ -18,9 +18,9 @@ class LiteRTEngine:
     """One LiteRT interpreter for a compiled model, which runs the images of a batch one after the other.
 
     On a CPU, eight images at once take as long as eight in turn, but need eight times the memory, and a batch of
-    another size has to allocate it again (docs/batching.md). An int8 model of ours answers with logits, and the softmax
-    is computed here in float32, because in int8 a probability would be a multiple of 1/256. It takes images of any
-    resolution.
+    another size has to allocate it again (docs/batching.md). A model of ours answers with logits, and the softmax is
+    computed here in float32: the logits also say how familiar an image is, and in int8 a probability would be a
+    multiple of 1/256. It takes images of any resolution.
     """
 
     name = "litert"
@@ -28,8 +28,7 @@ class LiteRTEngine:
     def __init__(self, model: Path, threads: int, precision: Precision = "float32") -> None:
         """Load a model that this project compiled. Raises `StartError` if the file is not a compiled model."""
         try:
-            interface = Interface(output="logits" if precision == "int8" else "probabilities")
-            self._load(model.read_bytes(), threads, precision, interface)
+            self._load(model.read_bytes(), threads, precision, Interface())
         except (OSError, ValueError, RuntimeError) as exc:
             raise StartError(f"{model} is not a compiled model; delete it and start again") from exc
 
@@ -47,15 +46,15 @@ class LiteRTEngine:
         self._interpreter = Interpreter(model_content=model, num_threads=threads)
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
-        self._shape: tuple[int, ...] = ()  # of the allocated input; the first image decides, as int8 takes any size
+        self._shape: tuple[int, ...] = ()  # of the allocated input; the first image decides, as models take any size
         self.classes = int(self._output["shape"][-1])
 
     def with_threads(self, threads: int) -> "LiteRTEngine":
         """Return another engine for the same model, with another number of threads."""
         return LiteRTEngine.of(self._model, threads, self.precision, self._interface)
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return probabilities `[n, classes]`, float32. Must not be called from two threads at once."""
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for n images. Must not be called from two threads at once."""
         return self._interface.decode(np.stack([self._run(image) for image in images]))
 
     def _run(self, image: Pixels) -> NDArray[Any]:

@@ -6,10 +6,11 @@ from contextlib import suppress
 import numpy as np
 import tensorflow as tf
 
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
+from app.engines.interface import predictions
 from app.engines.reader import read
 from app.engines.weights import Weights
-from app.mobilenet.network import build
+from app.mobilenet.network import build, logits
 from app.mobilenet.variants import Precision, Variant
 
 
@@ -30,9 +31,9 @@ class TensorFlowEngine:
         network = build(variant.alpha, variant.resolution, self.classes)
         network.set_weights(arrays)
         signature = tf.TensorSpec((None, variant.resolution, variant.resolution, 3), tf.uint8)
-        self._call = tf.function(lambda pixels: network(pixels, training=False), input_signature=[signature])
+        unscaled = logits(network)
+        self._call = tf.function(lambda pixels: unscaled(pixels, training=False), input_signature=[signature])
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return probabilities `[n, classes]`, float32."""
-        probabilities: Probabilities = self._call(tf.constant(np.stack(images))).numpy()
-        return probabilities
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for n images."""
+        return predictions(self._call(tf.constant(np.stack(images))).numpy())

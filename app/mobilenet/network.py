@@ -52,6 +52,11 @@ def assemble(
     return keras.Model(inputs, outputs, name=name)
 
 
+def logits(network: keras.Model) -> keras.Model:
+    """Return the network without its softmax: RGB pixels `[n, r, r, 3]`, 0 to 255, to float32 logits `[n, c]`."""
+    return keras.Model(network.input, network.layers[-1].input, name=network.name)
+
+
 def trunk(network: keras.Model) -> keras.Model:
     """Return the network without its scaling of pixels and its softmax: `[n, r, r, 3]`, -1 to 1, to logits `[n, c]`."""
     inputs = outputs = keras.Input(network.input_shape[1:], name="scaled_pixels")

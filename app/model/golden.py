@@ -44,7 +44,7 @@ def read(folder: Path) -> list[Answers]:
 def classify(model: Model, path: Path) -> list[float]:
     """Return the model's probabilities for an image file, which is decoded and cropped like an upload."""
     pixels = decode.decode(path.read_bytes(), resolution=model.variant.resolution, max_pixels=MAX_PIXELS)
-    return [float(share) for share in model.engine.predict([pixels])[0]]
+    return [float(share) for share in model.engine.predict([pixels]).probabilities[0]]
 
 
 def check(model: Model) -> None:

@@ -13,7 +13,8 @@ from app.measurements import Score
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, cost
 from app.mobilenet.variants import PUBLISHED, Variant
-from app.model import labels, scores
+from app.model import familiarity, labels, scores
+from app.model.familiarity import Familiarity
 from app.model.labels import Labels
 
 
@@ -31,6 +32,8 @@ class Model:
     """What was measured of these weights, in this and in other variants."""
     golden: Path | None = None
     """The folder of the golden images that the model has to answer as pinned, if there is one."""
+    familiarity: Familiarity | None = None
+    """The energies of photos of its classes, by which other images are judged; None if they were not measured."""
     first_s: float = 0.0
     """Seconds that one image took in the self-test: the first estimate of its latency."""
 
@@ -62,6 +65,7 @@ def load(settings: Settings) -> Model:
     """
     weights = locate(settings)
     engine = _load_engine(weights, settings)
+    measured = (settings.variant, engine.precision)
     return Model(
         engine=engine,
         variant=settings.variant,
@@ -71,6 +75,7 @@ def load(settings: Settings) -> Model:
         published=weights.published,
         scores=scores.read(weights.bundle.folder) if weights.bundle else (),
         golden=weights.bundle.golden if weights.bundle else None,
+        familiarity=familiarity.find(weights.bundle.folder, *measured) if weights.bundle else None,
     )
 
 

@@ -21,7 +21,7 @@ def self_test(engine: Engine, resolution: int, batch_size: int) -> float:
     """
     images = list(patterns(batch_size, resolution))
     started = time.perf_counter()
-    alone = np.concatenate([engine.predict([image]) for image in images])
+    alone = np.concatenate([engine.predict([image]).probabilities for image in images])
     elapsed_s = (time.perf_counter() - started) / batch_size
     shape = (batch_size, engine.classes)
     _require(alone.shape == shape, f"the answers have the shape {alone.shape} instead of {shape}")
@@ -29,7 +29,7 @@ def self_test(engine: Engine, resolution: int, batch_size: int) -> float:
     _require(bool((np.abs(alone.sum(axis=1) - 1) < TOLERANCE).all()), "its probabilities do not add up to 1")
     _require(batch_size == 1 or float(np.ptp(alone, axis=0).max()) > 0, "it gives the same answer whatever the image")
     for size in range(2, batch_size + 1):
-        together = engine.predict(images[:size])
+        together = engine.predict(images[:size]).probabilities
         same = float(np.abs(together - alone[:size]).max()) < TOLERANCE
         _require(same, f"an image gets another answer in a batch of {size} than alone")
     return elapsed_s

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 
 from app.engines.base import Probabilities
 from app.errors import ServiceError
@@ -14,14 +15,15 @@ from app.runtime.pipeline import Outcome
 class Classification:
     """The probabilities `[classes]` of one image, where its time went, and how many images ran with it.
 
-    `format` is that of the `Outcome`. `began` has three times of `time.monotonic`: when the image was queued, when its
-    decoding began and when the run of its batch began. If several models ran on the image, `runs` has the
-    classification of each in order, `model` and `probabilities` are those of the one that gives the answer, and the
-    times are sums over all.
+    `energy` and `format` are those of the `Outcome`. `began` has three times of `time.monotonic`: when the image was
+    queued, when its decoding began and when the run of its batch began. If several models ran on the image, `runs` has
+    the classification of each in order, `model`, `probabilities` and `energy` are those of the one that gives the
+    answer, and the times are sums over all.
     """
 
     model: Model
     probabilities: Probabilities
+    energy: float
     decode_ms: float
     queue_ms: float
     inference_ms: float
@@ -34,6 +36,12 @@ class Classification:
     def models(self) -> list[Model]:
         """The models that ran on the image."""
         return [run.model for run in self.runs] or [self.model]
+
+    @property
+    def familiarity(self) -> float | None:
+        """How familiar the image is to the model, 0 to 1, as `Familiarity.share` says; None if that is unknown."""
+        known = self.model.familiarity
+        return None if known is None or isnan(self.energy) else known.share(self.energy)
 
 
 Result = Classification | ServiceError
@@ -56,7 +64,7 @@ def assemble(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size: i
 
 def _run(model: Model, one: Outcome, times: tuple[float, float], batch_size: int, queued: float) -> Classification:
     began = (queued, one.decode_began, one.inference_began)
-    return Classification(model, one.probabilities, *times, one.inference_ms, batch_size, one.format, began)
+    return Classification(model, one.probabilities, one.energy, *times, one.inference_ms, batch_size, one.format, began)
 
 
 def combine(runs: Sequence[Classification], at: int) -> Classification:

@@ -41,10 +41,12 @@ class Job(NamedTuple):
 class Outcome(NamedTuple):
     """The probabilities `[classes]` of one image by one model, and how long its decoding and the run of its batch took.
 
-    `format` is one of `decode.FORMATS` or `TENSOR`; `decode_began` and `inference_began` are times of `time.monotonic`.
+    `energy` is one of the energies of `Predictions`, and NaN where the model gives none. `format` is one of
+    `decode.FORMATS` or `TENSOR`; `decode_began` and `inference_began` are times of `time.monotonic`.
     """
 
     probabilities: Probabilities
+    energy: float
     decode_ms: float
     inference_ms: float
     format: str
@@ -88,9 +90,11 @@ class Decoded(NamedTuple):
     format: str
     began: float
 
-    def outcome(self, probabilities: Probabilities, inference_ms: float, inference_began: float) -> Outcome:
+    def outcome(
+        self, probabilities: Probabilities, energy: float, inference_ms: float, inference_began: float
+    ) -> Outcome:
         """Return what one model made of the image."""
-        return Outcome(probabilities, self.decode_ms, inference_ms, self.format, self.began, inference_began)
+        return Outcome(probabilities, energy, self.decode_ms, inference_ms, self.format, self.began, inference_began)
 
 
 Decoding = Decoded | ServiceError | LargeImage
@@ -140,9 +144,10 @@ class Local:
         """Run a variant now; yield what came of each image that wants it, in order."""
         asking = [image for image in images if variant in image.pixels]
         began = time.monotonic()
-        rows = self._by_variant[variant].engine.predict([image.pixels[variant] for image in asking])
+        found = self._by_variant[variant].engine.predict([image.pixels[variant] for image in asking])
         inference_ms = (time.monotonic() - began) * 1000
-        return (image.outcome(row, inference_ms, began) for image, row in zip(asking, rows, strict=True))
+        rows = zip(asking, found.probabilities, found.energies.tolist(), strict=True)
+        return (image.outcome(row, energy, inference_ms, began) for image, row, energy in rows)
 
     def _pixels(self, payload: Payload, resolutions: Sequence[int], large: bool) -> tuple[list[Pixels], str]:
         if isinstance(payload, np.ndarray):

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from app.config import PREFIX, Settings
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from app.errors import StartError, UndecodableImage
 from app.machine import oom_kills
 from app.mobilenet.variants import Precision
@@ -230,7 +230,7 @@ class RemoteEngine:
     def __init__(self, name: str, precision: Precision, classes: int) -> None:
         self.name, self.precision, self.classes = name, precision, classes
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Raise `NotImplementedError`: it runs in the workers."""
         raise NotImplementedError("the engine is in another process")
 

@@ -15,6 +15,7 @@ Where an image was not classified, its runs and probabilities are 0. Numbers are
 in UTF-8.
 """
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -30,7 +31,7 @@ from app.runtime.requests import Request
 
 FRAME: Final = struct.Struct("=B3xI")  # kind of reply, bytes of its body
 IMAGE: Final = struct.Struct("=BBH4xdd")  # kind of result, format or error, bytes of detail, decode_ms, decode_began
-RUN: Final = struct.Struct("=dd")  # inference_ms, inference_began
+RUN: Final = struct.Struct("=ddf4x")  # inference_ms, inference_began, energy
 FLOAT_BYTES: Final = 4
 
 RESULTS, PNG, REFUSED, FAILED, CLASSIFIED, TOO_LARGE = 1, 2, 3, 4, 5, 6
@@ -76,7 +77,7 @@ def pack_results(jobs: Sequence[Job], results: Sequence[JobResult], classes: Map
         if isinstance(result, tuple):
             first = result[0]
             images.append(IMAGE.pack(CLASSIFIED, FORMS.index(first.format), 0, first.decode_ms, first.decode_began))
-            runs += [RUN.pack(one.inference_ms, one.inference_began) for one in result]
+            runs += [RUN.pack(one.inference_ms, one.inference_began, one.energy) for one in result]
             rows += [np.ascontiguousarray(one.probabilities, np.float32).data for one in result]
             continue
         details.append(_bounded(result.detail) if isinstance(result, ServiceError) else b"")
@@ -193,10 +194,12 @@ def _results(body: memoryview, jobs: Sequence[Job], counts: Sequence[int]) -> li
         form = FORMS[code] if kind == CLASSIFIED else ""
         outcomes = []
         for count in counts[place : place + len(variants)]:
-            inference_ms, inference_began = RUN.unpack_from(body, run_at)
+            inference_ms, inference_began, energy = RUN.unpack_from(body, run_at)
             _check_times(decode_ms, decode_began, inference_ms, inference_began)
+            if math.isinf(energy):  # NaN says that the model gives no energies
+                raise ValueError("an energy is infinite")
             row = rows[row_at : row_at + count]
-            outcomes.append(Outcome(row, decode_ms, inference_ms, form, decode_began, inference_began))
+            outcomes.append(Outcome(row, energy, decode_ms, inference_ms, form, decode_began, inference_began))
             run_at += RUN.size
             row_at += count
         place += len(variants)

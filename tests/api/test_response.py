@@ -20,8 +20,8 @@ from tests.support.fakes import COLOURS, colour_model, serving
 FIRST = colour_model()
 SECOND = replace(FIRST, variant=Variant(0.5, 64))
 ROW = np.array([0.7, 0.1, 0.1, 0.05, 0.03, 0.02], np.float32)
-ONE = Classification(FIRST, ROW, 1.25, 20.5, 300.75, 4, "PNG", (0.0, 0.0, 0.0))
-OTHER = Classification(SECOND, ROW, 2.0, 10.0, 150.5, 7, "JPEG", (0.0, 0.0, 0.0))
+ONE = Classification(FIRST, ROW, 0.5, 1.25, 20.5, 300.75, 4, "PNG", (0.0, 0.0, 0.0))
+OTHER = Classification(SECOND, ROW, -0.5, 2.0, 10.0, 150.5, 7, "JPEG", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from app.engines.compile import compiled
 from app.engines.litert import LiteRTEngine
 from app.engines.weights import Weights, locate
 from app.errors import StartError
-from app.mobilenet.variants import Variant
+from app.mobilenet.variants import RESOLUTIONS, Variant
 from tests.support.weights import CLASSES, PHOTOS, VARIANT, Converted, Saved, settings
 
 pytestmark = pytest.mark.tensorflow
@@ -27,11 +27,12 @@ def test_the_compiled_model_has_no_variables_and_no_batch_normalisation_left(flo
     assert not {"PAD", "RELU6", "RSQRT", "SUB"} & set(names)
 
 
-def test_the_compiled_model_takes_bytes_and_gives_probabilities(float32_model: Converted) -> None:
+def test_the_compiled_model_takes_bytes_and_gives_logits(float32_model: Converted) -> None:
     interpreter = LiteRTEngine(float32_model.path, 1)._interpreter
     assert interpreter.get_input_details()[0]["dtype"] == np.uint8
     assert interpreter.get_output_details()[0]["dtype"] == np.float32
     assert list(interpreter.get_output_details()[0]["shape"]) == [1, CLASSES]
+    assert "SOFTMAX" not in {operation["op_name"] for operation in interpreter._get_ops_details()}
 
 
 def test_a_compiled_model_is_reused_and_not_compiled_again(
@@ -45,18 +46,27 @@ def test_a_compiled_model_is_reused_and_not_compiled_again(
 def test_the_key_has_the_weights_the_variant_the_precision_and_the_versions(
     saved: Saved, weights: Weights, float32_model: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert float32_model.path.name.startswith(f"{weights.sha256[:16]}-0.25-64-float32-")
+    assert float32_model.path.name.startswith(f"{weights.sha256[:16]}-0.25-float32-")
     asked: list[str] = []
     monkeypatch.setattr(compile_module, "_compile_to", lambda path, *_: asked.append(path.name))
     other = locate(settings(weights=saved.folder / "network.keras"))
     compiled(other, VARIANT, tmp_path)
     compiled(weights, Variant(0.25, 96), tmp_path)
+    compiled(weights, Variant(0.25, 96), tmp_path, "int8", PHOTOS)
     monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: "9.9.9")
     compiled(weights, VARIANT, tmp_path)
     monkeypatch.setattr(compile_module, "REVISION", 999)
     compiled(weights, VARIANT, tmp_path)
     compiled(weights, VARIANT, tmp_path, "int8", PHOTOS)
-    assert len(set(asked)) == 5
+    assert len(set(asked)) == len(asked) == 6
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_one_model_in_float32_serves_every_resolution(
+    weights: Weights, float32_model: Converted, resolution: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    assert compiled(weights, Variant(0.25, resolution), float32_model.cache) == (float32_model.path, None)
 
 
 def test_without_tensorflow_a_model_that_was_compiled_elsewhere_is_served(

@@ -3,6 +3,7 @@ import pytest
 
 from app.engines.convert import convert
 from app.engines.litert import LiteRTEngine
+from app.mobilenet.variants import RESOLUTIONS
 from tests.support.networks import images
 from tests.support.weights import CLASSES, PHOTOS, VARIANT, Converted, Saved
 
@@ -13,7 +14,9 @@ def test_the_model_gives_the_answers_of_keras(saved: Saved, float32_model: Conve
     pixels = images(6, VARIANT.resolution, seed=3)
     expected = saved.network.predict_on_batch(pixels)
     assert np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose(LiteRTEngine(float32_model.path, 2).predict(list(pixels)), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        LiteRTEngine(float32_model.path, 2).predict(list(pixels)).probabilities, expected, atol=1e-4
+    )
 
 
 def test_in_int8_every_layer_is_of_integers_with_a_scale_a_channel(int8_model: Converted) -> None:
@@ -30,7 +33,7 @@ def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(
 ) -> None:
     pixels = images(40, VARIANT.resolution, seed=5)
     expected = saved.network.predict_on_batch(pixels)
-    found = LiteRTEngine(int8_model.path, 2, "int8").predict(list(pixels))
+    found = LiteRTEngine(int8_model.path, 2, "int8").predict(list(pixels)).probabilities
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     # Random weights suffer more from rounding than trained ones; still an image is far nearer to itself than to others.
@@ -38,12 +41,29 @@ def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(
     assert 0 < found.min() < 1 / 256
 
 
+@pytest.mark.parametrize("resolution", [32, *RESOLUTIONS, 320])
+def test_one_model_in_float32_gives_the_answers_of_keras_at_every_resolution(
+    resolution: int, saved: Saved, float32_model: Converted
+) -> None:
+    from app.mobilenet.network import build, logits
+
+    network = build(VARIANT.alpha, resolution, CLASSES)
+    network.set_weights(saved.network.get_weights())
+    pixels = images(6, resolution, seed=resolution)
+    found = LiteRTEngine(float32_model.path, 2).predict(list(pixels))
+    np.testing.assert_allclose(found.probabilities, network.predict_on_batch(pixels), atol=1e-4)
+    expected = np.log(np.exp(np.array(logits(network)(pixels), np.float64)).sum(axis=1))
+    np.testing.assert_allclose(found.energies, expected, atol=1e-3)
+
+
 def test_int8_takes_any_resolution_and_answers_an_image_alike_in_any_company(int8_model: Converted) -> None:
     engine = LiteRTEngine(int8_model.path, 2, "int8")
     for resolution in (96, 64, 128):
         pixels = images(5, resolution, seed=resolution)
         together = engine.predict(list(pixels))
-        np.testing.assert_array_equal(together, np.concatenate([engine.predict([image]) for image in pixels]))
+        alone = zip(*(engine.predict([image]) for image in pixels), strict=True)
+        for found, expected in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(found, np.concatenate(expected))
 
 
 def test_int8_keeps_every_step_of_the_pixels_even_if_the_photos_are_all_dull(int8_model: Converted) -> None:

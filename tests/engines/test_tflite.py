@@ -72,8 +72,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch, drawing: Drawing) -> LiteRTEngine:
 def test_a_file_that_this_project_compiled_is_served_as_if_it_were_bundled() -> None:
     pixels = list(images(3, 160))
     engine, bundled = load(BUNDLED, BUNDLED_VARIANT, "int8"), LiteRTEngine(BUNDLED, 1, "int8")
-    np.testing.assert_array_equal(engine.predict(pixels), bundled.predict(pixels))
-    np.testing.assert_array_equal(engine.with_threads(2).predict(pixels), bundled.predict(pixels))
+    for one in (engine, engine.with_threads(2)):
+        for found, expected in zip(one.predict(pixels), bundled.predict(pixels), strict=True):
+            np.testing.assert_array_equal(found, expected)
     assert (engine.precision, engine.classes, engine.name) == ("int8", 10, "litert")
 
 
@@ -205,7 +206,9 @@ def test_the_answers_are_those_of_the_interpreter(foreign: Path, name: str, ends
     expected = np.stack([interpreted(path, image, *ends) for image in pixels])
     expected /= expected.sum(axis=1, keepdims=True)
     assert np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose(engine.predict(pixels), expected, atol=1e-5)
+    found = engine.predict(pixels)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert np.isnan(found.energies).all()
     assert (engine.precision, engine.classes) == ("int8" if name == "int8" else "float32", CLASSES)
     self_test(engine, VARIANT.resolution, 4)
 
@@ -213,8 +216,9 @@ def test_the_answers_are_those_of_the_interpreter(foreign: Path, name: str, ends
 @pytest.mark.tensorflow
 def test_logits_get_their_softmax(foreign: Path) -> None:
     path, image = foreign / "uint8.tflite", images(1, VARIANT.resolution)[0]
-    found = load(path).predict([image])
-    np.testing.assert_allclose(found, softmax(interpreted(path, image)[None]), atol=1e-6)
+    found, logits = load(path).predict([image]), interpreted(path, image)
+    np.testing.assert_allclose(found.probabilities, softmax(logits[None]), atol=1e-6)
+    np.testing.assert_allclose(found.energies, [np.log(np.exp(logits).sum())], rtol=1e-5)
 
 
 @pytest.mark.tensorflow

@@ -15,8 +15,9 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageOps
 
 from app.config import MODEL_WEIGHTS, Settings
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from app.engines.bundle import BUNDLED
+from app.engines.interface import Interface
 from app.engines.litert import LiteRTEngine
 from app.imaging import decode
 from app.main import create_app
@@ -137,9 +138,9 @@ class Pinned(ColourEngine):
         self._shares, self.precision = shares, precision
         self.classes = len(shares)
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, classes]` probabilities."""
-        return np.tile(np.array(self._shares, np.float32), (len(images), 1))
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions of a model that gives only probabilities."""
+        return Interface(output="probabilities").decode(np.array([self._shares] * len(images), np.float32))
 
 
 def pin(folder: Path, *shares: float, **other: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from app.mobilenet.variants import Variant
 from app.model import latency
 from tests.support.fakes import ColourEngine
@@ -18,8 +18,8 @@ class Timed(ColourEngine):
         self.now_s = 0.0
         self._times_ms: Iterator[float] = iter([1000.0] * latency.WARM_UP + list(times_ms))
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, 6]` probabilities."""
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for six classes."""
         self.now_s += next(self._times_ms) / 1000
         return super().predict(images)
 

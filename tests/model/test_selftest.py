@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from app.model.selftest import SelfTestFailed, self_test
 from tests.support.fakes import ColourEngine
 
@@ -20,9 +20,10 @@ class Broken(ColourEngine):
     def __init__(self, how: str) -> None:
         self._how = how
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Return what `how` makes of the right answer."""
-        answer = super().predict(images)
+        predictions = super().predict(images)
+        answer = predictions.probabilities
         if self._how == "constant":
             answer[:] = 1 / self.classes
         elif self._how == "logits":
@@ -33,7 +34,7 @@ class Broken(ColourEngine):
             answer = answer[:, 1:]
         elif self._how == "batch" and len(images) > 1:
             answer = np.roll(answer, 1, axis=0)
-        return answer
+        return predictions._replace(probabilities=answer)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +55,12 @@ def test_an_engine_that_answers_wrongly_fails(how: str, message: str) -> None:
 @pytest.mark.parametrize("wrong", [2, 3, 4])
 def test_batches_of_every_size_are_tried(wrong: int) -> None:
     class WrongAt(ColourEngine):
-        def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        def predict(self, images: Sequence[Pixels]) -> Predictions:
             """Answer each image of a batch of one size as if it were another one."""
             answer = super().predict(images)
-            return np.roll(answer, 1, axis=0) if len(images) == wrong else answer
+            if len(images) != wrong:
+                return answer
+            return answer._replace(probabilities=np.roll(answer.probabilities, 1, axis=0))
 
     with pytest.raises(SelfTestFailed, match=f"in a batch of {wrong} than alone"):
         self_test(WrongAt(), resolution=64, batch_size=4)
@@ -67,7 +70,7 @@ def test_the_first_estimate_of_the_latency_is_that_of_one_image(monkeypatch: pyt
     asked: list[int] = []
 
     class Counting(ColourEngine):
-        def predict(self, images: Sequence[Pixels]) -> Probabilities:
+        def predict(self, images: Sequence[Pixels]) -> Predictions:
             """Note that an image was asked about; each takes a second."""
             asked.append(len(images))
             return super().predict(images)

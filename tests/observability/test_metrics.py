@@ -81,7 +81,7 @@ def test_durations_are_seconds_each_under_its_own_stage() -> None:
     own = metrics.Metrics()
     model = colour_model()
     row = np.ones(6, np.float32)
-    own.images.settled(Classification(model, row, 250, 500, 1250, 1, "PNG", (0.0, 0.0, 0.0)), VARIANT)
+    own.images.settled(Classification(model, row, 0.0, 250, 500, 1250, 1, "PNG", (0.0, 0.0, 0.0)), VARIANT)
     requests = Requests(own)
     current = requests.begin({}, None)
     current.started -= 60

@@ -126,7 +126,7 @@ def test_every_image_has_its_stages_in_order_within_the_request(
 def test_the_span_of_a_stage_is_as_long_as_the_stage_was(exporter: InMemorySpanExporter) -> None:
     now = time.monotonic()
     began = (now - 10, now - 7, now - 3)
-    image = Classification(colour_model(), np.ones(6, np.float32), 2000, 3000, 500, 1, "PNG", began)
+    image = Classification(colour_model(), np.ones(6, np.float32), 0.0, 2000, 3000, 500, 1, "PNG", began)
     said = {"http.request.method": "POST", "http.route": "/predict", "http.response.status_code": 200}
     Spans(provider_of(exporter)).begin({}).end(said, [image])
     for stage, start_s, seconds in (("queue", -10, 3), ("decode", -7, 2), ("inference", -3, 0.5)):

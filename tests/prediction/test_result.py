@@ -16,7 +16,7 @@ SECOND = replace(FIRST, variant=Variant(0.5, 64))
 
 
 def outcome(decode_ms: float, inference_ms: float) -> Outcome:
-    return Outcome(np.ones(6, np.float32), decode_ms, inference_ms, "PNG", 0.0, 0.0)
+    return Outcome(np.ones(6, np.float32), 0.0, decode_ms, inference_ms, "PNG", 0.0, 0.0)
 
 
 def test_what_is_neither_decoding_nor_inference_was_queueing() -> None:

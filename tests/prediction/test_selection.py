@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.config import Settings
-from app.engines.base import Engine, Pixels, Probabilities
+from app.engines.base import Engine, Pixels, Predictions
 from app.main import create_app
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
@@ -29,11 +29,11 @@ RED = solid(COLOURS["red"])
 class Unsure(ColourEngine):
     """Knows the colour, and says so of red alone with a probability of more than 0.5."""
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, 6]` probabilities."""
-        sure = super().predict(images)
-        flat: Probabilities = 0.4 * sure + 0.1
-        return sure * (sure[:, :1] > 0.5) + flat * (sure[:, :1] <= 0.5)
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for six classes."""
+        sure, energies = super().predict(images)
+        flat = 0.4 * sure + 0.1
+        return Predictions(sure * (sure[:, :1] > 0.5) + flat * (sure[:, :1] <= 0.5), energies)
 
 
 class Held(ColourEngine):
@@ -42,7 +42,7 @@ class Held(ColourEngine):
     def __init__(self) -> None:
         self.gate, self.running, self.armed = threading.Event(), threading.Event(), False
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Answer once the gate is open."""
         if self.armed:
             self.running.set()
@@ -126,8 +126,8 @@ def test_a_variant_that_is_slow_now_is_not_expected_to_keep_a_latency(launch: An
     class Slow(ColourEngine):
         """Takes a while."""
 
-        def predict(self, images: Sequence[Pixels]) -> Probabilities:
-            """Return `[n, 6]` probabilities."""
+        def predict(self, images: Sequence[Pixels]) -> Predictions:
+            """Return the predictions for six classes."""
             time.sleep(0.05)
             return super().predict(images)
 
@@ -159,11 +159,10 @@ def test_a_comparison_says_how_many_agree(launch: Any) -> None:
     class Colourblind(ColourEngine):
         """Takes every image for the colour after."""
 
-        def predict(self, images: Sequence[Pixels]) -> Probabilities:
-            """Return `[n, 6]` probabilities."""
-            seen = super().predict(images)
-            shifted: Probabilities = seen[:, [5, 0, 1, 2, 3, 4]]
-            return shifted
+        def predict(self, images: Sequence[Pixels]) -> Predictions:
+            """Return the predictions for six classes."""
+            seen, energies = super().predict(images)
+            return Predictions(seen[:, [5, 0, 1, 2, 3, 4]], energies)
 
     response = post(launch({"r32": Colourblind()}), variants="all")
     assert response.json()["results"][0]["agreement"] == pytest.approx(2 / 3)

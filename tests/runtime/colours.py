@@ -13,7 +13,7 @@ import numpy as np
 
 from app import config
 from app.config import Settings
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from app.model.model import Model
 from app.runtime import worker
 from app.runtime.pipeline import Decoding, Job, Local
@@ -33,9 +33,10 @@ class Threaded(ColourEngine):
         """Return the same engine with other threads."""
         return Threaded(threads)
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, 6]` times a hundredth of the threads."""
-        return np.full((len(images), self.classes), self._threads / 100, np.float32)
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return as each probability a hundredth of the threads."""
+        shares = np.full((len(images), self.classes), self._threads / 100, np.float32)
+        return Predictions(shares, shares[:, 0])
 
 
 class Odd(Local):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from app.runtime.inline import Inline
 from app.runtime.pipeline import Decoding, Job, Local
 from tests.support.data import REPOSITORY, solid
@@ -61,7 +61,7 @@ class Noting(ColourEngine):
     def __init__(self, order: list[str]) -> None:
         self._order = order
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Note that it is asked."""
         self._order.append("image")
         return super().predict(images)

@@ -34,7 +34,7 @@ errors = st.builds(lambda kind, detail: kind(detail), st.sampled_from(replies.ER
 
 def outcome(variant: Variant, seed: int, form: str, spent: Sequence[float]) -> Outcome:
     probabilities = np.random.default_rng(seed).random(CLASSES[variant], np.float32)
-    return Outcome(probabilities, spent[0], spent[1], form, spent[2], spent[3])
+    return Outcome(probabilities, seed / 8, spent[0], spent[1], form, spent[2], spent[3])
 
 
 @st.composite
@@ -84,7 +84,7 @@ def check_same(found: JobResult, expected: JobResult) -> None:
         for one, other in zip(found, expected, strict=True):
             assert one.probabilities.dtype == np.float32
             np.testing.assert_array_equal(one.probabilities, other.probabilities)
-            for name in ("decode_ms", "inference_ms", "format", "decode_began", "inference_began"):
+            for name in ("energy", "decode_ms", "inference_ms", "format", "decode_began", "inference_began"):
                 assert getattr(one, name) == getattr(other, name)
 
 
@@ -163,6 +163,7 @@ def test_a_reply_with_a_few_other_bytes_is_bad_or_has_other_results_and_is_no_ot
     assert len(found) == len(batch)
     for result in found:
         for one in result if isinstance(result, tuple) else ():
+            assert not np.isinf(one.energy)
             assert ((one.probabilities >= 0) & (one.probabilities <= 1.001)).all()
             assert np.isfinite([one.decode_ms, one.inference_ms, one.decode_began, one.inference_began]).all()
 
@@ -191,7 +192,7 @@ ONE = Request([Job(b"", (LARGE,))])
 def test_what_is_no_probability_is_a_bad_reply(wrong: float) -> None:
     probabilities = np.array([0.5, 0, wrong], np.float32)
     with pytest.raises(BadReply, match="probability"):
-        read(ONE, packed([(ONE.jobs[0], (Outcome(probabilities, 1, 2, "PNG", 3, 4),))]))
+        read(ONE, packed([(ONE.jobs[0], (Outcome(probabilities, 1.5, 1, 2, "PNG", 3, 4),))]))
 
 
 @pytest.mark.parametrize("place", range(4))
@@ -202,6 +203,17 @@ def test_what_is_no_time_is_a_bad_reply(wrong: float, place: int) -> None:
     spent[place] = wrong
     with pytest.raises(BadReply, match="time"):
         read(ONE, packed([(ONE.jobs[0], (outcome(LARGE, 0, "PNG", spent),))]))
+
+
+def test_an_energy_may_be_unknown_and_an_infinite_one_is_a_bad_reply() -> None:
+    one = outcome(LARGE, 0, "PNG", [1.0, 2.0, 3.0, 4.0])
+    found = read(ONE, packed([(ONE.jobs[0], (one._replace(energy=np.nan),))]))
+    assert isinstance(found, list)
+    assert isinstance(found[0], tuple)
+    assert np.isnan(found[0][0].energy)
+    for infinite in (np.inf, -np.inf):
+        with pytest.raises(BadReply, match="an energy is infinite"):
+            read(ONE, packed([(ONE.jobs[0], (one._replace(energy=infinite),))]))
 
 
 def test_a_long_detail_is_cut_off_between_two_characters() -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from tests.support.fakes import ColourEngine
 
 
@@ -17,7 +17,7 @@ class Held(ColourEngine):
         self.gate, self.running = threading.Event(), threading.Event()
         self.armed, self.ran = False, 0
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Answer once the gate is open."""
         if self.armed:
             self.running.set()

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from app.config import Settings
-from app.engines.base import Engine, Pixels, Probabilities
+from app.engines.base import Engine, Pixels, Predictions
+from app.engines.interface import predictions
 from app.mobilenet.variants import Precision, Variant
 from app.model.labels import Label
 from app.model.model import Model
@@ -25,19 +26,20 @@ COLOURS = {
 
 
 class ColourEngine:
-    """Classifies an image by its mean colour: softmax over the distances to the named colours."""
+    """Classifies an image by its mean colour: softmax over the distances to the named colours.
+
+    The nearer its mean is to one of them, the higher is an image's energy: 0 at most, and about -8 for a middling grey.
+    """
 
     name = "colour"
     precision: Precision = "float32"
     classes = len(COLOURS)
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, 6]` probabilities."""
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for six classes."""
         means = np.stack(images).mean(axis=(1, 2))
         distances = np.linalg.norm(means[:, None] - np.array(list(COLOURS.values())), axis=2) / 16
-        weights = np.exp(distances.min(axis=1, keepdims=True) - distances)
-        probabilities: Probabilities = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-        return probabilities
+        return predictions(-distances.astype(np.float32))
 
 
 class HeldEngine(ColourEngine):
@@ -46,8 +48,8 @@ class HeldEngine(ColourEngine):
     def __init__(self) -> None:
         self.released = threading.Event()
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
-        """Return `[n, 6]` probabilities, once it may."""
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for six classes, once it may."""
         if any(image.max() < 10 for image in images):
             self.released.wait(30)
         return super().predict(images)

@@ -131,7 +131,7 @@ def _expected(contender: Contender, settings: Settings, bodies: Sequence[bytes])
     pipeline = in_process(settings.model_copy(update={"precision": contender.precision}))
     if contender.packages:
         predict = pipeline.models[0].engine.predict
-        return [predict(list(classify.decode(body, settings.resolution)))[0] for body in bodies]
+        return [predict(list(classify.decode(body, settings.resolution))).probabilities[0] for body in bodies]
     results = pipeline.run([Job(body, (settings.variant,)) for body in bodies], large=True)
     return [result[0].probabilities for result in results if isinstance(result, tuple)]
 

@@ -102,7 +102,7 @@ def in_process(settings: Settings) -> Subject:
             for start in range(0, len(photos), BATCH):
                 decoded = list(pool.map(pixels, photos[start : start + BATCH]))
                 good = [one for one in decoded if one is not None]
-                rows = iter(model.engine.predict(good)) if good else iter(())
+                rows = iter(model.engine.predict(good).probabilities) if good else iter(())
                 yield from ([] if one is None else list(labels.top_k(next(rows), TOP)) for one in decoded)
 
     classes = [Class(label.wordnet_id, label.label) for label in model.labels]

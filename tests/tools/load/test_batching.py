@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Pixels, Predictions
 from tests.support.fakes import ColourEngine
 from tools.load.batching import CONNECTIONS, LIMITS, SIZES, Served, draw, measure, tables
 
@@ -18,10 +18,10 @@ class Sleeper(ColourEngine):
     def __init__(self, batch_s: float, image_s: float) -> None:
         self._batch_s, self._image_s = batch_s, image_s
 
-    def predict(self, images: Sequence[Pixels]) -> Probabilities:
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Answer late."""
         time.sleep(self._batch_s + self._image_s * len(images))
-        return np.zeros((len(images), self.classes), np.float32)
+        return Predictions(np.zeros((len(images), self.classes), np.float32), np.zeros(len(images), np.float32))
 
 
 def test_an_engine_that_gains_by_batches_is_told_from_one_that_does_not(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""How familiar an image is: the share of measured photos with a lower energy, read from a folder of weights."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.errors import StartError
+from app.mobilenet.variants import Variant
+from app.model import familiarity
+from app.model.familiarity import FAMILIARITIES, NAME, Familiarity, find, measure, read
+
+ENERGIES = tuple(n / 10 for n in range(101))
+VARIANT = Variant(0.5, 160)
+
+
+def made(**changed: object) -> Familiarity:
+    values = {"alpha": 0.5, "resolution": 160, "precision": "float32", "images": 473, "energies": ENERGIES}
+    return Familiarity.model_validate(values | changed)
+
+
+def save(folder: Path, *several: Familiarity) -> Path:
+    (folder / NAME).write_bytes(FAMILIARITIES.dump_json(list(several)))
+    return folder
+
+
+def test_the_share_is_that_of_the_photos_with_a_lower_energy() -> None:
+    energies = np.random.default_rng(0).normal(5, 2, 473)
+    found = made(energies=measure(energies.tolist()))
+    for energy in energies:
+        assert found.share(energy) == pytest.approx((energies < energy).mean(), abs=1 / 100)
+
+
+@pytest.mark.parametrize(("energy", "share"), [(-1, 0), (0, 0), (0.1, 0.01), (0.55, 0.055), (9.99, 0.999), (99, 1)])
+def test_between_two_quantiles_it_is_interpolated_and_beyond_them_it_is_0_or_1(energy: float, share: float) -> None:
+    assert made().share(energy) == share
+
+
+def test_photos_of_the_same_energy_are_no_division_by_zero() -> None:
+    found = made(energies=(1.0,) * 50 + (2.0,) * 51)
+    assert [found.share(energy) for energy in (0.5, 1.0, 1.5, 2.0)] == [0, 0.49, 0.495, 1]
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=2), st.lists(st.floats(-110, 110, width=32), min_size=2))
+def test_it_never_falls_where_the_energy_rises(measured: list[float], energies: list[float]) -> None:
+    found = made(energies=measure(measured))
+    shares = [found.share(energy) for energy in sorted(energies)]
+    assert all(0 <= lower <= higher <= 1 for lower, higher in pairwise(shares))
+
+
+def test_of_a_folder_those_of_the_variant_and_the_precision_count(tmp_path: Path) -> None:
+    other = made(precision="int8", images=7)
+    save(tmp_path, made(alpha=0.25), made(resolution=224), other, made())
+    assert find(tmp_path, VARIANT, "float32") == made()
+    assert find(tmp_path, VARIANT, "int8") == other
+    assert find(tmp_path, Variant(0.5, 96), "float32") is None
+    assert find(tmp_path / "empty", VARIANT, "float32") is None
+
+
+@pytest.mark.parametrize(
+    "energies", [ENERGIES[:-1], (*ENERGIES, 11.0), ENERGIES[::-1], (*ENERGIES[:-1], np.inf), (np.nan, *ENERGIES[1:])]
+)
+def test_energies_are_101_numbers_that_ascend(energies: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match="energies"):
+        made(energies=energies)
+
+
+@pytest.mark.parametrize("content", ["", "[", "{}", '[{"alpha": 0.5}]'])
+def test_a_damaged_file_stops_the_start_in_a_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text(content)
+    with pytest.raises(StartError, match=r"^cannot read .*familiarity\.json: \S.*$") as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_in_twenty_photos_of_the_classes_is_unfamiliar() -> None:
+    energies = np.random.default_rng(1).normal(5, 2, 10_000)
+    found = made(energies=measure(energies[:5000].tolist()))
+    unfamiliar = [found.share(energy) < familiarity.UNFAMILIAR for energy in energies[5000:]]
+    assert np.mean(unfamiliar) == pytest.approx(0.05, abs=0.01)

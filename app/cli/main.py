@@ -1,5 +1,6 @@
 """The commands of `mobilenet`, which use the settings of the service."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -49,8 +50,14 @@ def _end_in_order(number: signal.Signals, code: int) -> None:
 
 
 @cli.command()
-def serve() -> None:
+def serve(
+    weights: Annotated[
+        str | None, typer.Option(help="A folder that `train` has written, or what else MOBILENET_WEIGHTS may be.")
+    ] = None,
+) -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted."""
+    if weights is not None:
+        os.environ[f"{config.PREFIX}WEIGHTS"] = weights  # for the processes that it starts, too
     for number in (signal.SIGTERM, signal.SIGINT):
         _end_in_order(number, 0)  # until it serves; there are no requests to finish yet
     control.remember_hangup()
@@ -251,6 +258,55 @@ def _bench(settings: Settings, seconds: float) -> str:
     found = latency.measure(model.engine, settings.variant, settings.model_threads, seconds)
     latency.save(settings.cache, [found])
     return tables.bench_row(settings.variant, model.cost, found)
+
+
+@cli.command()
+def train(
+    photos: Annotated[Path, typer.Argument(help="Folder of photos, with a folder for each class.")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write, for MOBILENET_WEIGHTS. Default: NAME-weights.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Width multiplier: 1, 0.75, 0.5 or 0.25.")] = 0.5,
+    resolution: Annotated[int, typer.Option(help="Side of the input in pixels; the others are served, too.")] = 160,
+    start: Annotated[
+        str, typer.Option("--from", help="What to begin with: imagenette, imagenet, random or a weight file.")
+    ] = "imagenette",
+    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is learnt from, at most.")] = 20,
+    validation: Annotated[
+        str, typer.Option(help="Folder of photos that are only measured on, or the share to hold out. Default: 0.15.")
+    ] = "",
+    head_only: Annotated[
+        bool, typer.Option("--head-only", help="Fit the classifier alone: a minute, and less accurate.")
+    ] = False,
+    mirror: Annotated[
+        bool, typer.Option(help="Whether mirrored photos are learnt from too. Not for signs and letters.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 0,
+    unfamiliar: Annotated[
+        Path | None, typer.Option(help="Folder of photos of other things, to measure how well they are told apart.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was interrupted.")] = False,
+) -> None:
+    """Train on your own photos, and write a folder that the service serves, with a card that says how good it is."""
+    from app.cli import train as training
+    from app.training.recipe import Recipe
+
+    try:
+        variant = Variant(alpha, resolution)
+    except ValueError as exc:
+        raise StartError(str(exc)) from exc
+    recipe = Recipe(
+        alpha=variant.alpha,
+        resolution=variant.resolution,
+        start=start,
+        epochs=epochs,
+        head_only=head_only,
+        mirror=mirror,
+        validation=validation,
+        seed=seed,
+    )
+    raise typer.Exit(training.train(training.Order(photos, output, recipe, unfamiliar, resume)))
 
 
 def _print_rows(settings: Settings, variants: Sequence[Variant], row: Callable[[Settings], str]) -> int:

@@ -1,6 +1,7 @@
 """Writing files atomically, and checking the bundled files against the SHA-256 of each in `MANIFEST.toml`."""
 
 import hashlib
+import json
 import os
 import tempfile
 import tomllib
@@ -72,3 +73,13 @@ def verified(path: Path) -> Path:
             f"{path} is damaged or was replaced: its SHA-256 is {found}, but {NAME} says {entry['sha256']}"
         )
     return path
+
+
+def write_manifest(folder: Path, files: dict[Path, dict[str, Any]]) -> None:
+    """Write the manifest of a folder: the SHA-256 and the size of each file, and what else is said of it."""
+    lines = ["# What these files are. The service checks each file that it loads against its SHA-256."]
+    for path, known in files.items():
+        entry = {"sha256": sha256(path), "size": path.stat().st_size} | known
+        # A string or a number of JSON is one of TOML too.
+        lines += ["", f"[{json.dumps(path.name)}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
+    (folder / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """Golden images: our own drawings with pinned answers. A model that answers them differently never becomes ready."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,17 @@ def classify(model: Model, path: Path) -> list[float]:
     """Return the model's probabilities for an image file, which is decoded and cropped like an upload."""
     pixels = decode.decode(path.read_bytes(), resolution=model.variant.resolution, max_pixels=MAX_PIXELS)
     return [float(share) for share in model.engine.predict([pixels]).probabilities[0]]
+
+
+def answers(model: Model, paths: Sequence[Path]) -> Answers:
+    """Return the answers of a model to these images, to be pinned."""
+    return Answers(
+        weights=model.weights,
+        alpha=model.variant.alpha,
+        resolution=model.variant.resolution,
+        precision=model.engine.precision,
+        probabilities={path.name: [float(f"{share:.4g}") for share in classify(model, path)] for path in paths},
+    )
 
 
 def check(model: Model) -> None:

@@ -1,28 +1,23 @@
-"""The training itself: first the classifier on the features of a network that has learnt other things, then all of it."""
+"""The training itself: first a classifier on what a network has learnt elsewhere, and then all of the network."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from app.engines.base import Pixels
 from app.errors import StartError
 from app.training import network
 from app.training.network import Floats
-from app.training.recipe import Recipe
 from app.training.schedule import Learner, Schedule
 from app.training.state import Row, State
+from app.training.task import BATCH, Bar, Task
 from app.training.trainer import Trainer
-from app.training.views import Views, ahead
+from app.training.views import ahead
 
-BATCH = 64
-"""How many photos are looked at together where nothing is learnt from them."""
 PATIENCE = 6
 """A training ends early after so many epochs without a better one."""
 HEAD_VIEWS = 4
@@ -31,41 +26,8 @@ HEAD_TIME = 1_000_000
 """Number of the first of these variations; those of epochs begin with 0."""
 CENTRED_ON = 512
 """How many photos the statistics of batch normalisation are taken from."""
-MOST_WEIGHT = 5.0
-"""The most that a mistake with a rare class weighs, in relation to the mean."""
 
 Say = Callable[[str], None]
-
-
-class Bar(Protocol):
-    """Shows how far the work is."""
-
-    def begin(self, title: str, total: int) -> None:
-        """Begin with a part of the work, which has so many photos to go through."""
-
-    def advance(self, count: int) -> None:
-        """Hear that so many more photos are done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """The photos that are learnt from, and those that are held out to see how well."""
-
-    recipe: Recipe
-    classes: int
-    views: Views
-    learnt: Sequence[int]
-    held_out: Sequence[int]
-
-    def labels(self, indices: Sequence[int]) -> NDArray[np.int64]:
-        """Return the class index of each of these photos."""
-        return np.array([self.views.photos[index].label for index in indices], np.int64)
-
-    def weights(self) -> Floats:
-        """Return for each class how much a mistake with it weighs: rare ones more, and all photos 1 on average."""
-        counts = np.bincount(self.labels(self.learnt), minlength=self.classes)
-        weights = np.minimum(MOST_WEIGHT, len(self.learnt) / (self.classes * counts))
-        return (weights * len(self.learnt) / (weights * counts).sum()).astype(np.float32)
 
 
 def fit_classifier(task: Task, bar: Bar) -> keras.Model:
@@ -74,7 +36,7 @@ def fit_classifier(task: Task, bar: Bar) -> keras.Model:
     model = network.built(recipe, task.classes)
     order = np.random.default_rng(recipe.seed).permutation(task.learnt)
     varied = partial(task.views.varied, resolution=recipe.resolution)
-    network.recentre(model, (varied(list(part), time=HEAD_TIME - 1) for part in _parts(order[:CENTRED_ON])))
+    network.recentre(model, (varied(list(part), time=HEAD_TIME - 1) for part in _parts(order[:CENTRED_ON].tolist())))
     answer = tf.function(network.features_of(model))
     bar.begin("fitting the classifier", (1 + HEAD_VIEWS) * len(task.learnt))
     looks: list[Callable[[Sequence[int]], Pixels]] = [partial(task.views.plain, resolution=recipe.resolution)]
@@ -108,14 +70,14 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say)
     """
     recipe = task.recipe
     schedule = recipe.schedule(len(task.learnt))
-    build = partial(network.network.build, recipe.alpha, None, task.classes, input_dtype="float32", dropout=0.2)
+    build = partial(network.empty, recipe.alpha, task.classes)
     given = None if begun is None else begun.get_weights()
     learner = Trainer(build, 1.0, recipe.seed, given and (lambda model: model.set_weights(given)))
     rows = state.rows()[: state.restore(learner)]
     if not rows:
         rows = [_watched(task, learner, 0)]
         state.save(learner, rows, best=True)
-    for epoch in range(len(rows) - 1, schedule.epochs):
+    for epoch in range(len(rows) - 1, 0 if recipe.head_only else schedule.epochs):
         if epoch - _best(rows) >= PATIENCE:
             say(f"no epoch was better than {_best(rows)}: the training ends early")
             break

@@ -1,6 +1,6 @@
 """The network that a training starts from: features of other weights, and a classifier that is fitted to them first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -38,11 +38,16 @@ def built(recipe: Recipe, classes: int) -> keras.Model:
 
     Raises `StartError` if there are no such weights, or if they have another α.
     """
-    model = network.build(recipe.alpha, None, classes, input_dtype="float32", dropout=DROPOUT)
+    model = empty(recipe.alpha, classes)
     if recipe.start != RANDOM:
         features = read(_path(recipe), recipe.alpha)[:-CLASSIFIER_ARRAYS]
         model.set_weights([*features, *model.get_weights()[-CLASSIFIER_ARRAYS:]])
     return model
+
+
+def empty(alpha: float, classes: int) -> keras.Model:
+    """Build the network for images of any size, which takes float32 pixels, with random weights."""
+    return network.build(alpha, None, classes, input_dtype="float32", dropout=DROPOUT)
 
 
 def _path(recipe: Recipe) -> Path:
@@ -86,9 +91,10 @@ def _restate(layer: keras.layers.BatchNormalization, mean: Floats, variance: Flo
     layer.set_weights([scale * np.sqrt(variance + layer.epsilon), beta + scale * (mean - old_mean), mean, variance])
 
 
-def smooth(labels: Sequence[int], classes: int) -> Floats:
+def smooth(labels: NDArray[np.int64], classes: int) -> Floats:
     """Return targets `[n, classes]`: the class of each photo, and a little of every other."""
-    return (np.eye(classes)[np.asarray(labels)] * (1 - SMOOTHING) + SMOOTHING / classes).astype(np.float32)
+    targets: Floats = (np.eye(classes)[labels] * (1 - SMOOTHING) + SMOOTHING / classes).astype(np.float32)
+    return targets
 
 
 def fit_head(features: Floats, targets: Floats, weights: Floats, seed: int) -> tuple[Floats, Floats]:

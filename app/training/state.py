@@ -58,6 +58,10 @@ class State:
             )
         return self.best.is_file()
 
+    def remove(self) -> None:
+        """Remove what an ended training needs no more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def rows(self) -> list[Row]:
         """Return the table of the finished epochs."""
         try:

@@ -20,7 +20,7 @@ from app.training.trainer import Trainer
 from app.training.views import ahead
 from tools.training.crops import CROPS_PER_PHOTO, Crops
 from tools.training.photos import Floats, Photos, Pixels, split
-from tools.training.run import REPORT, HeldOut, TrainingFolder, evaluate, fit
+from tools.training.run import PHASES, REPORT, HeldOut, TrainingFolder, evaluate, fit
 from tools.training.teacher import Teacher
 from tools.training.widen import start_from
 

@@ -39,21 +39,21 @@ def main(
     if alpha and weights:
         temperatures[alpha] = calibrate(weights, alpha, photos)
     pixels = calibration.load(photos, CALIBRATED_AT, 10**8)
-    entries: dict[str, Entry] = {}
+    entries: dict[Path, Entry] = {}
     for width in (width for width in ALPHAS if BUNDLED.weights(width).is_file()):
         source, target = BUNDLED.weights(width), BUNDLED.compiled(width, "int8")
         if not _is_made_from(target, source):
             target.write_bytes(convert(source, Variant(width, CALIBRATED_AT), "int8", pixels))
         classes = len(read(source, width)[-1])
         licence = f"Apache-2.0; trained on {PHOTOS}"
-        trained = _entry(source, classes, "trained here, as the card beside it says", licence)
-        entries[source.name] = trained | {"temperature": temperatures[width]}
+        trained = _entry(classes, "trained here, as the card beside it says", licence)
+        entries[source] = trained | {"temperature": temperatures[width]}
         made = f"made from {source.name} with tools/weights/bundle.py"
-        entries[target.name] = _entry(target, classes, made, licence) | {"weights_sha256": sha256(source)}
+        entries[target] = _entry(classes, made, licence) | {"weights_sha256": sha256(source)}
     for name, what in (("imagenet", "ImageNet (ILSVRC 2012)"), ("imagenette", "Imagenette (fast.ai)")):
         path = MODEL_WEIGHTS / f"{name}.labels.txt"
-        entries[path.name] = _entry(path, len(load(path)), f"the public class list of {what}", "facts")
-    (MODEL_WEIGHTS / files.NAME).write_text(_toml(entries), encoding="utf-8")
+        entries[path] = _entry(len(load(path)), f"the public class list of {what}", "facts")
+    files.write_manifest(MODEL_WEIGHTS, entries)
 
 
 def calibrate(weights: Path, alpha: float, folder: Path) -> float:
@@ -79,26 +79,8 @@ def _is_made_from(model: Path, source: Path) -> bool:
     return entry.get("weights_sha256") == sha256(source) and entry["sha256"] == sha256(model)
 
 
-def _entry(path: Path, classes: int, source: str, licence: str) -> Entry:
-    return {
-        "sha256": sha256(path),
-        "size": path.stat().st_size,
-        "classes": classes,
-        "source": source,
-        "licence": licence,
-    }
-
-
-def _toml(entries: dict[str, Entry]) -> str:
-    lines = [
-        "# What the bundled files are. Written by tools/weights/bundle.py; the service checks each file that it loads."
-    ]
-    for name, entry in entries.items():
-        values = (
-            f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}" for key, value in entry.items()
-        )
-        lines += ["", f'["{name}"]', *values]
-    return "\n".join(lines) + "\n"
+def _entry(classes: int, source: str, licence: str) -> Entry:
+    return {"classes": classes, "source": source, "licence": licence}
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from app.measurements import Score
 from app.mobilenet.variants import Precision, Variant
 from app.model import labels, scores
 from app.model import model as models
-from app.model.scores import SCORES
+from app.model.scores import SCORES, calibration_error
 from tools.weights import cascade
 from tools.weights.cascade import VariantAnswers
 
@@ -165,20 +165,6 @@ def _classes(best: Best) -> list[int]:
     return [index for index, _ in best]
 
 
-def calibration_error(answers: list[tuple[float, bool]]) -> float:
-    """Return the expected calibration error, 0 to 1, of answers: the best probability, and whether it is right.
-
-    Guo et al. 2017, arXiv:1706.04599: the probability is divided into 15 equal bins, and the distance between mean
-    probability and accuracy in each bin is weighted by the number of answers in it.
-    """
-    if not answers:
-        return 0.0
-    probabilities, right = np.array(answers, np.float64).T
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    gaps = (abs((probabilities - right)[bins == number].sum()) for number in range(BINS))
-    return float(sum(gaps) / len(answers))
-
-
 def confusion(photos: list[LabelledPhoto], answers: list[Best], count: int) -> NDArray[np.int64]:
     """Return the confusion matrix `[classes, classes]`: how many photos of class i were answered with class j."""
     matrix = np.zeros((count, count), np.int64)
@@ -249,7 +235,7 @@ def main(
     every: Annotated[bool, typer.Option("--all", help="Every variant of the weights, in both precisions.")] = False,
     url: Annotated[str | None, typer.Option(help="Address of a running service to ask instead.")] = None,
     data: Annotated[str | None, typer.Option(help="What the photos are. Default: the name of the folder.")] = None,
-    save_to: Annotated[Path | None, typer.Option("--save", help="Write the scores to this JSON file.")] = None,
+    save_to: Annotated[Path | None, typer.Option("--save", help="Write the scores into this folder.")] = None,
     picture: Annotated[
         Path | None, typer.Option("--confusion", help="Draw the confusion matrix into this PNG file.")
     ] = None,

@@ -13,7 +13,7 @@ from app.config import Settings
 from app.engines.bundle import BUNDLED
 from app.engines.weights import variants
 from app.model import model as models
-from app.model.golden import ANSWERS, Answers, classify
+from app.model.golden import ANSWERS, answers
 from tools.weights.evaluate import PRECISIONS
 
 EXIF_ORIENTATION = 0x0112
@@ -82,16 +82,7 @@ def main() -> None:
     pinned = []
     for variant, precision in track(pairs, "pinning"):
         model = models.load(Settings(alpha=variant.alpha, resolution=variant.resolution, precision=precision))
-        shares = {name: [float(f"{share:.4g}") for share in classify(model, BUNDLED.golden / name)] for name in files}
-        pinned.append(
-            Answers(
-                weights=model.weights,
-                alpha=variant.alpha,
-                resolution=variant.resolution,
-                precision=precision,
-                probabilities=shares,
-            )
-        )
+        pinned.append(answers(model, [BUNDLED.golden / name for name in files]))
     (BUNDLED.golden / "answers.json").write_bytes(ANSWERS.dump_json(pinned) + b"\n")
 
 

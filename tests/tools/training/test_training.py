@@ -9,7 +9,7 @@ import pytest
 
 from app.training.schedule import WARM_UP, Schedule
 from tools.training.photos import Pixels
-from tools.training.run import HeldOut, TrainingFolder, evaluate, fit
+from tools.training.run import PHASES, HeldOut, TrainingFolder, evaluate, fit
 
 SCHEDULE = Schedule(5, 3, 0, ((0.5, {96: 1.0}), (1.0, {128: 0.5, 192: 0.5})), highest_rate=1.0)
 HELD_OUT = HeldOut({128: np.zeros((70, 2, 2, 3), np.uint8)}, np.arange(70) % 2)

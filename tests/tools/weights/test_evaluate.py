@@ -7,9 +7,10 @@ import pytest
 
 from app.errors import StartError
 from app.model import scores
+from app.model.scores import calibration_error
 from tests.support.data import solid
 from tools.weights import evaluate
-from tools.weights.evaluate import Best, Class, LabelledPhoto, Subject, calibration_error, confusion, find_photos
+from tools.weights.evaluate import Best, Class, LabelledPhoto, Subject, confusion, find_photos
 
 CLASSES = [Class("n01", "red"), Class("n02", "green"), Class(None, "blue")]
 PHOTOS = [

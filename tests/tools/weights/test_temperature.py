@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from app.engines.interface import softmax
+from app.training.temperature import fit
 from tests.support import needs
 from tests.support.networks import images, lively
 from tools.training.photos import split
 from tools.weights.evaluate import LabelledPhoto
-from tools.weights.temperature import Floats, Indices, fit, fold, held_out, measure
+from tools.weights.temperature import Floats, Indices, fold, held_out, measure
 
 ALPHA = 0.25
 CLASSES = 4

@@ -1,0 +1,155 @@
+"""The card of trained weights: what they were trained on and how, how good they are, and where they are wrong."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from app.engines.base import Pixels
+from app.measurements import Score
+from app.training.recipe import Recipe
+from app.training.state import Row
+
+MISTAKES = 12
+
+
+class Card(BaseModel):
+    """All that is known of the weights, for programs; `card.md` says the same for people. Shares are 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    created: str
+    alpha: float
+    resolution: int
+    classes: dict[str, int]
+    """How many photos of each class there were."""
+    photos: str
+    learnt: int
+    held_out: int
+    validated: int
+    remarks: tuple[str, ...]
+    recipe: Recipe
+    machine: str
+    seconds: float
+    temperature: float
+    best_epoch: int
+    epochs: list[Row]
+    scores: list[Score]
+    unfamiliar_photos: str | None = None
+    auroc: dict[str, float] | None = None
+    """For each variant and precision, how well familiarity tells those photos from photos of the classes."""
+
+    def text(self) -> str:
+        """Return the card for people, in Markdown."""
+        chosen = f"α {self.alpha:g} @ {self.resolution}"
+        best = next(one for one in self.scores if one.resolution == self.resolution and one.precision == "float32")
+        lines = [
+            f"# {self.name}",
+            "",
+            f"A MobileNetV1 of α {self.alpha:g} that tells {len(self.classes)} classes apart. It was trained for "
+            f"{self.resolution} × {self.resolution} pixels on {self.created} and serves 128 to 224. {best.top1:.1%} of "
+            f"{best.images:,} photos that it had not seen get the right class ({chosen}, float32).",
+            "",
+            "## Accuracy",
+            "",
+            f"Measured on {self._measured_on()}, decoded and classified as the service does it. One standard error of "
+            f"the best figure is {_error(best):.1%}.",
+            "",
+            "| resolution | precision | top-1 | top-5 | calibration error |",
+            "| --- | --- | --- | --- | --- |",
+            *map(_row, self.scores),
+            "",
+            "![How many photos of each class were answered with which class](confusion.png)",
+            "",
+            "![The mistakes that it was most certain of](mistakes.png)",
+            "",
+            "## Photos",
+            "",
+            f"From `{self.photos}`: {self.learnt:,} to learn from, and {self.held_out:,} held out, by which the best "
+            "epoch and the temperature were chosen and familiarity is judged.",
+            "",
+            "| class | photos |",
+            "| --- | --- |",
+            *[f"| {name.replace('|', '/')} | {count:,} |" for name, count in self.classes.items()],
+            "",
+            *[f"- {remark}" for remark in self.remarks],
+            *self._familiarity(),
+            "",
+            "## Recipe",
+            "",
+            "| what | value |",
+            "| --- | --- |",
+            *[f"| {name.replace('_', ' ')} | {value} |" for name, value in self.recipe.model_dump().items()],
+            f"| best epoch | {self.best_epoch} |",
+            f"| temperature | {self.temperature:.3f} |",
+            f"| time | {self.seconds:.0f} s on {self.machine} |",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _measured_on(self) -> str:
+        if self.validated:
+            return f"the {self.validated:,} photos of `{self.recipe.validation}`, which chose nothing"
+        return (
+            f"the {self.held_out:,} photos held out, which chose the best epoch too, so these figures flatter a little"
+        )
+
+    def _familiarity(self) -> list[str]:
+        if not self.auroc:
+            return []
+        rows = [f"| {name} | {share:.3f} |" for name, share in self.auroc.items()]
+        return [
+            "",
+            "## What it does not know",
+            "",
+            f"How often a photo of its classes is more familiar to it than one of `{self.unfamiliar_photos}` (AUROC; "
+            "0.5 would be chance):",
+            "",
+            "| variant | AUROC |",
+            "| --- | --- |",
+            *rows,
+        ]
+
+
+def _row(score: Score) -> str:
+    shares = (score.top1, score.top5, score.calibration_error)
+    return f"| {score.resolution} | {score.precision} | {' | '.join(f'{share:.1%}' for share in shares)} |"
+
+
+def _error(score: Score) -> float:
+    return math.sqrt(score.top1 * (1 - score.top1) / score.images)
+
+
+def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix; a row is the class of the photos, and a column the class they were answered with."""
+    side = max(5.0, 2.5 + 0.45 * len(names))
+    figure = matplotlib.figure.Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(matrix / matrix.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="answer", ylabel="class of the photo")
+    dark = matrix.max() / 2
+    for (row, column), value in np.ndenumerate(matrix):
+        if value and len(names) <= 40:
+            axes.text(
+                column, row, str(value), ha="center", va="center", color="white" if value > dark else "black", size=8
+            )
+    figure.savefig(path, dpi=110)
+
+
+def draw_mistakes(photos: Pixels, captions: Sequence[str], path: Path) -> None:
+    """Draw up to twelve photos `[n, r, r, 3]` with what was thought of each below it."""
+    figure = matplotlib.figure.Figure(figsize=(10, 8), layout="constrained")
+    for axes, number in zip(figure.subplots(3, 4).flat, range(MISTAKES), strict=True):
+        axes.axis("off")
+        if number < len(captions):
+            axes.imshow(photos[number])
+            axes.set_title(captions[number], size=8)
+    if not captions:
+        figure.suptitle("no photo was answered wrongly")
+    figure.savefig(path, dpi=90)

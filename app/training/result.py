@@ -1,0 +1,234 @@
+"""Writes the folder that a training is for: everything that the service needs to serve the weights, and their card."""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from app.config import CARD, Settings
+from app.engines.bundle import Bundle
+from app.engines.convert import convert
+from app.engines.files import write_manifest
+from app.engines.reader import read
+from app.errors import StartError
+from app.mobilenet.network import build, trunk
+from app.mobilenet.variants import RESOLUTIONS, Precision
+from app.model import familiarity, golden, latency, scores
+from app.model import model as models
+from app.model.calibration import COUNT
+from app.model.familiarity import FAMILIARITIES, Familiarity, auroc
+from app.model.golden import ANSWERS
+from app.model.model import Model
+from app.training import temperature
+from app.training.card import MISTAKES, Card, draw_confusion, draw_mistakes
+from app.training.evaluation import Answers, ask
+from app.training.state import Row, State
+from app.training.task import BATCH, Bar, Photos, Task
+from app.training.views import Views
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+GOLDEN = 3
+GOLDEN_SIDE = 96
+"""The side of the golden images in pixels, which are made of held-out photos."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training that has ended: what it worked on, the table of its epochs, and when it began by `time.monotonic`."""
+
+    task: Task
+    photos: Photos
+    rows: list[Row]
+    began: float
+
+
+def write(training: Training, state: State, name: str, bar: Bar) -> Card:
+    """Write the folder `state.result` from the best weights, and return the card."""
+    task, photos, folder = training.task, training.photos, state.result
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    bundle = Bundle(folder, name)
+    scale = _write_weights(task, state, bundle)
+    bundle.labels.write_text("\n".join(photos.found.classes) + "\n", encoding="utf-8")
+    _compile(task, bundle)
+    _write_manifest(bundle, task)
+    loaded = list(_models(bundle, task))
+    asked, indices = _asked(training)
+    bar.begin("measuring", len(loaded) * (len(indices) + len(task.held_out)))
+    answers = [ask(model, asked, indices, bar) for model in loaded]
+    held_out = [ask(model, task.views, task.held_out, bar) for model in loaded] if photos.validation else answers
+    measured = [one.score(Path(task.recipe.validation).name if photos.validation else "held out") for one in answers]
+    (folder / scores.NAME).write_bytes(scores.SCORES.dump_json(tuple(measured), indent=1) + b"\n")
+    (folder / familiarity.NAME).write_bytes(FAMILIARITIES.dump_json([_familiarity(one) for one in held_out]) + b"\n")
+    _pin(task, bundle, loaded)
+    _draw(next(one for one in answers if one.model.variant == task.recipe.variant), asked, indices, folder)
+    aurocs = _aurocs(answers, photos.unfamiliar, bar) if photos.unfamiliar else None
+    card = _card(training, name, scale).model_copy(update={"scores": measured, "auroc": aurocs})
+    (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / "card.md").write_text(card.text(), encoding="utf-8")
+    return card
+
+
+def _asked(training: Training) -> tuple[Views, Sequence[int]]:
+    """Return the photos that the scores are measured on: those to validate with, or those held out."""
+    task, validation = training.task, training.photos.validation
+    if validation is None:
+        return task.views, task.held_out
+    return Views(validation.photos, 0, False, task.views.max_pixels), range(len(validation.photos))
+
+
+def _card(training: Training, name: str, scale: float) -> Card:
+    """Return the card without what is measured."""
+    task, photos, rows = training.task, training.photos, training.rows
+    counts = Counter(photos.found.labels)
+    return Card(
+        name=name,
+        created=datetime.now(UTC).date().isoformat(),
+        alpha=task.recipe.alpha,
+        resolution=task.recipe.resolution,
+        classes={label: counts[index] for index, label in enumerate(photos.found.classes)},
+        photos=photos.folder,
+        learnt=len(task.learnt),
+        held_out=len(task.held_out),
+        validated=len(photos.validation.photos) if photos.validation else 0,
+        remarks=photos.found.remarks + (photos.validation.remarks if photos.validation else ()),
+        recipe=task.recipe,
+        machine=latency.machine(),
+        seconds=round(time.monotonic() - training.began, 1),
+        temperature=scale,
+        best_epoch=min(range(len(rows)), key=lambda number: rows[number]["loss"]),
+        epochs=rows,
+        scores=[],
+        unfamiliar_photos=photos.unfamiliar_folder,
+    )
+
+
+def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
+    """Write the best weights with the temperature that suits the held-out photos; return the temperature."""
+    alpha = task.recipe.alpha
+    *features, kernel, bias = read(state.best, alpha)
+    network = build(alpha, None, task.classes)
+    network.set_weights([*features, kernel, bias])
+    answer = tf.function(trunk(network))
+    logits = np.concatenate([_logits(answer, task, resolution) for resolution in RESOLUTIONS])
+    scale = temperature.fit(logits, np.tile(task.labels(task.held_out), len(RESOLUTIONS)))
+    network.set_weights([*features, kernel / scale, bias / scale])
+    network.save_weights(bundle.weights(alpha))
+    keras.backend.clear_session()
+    return scale
+
+
+def _logits(answer: tf.types.experimental.PolymorphicFunction, task: Task, resolution: int) -> np.ndarray:
+    parts = [task.held_out[start : start + BATCH] for start in range(0, len(task.held_out), BATCH)]
+    scaled = (task.views.plain(part, resolution).astype(np.float32) / 127.5 - 1 for part in parts)
+    return np.concatenate([np.asarray(answer(pixels)) for pixels in scaled])
+
+
+def _compile(task: Task, bundle: Bundle) -> None:
+    recipe = task.recipe
+    chosen = np.random.default_rng(recipe.seed).permutation(task.learnt)[:COUNT]
+    calibration = task.views.plain(chosen.tolist(), recipe.resolution)
+    for precision in PRECISIONS:
+        content = convert(bundle.weights(recipe.alpha), recipe.variant, precision, calibration)
+        bundle.compiled(recipe.alpha, precision).write_bytes(content)
+
+
+def _write_manifest(bundle: Bundle, task: Task) -> None:
+    alpha = task.recipe.alpha
+    files = [bundle.weights(alpha), *(bundle.compiled(alpha, precision) for precision in PRECISIONS), bundle.labels]
+    write_manifest(bundle.folder, {path: {"classes": task.classes} for path in files})
+
+
+def _models(bundle: Bundle, task: Task) -> Iterator[Model]:
+    """Load the compiled models as the service would: each precision at each resolution of the paper and its own."""
+    for resolution in dict.fromkeys((task.recipe.resolution, *RESOLUTIONS)):
+        for precision in PRECISIONS:
+            wanted = {
+                "weights": str(bundle.folder),
+                "alpha": task.recipe.alpha,
+                "resolution": resolution,
+                "precision": precision,
+                "engine": "litert",
+                "labels": None,
+            }
+            yield models.load(Settings.model_construct(**(Settings.model_construct().model_dump() | wanted)))
+
+
+def _familiarity(answers: Answers) -> Familiarity:
+    variant = answers.model.variant
+    return Familiarity(
+        alpha=variant.alpha,
+        resolution=variant.resolution,
+        precision=answers.model.engine.precision,
+        images=len(answers.truths),
+        energies=familiarity.measure(answers.predictions.energies.tolist()),
+    )
+
+
+def _pin(task: Task, bundle: Bundle, loaded: Sequence[Model]) -> None:
+    """Write golden images, which are small parts of held-out photos, and the answers of each model to them."""
+    bundle.golden.mkdir()
+    rng = np.random.default_rng(task.recipe.seed)
+    for number, index in enumerate(rng.permutation(task.held_out)[:GOLDEN].tolist()):
+        (pixels,) = task.views.plain([index], GOLDEN_SIDE)
+        Image.fromarray(pixels).save(bundle.golden / f"photo-{number + 1}.png", optimize=True)
+    paths = sorted(bundle.golden.glob("*.png"))
+    pinned = [
+        golden.Answers(
+            weights=model.weights,
+            alpha=model.variant.alpha,
+            resolution=model.variant.resolution,
+            precision=model.engine.precision,
+            probabilities={
+                path.name: [float(f"{share:.4g}") for share in golden.classify(model, path)] for path in paths
+            },
+        )
+        for model in loaded
+    ]
+    (bundle.golden / golden.NAME).write_bytes(ANSWERS.dump_json(pinned) + b"\n")
+
+
+def _draw(answers: Answers, views: Views, indices: Sequence[int], folder: Path) -> None:
+    names = [label.label for label in answers.model.labels]
+    draw_confusion(answers.confusion(len(names)), names, folder / "confusion.png")
+    sure = answers.predictions.probabilities.max(axis=1)
+    wrong = np.flatnonzero(answers.best != answers.truths)
+    worst = wrong[np.argsort(-sure[wrong])][:MISTAKES].tolist()
+    captions = [f"{names[answers.truths[one]]}\nanswered {names[answers.best[one]]}, {sure[one]:.0%}" for one in worst]
+    shown = views.plain([indices[one] for one in worst], 128) if worst else np.empty((0, 128, 128, 3), np.uint8)
+    draw_mistakes(shown, captions, folder / "mistakes.png")
+
+
+def _aurocs(answers: Sequence[Answers], unfamiliar: Views, bar: Bar) -> dict[str, float]:
+    indices = range(len(unfamiliar.photos))
+    bar.begin("photos of none of the classes", len(answers) * len(indices))
+    found = {}
+    for one in answers:
+        others = ask(one.model, unfamiliar, indices, bar).predictions.energies
+        name = f"{one.model.variant}, {one.model.engine.precision}"
+        found[name] = auroc(one.predictions.energies.tolist(), others.tolist())
+    return found
+
+
+def publish(state: State, output: Path) -> None:
+    """Put the finished folder where it shall be, in place of an older one of the same kind."""
+    old = output.with_name(f"{output.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        output.rename(old)
+    state.result.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_output(output: Path) -> None:
+    """Raise `StartError` if there is something else than trained weights where they shall be written."""
+    if output.exists() and not (output.is_dir() and ((output / CARD).is_file() or not any(output.iterdir()))):
+        raise StartError(f"--output {output}: there is something else already; choose another folder")

@@ -1,0 +1,142 @@
+"""What is found in a folder of photos, and what is said of it before a training begins."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.errors import StartError
+from app.training.survey import Look, Survey, hold_out, natural, survey
+
+MAX_PIXELS = 10**7
+
+
+def photo(path: Path, number: int) -> Path:
+    """Write a photo that no other number gives."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blocks = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
+    Image.fromarray(blocks.repeat(16, 0).repeat(16, 1)).save(path)
+    return path
+
+
+def album(folder: Path, **classes: int) -> Path:
+    """Write so many photos of each class."""
+    number = 0
+    for name, count in classes.items():
+        for _ in range(count):
+            photo(folder / name / f"{number}.png", number)
+            number += 1
+    return folder
+
+
+def look(folder: Path, classes: tuple[str, ...] | None = None) -> Survey:
+    def silent(looks: Iterable[Look], total: int) -> Iterable[Look]:
+        return looks
+
+    return survey(folder, MAX_PIXELS, silent, classes)
+
+
+def test_each_folder_is_a_class_and_classes_come_in_natural_order(tmp_path: Path) -> None:
+    names = ["10", "1", "2", "über uns", "Äpfel 2", "Äpfel 10", "日本"]
+    for at, name in enumerate(names):
+        for number in range(4):
+            photo(tmp_path / name / f"{number}.png", 10 * at + number)
+    found = look(tmp_path)
+    assert found.classes == tuple(sorted(names, key=natural))
+    assert found.classes[:3] == ("1", "2", "10")
+    assert found.classes.index("Äpfel 2") < found.classes.index("Äpfel 10")
+    assert [found.labels.count(label) for label in range(len(names))] == [4] * len(names)
+
+
+def test_photos_deeper_in_a_class_belong_to_it_and_what_systems_leave_behind_is_nothing(tmp_path: Path) -> None:
+    album(tmp_path, cat=3, dog=4)
+    photo(tmp_path / "cat" / "2024" / "may" / "x.png", 99)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png", ".hidden/0.png"):
+        path = tmp_path / "cat" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"junk")
+    for name in (".git", "__MACOSX"):
+        photo(tmp_path / name / "0.png", 100)
+    (tmp_path / "README.txt").write_text("a file beside the folders is no class")
+    found = look(tmp_path)
+    assert (found.classes, sorted(found.labels)) == (("cat", "dog"), [0] * 4 + [1] * 4)
+    assert all("few" in remark for remark in found.remarks)
+
+
+def test_what_cannot_be_read_is_left_out_and_listed_with_a_reason(tmp_path: Path) -> None:
+    album(tmp_path, cat=4, dog=4)
+    (tmp_path / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
+    (tmp_path / "dog" / "notes.txt").write_text("a note")
+    found = look(tmp_path)
+    (remark,) = [remark for remark in found.remarks if "left out" in remark]
+    assert "broken.jpg" in remark
+    assert "notes.txt" in remark
+    assert len(found.photos) == 8
+
+
+def test_the_same_pixels_in_two_classes_are_left_out_of_both_and_twice_in_one_count_once(tmp_path: Path) -> None:
+    album(tmp_path, cat=6, dog=6)
+    Image.open(tmp_path / "cat" / "0.png").save(tmp_path / "dog" / "copy.bmp")
+    Image.open(tmp_path / "cat" / "1.png").save(tmp_path / "cat" / "again.bmp")
+    found = look(tmp_path)
+    assert sorted(found.labels) == [0] * 5 + [1] * 6
+    assert any("copy.bmp" in remark and "more than one class" in remark for remark in found.remarks)
+    assert any("again.bmp" in remark and "twice" in remark for remark in found.remarks) or any(
+        "1.png" in remark and "twice" in remark for remark in found.remarks
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "reason"),
+    [
+        ({}, r"has no folders: put the photos of each class into a folder"),
+        ({"cat": 5}, r"has one class, 'cat': a classifier needs at least two"),
+        ({"cat": 5, "dog": 3}, r"needs at least 4 different photos that can be read; 'dog' has 3"),
+        ({"train": 5, "val": 5}, r"are no classes: try `mobilenet train \S+/train --validation \S+/val`"),
+    ],
+    ids=["none", "one", "few", "parts"],
+)
+def test_a_folder_that_nothing_can_be_learnt_from_is_refused(
+    classes: dict[str, int], reason: str, tmp_path: Path
+) -> None:
+    album(tmp_path, **classes)
+    with pytest.raises(StartError, match=reason):
+        look(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="cannot read the folder"):
+        look(tmp_path / "nowhere")
+
+
+def test_tiny_and_uneven_classes_get_a_warning(tmp_path: Path) -> None:
+    found = look(album(tmp_path, cat=40, dog=4))
+    assert any("fewer than 20 photos" in remark and "dog (4)" in remark for remark in found.remarks)
+    assert any("cat has 40 photos and dog 4" in remark for remark in found.remarks)
+    assert look(album(tmp_path / "even", cat=20, dog=20)).remarks == ()
+
+
+def test_photos_to_validate_with_are_of_the_same_classes_and_not_learnt_from(tmp_path: Path) -> None:
+    found = look(album(tmp_path / "train", cat=5, dog=5))
+    photo(tmp_path / "val" / "dog" / "new.png", 77)
+    Image.open(tmp_path / "train" / "cat" / "0.png").save(tmp_path / "val" / "dog" / "seen.png")
+    validation = look(tmp_path / "val", found.classes)
+    assert validation.labels == [1, 1]
+    rest = found.without(validation)
+    assert len(rest.photos) == 9
+    assert any("to validate with too" in remark for remark in rest.remarks)
+    album(tmp_path / "other", bird=1)
+    with pytest.raises(StartError, match=r"bird is not a class of the photos to train with: cat, dog"):
+        look(tmp_path / "other", found.classes)
+
+
+def test_a_share_of_each_class_is_held_out_and_the_seed_says_which() -> None:
+    labels = [0] * 40 + [1] * 4
+    learnt, held_out = hold_out(labels, 0.15, seed=0)
+    assert sorted(learnt + held_out) == list(range(44))
+    assert [labels[index] for index in held_out].count(0) == 6
+    assert [labels[index] for index in held_out].count(1) == 1
+    assert hold_out(labels, 0.15, seed=0) == (learnt, held_out)
+    assert hold_out(labels, 0.15, seed=1) != (learnt, held_out)

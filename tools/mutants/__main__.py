@@ -4,6 +4,7 @@ A mutant is a copy of the service with one small fault. It is killed if a test f
 either a test is missing, or the fault makes no difference to anybody. docs/decisions/0027 has what is tried, and how.
 """
 
+import fcntl
 import json
 import time
 from collections import Counter
@@ -72,6 +73,8 @@ def main(
 ) -> None:
     """Try mutants of each package; print the survivors and a table, and write both below build/mutants."""
     rows: list[str] = []
+    alone = (FOLDER / "lock").open("w")  # two runs would mutate the same copy
+    fcntl.flock(alone, fcntl.LOCK_EX)
     copy = Copy(REPOSITORY, FOLDER / "tree")
     for one in PACKAGES:
         if not package or one.name in package:

@@ -39,15 +39,13 @@ class Suite:
         """Return the tests that may notice a fault in a line of a file with this text, quickest first.
 
         These run the statement of that line. A statement that runs on import alone, such as a constant, is left to all
-        tests, beginning with those that run anything of its file. Tests that would take longer than `AT_MOST_S`
-        together are left out.
+        tests. Tests that would take longer than `AT_MOST_S` together are left out.
         """
         covered = self.lines.get(path, {})
         found = _names(covered, statement(text, line)) or set(self.seconds)
-        near = _names(covered, covered)
         chosen: list[str] = []
         spent_s = 0.0
-        for name in sorted(found, key=lambda name: (name not in near, self.seconds[name], name)):
+        for name in sorted(found, key=lambda name: (self.seconds[name], name)):
             spent_s += self.seconds[name]
             if chosen and spent_s > AT_MOST_S:
                 break

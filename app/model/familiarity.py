@@ -1,7 +1,7 @@
 """How familiar an image looks to a model: where its energy lies among those of held-out photos of the model's classes.
 
 Liu et al. 2020, arXiv:2010.03759, take the energy of the logits to tell images of other classes from those of the
-classes that a network was trained on (docs/decisions/0025).
+classes that a network was trained on (docs/decisions/0028).
 """
 
 from bisect import bisect_right
@@ -17,8 +17,6 @@ from app.mobilenet.variants import Precision, Variant
 NAME = "familiarity.json"
 STEPS = 100
 """Quantiles of 0, 1, 2 … 100 % are kept of the energies that were measured."""
-UNFAMILIAR = 0.05
-"""An image with a smaller familiarity is unfamiliar; of photos of the model's classes, so are 5 %."""
 
 
 class Familiarity(BaseModel):
@@ -61,6 +59,16 @@ FAMILIARITIES = TypeAdapter(list[Familiarity])
 def measure(energies: Sequence[float]) -> tuple[float, ...]:
     """Return the 101 quantiles of energies, rounded to four digits, for the `energies` of a `Familiarity`."""
     return tuple(np.quantile(energies, np.linspace(0, 1, STEPS + 1)).round(4).tolist())
+
+
+def auroc(inside: Sequence[float], outside: Sequence[float]) -> float:
+    """Return how often an image of the classes has a higher energy than one of other things, 0.5 to 1 if it helps.
+
+    This is the area under the receiver operating characteristic: the share of all pairs, where a tie counts half.
+    """
+    ordered = np.sort(outside)
+    below = np.searchsorted(ordered, inside, "left") + np.searchsorted(ordered, inside, "right")
+    return float(below.mean() / 2 / len(ordered))
 
 
 def read(folder: Path) -> list[Familiarity]:

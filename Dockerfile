@@ -53,7 +53,8 @@ COPY model_weights model_weights
 COPY app app
 RUN python -m compileall -q app
 USER 10001:10001
-# What the service has compiled in float32: α@resolution, several with spaces between. Bundled int8 needs no compiling.
+# What the service has compiled in float32: α@resolution, several with spaces between. One model of the bundled weights
+# serves every resolution of an α. Bundled int8 needs no compiling.
 ARG WEIGHTS=imagenette
 ARG VARIANTS=0.5@160
 RUN set -e; export MOBILENET_WEIGHTS=$WEIGHTS; for variant in $VARIANTS; do \

@@ -4,6 +4,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.mobilenet.variants import Precision
 
+UNFAMILIAR = 0.05
+"""An image with a smaller familiarity is unfamiliar; so are 5 % of the photos of a model's classes."""
+
 
 class Score(BaseModel):
     """How often a model is right on photos whose classes are known. Shares are 0 to 1."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.measurements import Latency, Score
+from app.measurements import UNFAMILIAR, Latency, Score
 from app.mobilenet.variants import Precision
 
 EXAMPLE_PNG = (
@@ -80,19 +80,33 @@ class CostRef(BaseModel):
     )
 
 
-class VariantAnswer(BaseModel):
-    """The answer of one variant, where an image was classified by several side by side."""
-
-    model: ModelRef
-    predictions: list[Prediction] = Field(description="the `top_k` most probable classes, most probable first")
-    cost: CostRef
-    inference_ms: float = Field(ge=0, description="the time of the batch that the image was in, in this variant")
-
-
 class Predictions(BaseModel):
     """The result of an image that was classified."""
 
     predictions: list[Prediction] = Field(description="the `top_k` most probable classes, most probable first")
+    familiarity: float | None = Field(
+        None,
+        exclude_if=_is_none,
+        ge=0,
+        le=1,
+        examples=[0.62],
+        description="the share of photos of the model's classes that looked less like them than this image does; "
+        "absent where that was not measured",
+    )
+    unfamiliar: Literal[True] | None = Field(
+        None,
+        exclude_if=_is_none,
+        description=f"true if the familiarity is below {UNFAMILIAR}, so that the image probably shows none of the "
+        "classes; absent otherwise",
+    )
+
+
+class VariantAnswer(Predictions):
+    """The answer of one variant, where an image was classified by several side by side."""
+
+    model: ModelRef
+    cost: CostRef
+    inference_ms: float = Field(ge=0, description="the time of the batch that the image was in, in this variant")
 
 
 class Staged(Predictions):
@@ -256,6 +270,16 @@ class Batching(BaseModel):
     max_queue: int
 
 
+class FamiliarityInfo(BaseModel):
+    """What the familiarity of an image is compared with."""
+
+    images: int = Field(examples=[473], description="how many photos of the classes, not trained on, were measured")
+    unfamiliar_below: float = Field(
+        examples=[UNFAMILIAR],
+        description="images of a smaller familiarity are `unfamiliar`; so is this share of photos of the classes",
+    )
+
+
 class ModelInfo(BaseModel):
     """What a variant is and what it costs. Members that only a loaded model has are null for the others."""
 
@@ -265,6 +289,12 @@ class ModelInfo(BaseModel):
     rho: float = Field(examples=[0.714286], description="the resolution multiplier ρ: resolution / 224")
     resolution: int = Field(examples=[160])
     classes: int = Field(examples=[1000])
+    labels: list[str] = Field(
+        examples=[["tench", "English springer"]], description="the names of the classes, in the order of `class_id`"
+    )
+    familiarity: FamiliarityInfo | None = Field(
+        description="what the `familiarity` of an image is compared with; null where it is unknown"
+    )
     parameters: Parameters
     macs: int = Field(description="multiply-accumulates of the convolutions and the classifier for one image")
     flops: int = Field(description="2 × MACs")

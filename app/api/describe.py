@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from app import __version__
 from app.config import Settings
-from app.measurements import Latency
+from app.measurements import UNFAMILIAR, Latency
 from app.mobilenet.ablations import ABLATIONS, Ablation
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
@@ -19,6 +19,7 @@ from app.schemas import (
     Accuracy,
     Batching,
     Catalogue,
+    FamiliarityInfo,
     LayerItem,
     ModelInfo,
     Parameters,
@@ -54,6 +55,8 @@ def model_info(models: Sequence[Model], variant: Variant, settings: Settings, *,
         rho=variant.rho,
         resolution=variant.resolution,
         classes=model.engine.classes,
+        labels=[one.label for one in model.labels],
+        familiarity=_familiarity(model) if served else None,
         parameters=Parameters(total=total.parameters, trainable=total.trainable),
         macs=total.macs,
         flops=total.flops,
@@ -76,6 +79,11 @@ def model_info(models: Sequence[Model], variant: Variant, settings: Settings, *,
         separable=[_separable(item) for item in total.separable] if layers else None,
         ablations=[_ablation(item, variant, total, model.engine.classes) for item in ABLATIONS] if layers else None,
     )
+
+
+def _familiarity(model: Model) -> FamiliarityInfo | None:
+    known = model.familiarity
+    return None if known is None else FamiliarityInfo(images=known.images, unfamiliar_below=UNFAMILIAR)
 
 
 def published(model: Model, variant: Variant) -> PublishedAccuracy | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.api import problems
 from app.errors import ServiceError
+from app.measurements import UNFAMILIAR
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
 from app.model.labels import top_k
@@ -78,19 +79,19 @@ def _degraded_from(plan: Plan, outcomes: Sequence[Result]) -> Variant | None:
 def _result(outcome: Result, plan: Plan, k: int, current: Trace) -> Json:
     if isinstance(outcome, ServiceError):
         return {"error": problems.problem(outcome, current.request_id)}
-    predictions = _predictions(outcome, k)
+    answer = _answer(outcome, k)
     if isinstance(plan, Cascade):
-        return {"predictions": predictions, "model": _model(outcome.model), "cost": _cost(outcome.models)}
+        return {**answer, "model": _model(outcome.model), "cost": _cost(outcome.models)}
     if isinstance(plan, SideBySide):
         variants = [_variant(run, k) for run in outcome.runs or [outcome]]
-        return {"predictions": predictions, "variants": variants, "agreement": _agreement(predictions, variants)}
-    return {"predictions": predictions}
+        return {**answer, "variants": variants, "agreement": _agreement(answer["predictions"], variants)}
+    return answer
 
 
 def _variant(run: Classification, k: int) -> Json:
     return {
         "model": _model(run.model),
-        "predictions": _predictions(run, k),
+        **_answer(run, k),
         "cost": _cost([run.model]),
         "inference_ms": round(run.inference_ms, 3),
     }
@@ -101,9 +102,15 @@ def _agreement(predictions: Sequence[Json], variants: Sequence[Json]) -> float:
     return sum(alike) / len(alike)
 
 
-def _predictions(run: Classification, k: int) -> list[Json]:
+def _answer(run: Classification, k: int) -> Json:
     classes = _classes(run.model)
-    return [{**classes[index], "probability": probability} for index, probability in top_k(run.probabilities, k)]
+    best = [{**classes[index], "probability": probability} for index, probability in top_k(run.probabilities, k)]
+    familiarity = run.familiarity
+    if familiarity is None:
+        return {"predictions": best}
+    if familiarity < UNFAMILIAR:
+        return {"predictions": best, "familiarity": familiarity, "unfamiliar": True}
+    return {"predictions": best, "familiarity": familiarity}
 
 
 @lru_cache(maxsize=64)

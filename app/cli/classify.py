@@ -13,6 +13,7 @@ from app.client.retry import error_of
 from app.config import Settings
 from app.errors import BodyTooLarge, ClientError, InternalError, ServiceError, StartError, Unreachable, Unreadable
 from app.imaging.decode import LargeImage
+from app.measurements import UNFAMILIAR
 from app.model.labels import top_k
 from app.model.selftest import SelfTestFailed
 from app.runtime.loading import start_loading
@@ -20,8 +21,8 @@ from app.runtime.pipeline import Job, JobResult
 from app.schemas import Prediction, Predictions
 
 T = TypeVar("T")
-PhotoResult = list[Prediction] | ServiceError | ClientError
-"""The most probable classes of a photo, most probable first; or the error that it failed with."""
+PhotoResult = Predictions | ServiceError | ClientError
+"""The most probable classes of a photo and how familiar it is; or the error that it failed with."""
 
 MOST_IN_REQUEST = 8
 """How many photos to send in one request at most; docs/decisions/0018 says why."""
@@ -91,10 +92,13 @@ class LocalBackend:
             return InternalError("the image is too large")
         (outcome,) = result
         named = ((self._model.labels[index], share) for index, share in top_k(outcome.probabilities, k))
-        return [
+        predictions = [
             Prediction(class_id=label.class_id, wordnet_id=label.wordnet_id, label=label.label, probability=share)
             for label, share in named
         ]
+        familiarity = self._model.familiarity_of(outcome.energy)
+        unfamiliar = True if familiarity is not None and familiarity < UNFAMILIAR else None
+        return Predictions(predictions=predictions, familiarity=familiarity, unfamiliar=unfamiliar)
 
     def close(self) -> None:
         """Stop the processes."""
@@ -133,7 +137,7 @@ class RemoteBackend:
                 half = len(images) // 2
                 return [*self.classify(images[:half], k), *self.classify(images[half:], k)]
             return [exc] * len(images)
-        return [one.predictions if isinstance(one, Predictions) else error_of(one.error) for one in results]
+        return [one if isinstance(one, Predictions) else error_of(one.error) for one in results]
 
     def close(self) -> None:
         """Close the connections."""

@@ -50,19 +50,23 @@ def write(results: Iterable[tuple[PhotoFile, PhotoResult]], form: Form, count: i
 def _text(name: str, result: PhotoResult) -> str:
     if isinstance(result, Exception):
         return f"{name}: {result.detail}"
-    return f"{name}: " + ", ".join(f"{one.label} {one.probability:.1%}" for one in result)
+    mark = "(unfamiliar) " if result.unfamiliar else ""
+    return f"{name}: {mark}" + ", ".join(f"{one.label} {one.probability:.1%}" for one in result.predictions)
 
 
 def _json(name: str, result: PhotoResult) -> str:
     if isinstance(result, Exception):
         return json.dumps({"path": name, "error": {"code": result.code, "detail": result.detail}})
-    return json.dumps({"path": name, "predictions": [one.model_dump() for one in result]})
+    return json.dumps({"path": name, **result.model_dump()})
 
 
 def _csv(name: str, result: PhotoResult) -> str:
     if isinstance(result, Exception):
-        return _row(name, *[None] * 5, result.code, result.detail)
-    return "\n".join(_row(name, rank, *one.model_dump().values(), None, None) for rank, one in enumerate(result, 1))
+        return _row(name, *[None] * 6, result.code, result.detail)
+    ranked = enumerate(result.predictions, 1)
+    return "\n".join(
+        _row(name, rank, *one.model_dump().values(), result.familiarity, None, None) for rank, one in ranked
+    )
 
 
 def _row(*cells: object) -> str:
@@ -73,5 +77,5 @@ def _row(*cells: object) -> str:
 
 TEXT: Final = Form(_text, errors_aside=True)
 JSON: Final = Form(_json)
-CSV: Final = Form(_csv, header="path,rank,class_id,wordnet_id,label,probability,error,detail\n")
+CSV: Final = Form(_csv, header="path,rank,class_id,wordnet_id,label,probability,familiarity,error,detail\n")
 """One row for each class of a photo, most probable first, or one row with its error."""

@@ -20,7 +20,7 @@ class Predictions(NamedTuple):
     """What a network says of n images: `probabilities` `[n, classes]` and `energies` `[n]`, both float32.
 
     An energy is the logarithm of the sum of the exponentials of an image's logits. It is high for images like those
-    that the network was trained on (docs/decisions/0025). It is NaN where a model gives only probabilities.
+    that the network was trained on (docs/decisions/0028). It is NaN where a model gives only probabilities.
     """
 
     probabilities: Probabilities

@@ -1,7 +1,7 @@
 """How familiar an image looks to a model: where its energy lies among those of held-out photos of the model's classes.
 
 Liu et al. 2020, arXiv:2010.03759, take the energy of the logits to tell images of other classes from those of the
-classes that a network was trained on (docs/decisions/0025).
+classes that a network was trained on (docs/decisions/0028).
 """
 
 from bisect import bisect_right

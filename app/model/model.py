@@ -1,6 +1,7 @@
 """The model that is served: an engine with loaded weights, and everything that is known about it."""
 
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 from app.config import MODEL_WEIGHTS, Settings
@@ -51,6 +52,10 @@ class Model:
     def score(self, variant: Variant) -> Score | None:
         """Return what was measured of these weights in a variant, and in the precision of this model."""
         return scores.find(self.scores, variant, self.engine.precision)
+
+    def familiarity_of(self, energy: float) -> float | None:
+        """Return how familiar an image of this energy is, as `Familiarity.share` says; None if that is unknown."""
+        return None if self.familiarity is None or isnan(energy) else self.familiarity.share(energy)
 
     @property
     def cost(self) -> Cost:

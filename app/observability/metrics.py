@@ -20,6 +20,7 @@ from app.prediction.run import Run
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("decode", "queue", "inference")
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 METRICS = "metrics"
 """The metrics of an application in the state of its lifespan, where the server finds them."""
@@ -185,6 +186,14 @@ class ImageMetrics:
                 SECONDS,
             )
         )
+        self._familiarity = sums.add(
+            Histogram(
+                "mobilenet_familiarity",
+                "Shares of photos of the classes that looked less like them than a classified image does.",
+                ("variant",),
+                SHARES,
+            )
+        )
         self._dropped = sums.add(
             Counter(
                 "mobilenet_dropped",
@@ -236,6 +245,9 @@ class ImageMetrics:
             self._classified(name, run.format).add()
             for stage in STAGES:
                 self._stages(name, stage).observe(getattr(run, f"{stage}_ms") / 1000)
+            familiarity = run.familiarity
+            if familiarity is not None:
+                self._familiarity(name).observe(familiarity)
 
 
 def _labels(model: Model) -> Labels:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isnan
 
 from app.engines.base import Probabilities
 from app.errors import ServiceError
@@ -39,9 +38,8 @@ class Classification:
 
     @property
     def familiarity(self) -> float | None:
-        """How familiar the image is to the model, 0 to 1, as `Familiarity.share` says; None if that is unknown."""
-        known = self.model.familiarity
-        return None if known is None or isnan(self.energy) else known.share(self.energy)
+        """How familiar the image is to the model, 0 to 1; None if that is unknown."""
+        return self.model.familiarity_of(self.energy)
 
 
 Result = Classification | ServiceError

@@ -1,6 +1,7 @@
 // The page: asks what is served, takes photos, shows what came of them.
 
 import { modelInfo, predict, predictSingly, setKey, variants as listVariants } from "./api.js";
+import { known } from "./classes.js";
 import { costs } from "./cost.js";
 import { byId } from "./dom.js";
 import { intake } from "./intake.js";
@@ -13,6 +14,7 @@ const LATER = ["starting", "draining", "unreachable"];
 
 let latest = 0;
 let loaded = 1; // how many variants
+let labels = []; // of the classes, in order
 
 function alert(problem) {
   byId("alert").textContent = problem?.message ?? "";
@@ -31,7 +33,7 @@ async function classify(files) {
   try {
     const [answer, singly] = await answered(files);
     if (turn !== latest) return;
-    show(files, answer, loaded, singly);
+    show(files, answer, { loaded, labels }, singly);
     byId("drop").classList.add("small");
     byId("status").textContent = answer.results.map(summary).join("; ");
   } catch (problem) {
@@ -55,10 +57,11 @@ async function answered(files) {
 
 function served(info, variants) {
   loaded = variants.length;
-  const classes = `${info.classes.toLocaleString("en")} classes`;
+  labels = info.labels;
   const others = variants.filter((item) => !item.default).map((item) => `α ${item.alpha} @ ${item.resolution}`);
   const more = others.length ? ` On request also ${others.join(", ")}.` : "";
-  byId("served").textContent = `Served now: MobileNetV1 α ${info.alpha} @ ${info.resolution} with the weights ${info.weights}, ${classes}, ${info.precision} on ${ENGINES[info.engine] ?? info.engine}.${more}`;
+  byId("served").textContent = `Served now: MobileNetV1 α ${info.alpha} @ ${info.resolution} with the weights ${info.weights}, ${info.precision} on ${ENGINES[info.engine] ?? info.engine}.${more}`;
+  byId("classes").replaceChildren(...known(labels));
 }
 
 async function start() {

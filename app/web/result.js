@@ -1,6 +1,7 @@
 // What came of the photos: a grid where there are several, and one of them in full.
 
 import { preview, sentence } from "./api.js";
+import { warning } from "./classes.js";
 import { sideBySide } from "./compare.js";
 import { curl } from "./curl.js";
 import { bar, byId, choices, html, integer, milliseconds, percent, short } from "./dom.js";
@@ -15,8 +16,8 @@ const SIDES = [128, 160, 192, 224];
 
 let urls = [];
 
-/** Show an answer of `/predict` to these files, of a service that has so many variants loaded. */
-export function show(files, answer, loaded, singly = false) {
+/** Show an answer of `/predict` to these files, of a service with so many loaded variants and these classes. */
+export function show(files, answer, { loaded, labels }, singly = false) {
   urls.forEach(URL.revokeObjectURL);
   urls = files.map((file) => URL.createObjectURL(file));
   const served = answer.model.resolution;
@@ -29,7 +30,7 @@ export function show(files, answer, loaded, singly = false) {
     cards.forEach((button, index) => button.setAttribute("aria-pressed", photos[index] === photo));
     const parts = [
       sight(photo),
-      outcome(photo.outcome),
+      outcome(photo.outcome, labels),
       receipt(answer, photos.length),
       command(files, singly),
       photo.outcome.error ? null : sideBySide(photo.file, loaded),
@@ -46,8 +47,10 @@ export function clear() {
 }
 
 /** What a photo is, in a few words. */
-export function summary({ predictions, error }) {
-  return predictions ? `${predictions[0].label}, ${percent(predictions[0].probability)}` : sentence(error.detail);
+export function summary({ predictions, unfamiliar, error }) {
+  if (error) return sentence(error.detail);
+  const best = `${predictions[0].label}, ${percent(predictions[0].probability)}`;
+  return unfamiliar ? `none of the known classes; the nearest is ${best}` : best;
 }
 
 function card(photo, choose) {
@@ -61,6 +64,7 @@ function card(photo, choose) {
       ? html("span", { class: "card-best" }, html("span", {}, best.label), html("b", {}, percent(best.probability, 0)))
       : html("span", { class: "card-error" }, "Not classified"),
     best && bar(best.probability, "best"),
+    photo.outcome.unfamiliar && html("span", { class: "card-unfamiliar" }, "Looks like none of the classes"),
   );
 }
 
@@ -118,12 +122,14 @@ function seen({ file, served }) {
   return html("figure", { class: "seen" }, html("div", { class: "frame" }, image), caption, fieldset);
 }
 
-function outcome({ predictions, error }) {
+function outcome(result, labels) {
+  const { predictions, error } = result;
   if (error) return html("div", { class: "answer" }, html("p", { class: "alert" }, sentence(error.detail)));
   const [best] = predictions;
   return html(
     "div",
     { class: "answer" },
+    warning(result, labels),
     html("h3", {}, best.label),
     html(
       "ol",

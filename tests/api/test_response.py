@@ -10,12 +10,13 @@ from app.config import Settings
 from app.errors import UnsupportedImage
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
+from app.model.familiarity import Familiarity
 from app.observability.metrics import Metrics
 from app.observability.trace import Trace
 from app.prediction.classifier import Classifier
 from app.prediction.result import Classification, Result, combine
 from app.prediction.selection import DEFAULT, Cascade, SideBySide, Single
-from tests.support.fakes import COLOURS, colour_model, serving
+from tests.support.fakes import COLOURS, colour_model, familiarity, serving
 
 FIRST = colour_model()
 SECOND = replace(FIRST, variant=Variant(0.5, 64))
@@ -98,6 +99,34 @@ def test_times_are_told_to_a_microsecond_and_are_0_if_no_image_was_run(classifie
     assert current.stages == {"decode": 0, "queue": 0, "inference": 0}
     body = predict_response(classifier, DEFAULT, [UnsupportedImage("no image")], 1, current)
     assert body["model"]["resolution"] == FIRST.variant.resolution
+
+
+KNOWN = familiarity(0, 1)
+
+
+def test_an_image_is_as_familiar_as_its_energy_says_and_unfamiliar_below_a_twentieth(classifier: Classifier) -> None:
+    for energy, share, unfamiliar in ((0.5, 0.5, None), (0.05, 0.05, None), (0.0499, 0.0499, True), (-9, 0, True)):
+        image = replace(ONE, model=replace(FIRST, familiarity=KNOWN), energy=energy)
+        (result,) = predict_response(classifier, DEFAULT, [image], 1, Trace(""))["results"]
+        assert (result["familiarity"], result.get("unfamiliar")) == (share, unfamiliar)
+
+
+@pytest.mark.parametrize(("known", "energy"), [(None, 0.5), (KNOWN, np.nan)])
+def test_where_familiarity_is_unknown_nothing_is_said_of_it(
+    classifier: Classifier, known: Familiarity | None, energy: float
+) -> None:
+    image = replace(ONE, model=replace(FIRST, familiarity=known), energy=energy)
+    (result,) = predict_response(classifier, DEFAULT, [image], 1, Trace(""))["results"]
+    assert set(result) == {"predictions"}
+
+
+def test_each_variant_says_how_familiar_the_image_is_to_itself(classifier: Classifier) -> None:
+    one, other = (replace(run, model=replace(run.model, familiarity=KNOWN)) for run in (ONE, OTHER))
+    both = combine([one, other, replace(ONE, model=replace(FIRST, variant=Variant(0.75, 64)))], 1)
+    plan = SideBySide((FIRST.variant, SECOND.variant), SECOND.variant)
+    (result,) = predict_response(classifier, plan, [both], 1, Trace(""))["results"]
+    assert [run.get("familiarity") for run in result["variants"]] == [0.5, 0, None]
+    assert (result["familiarity"], result["unfamiliar"]) == (0, True)
 
 
 def test_probabilities_are_rounded_to_seven_significant_digits(classifier: Classifier) -> None:

@@ -9,7 +9,7 @@ import pytest
 from app.cli.classify import MOST_BYTES, PhotoResult, classify_photos
 from app.cli.photos import PhotoFile
 from app.errors import Unreadable
-from app.schemas import Prediction
+from app.schemas import Prediction, Predictions
 
 
 class Echo:
@@ -36,7 +36,8 @@ class Echo:
             self._later.set()
         with self._counting:
             self.under_way -= 1
-        return [[Prediction(class_id=0, wordnet_id=None, label=image.decode(), probability=1)] * k for image in images]
+        named = (Prediction(class_id=0, wordnet_id=None, label=image.decode(), probability=1) for image in images)
+        return [Predictions(predictions=[one] * k) for one in named]
 
     def close(self) -> None:
         pass
@@ -49,7 +50,7 @@ def photos(folder: Path, count: int) -> list[PhotoFile]:
 
 
 def labels(results: Sequence[tuple[PhotoFile, PhotoResult]]) -> list[str]:
-    return [result.detail if isinstance(result, Exception) else result[0].label for _, result in results]
+    return [result.detail if isinstance(result, Exception) else result.predictions[0].label for _, result in results]
 
 
 def test_results_come_in_the_order_of_the_photos(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_results_come_in_the_order_of_the_photos(tmp_path: Path) -> None:
     results = list(classify_photos(found, backend, 2))
     assert [photo for photo, _ in results] == found
     assert labels(results) == [f"photo {index}" for index in range(50)]
-    assert all(isinstance(result, list) and len(result) == 2 for _, result in results)
+    assert all(isinstance(result, Predictions) and len(result.predictions) == 2 for _, result in results)
     assert max(map(len, backend.calls)) == 4
     assert 1 < backend.most <= 3
 

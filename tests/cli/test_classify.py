@@ -13,9 +13,11 @@ from app.cli.classify import Backend, LocalBackend, PhotoResult, RemoteBackend
 from app.config import Settings
 from app.errors import BodyTooLarge, InternalError, QueueFull, ServiceError, StartError, Unauthorized
 from app.imaging.decode import LargeImage
+from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 from app.runtime.pipeline import Job, JobResult
 from app.runtime.replies import WorkerDied
+from app.schemas import Predictions
 from tests.support.client import launching
 from tests.support.images import encoded, photo, png
 from tests.support.script import Answer, playing, predicted, refused
@@ -50,10 +52,21 @@ def test_every_photo_has_its_own_result_here(local: LocalBackend) -> None:
     results = local.classify(FILES, 3)
     assert codes(results) == ["", "unsupported_image", "", "empty_image", "too_many_pixels"]
     best = results[0]
-    assert isinstance(best, list)
-    assert [one.probability for one in best] == sorted((one.probability for one in best), reverse=True)
-    assert (len(best), local.classes, local.at_once, local.size) == (3, 10, 2, 8)
-    assert all(one.wordnet_id and one.label for one in best)
+    assert isinstance(best, Predictions)
+    shares = [one.probability for one in best.predictions]
+    assert shares == sorted(shares, reverse=True)
+    assert (len(shares), local.classes, local.at_once, local.size) == (3, 10, 2, 8)
+    assert all(one.wordnet_id and one.label for one in best.predictions)
+
+
+@pytest.mark.parametrize(("familiarity", "unfamiliar"), [(0.0499, True), (0.05, None), (None, None)])
+def test_how_familiar_a_photo_is_here_is_what_its_model_says(
+    local: LocalBackend, monkeypatch: pytest.MonkeyPatch, familiarity: float | None, unfamiliar: bool | None
+) -> None:
+    monkeypatch.setattr(Model, "familiarity_of", lambda *_: familiarity)
+    (found,) = local.classify(FILES[:1], 1)
+    assert isinstance(found, Predictions)
+    assert (found.familiarity, found.unfamiliar) == (familiarity, unfamiliar)
 
 
 def test_large_photos_are_classified_one_at_a_time_so_that_memory_is_bounded(
@@ -149,7 +162,7 @@ def test_what_is_too_much_for_one_request_is_sent_in_two(too_much: Answer) -> No
         remote = asking(script.url)
         *good, bad = remote.classify([b"a", b"b", b"c", b"d"], 1)
         remote.close()
-    assert [result[0].label for result in good if isinstance(result, list)] == ["a", "b", "c"]
+    assert [one.predictions[0].label for one in good if isinstance(one, Predictions)] == ["a", "b", "c"]
     assert isinstance(bad, Exception)
     sent = [asked.body for asked in script.asked[1:]]
     assert len(sent) == 5

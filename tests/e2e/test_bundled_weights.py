@@ -140,7 +140,7 @@ def test_a_service_whose_model_answers_otherwise_than_pinned_runs_and_is_never_r
 ) -> None:
     cache = tmp_path / "cache"
     shutil.copytree(compiled.cache, cache)
-    small, large = (next(cache.glob(f"*-{alpha}-160-*")) for alpha in ("0.25", "0.5"))
+    small, large = (next(cache.glob(f"*-{alpha}-float32-*")) for alpha in ("0.25", "0.5"))
     large.write_bytes(small.read_bytes())
     process = serve(until_ready=False, CACHE=cache, ALPHA=0.5)
     wait_for(lambda: listening(process.url))  # it says where it serves before it listens

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.errors import StartError
+from app.measurements import UNFAMILIAR
 from app.mobilenet.variants import Variant
-from app.model import familiarity
-from app.model.familiarity import FAMILIARITIES, NAME, Familiarity, find, measure, read
+from app.model.familiarity import FAMILIARITIES, NAME, Familiarity, auroc, find, measure, read
 
 ENERGIES = tuple(n / 10 for n in range(101))
 VARIANT = Variant(0.5, 160)
@@ -80,5 +80,11 @@ def test_a_damaged_file_stops_the_start_in_a_line(content: str, tmp_path: Path) 
 def test_one_in_twenty_photos_of_the_classes_is_unfamiliar() -> None:
     energies = np.random.default_rng(1).normal(5, 2, 10_000)
     found = made(energies=measure(energies[:5000].tolist()))
-    unfamiliar = [found.share(energy) < familiarity.UNFAMILIAR for energy in energies[5000:]]
+    unfamiliar = [found.share(energy) < UNFAMILIAR for energy in energies[5000:]]
     assert np.mean(unfamiliar) == pytest.approx(0.05, abs=0.01)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1), st.lists(st.integers(-5, 5), min_size=1))
+def test_the_auroc_is_the_share_of_pairs_in_the_right_order(inside: list[int], outside: list[int]) -> None:
+    pairs = [(one > other) + (one == other) / 2 for one in inside for other in outside]
+    assert auroc(inside, outside) == pytest.approx(sum(pairs) / len(pairs))

@@ -3,6 +3,7 @@
 import base64
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.documents.test_docs import rows
 from tests.support import needs
 from tests.support.client import launching, parsed, samples
 from tests.support.data import REPOSITORY, solid
-from tests.support.fakes import COLOURS, colour_model
+from tests.support.fakes import COLOURS, colour_model, familiarity
 
 Samples = dict[tuple[str, ...], float]
 
@@ -30,7 +31,7 @@ FAILED = {"unsupported_image": 2, "empty_image": 1}
 def client() -> Iterator[TestClient]:
     """A service that had known traffic: six images classified and three that failed."""
     with launching() as launch:
-        client = launch()
+        client = launch(replace(colour_model(), familiarity=familiarity(-9, 0)))
         for _ in range(3):
             client.post("/predict", content=RED)
         several = [RED, b"text", solid(COLOURS["blue"], "GIF"), b""]
@@ -75,6 +76,17 @@ def test_every_image_has_its_stages_and_every_request_that_was_not_refused_its_t
     parts = of(found, "mobilenet_stage_duration_seconds_sum")
     whole = of(found, "mobilenet_request_duration_seconds_sum")["/predict", VARIANT]
     assert 0 < parts["decode", VARIANT] + parts["inference", VARIANT] < 6 * whole
+
+
+def test_how_familiar_images_are_is_counted_where_it_is_known() -> None:
+    own = metrics.Metrics()
+    known = replace(colour_model(), familiarity=familiarity(0, 1))
+    row, times = np.ones(6, np.float32), (0.0, 0.0, 0.0)
+    for model, energy in ((known, 0.04), (known, 0.05), (known, 0.5), (known, 2), (colour_model(), 0.5)):
+        own.images.settled(Classification(model, row, energy, 1, 1, 1, 1, "PNG", times), VARIANT)
+    found = of(parsed(own.render().decode()), "mobilenet_familiarity_bucket")
+    shares = {bound: found[bound, VARIANT] for bound in ("0.01", "0.05", "0.1", "0.5", "1.0", "+Inf")}
+    assert shares == {"0.01": 0, "0.05": 2, "0.1": 2, "0.5": 3, "1.0": 4, "+Inf": 4}
 
 
 def test_durations_are_seconds_each_under_its_own_stage() -> None:

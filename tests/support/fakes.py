@@ -10,6 +10,7 @@ from app.config import Settings
 from app.engines.base import Engine, Pixels, Predictions
 from app.engines.interface import predictions
 from app.mobilenet.variants import Precision, Variant
+from app.model.familiarity import STEPS, Familiarity
 from app.model.labels import Label
 from app.model.model import Model
 from app.runtime.inline import Threads
@@ -40,6 +41,12 @@ class ColourEngine:
         means = np.stack(images).mean(axis=(1, 2))
         distances = np.linalg.norm(means[:, None] - np.array(list(COLOURS.values())), axis=2) / 16
         return predictions(-distances.astype(np.float32))
+
+
+def familiarity(*energies: float) -> Familiarity:
+    """Return what images of the model of colours are compared with: photos whose energies lie between these, evenly."""
+    spread = tuple(np.linspace(min(energies), max(energies), STEPS + 1).tolist())
+    return Familiarity(alpha=0.25, resolution=64, precision="float32", images=100, energies=spread)
 
 
 class HeldEngine(ColourEngine):

@@ -67,7 +67,9 @@ def write(training: Training, state: State, name: str, bar: Bar) -> Card:
     held_out = [ask(model, task.views, task.held_out, bar) for model in loaded] if photos.validation else answers
     measured = [one.score(Path(task.recipe.validation).name if photos.validation else "held out") for one in answers]
     (folder / scores.NAME).write_bytes(scores.SCORES.dump_json(tuple(measured), indent=1) + b"\n")
-    (folder / familiarity.NAME).write_bytes(FAMILIARITIES.dump_json([_familiarity(one) for one in held_out]) + b"\n")
+    if not task.recipe.head_only:  # features that were learnt on other photos say nothing of these
+        known = [_familiarity(one) for one in held_out]
+        (folder / familiarity.NAME).write_bytes(FAMILIARITIES.dump_json(known) + b"\n")
     _pin(task, bundle, loaded)
     _draw(next(one for one in answers if one.model.variant == task.recipe.variant), asked, indices, folder)
     aurocs = _aurocs(answers, photos.unfamiliar, bar) if photos.unfamiliar else None

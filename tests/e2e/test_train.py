@@ -1,0 +1,96 @@
+"""From a folder of photos to a service that knows their classes, by the commands that a person types."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.client import check_problem
+from tests.support.processes import Serve, environment, mobilenet
+
+pytestmark = pytest.mark.tensorflow
+
+COLOURS = {"red ones": (200, 40, 40), "2 green": (40, 170, 60), "10 blue": (50, 60, 200)}
+PHOTOS = 10
+
+
+def photo(path: Path, colour: tuple[int, ...], seed: int) -> None:
+    """Write a photo of many shades of a colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shades = np.random.default_rng(seed).integers(-40, 40, (6, 8, 3)) + np.array(colour)
+    pixels = shades.clip(0, 255).astype(np.uint8).repeat(20, axis=0).repeat(20, axis=1)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of three classes, and what was trained on them."""
+    folder = tmp_path_factory.mktemp("own")
+    for at, (name, colour) in enumerate(COLOURS.items()):
+        for number in range(PHOTOS):
+            photo(folder / "colours" / name / f"{number}.jpg", colour, 100 * at + number)
+    (folder / "colours" / "red ones" / "notes.jpg").write_text("no photo")
+    command = mobilenet("train", "colours", "--alpha", "0.25", "--resolution", "128", "--epochs", "1")
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "notes.jpg" in done.stderr
+    assert "3 classes" in done.stderr
+    return folder
+
+
+def test_what_was_trained_is_served_with_its_figures(folder: Path, serve: Serve) -> None:
+    process = serve(WEIGHTS=folder / "colours-weights", MODEL_WORKERS=1)
+    with process.client() as client:
+        info = client.get("/model-info").json()
+        assert (info["weights"], info["alpha"], info["resolution"], info["classes"]) == ("colours", 0.25, 128, 3)
+        measured = info["accuracy"]["measured"]
+        card = json.loads((folder / "colours-weights" / "card.json").read_text())
+        assert measured["top1"] == next(
+            one["top1"] for one in card["scores"] if (one["resolution"], one["precision"]) == (128, "float32")
+        )
+        labels = [one["label"] for one in client.get("/labels").json()]
+        assert labels == ["2 green", "10 blue", "red ones"]
+        right = 0
+        for name in COLOURS:
+            image = (folder / "colours" / name / "0.jpg").read_bytes()
+            (result,) = client.post("/predict", content=image).json()["results"]
+            right += result["predictions"][0]["label"] == name
+            assert 0 <= result["familiarity"] <= 1
+        assert right == len(COLOURS)
+        check_problem(client.post("/predict", content=b"no photo"), 415, "unsupported_image")
+    assert process.stop() == 0
+
+
+def test_the_other_variants_and_int8_are_served_without_compiling(folder: Path, serve: Serve) -> None:
+    process = serve(WEIGHTS=folder / "colours-weights", RESOLUTION=192, PRECISION="int8", MODEL_WORKERS=1)
+    assert httpx.get(f"{process.url}/model-info").json()["resolution"] == 192
+    assert "compiling" not in process.log.read_text()
+    assert process.stop() == 0
+
+
+@pytest.mark.parametrize("damage", ["colours_0.25.float32.tflite", "golden/answers.json", "colours.labels.txt"])
+def test_a_damaged_folder_is_refused_in_one_line(folder: Path, damage: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder / "colours-weights", copy)
+    (copy / damage).write_bytes((copy / damage).read_bytes()[:-20] + b"x" * 19)
+    command, env = mobilenet("serve", "--weights", str(copy)), environment(PORT=0, MODEL_WORKERS=0)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert str(copy) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_without_classes_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    photo(tmp_path / "photos" / "0.jpg", (1, 2, 3), 0)
+    command = mobilenet("train", str(tmp_path / "photos"))
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "put the photos of each class into a folder" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]

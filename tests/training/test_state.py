@@ -1,0 +1,93 @@
+"""What a training keeps to go on from, and when it refuses to."""
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from app.errors import StartError
+from app.training.recipe import Recipe
+from app.training.state import Row, State
+
+RECIPE = Recipe(
+    alpha=0.5, resolution=160, start="imagenette", epochs=3, head_only=False, mirror=True, validation="", seed=0
+)
+
+
+class Memory:
+    """A learner whose weights are a text."""
+
+    text = "new"
+
+    def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
+        """Not used."""
+        raise NotImplementedError
+
+    def probabilities(self, pixels: Any) -> Any:
+        """Not used."""
+        raise NotImplementedError
+
+    def write(self, file: BinaryIO, epochs: int) -> None:
+        """Write how many epochs are done, and the text."""
+        file.write(f"{epochs} {self.text}".encode())
+
+    def read(self, file: BinaryIO) -> int:
+        """Read them."""
+        epochs, self.text = file.read().decode().split()
+        return int(epochs)
+
+    def save(self, path: Path) -> None:
+        """Write the text alone."""
+        path.write_text(self.text)
+
+
+def row(epoch: int) -> Row:
+    return {"epoch": epoch, "loss": 1.0 / (epoch + 1), "accuracy": 0.5}
+
+
+def test_a_training_goes_on_where_it_was_left_and_the_best_weights_stay(tmp_path: Path) -> None:
+    state, learner = State(tmp_path / "own.training"), Memory()
+    assert not state.begin(RECIPE, "photos", resume=False)
+    learner.text = "first"
+    state.save(learner, [row(0)], best=True)
+    learner.text = "second"
+    state.save(learner, [row(0), row(1)], best=False)
+    assert state.begin(RECIPE, "photos", resume=True)
+    found = Memory()
+    assert (state.restore(found), found.text, state.best.read_text()) == (2, "second", "first")
+    assert state.rows() == [row(0), row(1)]
+
+
+def test_without_the_wish_to_go_on_it_begins_anew(tmp_path: Path) -> None:
+    state, learner = State(tmp_path), Memory()
+    state.begin(RECIPE, "photos", resume=False)
+    state.save(learner, [row(0)], best=True)
+    assert not state.begin(RECIPE, "photos", resume=False)
+    assert (state.restore(learner), state.rows(), state.best.exists()) == (0, [], False)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "photos", "reason"),
+    [
+        (RECIPE, "others", "had other photos"),
+        (RECIPE.model_copy(update={"alpha": 0.25}), "photos", "had alpha 0.5, and not 0.25"),
+        (RECIPE.model_copy(update={"mirror": False}), "photos", "had mirror True, and not False"),
+    ],
+)
+def test_another_recipe_or_other_photos_cannot_be_gone_on_with(
+    recipe: Recipe, photos: str, reason: str, tmp_path: Path
+) -> None:
+    state = State(tmp_path)
+    state.begin(RECIPE, "photos", resume=False)
+    with pytest.raises(StartError, match=reason):
+        state.begin(recipe, photos, resume=True)
+
+
+def test_the_resolution_asked_for_has_half_of_the_batches_and_all_four_have_some() -> None:
+    schedule = RECIPE.schedule(1000)
+    shares = schedule.shares(0)
+    assert shares[160] == 0.5
+    assert set(shares) == {128, 160, 192, 224}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert (schedule.steps * schedule.batch <= 1000, schedule.steps >= 20) == (True, True)
+    assert RECIPE.schedule(6).batch == 6

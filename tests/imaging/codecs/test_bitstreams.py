@@ -1,0 +1,79 @@
+"""The size of a coded picture is found wherever the standards allow it to be, whatever comes before it."""
+
+import struct
+from itertools import product
+
+import pytest
+
+from app.imaging.codecs.heif.bitstreams import av1_pixels, hevc_pixels
+
+WIDTH, HEIGHT = 1_000, 700
+
+
+def number(value: int, bits: int) -> str:
+    return f"{value:0{bits}b}"
+
+
+def golomb(value: int) -> str:
+    binary = f"{value + 1:b}"
+    return "0" * (len(binary) - 1) + binary
+
+
+def packed(bits: str) -> bytes:
+    bits += "1" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def av1_sequence(*, interval: bool, model: bool, display: bool, points: int) -> bytes:
+    """Return a sequence header of AV1 (5.5.1) that is not that of a still picture."""
+    bits = "000" + "0" + "0" + "1" + "1" * 64  # profile, still, reduced; how long a tick lasts
+    bits += "1" + golomb(5) if interval else "0"
+    bits += "1" + number(9, 5) + "1" * (32 + 5 + 5) if model else "0"
+    bits += str(int(display)) + number(points - 1, 5)
+    for point in range(points):
+        level = 9 if point % 2 else 5
+        bits += "1" * 12 + number(level, 5) + ("1" if level > 7 else "")
+        bits += "1" + "1" * (2 * 10 + 1) if model else ""
+        bits += "1" + "1" * 4 if display else ""
+    bits += number(10, 4) + number(9, 4) + number(WIDTH - 1, 11) + number(HEIGHT - 1, 10)
+    return packed(bits)
+
+
+@pytest.mark.parametrize(
+    ("interval", "model", "display", "points"), [*product([False, True], [False, True], [False, True], [1, 3])]
+)
+def test_the_times_and_levels_of_av1_are_passed_over(interval: bool, model: bool, display: bool, points: int) -> None:
+    header = av1_sequence(interval=interval, model=model, display=display, points=points)
+    unit = bytes([1 << 3 | 2, len(header)]) + header
+    extended = bytes([1 << 3 | 4 | 2, 0, len(header)]) + header
+    for configuration, data in (
+        (b"", unit),
+        (bytes(4) + unit, b""),
+        (b"", extended),
+        (b"", unit[:1] + b"\x99\1" + header),
+    ):
+        assert av1_pixels(configuration, data.ljust(200, b"\0")) == WIDTH * HEIGHT
+
+
+def hevc_sequence(*, layers: int, chroma: int) -> bytes:
+    """Return a sequence parameter set of HEVC (7.3.2.2): its kind is 33, its layer 0."""
+    bits = "0" * 4 + number(layers, 3) + "1" + "10" * 44 + "1" * 8
+    bits += "".join("11" if layer % 2 else "01" for layer in range(layers)) + "00" * (8 - layers if layers else 0)
+    bits += "".join("1" * (96 if layer % 2 else 8) for layer in range(layers))
+    bits += golomb(0) + golomb(chroma) + ("1" if chroma == 3 else "") + golomb(WIDTH) + golomb(HEIGHT)
+    return b"\x42\x01" + packed(bits)
+
+
+@pytest.mark.parametrize(("layers", "chroma"), [*product([0, 1, 3, 7], [1, 3])])
+def test_the_layers_and_the_chroma_of_hevc_are_passed_over(layers: int, chroma: int) -> None:
+    sequence = hevc_sequence(layers=layers, chroma=chroma)
+    other = b"\x40\x01" + bytes(8)
+    head = bytes(21) + b"\3"
+    arrays = b"\x20" + struct.pack(">HH", 1, len(other)) + other
+    many = b"\x21" + struct.pack(">H", 300) + (struct.pack(">H", len(other)) + other) * 299
+    assert (
+        hevc_pixels(head + b"\2" + arrays + many + struct.pack(">H", len(sequence)) + sequence, b"") == WIDTH * HEIGHT
+    )
+    stream = b"".join(struct.pack(">I", len(unit)) + unit for unit in (other, sequence, other))
+    assert hevc_pixels(head + b"\0", stream) == WIDTH * HEIGHT
+    assert hevc_pixels(head + b"\0", b"") == 0

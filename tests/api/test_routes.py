@@ -20,7 +20,7 @@ from app.runtime.pipeline import in_process
 from tests.support.asgi import Held
 from tests.support.client import Launch, check_problem, launching, samples
 from tests.support.data import solid
-from tests.support.fakes import COLOURS, ColourEngine, HeldEngine, colour_model, serving
+from tests.support.fakes import COLOURS, ColourEngine, HeldEngine, colour_model, familiarity, serving
 
 RED = solid(COLOURS["red"])
 BROKEN = RED[: len(RED) // 2]
@@ -110,6 +110,24 @@ def test_the_cost_receipt_is_that_of_model_info(client: TestClient) -> None:
     info = client.get("/model-info").json()
     assert cost == {"macs": info["macs"], "flops": info["flops"], "parameters": info["parameters"]["total"]}
     assert cost["flops"] == 2 * cost["macs"] > 0
+
+
+def test_model_info_names_the_classes_and_what_familiarity_is_measured_with(launch: Launch) -> None:
+    model = replace(colour_model(), familiarity=familiarity(-9, 0))
+    info = launch(model).get("/model-info").json()
+    assert info["labels"] == list(COLOURS)
+    assert info["familiarity"] == {"images": 100, "unfamiliar_below": 0.05}
+    other = launch(model).get("/model-info", params={"alpha": 1, "resolution": 224}).json()
+    assert (other["labels"], other["familiarity"]) == (list(COLOURS), None), "it is not served"
+    assert launch(colour_model()).get("/model-info").json()["familiarity"] is None
+
+
+def test_an_image_unlike_all_classes_is_unfamiliar_and_one_like_them_is_not(launch: Launch) -> None:
+    client = launch(replace(colour_model(), familiarity=familiarity(-3, 0)))
+    familiar, unfamiliar = (post(client, solid(colour)).json()["results"][0] for colour in ((220, 30, 30), (128,) * 3))
+    assert familiar["familiarity"] > 0.9
+    assert "unfamiliar" not in familiar
+    assert (unfamiliar["familiarity"], unfamiliar["unfamiliar"]) == (0, True)
 
 
 def test_top_k_is_5_or_all_classes_of_a_smaller_model_and_at_most_their_number(client: TestClient) -> None:

@@ -15,7 +15,7 @@ from app.engines.bundle import BUNDLED as BUNDLE
 from app.mobilenet.variants import RESOLUTIONS
 from tests.support import needs
 from tests.support.client import check_problem
-from tests.support.data import SHARED, solid
+from tests.support.data import SHARED, rings, solid
 from tests.support.processes import Process, Serve, environment, mobilenet, wait_for
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]
@@ -133,6 +133,38 @@ def test_the_bundled_weights_know_photos_they_were_not_trained_on(client: httpx.
     ]
     assert len(right) == 10 * PHOTOS_A_CLASS
     assert sum(right) / len(right) >= AT_LEAST
+
+
+def familiarity(client: httpx.Client, photo: bytes, **params: float) -> tuple[float, bool]:
+    answer = client.post("/predict", params={"top_k": 1, **params}, content=photo)
+    assert answer.status_code == 200, answer.text
+    (result,) = answer.json()["results"]
+    return result["familiarity"], result.get("unfamiliar", False)
+
+
+def test_a_drawing_of_a_class_is_familiar_and_one_of_something_else_is_not(client: httpx.Client) -> None:
+    known = {"alpha": 0.5, "resolution": RESOLUTION}
+    drawn = (BUNDLE.golden / name for name in ("golf-ball.webp", "parachute.png"))
+    found = [familiarity(client, path.read_bytes(), **known) for path in drawn]
+    assert all(share > 0.8 and not unfamiliar for share, unfamiliar in found)
+    share, unfamiliar = familiarity(client, rings(), **known)
+    assert share < 0.05
+    assert unfamiliar
+
+
+@needs.REFERENCE_DATA.mark()
+@pytest.mark.parametrize("alpha", BUNDLED)
+def test_most_hands_are_unfamiliar_and_few_photos_of_the_classes_are(client: httpx.Client, alpha: float) -> None:
+    hands = sorted((SHARED / "signs" / "val").glob("*/*"))[::10]
+    photos = [
+        path for folder in sorted((SHARED / "imagenette" / "val").iterdir()) for path in sorted(folder.iterdir())[:2]
+    ]
+    assert len(hands) == len(photos) == 20
+    of_hands, of_photos = (
+        sum(familiarity(client, path.read_bytes(), alpha=alpha)[1] for path in paths) for paths in (hands, photos)
+    )
+    assert of_hands > 10
+    assert of_photos < 5
 
 
 def test_a_service_whose_model_answers_otherwise_than_pinned_runs_and_is_never_ready(

@@ -174,8 +174,8 @@ def test_told_to_stop_it_finishes_what_it_accepted_and_exits_0(stack: Stack) -> 
     assert "Traceback" not in run("docker", "logs", stack.container)
 
 
-def test_a_variant_that_is_not_in_the_image_is_one_line_and_exit_code_2() -> None:
-    command = ["docker", "run", "--rm", "--env", "MOBILENET_RESOLUTION=192", SERVICE]
+def test_a_width_that_is_not_in_the_image_is_one_line_and_exit_code_2() -> None:
+    command = ["docker", "run", "--rm", "--env", "MOBILENET_ALPHA=0.25", SERVICE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -30,6 +30,7 @@ from playwright.sync_api import (
 from app.config import MODEL_WEIGHTS
 from app.imaging import decode
 from tests.support import needs
+from tests.support.data import rings
 from tests.support.processes import Process, Serve, environment, mobilenet
 from tests.support.webserver import serving
 
@@ -37,6 +38,7 @@ pytestmark = needs.BROWSER.mark()
 
 DRAWINGS = MODEL_WEIGHTS / "golden"
 GOLF_BALL, PARACHUTE, STREET = (DRAWINGS / name for name in ("golf-ball.webp", "parachute.png", "street.jpg"))
+RINGS: FilePayload = {"name": "rings.png", "mimeType": "image/png", "buffer": rings()}
 REFUSED = "Failed to load resource: the server responded with a status of"
 """What Chromium logs of every answer that is an error, whatever the page makes of it."""
 
@@ -180,6 +182,52 @@ def test_a_chosen_photo_is_answered_with_bars_and_a_receipt(page: Page) -> None:
     for name, stage in (("Decode", "decode_ms"), ("Queue", "queue_ms"), ("Inference", "inference_ms")):
         assert float(shown[name].split()[0]) == pytest.approx(body["timing"][stage], abs=0.06)
     expect(page.locator("#status")).to_contain_text("golf ball")
+
+
+def test_the_page_names_the_classes_before_anything_is_uploaded(page: Page) -> None:
+    labels = [item["label"] for item in httpx.get(f"{page.url}labels").json()]
+    expect(page.locator("#classes")).to_have_text(f"It knows 10 classes and nothing else: {', '.join(labels)}.")
+
+
+def test_of_many_classes_the_page_names_a_few_and_has_all_one_press_away(visit: Visit) -> None:
+    page = complete(visit())
+    labels = [f"class {number}" for number in range(1000)]
+
+    def of_many(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"classes": 1000, "labels": labels})
+
+    page.route("**/model-info?*", of_many)
+    page.reload()
+    complete(page)
+    classes = page.locator("#classes")
+    expect(classes).to_contain_text("It knows 1,000 classes and nothing else: class 0, class 1,")
+    expect(classes).to_contain_text("class 9 and 990 more.")
+    expect(classes.get_by_text("class 999")).to_be_hidden()
+    classes.get_by_text("All 1,000 classes").click()
+    expect(classes.get_by_role("region", name="All classes")).to_have_text(", ".join(labels))
+
+
+def test_a_photo_that_looks_like_none_of_the_classes_is_said_to_before_the_predictions(page: Page) -> None:
+    choose(page, RINGS)
+    nearest = predicted_of(page)["predictions"][0]["label"]
+    warning = page.locator("#result .answer .unfamiliar")
+    expect(warning).to_contain_text("This photo looks like none of the classes that the service knows: tench, ")
+    expect(warning).to_contain_text("parachute.")
+    assert page.locator("#result .answer > *").first.get_attribute("class") == "unfamiliar"
+    expect(page.locator("#result h3")).to_have_text(nearest)
+    expect(page.locator("#status")).to_contain_text(f"none of the known classes; the nearest is {nearest}")
+    choose(page, PARACHUTE, RINGS)
+    expect(page.locator(".card").nth(0)).not_to_contain_text("Looks like none")
+    expect(page.locator(".card").nth(1)).to_contain_text("Looks like none of the classes")
+    expect(warning).to_be_hidden()
+
+
+def predicted_of(page: Page) -> Any:
+    """Wait for the result of one photo; return it."""
+    answer(page)
+    (result,) = predicted(page)["results"]
+    return result
 
 
 def test_what_the_network_saw_is_shown_to_the_pixel(page: Page) -> None:

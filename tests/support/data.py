@@ -4,7 +4,7 @@ import io
 import json
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -22,4 +22,16 @@ def solid(colour: tuple[int, int, int], form: str = "PNG", size: tuple[int, int]
     """Return an image file of one colour."""
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, form)
+    return buffer.getvalue()
+
+
+def rings(size: int = 366, width: int = 23) -> bytes:
+    """Return a PNG of red and white rings, which look like none of the ten bundled classes."""
+    image = Image.new("RGB", (size, size), "white")
+    draw = ImageDraw.Draw(image)
+    for number, radius in enumerate(range(size, 0, -width)):
+        box = (size / 2 - radius, size / 2 - radius, size / 2 + radius, size / 2 + radius)
+        draw.ellipse(box, fill=(200, 60, 60) if number % 2 else (250, 250, 250))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
     return buffer.getvalue()

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.measurements import UNFAMILIAR
 from tests.support.data import solid
 from tests.support.images import encoded, photo
 from tests.support.processes import PATIENCE_S, Environment, Process, Serve, environment, mobilenet
@@ -92,7 +93,8 @@ def test_csv_has_a_row_a_class_and_text_a_line_a_photo(process: Process, folder:
     assert header[:3] == ["path", "rank", "class_id"]
     assert [row[:2] for row in rows] == [[str(name), str(rank)] for rank in range(1, 6)]
     done = classify(bundled, name, folder / "text.jpg", "--top-k", 1, "--url", process.url)
-    assert done.stdout == f"{name}: {rows[0][4]} {float(rows[0][5]):.1%}\n".encode()
+    mark = "(unfamiliar) " if float(rows[0][6]) < UNFAMILIAR else ""
+    assert done.stdout == f"{name}: {mark}{rows[0][4]} {float(rows[0][5]):.1%}\n".encode()
     assert done.stderr.startswith(f"{folder / 'text.jpg'}: this file is not a JPEG, PNG".encode())
 
 

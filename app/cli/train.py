@@ -12,10 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.cli.photos import find
 from app.errors import StartError
 from app.training.recipe import Recipe
 from app.training.state import Row, State
-from app.training.survey import SPLITS, Look, Photo, Survey, hold_out, survey
+from app.training.survey import SPLITS, Look, Photo, Survey, checked, hold_out, readable, survey
 from app.training.task import Photos, Task
 from app.training.views import Views
 
@@ -115,13 +116,13 @@ def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
     found = survey(order.photos.expanduser(), MAX_PIXELS, bar.looks)
     folder, share = _validation(recipe.validation)
     validation = survey(folder, MAX_PIXELS, bar.looks, found.classes) if folder else None
-    found = found.without(validation) if validation else found
+    found = checked(order.photos, found.without(validation) if validation else found)
     for remark in (*found.remarks, *(validation.remarks if validation else ())):
         bar.say(remark)
     learnt, held_out = hold_out(found.labels, share, recipe.seed)
     bar.say(f"{len(found.classes)} classes, {len(learnt):,} photos to learn from and {len(held_out):,} held out")
     views = Views(found.photos, recipe.seed, recipe.mirror, MAX_PIXELS)
-    others = Views(_any_photos(order.unfamiliar), 0, False, MAX_PIXELS) if order.unfamiliar else None
+    others = Views(_others(order.unfamiliar, bar), 0, False, MAX_PIXELS) if order.unfamiliar else None
     photos = Photos(str(order.photos), found, validation, others, str(order.unfamiliar) if order.unfamiliar else None)
     return Task(recipe, len(found.classes), views, learnt, held_out), photos
 
@@ -156,10 +157,8 @@ def _validation(wanted: str) -> tuple[Path | None, float]:
     return None, share
 
 
-def _any_photos(folder: Path) -> list[Photo]:
-    from app.cli.photos import find
-
-    return [Photo(Path(file.name), 0) for file in find([str(folder)])]
+def _others(folder: Path, bar: Bar) -> list[Photo]:
+    return readable([Path(file.name) for file in find([str(folder)])], MAX_PIXELS, bar.looks)
 
 
 def _name(photos: Path) -> str:

@@ -124,7 +124,7 @@ def _error(score: Score) -> float:
     return math.sqrt(score.top1 * (1 - score.top1) / score.images)
 
 
-def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
+def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: Path, title: str = "") -> None:
     """Draw a confusion matrix; a row is the class of the photos, and a column the class they were answered with."""
     side = max(5.0, 2.5 + 0.45 * len(names))
     figure = matplotlib.figure.Figure(figsize=(side, side), layout="constrained")
@@ -132,13 +132,11 @@ def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: Path) 
     axes.imshow(matrix / matrix.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="answer", ylabel="class of the photo")
-    dark = matrix.max() / 2
+    axes.set(xlabel="answer", ylabel="class of the photo", title=title)
     for (row, column), value in np.ndenumerate(matrix):
         if value and len(names) <= 40:
-            axes.text(
-                column, row, str(value), ha="center", va="center", color="white" if value > dark else "black", size=8
-            )
+            colour = "white" if value > matrix[row].sum() / 2 else "black"
+            axes.text(column, row, str(value), ha="center", va="center", color=colour, size=8)
     figure.savefig(path, dpi=110)
 
 

@@ -13,8 +13,8 @@ from app.errors import StartError
 from app.training import network
 from app.training.network import Floats
 from app.training.schedule import Learner, Schedule
-from app.training.state import Row, State
-from app.training.task import BATCH, Bar, Task
+from app.training.state import Row, State, best_epoch
+from app.training.task import BATCH, Bar, Task, smooth
 from app.training.trainer import Trainer
 from app.training.views import ahead
 
@@ -43,7 +43,7 @@ def fit_classifier(task: Task, bar: Bar) -> keras.Model:
     looks += [partial(varied, time=HEAD_TIME + time) for time in range(HEAD_VIEWS)]
     features = np.concatenate([_answers(answer, look, task.learnt, bar)[:, 0, 0] for look in looks])
     labels = np.tile(task.labels(task.learnt), len(looks))
-    targets = network.smooth(labels, task.classes)
+    targets = smooth(labels, task.classes)
     network.set_head(model, *network.fit_head(features, targets, task.weights()[labels], recipe.seed))
     return model
 
@@ -78,18 +78,14 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say)
         rows = [_watched(task, learner, 0)]
         state.save(learner, rows, best=True)
     for epoch in range(len(rows) - 1, 0 if recipe.head_only else schedule.epochs):
-        if epoch - _best(rows) >= PATIENCE:
-            say(f"no epoch was better than {_best(rows)}: the training ends early")
+        if epoch - best_epoch(rows) >= PATIENCE:
+            say(f"no epoch was better than {best_epoch(rows)}: the training ends early")
             break
         bar.begin(f"epoch {epoch + 1} of {schedule.epochs}", schedule.steps * schedule.batch)
         rows.append(_epoch(task, schedule, learner, epoch, bar) | _watched(task, learner, epoch + 1))
-        state.save(learner, rows, best=_best(rows) == epoch + 1)
+        state.save(learner, rows, best=best_epoch(rows) == epoch + 1)
         say(f"epoch {epoch + 1}: held-out photos {rows[-1]['accuracy']:.1%} right, loss {rows[-1]['loss']:.3f}")
     return rows
-
-
-def _best(rows: Sequence[Row]) -> int:
-    return min(range(len(rows)), key=lambda number: rows[number]["loss"])
 
 
 def _epoch(task: Task, schedule: Schedule, learner: Learner, epoch: int, bar: Bar) -> Row:
@@ -100,8 +96,8 @@ def _epoch(task: Task, schedule: Schedule, learner: Learner, epoch: int, bar: Ba
     loss, accuracy = np.mean([[float(value) for value in one] for one in learnt], axis=0)
     if not math.isfinite(loss):
         raise StartError(
-            f"the training was stopped in epoch {epoch + 1}: its loss is {loss}, no number. What is learnt so far is "
-            "kept; train with fewer changes at once, for example from other weights"
+            f"the training was stopped in epoch {epoch + 1}, since its loss is {loss} and no number: nothing can be "
+            "learnt from there on; begin with other weights (--from), or with another --seed"
         )
     return {"training_loss": float(loss), "training_accuracy": float(accuracy)}
 
@@ -113,7 +109,7 @@ def _batches(task: Task, schedule: Schedule, epoch: int) -> Iterator[tuple[Pixel
     def batch(rows: Sequence[int], resolution: int) -> tuple[Pixels, Floats, Floats]:
         labels = task.labels(rows)
         pixels = task.views.varied(rows, resolution, epoch)
-        return pixels, network.smooth(labels, task.classes), weights[labels]
+        return pixels, smooth(labels, task.classes), weights[labels]
 
     def calls() -> Iterator[Callable[[], tuple[Pixels, Floats, Floats]]]:
         order = rng.permutation(task.learnt)[: schedule.steps * schedule.batch]

@@ -29,8 +29,6 @@ HEAD_RATE = 1e-2
 HEAD_DECAY = 1.0
 HEAD_FLOOR = 0.2
 """Features that hardly vary are not scaled up: this share of the mean deviation is added to the deviation of each."""
-SMOOTHING = 0.1
-"""The share of the probability that a target gives to all classes alike."""
 
 
 def built(recipe: Recipe, classes: int) -> keras.Model:
@@ -89,12 +87,6 @@ def _restate(layer: keras.layers.BatchNormalization, mean: Floats, variance: Flo
     gamma, beta, old_mean, old_variance = map(np.asarray, layer.get_weights())
     scale = gamma / np.sqrt(old_variance + layer.epsilon)
     layer.set_weights([scale * np.sqrt(variance + layer.epsilon), beta + scale * (mean - old_mean), mean, variance])
-
-
-def smooth(labels: NDArray[np.int64], classes: int) -> Floats:
-    """Return targets `[n, classes]`: the class of each photo, and a little of every other."""
-    targets: Floats = (np.eye(classes)[labels] * (1 - SMOOTHING) + SMOOTHING / classes).astype(np.float32)
-    return targets
 
 
 def fit_head(features: Floats, targets: Floats, weights: Floats, seed: int) -> tuple[Floats, Floats]:

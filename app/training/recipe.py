@@ -1,7 +1,5 @@
 """How a network is trained on somebody's photos: what it starts from, for how long, and how photos are varied."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict
 
 from app.mobilenet.variants import RESOLUTIONS, Variant
@@ -49,6 +47,3 @@ class Recipe(BaseModel):
         batch = min(photos, max(SMALLEST_BATCH, min(LARGEST_BATCH, photos // MOST_BATCHES)))
         rate = RANDOM_RATE if self.start == "random" else RATE
         return Schedule(self.epochs, photos // batch, self.seed, self.phases, rate, batch)
-
-
-Start = Literal["imagenette", "imagenet", "random"]

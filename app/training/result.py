@@ -30,7 +30,7 @@ from app.model.model import Model
 from app.training import temperature
 from app.training.card import MISTAKES, Card, draw_confusion, draw_mistakes
 from app.training.evaluation import Answers, ask
-from app.training.state import Row, State
+from app.training.state import Row, State, best_epoch
 from app.training.task import BATCH, Bar, Photos, Task
 from app.training.views import Views
 
@@ -106,7 +106,7 @@ def _card(training: Training, name: str, scale: float) -> Card:
         machine=latency.machine(),
         seconds=round(time.monotonic() - training.began, 1),
         temperature=scale,
-        best_epoch=min(range(len(rows)), key=lambda number: rows[number]["loss"]),
+        best_epoch=best_epoch(rows),
         epochs=rows,
         scores=[],
         unfamiliar_photos=photos.unfamiliar_folder,
@@ -153,15 +153,12 @@ def _models(bundle: Bundle, task: Task) -> Iterator[Model]:
     """Load the compiled models as the service would: each precision at each resolution of the paper and its own."""
     for resolution in dict.fromkeys((task.recipe.resolution, *RESOLUTIONS)):
         for precision in PRECISIONS:
-            wanted = {
-                "weights": str(bundle.folder),
-                "alpha": task.recipe.alpha,
-                "resolution": resolution,
-                "precision": precision,
-                "engine": "litert",
-                "labels": None,
-            }
-            yield models.load(Settings.model_construct(**(Settings.model_construct().model_dump() | wanted)))
+            # Not validated, which would read the environment: what is measured must not depend on it.
+            yield models.load(
+                Settings.model_construct(
+                    weights=str(bundle.folder), alpha=task.recipe.alpha, resolution=resolution, precision=precision
+                )
+            )
 
 
 def _familiarity(answers: Answers) -> Familiarity:
@@ -183,18 +180,7 @@ def _pin(task: Task, bundle: Bundle, loaded: Sequence[Model]) -> None:
         (pixels,) = task.views.plain([index], GOLDEN_SIDE)
         Image.fromarray(pixels).save(bundle.golden / f"photo-{number + 1}.png", optimize=True)
     paths = sorted(bundle.golden.glob("*.png"))
-    pinned = [
-        golden.Answers(
-            weights=model.weights,
-            alpha=model.variant.alpha,
-            resolution=model.variant.resolution,
-            precision=model.engine.precision,
-            probabilities={
-                path.name: [float(f"{share:.4g}") for share in golden.classify(model, path)] for path in paths
-            },
-        )
-        for model in loaded
-    ]
+    pinned = [golden.answers(model, paths) for model in loaded]
     (bundle.golden / golden.NAME).write_bytes(ANSWERS.dump_json(pinned) + b"\n")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from app.training.schedule import Learner
 Row = dict[str, float]
 """What is known of an epoch, by name; shares are 0 to 1."""
 ROWS = TypeAdapter(list[Row])
+
+
+def best_epoch(rows: Sequence[Row]) -> int:
+    """Return the number of the epoch with the lowest loss on the photos that are held out."""
+    return min(range(len(rows)), key=lambda number: rows[number]["loss"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,10 +88,7 @@ class Survey:
 
 
 def survey(folder: Path, max_pixels: int, progress: Progress, classes: Sequence[str] | None = None) -> Survey:
-    """Look at every photo of a folder. Raises `StartError` where nothing can be learnt from it.
-
-    With `classes`, its folders have to be among these, and they may have few photos: they are there to validate with.
-    """
+    """Look at every photo of a folder. Raises `StartError` if its folders are no classes, or not among `classes`."""
     folders = _class_folders(folder)
     names = tuple(classes or map(_class_name, folders))
     _check_names(folder, names, [_class_name(path) for path in folders])
@@ -99,8 +96,16 @@ def survey(folder: Path, max_pixels: int, progress: Progress, classes: Sequence[
     photos = [Photo(path, indices[_class_name(sub)]) for sub in folders for path in _files(sub)]
     looks = list(progress(_looks(photos, max_pixels), len(photos)))
     good, remarks = _sorted_out(looks)
-    found = Survey(names, tuple(one.photo for one in good), tuple(one.digest or b"" for one in good), tuple(remarks))
-    return found if classes else _checked(folder, found)
+    return Survey(names, tuple(one.photo for one in good), tuple(one.digest or b"" for one in good), tuple(remarks))
+
+
+def readable(paths: Sequence[Path], max_pixels: int, progress: Progress) -> list[Photo]:
+    """Return those of these files that can be read, whatever they show. Raises `StartError` if none can."""
+    looks = progress(_looks([Photo(path, 0) for path in paths], max_pixels), len(paths))
+    found = [look.photo for look in looks if look.digest is not None]
+    if not found:
+        raise StartError(f"none of {len(paths):,} files can be read, such as {paths[0]}")
+    return found
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
@@ -198,7 +203,8 @@ def _listed(paths: Sequence[Path]) -> str:
     return f"{shown}{f' and {more:,} more' if more > 0 else ''} {'is' if len(paths) == 1 else 'are'}"
 
 
-def _checked(folder: Path, found: Survey) -> Survey:
+def checked(folder: Path, found: Survey) -> Survey:
+    """Return the photos to learn from, with remarks on small classes. Raises `StartError` if one is too small."""
     counts = Counter(found.labels)
     short = [f"{name!r} has {counts[index]}" for index, name in enumerate(found.classes) if counts[index] < FEWEST]
     if short:

@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 
 BATCH = 64
 """How many photos are looked at together where nothing is learnt from them."""
+SMOOTHING = 0.1
+"""The share of the probability that a target gives to all classes alike."""
 MOST_WEIGHT = 5.0
 """The most that a mistake with a rare class weighs, in relation to the mean."""
 
@@ -60,3 +62,9 @@ class Photos:
     validation: Survey | None
     unfamiliar: Views | None
     unfamiliar_folder: str | None
+
+
+def smooth(labels: NDArray[np.int64], classes: int) -> Floats:
+    """Return targets with label smoothing, float32 `[n, classes]`, for class indices `[n]`."""
+    targets: Floats = (np.eye(classes)[labels] * (1 - SMOOTHING) + SMOOTHING / classes).astype(np.float32)
+    return targets

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from app.errors import StartError
-from app.training.survey import Look, Survey, hold_out, natural, survey
+from app.training.survey import Look, Survey, checked, hold_out, natural, readable, survey
 
 MAX_PIXELS = 10**7
 
@@ -35,7 +35,8 @@ def look(folder: Path, classes: tuple[str, ...] | None = None) -> Survey:
     def silent(looks: Iterable[Look], total: int) -> Iterable[Look]:
         return looks
 
-    return survey(folder, MAX_PIXELS, silent, classes)
+    found = survey(folder, MAX_PIXELS, silent, classes)
+    return found if classes else checked(folder, found)
 
 
 def test_each_folder_is_a_class_and_classes_come_in_natural_order(tmp_path: Path) -> None:
@@ -127,6 +128,8 @@ def test_photos_to_validate_with_are_of_the_same_classes_and_not_learnt_from(tmp
     rest = found.without(validation)
     assert len(rest.photos) == 9
     assert any("to validate with too" in remark for remark in rest.remarks)
+    with pytest.raises(StartError, match=r"needs at least 4 different photos that can be read; 'cat' has 0"):
+        checked(tmp_path, found.without(look(tmp_path / "train", found.classes)))
     album(tmp_path / "other", bird=1)
     with pytest.raises(StartError, match=r"bird is not a class of the photos to train with: cat, dog"):
         look(tmp_path / "other", found.classes)
@@ -140,3 +143,11 @@ def test_a_share_of_each_class_is_held_out_and_the_seed_says_which() -> None:
     assert [labels[index] for index in held_out].count(1) == 1
     assert hold_out(labels, 0.15, seed=0) == (learnt, held_out)
     assert hold_out(labels, 0.15, seed=1) != (learnt, held_out)
+
+
+def test_of_photos_of_other_things_those_that_can_be_read_are_kept(tmp_path: Path) -> None:
+    good, bad = photo(tmp_path / "good.png", 1), tmp_path / "bad.png"
+    bad.write_bytes(b"no photo")
+    assert [one.path for one in readable([bad, good], MAX_PIXELS, lambda looks, _: looks)] == [good]
+    with pytest.raises(StartError, match=r"none of 1 files can be read, such as \S+bad\.png"):
+        readable([bad], MAX_PIXELS, lambda looks, _: looks)

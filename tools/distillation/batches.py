@@ -8,8 +8,9 @@ import torch
 from torch.nn import functional
 
 from app.training.schedule import COLOUR_JITTER, Schedule
+from app.training.task import smooth
 from tools.distillation.network import MobileNet
-from tools.training.photos import Indices, random_boxes, smooth
+from tools.training.photos import Indices, random_boxes
 from tools.training.run import TEMPERATURE
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]

@@ -8,6 +8,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from app.training.task import smooth
 from tools.training.photos import (
     Floats,
     Indices,
@@ -16,7 +17,6 @@ from tools.training.photos import (
     cut,
     imagenet_classes,
     random_boxes,
-    smooth,
     write_whole,
 )
 from tools.training.run import TEMPERATURE

@@ -29,7 +29,6 @@ AREA = (0.25, 1.0)
 The usual 8 to 100 % is a stronger augmentation, too strong for a small network, which underfits.
 """
 ASPECT = (0.8, 1.25)
-LABEL_SMOOTHING = 0.1
 HELD_OUT = 0.05
 
 
@@ -94,11 +93,6 @@ def imagenet_classes(labels: Path, wnids: list[str]) -> list[int]:
     """Return the class index of each WordNet id by a `labels.json` of ImageNet, a list of `index` and `wnid`."""
     index = {entry["wnid"]: entry["index"] for entry in json.loads(labels.read_text(encoding="utf-8"))}
     return [index[wnid] for wnid in wnids]
-
-
-def smooth(labels: Indices, classes: int) -> Floats:
-    """Return one-hot labels with label smoothing, float32 `[n, classes]`."""
-    return (np.eye(classes)[labels] * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / classes).astype(np.float32)
 
 
 def split(count: int, seed: int) -> tuple[Indices, Indices]:

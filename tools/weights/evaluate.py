@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import httpx
-import matplotlib.figure
 import numpy as np
 import typer
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from app.mobilenet.variants import Precision, Variant
 from app.model import labels, scores
 from app.model import model as models
 from app.model.scores import SCORES, calibration_error
+from app.training.card import draw_confusion
 from tools.weights import cascade
 from tools.weights.cascade import VariantAnswers
 
@@ -174,22 +174,6 @@ def confusion(photos: list[LabelledPhoto], answers: list[Best], count: int) -> N
     return matrix
 
 
-def draw(matrix: NDArray[np.int64], classes: list[Class], title: str, path: Path) -> None:
-    """Draw a confusion matrix."""
-    figure = matplotlib.figure.Figure(figsize=(8, 7.5), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(matrix / matrix.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
-    names = [names.label for names in classes]
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="answer", ylabel="class of the photo", title=title)
-    for (row, column), value in np.ndenumerate(matrix):
-        if value:
-            colour = "white" if value > matrix[row].sum() / 2 else "black"
-            axes.text(column, row, str(value), ha="center", va="center", color=colour)
-    figure.savefig(path, dpi=110)
-
-
 def for_cascade(subject: Subject, photos: list[LabelledPhoto], answers: list[Best]) -> VariantAnswers:
     """Return the answers of a model in the form that cascades are computed from."""
     variant = Variant(subject.alpha, subject.resolution)
@@ -257,7 +241,8 @@ def main(
         answers = list(track(subject.classify(photos), title, len(photos), console=console))
         scores.append(score(subject, photos, answers, data or folder.name))
         if picture is not None:
-            draw(confusion(photos, answers, len(subject.classes)), subject.classes, title, picture)
+            names = [names.label for names in subject.classes]
+            draw_confusion(confusion(photos, answers, len(names)), names, picture, title)
         if subject.precision == "float32":
             singles.append(for_cascade(subject, photos, answers))
     if cascades is not None:

@@ -43,11 +43,6 @@ def test_the_confusion_matrix_has_a_row_for_each_class_of_photos() -> None:
     np.testing.assert_array_equal(confusion(PHOTOS, ANSWERS, 3), [[1, 1, 0], [0, 0, 1], [0, 0, 0]])
 
 
-def test_a_picture_of_the_confusion_is_drawn(tmp_path: Path) -> None:
-    evaluate.draw(confusion(PHOTOS, ANSWERS, 3), CLASSES, "own", tmp_path / "confusion.png")
-    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_saved_scores_take_the_place_of_those_of_the_same_model(tmp_path: Path) -> None:
     old = evaluate.score(SUBJECT, PHOTOS, ANSWERS, "old")
     other = evaluate.score(SUBJECT._replace(resolution=128), PHOTOS, ANSWERS, "other")

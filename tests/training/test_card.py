@@ -1,0 +1,67 @@
+"""What the card of trained weights says, and the pictures beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.measurements import Score
+from app.training.card import Card, draw_confusion, draw_mistakes
+from tests.training.test_state import RECIPE, row
+
+SCORE = Score(
+    weights="own",
+    weights_sha256="0" * 64,
+    alpha=0.5,
+    resolution=160,
+    precision="float32",
+    data="val",
+    images=200,
+    top1=0.88,
+    top5=1,
+    calibration_error=0.063,
+)
+CARD = Card(
+    name="own",
+    created="2026-11-29",
+    alpha=0.5,
+    resolution=160,
+    classes={"cat": 40, "big | small": 20},
+    photos="photos",
+    learnt=51,
+    held_out=9,
+    validated=0,
+    remarks=("notes.txt is no image that can be read, and left out",),
+    recipe=RECIPE,
+    machine="a machine",
+    seconds=12.3,
+    temperature=0.9,
+    best_epoch=1,
+    epochs=[row(0), row(1)],
+    scores=[SCORE],
+)
+
+
+def test_the_card_says_how_good_the_weights_are_and_on_what_that_was_measured() -> None:
+    text = CARD.text()
+    assert "88.0% of 200 photos" in text
+    assert "| 160 | float32 | 88.0% | 100.0% | 6.3% |" in text
+    assert "the 9 photos held out, which chose the best epoch too: these figures flatter a little" in text
+    assert "| big / small | 20 |" in text
+    assert "- notes.txt is no image" in text
+    given = CARD.model_copy(update={"validated": 200, "recipe": RECIPE.model_copy(update={"validation": "val"})})
+    assert "the 200 photos of `val`, which chose nothing" in given.text()
+
+
+def test_the_card_says_how_well_other_things_are_told_apart_if_that_was_measured() -> None:
+    assert "What it does not know" not in CARD.text()
+    measured = CARD.model_copy(update={"unfamiliar_photos": "others", "auroc": {"α 0.5 @ 160, float32": 0.9123}})
+    assert "| α 0.5 @ 160, float32 | 0.912 |" in measured.text()
+
+
+@pytest.mark.parametrize("mistakes", [0, 1, 12])
+def test_the_pictures_are_drawn_however_few_mistakes_there_are(mistakes: int, tmp_path: Path) -> None:
+    draw_confusion(np.array([[1, 1], [0, 0]]), ["cat", "dog"], tmp_path / "confusion.png", "own")
+    draw_mistakes(np.zeros((mistakes, 32, 32, 3), np.uint8), ["cat"] * mistakes, tmp_path / "mistakes.png")
+    for path in tmp_path.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")

@@ -95,7 +95,7 @@ class Card(BaseModel):
         if self.validated:
             return f"the {self.validated:,} photos of `{self.recipe.validation}`, which chose nothing"
         return (
-            f"the {self.held_out:,} photos held out, which chose the best epoch too, so these figures flatter a little"
+            f"the {self.held_out:,} photos held out, which chose the best epoch too: the figures flatter a little"
         )
 
     def _familiarity(self) -> list[str]:

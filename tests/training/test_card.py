@@ -46,7 +46,7 @@ def test_the_card_says_how_good_the_weights_are_and_on_what_that_was_measured() 
     text = CARD.text()
     assert "88.0% of 200 photos" in text
     assert "| 160 | float32 | 88.0% | 100.0% | 6.3% |" in text
-    assert "the 9 photos held out, which chose the best epoch too: these figures flatter a little" in text
+    assert "the 9 photos held out, which chose the best epoch too: the figures flatter a little" in text
     assert "| big / small | 20 |" in text
     assert "- notes.txt is no image" in text
     given = CARD.model_copy(update={"validated": 200, "recipe": RECIPE.model_copy(update={"validation": "val"})})

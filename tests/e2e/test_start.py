@@ -55,7 +55,7 @@ def fails_to_start(command: list[str], settings: dict[str, object]) -> str:
         ({"THREADS": 1}, "MOBILENET_THREADS is now MOBILENET_MODEL_WORKERS (processes that decode and classify)"),
         ({"ALPHA": 0.5}, "network.weights.h5 has weights of α 0.25, but MOBILENET_ALPHA is 0.5"),
         ({"WEIGHTS": "/nowhere/own.h5"}, "MOBILENET_WEIGHTS=own.h5: cannot read /nowhere/own.h5: No such file"),
-        ({"WEIGHTS": "README.md"}, "MOBILENET_WEIGHTS=README.md: allowed are imagenette, imagenet, or a path"),
+        ({"WEIGHTS": "README.md"}, "MOBILENET_WEIGHTS=README.md: allowed are imagenette, imagenet, a folder that"),
         ({"LABELS": ""}, "network.weights.h5 has 12 classes; set MOBILENET_LABELS"),
         ({"LABELS": "/nowhere/labels.txt"}, "cannot read the labels /nowhere/labels.txt"),
         ({"CACHE": "/proc/nowhere"}, "MOBILENET_CACHE=/proc/nowhere: cannot write there"),

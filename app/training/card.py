@@ -94,9 +94,7 @@ class Card(BaseModel):
     def _measured_on(self) -> str:
         if self.validated:
             return f"the {self.validated:,} photos of `{self.recipe.validation}`, which chose nothing"
-        return (
-            f"the {self.held_out:,} photos held out, which chose the best epoch too: the figures flatter a little"
-        )
+        return f"the {self.held_out:,} photos held out, which chose the best epoch too: the figures flatter a little"
 
     def _familiarity(self) -> list[str]:
         if not self.auroc:

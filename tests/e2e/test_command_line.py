@@ -17,7 +17,7 @@ import pytest
 from app.measurements import UNFAMILIAR
 from tests.support.data import solid
 from tests.support.images import encoded, photo
-from tests.support.processes import PATIENCE_S, Environment, Process, Serve, environment, mobilenet
+from tests.support.processes import PATIENCE_S, Environment, Process, Serve, environment, heeding_interrupts, mobilenet
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
@@ -180,13 +180,9 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(process: Process, folde
 
 def test_ctrl_c_ends_it_and_its_processes(folder: Path, bundled: Environment, tmp_path: Path) -> None:
     command = mobilenet("classify", *[str(folder / "sub")] * 500, "--json")
-    # A shell that starts the tests in the background has them ignore SIGINT, and what is ignored is inherited.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, env=bundled, stdout=subprocess.PIPE, stderr=log) as popen,
-    ):
-        signal.signal(signal.SIGINT, inherited)
+    with heeding_interrupts(), (tmp_path / "log").open("wb") as log:
+        started = subprocess.Popen(command, env=bundled, stdout=subprocess.PIPE, stderr=log)
+    with started as popen:
         assert popen.stdout is not None
         popen.stdout.readline()
         workers = Process(popen, "", tmp_path / "log").workers()

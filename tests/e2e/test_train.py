@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 from PIL import Image
 
 from tests.support.client import check_problem
-from tests.support.processes import Serve, environment, mobilenet
+from tests.support.processes import Serve, environment, heeding_interrupts, mobilenet
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]  # the first has several models compiled
 
 COLOURS = {"red ones": (200, 40, 40), "2 green": (40, 170, 60), "10 blue": (50, 60, 200)}
 PHOTOS = 10
@@ -29,19 +30,33 @@ def photo(path: Path, colour: tuple[int, ...], seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of three classes, and what was trained on them."""
+    """Photos of three classes, and what was trained on them by a training that was interrupted and gone on with."""
     folder = tmp_path_factory.mktemp("own")
     for at, (name, colour) in enumerate(COLOURS.items()):
         for number in range(PHOTOS):
             photo(folder / "colours" / name / f"{number}.jpg", colour, 100 * at + number)
     (folder / "colours" / "red ones" / "notes.jpg").write_text("no photo")
-    command = mobilenet("train", "colours", "--alpha", "0.25", "--resolution", "128", "--epochs", "1")
+    command = mobilenet("train", "colours", "--alpha", "0.25", "--resolution", "128", "--epochs", "2")
+    with heeding_interrupts():
+        popen = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    with popen:
+        assert popen.stderr
+        said = []
+        for line in popen.stderr:
+            said.append(line)
+            if "epoch 1:" in line:
+                popen.send_signal(signal.SIGINT)
+    assert popen.returncode == 130, "".join(said)
+    assert any("notes.jpg" in line for line in said)
+    assert (folder / "colours-weights" / "card.json").is_file(), "the best so far is written"
+    command.append("--resume")
     done = subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "notes.jpg" in done.stderr
-    assert "3 classes" in done.stderr
+    assert "epoch 1:" not in done.stderr
+    assert "epoch 2:" in done.stderr
+    assert not (folder / "colours-weights.training").exists()
     return folder
 
 

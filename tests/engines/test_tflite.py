@@ -199,6 +199,7 @@ def test_compiling_checks_the_file_and_leaves_it_as_it_is(tmp_path: Path) -> Non
 
 
 @pytest.mark.tensorflow
+@pytest.mark.timeout(600)  # the first has six models converted
 @pytest.mark.parametrize(("name", "ends"), [("float32", (-1, 1)), ("scaled", (0, 255)), ("int8", (-1, 1))])
 def test_the_answers_are_those_of_the_interpreter(foreign: Path, name: str, ends: tuple[float, float]) -> None:
     path = foreign / f"{name}.tflite"

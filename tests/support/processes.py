@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,19 @@ def mobilenet(*arguments: str) -> list[str]:
 def environment(**settings: object) -> Environment:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MOBILENET_")}
     return outside | {f"MOBILENET_{name}": str(value) for name, value in settings.items()}
+
+
+@contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Have processes that are started here heed SIGINT.
+
+    A shell that starts the tests in the background has them ignore it, and what is ignored is inherited.
+    """
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, inherited)
 
 
 def free_port() -> int:

@@ -272,7 +272,7 @@ def train(
     start: Annotated[
         str, typer.Option("--from", help="What to begin with: imagenette, imagenet, random or a weight file.")
     ] = "imagenette",
-    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is learnt from, at most.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is learnt from, at most.")] = 12,
     validation: Annotated[
         str, typer.Option(help="Folder of photos that are only measured on, or the share to hold out. Default: 0.15.")
     ] = "",

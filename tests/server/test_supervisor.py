@@ -245,7 +245,7 @@ async def test_one_that_is_not_ready_yet_is_waited_for_since_it_may_have_read_th
     tmp_path: Path, listener: socket.socket
 ) -> None:
     async with supervising(tmp_path, listener, f"time.sleep(number == 3); {SERVES}", count=2) as service:
-        await service.until(lambda: accepts(listener))
+        await service.until(lambda: {1, 2} <= set(service.pids))
         os.kill(service.pids[1], signal.SIGKILL)
         await service.until(lambda: 3 in service.pids)
         assert await asyncio.to_thread(control.ask, os.getpid()) == Outcome(True, "new 3")

@@ -269,13 +269,12 @@ def test_http_processes_that_cannot_start_any_more_end_the_service_with_exit_cod
 def test_workers_that_are_killed_under_load_lose_no_request(serve: Serve, own: dict[str, object]) -> None:
     process = serve(**own, MODEL_WORKERS=2)
     enough = threading.Event()
+    answered: list[list[int]] = [[] for _ in range(8)]
 
-    def ask() -> Counter[int]:
-        with httpx.Client(base_url=process.url) as client:
-            answers: Counter[int] = Counter()
+    def ask(codes: list[int]) -> None:
+        with httpx.Client(base_url=process.url, timeout=60) as client:
             while not enough.is_set():
-                answers[client.post("/predict", content=RED, headers=PNG).status_code] += 1
-            return answers
+                codes.append(client.post("/predict", content=RED, headers=PNG).status_code)
 
     def kill() -> int:
         killed = 0
@@ -285,14 +284,20 @@ def test_workers_that_are_killed_under_load_lose_no_request(serve: Serve, own: d
                 killed += 1
         return killed
 
+    def wait_until_each_goes_on() -> None:
+        before = [len(codes) for codes in answered]
+        wait_for(lambda: all(len(now) > then for now, then in zip(answered, before, strict=True)))
+
     with ThreadPoolExecutor(8) as threads:
-        asking = [threads.submit(ask) for _ in range(8)]
+        asking = [threads.submit(ask, codes) for codes in answered]
         for _ in range(5):
             wait_for(kill)
-            time.sleep(0.2)
+            wait_until_each_goes_on()  # an image that loses two workers would be taken to be the reason
         enough.set()
-        answers = sum((one.result() for one in asking), Counter[int]())
-    assert set(answers) == {200}
+        for one in asking:
+            one.result()
+    answers = {code for codes in answered for code in codes}
+    assert answers == {200}
     assert process.stop() == 0
 
 

@@ -70,6 +70,11 @@ class Process:
         """Return the processes that take HTTP requests, where there are several."""
         return [number for number, command in self.tree().items() if "app.cli.http_worker" in command]
 
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that the processes which decode have taken so far, those that ended left out."""
+        stats = [Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split() for number in self.workers()]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
+
     def status(self, field: str) -> int:
         """Add up a number of the status of the process and its workers, such as `VmHWM`, the most memory, in kB.
 

@@ -224,7 +224,7 @@ def compile_(
 
 
 def _compile(settings: Settings, precision: Precision, folder: Path | None) -> str:
-    from app.engines.compile import compiled
+    from app.engines.tflite.compile import compiled
     from app.engines.weights import locate
     from app.model import calibration
 

@@ -11,7 +11,7 @@ from app.mobilenet.cost import Cost
 from app.mobilenet.variants import Precision, Variant
 
 if TYPE_CHECKING:
-    from app.engines.compile import Compiled
+    from app.engines.tflite.compile import Compiled
     from app.measurements import Latency
 
 PIPE_WIDTH = 160

@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from app.engines.base import Pixels, Predictions
-from app.engines.interface import Interface
+from app.engines.tflite.interface import Interface
 from app.errors import StartError
 from app.mobilenet.variants import Precision
 

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from app.engines.base import Pixels, Predictions
-from app.engines.interface import predictions
-from app.engines.reader import read
+from app.engines.keras.reader import read
+from app.engines.tflite.interface import predictions
 from app.engines.weights import Weights
 from app.mobilenet.network import build, logits
 from app.mobilenet.variants import Precision, Variant

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.config import Settings
 from app.engines.bundle import BUNDLED, Bundle
 from app.engines.files import replacing, sha256
-from app.engines.reader import read
+from app.engines.keras.reader import read
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
 from app.mobilenet.variants import RESOLUTIONS, Variant

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.base import Engine
-from app.engines.compile import compiled
 from app.engines.files import verified
+from app.engines.tflite.compile import compiled
 from app.engines.weights import Weights, locate
 from app.errors import StartError
 from app.measurements import Score
@@ -95,9 +95,9 @@ def _load_engine(weights: Weights, settings: Settings) -> Engine:
             ) from exc
         return TensorFlowEngine(weights, settings.variant, settings.model_threads)
     if weights.compiled:
-        from app.engines import tflite
+        from app.engines.tflite import foreign
 
-        return tflite.load(weights.path, settings.variant, settings.precision, settings.model_threads)
+        return foreign.load(weights.path, settings.variant, settings.precision, settings.model_threads)
     from app.engines.litert import LiteRTEngine
 
     model = compiled(weights, settings.variant, settings.cache, settings.precision)

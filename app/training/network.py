@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.config import Settings
 from app.engines.base import Pixels
 from app.engines.bundle import BUNDLED
-from app.engines.reader import read
+from app.engines.keras.reader import read
 from app.engines.weights import PUBLISHED, locate
 from app.errors import StartError
 from app.mobilenet import network

@@ -15,9 +15,9 @@ from PIL import Image
 
 from app.config import CARD, Settings
 from app.engines.bundle import Bundle
-from app.engines.convert import convert
 from app.engines.files import write_manifest
-from app.engines.reader import read
+from app.engines.keras.reader import read
+from app.engines.tflite.convert import convert
 from app.errors import StartError
 from app.mobilenet.network import build, trunk
 from app.mobilenet.variants import RESOLUTIONS, Precision

@@ -7,7 +7,7 @@ softmax, so its weights are divided by T, and programs that read them need not k
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.interface import softmax
+from app.engines.tflite.interface import softmax
 
 WIDEST = 20.0
 """T is searched between 1/20 and 20."""

@@ -232,7 +232,7 @@ def test_told_to_stop_while_a_reload_compiles_all_of_it_ends_and_nothing_is_left
     shutil.copyfile(versions[1], tmp_path / "beside")
     (tmp_path / "beside").rename(weights)
     process.popen.send_signal(signal.SIGHUP)
-    wait_for(lambda: any("app.engines.convert" in command for command in process.tree().values()))
+    wait_for(lambda: any("app.engines.tflite.convert" in command for command in process.tree().values()))
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
     running = process.tree()
     assert process.stop() == 0

@@ -98,7 +98,7 @@ def test_told_to_stop_while_it_compiles_all_of_it_ends_and_nothing_is_left(
         ) as popen,
     ):
         process = Process(popen, "", tmp_path / "log")
-        wait_for(lambda: any("app.engines.convert" in command for command in process.tree().values()))
+        wait_for(lambda: any("app.engines.tflite.convert" in command for command in process.tree().values()))
         running = process.tree()
         # Ctrl-C reaches all processes of the terminal.
         os.killpg(popen.pid, number) if number == signal.SIGINT else popen.send_signal(number)

@@ -8,7 +8,7 @@ import pytest
 from app.engines import download
 from app.engines.bundle import BUNDLED, Bundle
 from app.engines.files import sha256
-from app.engines.reader import read
+from app.engines.keras.reader import read
 from app.engines.weights import Weights, locate, published_name, variants
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED, Variant

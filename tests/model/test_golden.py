@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.base import Pixels, Predictions
 from app.engines.bundle import BUNDLED
-from app.engines.interface import Interface
 from app.engines.litert import LiteRTEngine
+from app.engines.tflite.interface import Interface
 from app.imaging import decode
 from app.main import create_app
 from app.mobilenet.variants import RESOLUTIONS, Precision, Variant

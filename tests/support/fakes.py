@@ -8,7 +8,7 @@ import numpy as np
 
 from app.config import Settings
 from app.engines.base import Engine, Pixels, Predictions
-from app.engines.interface import predictions
+from app.engines.tflite.interface import predictions
 from app.mobilenet.variants import Precision, Variant
 from app.model.familiarity import STEPS, Familiarity
 from app.model.labels import Label

@@ -10,8 +10,8 @@ import pytest
 
 from app.config import Settings
 from app.engines.base import patterns
-from app.engines.compile import compiled
-from app.engines.convert import ConversionReport
+from app.engines.tflite.compile import compiled
+from app.engines.tflite.convert import ConversionReport
 from app.engines.weights import Weights, locate
 from app.mobilenet.variants import Precision, Variant
 from tests.support import needs

@@ -18,7 +18,7 @@ import httpx
 
 from app.config import Settings
 from app.engines.base import Probabilities
-from app.engines.compile import compiled
+from app.engines.tflite.compile import compiled
 from app.engines.weights import locate
 from app.mobilenet.variants import Precision
 from tools.bench.peers import classify

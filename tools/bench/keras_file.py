@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from app.engines.reader import read
+from app.engines.keras.reader import read
 from app.mobilenet.network import build
 
 

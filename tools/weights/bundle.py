@@ -12,9 +12,9 @@ import typer
 from app.config import MODEL_WEIGHTS
 from app.engines import files
 from app.engines.bundle import BUNDLED
-from app.engines.convert import convert
 from app.engines.files import sha256
-from app.engines.reader import read
+from app.engines.keras.reader import read
+from app.engines.tflite.convert import convert
 from app.mobilenet.variants import ALPHAS, Variant
 from app.model import calibration
 from app.model.labels import load

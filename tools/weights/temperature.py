@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.reader import read
+from app.engines.keras.reader import read
 from app.imaging import decode
 from app.mobilenet.variants import RESOLUTIONS
 from app.training.schedule import BATCH

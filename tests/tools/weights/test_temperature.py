@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.engines.interface import softmax
+from app.engines.tflite.interface import softmax
 from app.training.temperature import fit
 from tests.support import needs
 from tests.support.networks import images, lively

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.engines import convert
-from app.engines.convert import ConversionReport, Photos
 from app.engines.files import replacing, sha256, verified
-from app.engines.reader import read
+from app.engines.keras.reader import read
+from app.engines.tflite import convert
+from app.engines.tflite.convert import ConversionReport, Photos
 from app.engines.weights import Weights
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
@@ -50,9 +50,9 @@ def compiled(
     message is one line.
     """
     if weights.compiled:
-        from app.engines import tflite  # LiteRT, which compiling does not need
+        from app.engines.tflite import foreign  # LiteRT, which compiling does not need
 
-        tflite.load(weights.path, variant, precision, threads=1)
+        foreign.load(weights.path, variant, precision, threads=1)
         return Compiled(weights.path, None)
     if weights.bundle and weights.bundle.has(path := weights.bundle.compiled(variant.alpha, precision)):
         return Compiled(verified(path), None)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.engines.interface import Interface, softmax
+from app.engines.tflite.interface import Interface, softmax
 
 
 def test_pixels_go_in_as_the_numbers_that_stand_for_them() -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines import activation
-from app.engines.graph import KERNELS, Graph, Kernel
-from app.engines.interface import Interface, Output
 from app.engines.litert import LiteRTEngine
+from app.engines.tflite.graph import KERNELS, Graph, Kernel
+from app.engines.tflite.interface import Interface, Output
 from app.errors import StartError
 from app.mobilenet.architecture import STRIDE, Layer, layers
 from app.mobilenet.variants import ALPHAS, Precision, Variant

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.base import Engine, Probabilities, patterns
-from app.engines.reader import read
+from app.engines.keras.reader import read
 from app.errors import StartError
 from app.mobilenet.variants import BASE_RESOLUTION, Precision, Variant
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.engines.reader import read
+from app.engines.keras.reader import read
 from app.errors import StartError
 from tests.support.keras_files import (
     ALPHA,

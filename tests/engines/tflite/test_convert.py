@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from app.engines.convert import convert
 from app.engines.litert import LiteRTEngine
+from app.engines.tflite.convert import convert
 from app.mobilenet.variants import RESOLUTIONS
 from tests.support.networks import images
 from tests.support.weights import CLASSES, PHOTOS, VARIANT, Converted, Saved

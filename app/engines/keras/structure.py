@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from app.engines import activation
-from app.engines.keras_config import ConfiguredLayer, UnsuitableModelError
+from app.engines.keras.config import ConfiguredLayer, UnsuitableModelError
 from app.mobilenet.architecture import CLASSIFIER, STRIDE, Layer, layers
 
 SCALE, OFFSET = 1 / 127.5, -1.0

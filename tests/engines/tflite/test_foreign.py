@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from app.config import MODEL_WEIGHTS
-from app.engines import tflite
 from app.engines.bundle import BUNDLED as BUNDLE
-from app.engines.compile import compiled
-from app.engines.graph import Kernel
-from app.engines.interface import softmax
 from app.engines.litert import LiteRTEngine
+from app.engines.tflite import foreign
+from app.engines.tflite.compile import compiled
+from app.engines.tflite.graph import Kernel
+from app.engines.tflite.interface import softmax
 from app.engines.weights import locate, variants
 from app.errors import StartError
 from app.mobilenet.architecture import layers
@@ -30,7 +30,7 @@ BUNDLED_VARIANT = Variant(0.25, 160)
 
 
 def load(path: Path, variant: Variant = VARIANT, precision: Precision = "float32") -> LiteRTEngine:
-    return tflite.load(path, variant, precision, threads=1)
+    return foreign.load(path, variant, precision, threads=1)
 
 
 def tensor(dtype: Any, *shape: int, scale: float = 0.0, zero: int = 0) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def tensor(dtype: Any, *shape: int, scale: float = 0.0, zero: int = 0) -> dict[s
 
 
 def table(variant: Variant = VARIANT, classes: int = 12) -> list[Kernel]:
-    return [tflite._expected(layer)[0] for layer in layers(variant.alpha, variant.resolution, classes)]
+    return [foreign._expected(layer)[0] for layer in layers(variant.alpha, variant.resolution, classes)]
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Drawing:
 
 def drawn(monkeypatch: pytest.MonkeyPatch, drawing: Drawing) -> LiteRTEngine:
     """Load a real file that is taken for what is drawn."""
-    monkeypatch.setattr(tflite, "Graph", lambda _: drawing)
+    monkeypatch.setattr(foreign, "Graph", lambda _: drawing)
     return load(BUNDLED)
 
 
@@ -80,7 +80,7 @@ def test_a_file_that_this_project_compiled_is_served_as_if_it_were_bundled() -> 
 
 def test_the_precision_is_that_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(BUNDLED, BUNDLED_VARIANT, "float32").precision == "int8"
-    monkeypatch.setattr(tflite, "Graph", lambda _: Drawing())
+    monkeypatch.setattr(foreign, "Graph", lambda _: Drawing())
     with pytest.raises(StartError, match=r"tflite is a model in float32, but MOBILENET_PRECISION=int8$"):
         load(BUNDLED, precision="int8")
 
@@ -137,9 +137,9 @@ def test_every_width_is_known_by_its_layers_and_its_classifier_may_be_dense(alph
     variant = Variant(alpha, 96)
     kernels = table(variant, 1001)
     drawing = Drawing([tensor(np.float32, 1, 96, 96, 3)], [tensor(np.float32, 1, 1, 1, 1001)], kernels)
-    assert tflite._variant(drawing) == variant  # type: ignore[arg-type]
+    assert foreign._variant(drawing) == variant  # type: ignore[arg-type]
     kernels[-1] = Kernel((1001, int(1024 * alpha)), (1001,))
-    assert tflite._variant(drawing) == variant  # type: ignore[arg-type]
+    assert foreign._variant(drawing) == variant  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_black_and_white_are_what_the_file_takes_them_for(
     taken: dict[str, Any], scaling: tuple[float, float], ends: tuple[float, float]
 ) -> None:
     drawing = Drawing(inputs=[taken], factor=scaling[0], offset=scaling[1])
-    values = tflite._values(drawing)  # type: ignore[arg-type]
+    values = foreign._values(drawing)  # type: ignore[arg-type]
     found = np.arange(256, dtype=np.uint8) if values is None else values
     assert found.dtype == taken["dtype"]
     np.testing.assert_allclose(found, np.linspace(*ends, 256), atol=1e-4 if found.dtype == np.float32 else 1)

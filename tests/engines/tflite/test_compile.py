@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from app.config import MODEL_WEIGHTS
-from app.engines import compile as compile_module
-from app.engines.compile import compiled
 from app.engines.litert import LiteRTEngine
+from app.engines.tflite import compile as compile_module
+from app.engines.tflite.compile import compiled
 from app.engines.weights import Weights, locate
 from app.errors import StartError
 from app.mobilenet.variants import RESOLUTIONS, Variant

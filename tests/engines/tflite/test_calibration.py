@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engines import convert as conversion
 from app.engines import litert
-from app.engines.convert import ConversionReport, Photos
+from app.engines.tflite import convert as conversion
+from app.engines.tflite.convert import ConversionReport, Photos
 from app.mobilenet.variants import Precision, Variant
 
 VARIANT = Variant(0.25, 32)

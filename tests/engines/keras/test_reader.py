@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engines.reader import read
+from app.engines.keras.reader import read
 from app.errors import StartError
 from tests.support import needs
 from tests.support.data import SHARED

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.engines import activation, keras_config, keras_structure
-from app.engines.keras_config import ConfiguredLayer, UnsuitableModelError
-from app.engines.keras_file import Array, KerasFile, Shape, StoredLayer, opened
-from app.engines.keras_order import Slot, configured, features, guided_by_names, guided_by_shapes
+from app.engines import activation
+from app.engines.keras import config, structure
+from app.engines.keras.config import ConfiguredLayer, UnsuitableModelError
+from app.engines.keras.file import Array, KerasFile, Shape, StoredLayer, opened
+from app.engines.keras.order import Slot, configured, features, guided_by_names, guided_by_shapes
 from app.errors import StartError
 from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS
 from app.mobilenet.variants import ALPHAS
@@ -45,9 +46,9 @@ def _first_line(exc: BaseException) -> str:
 def _arrays(file: KerasFile, alpha: float) -> list[Array]:
     if not file.layers:
         raise UnsuitableModelError("has no layers with weights")
-    chain = None if file.config is None else keras_config.layers(file.config)
+    chain = None if file.config is None else config.layers(file.config)
     if chain is not None:
-        keras_structure.check_scaling(chain)
+        structure.check_scaling(chain)
     ordered = _ordered(file, chain, alpha)
     body = features(alpha)
     _check_body(ordered, body, alpha)
@@ -55,7 +56,7 @@ def _arrays(file: KerasFile, alpha: float) -> list[Array]:
         raise _incomplete(ordered, body)
     _check_top(ordered[len(body) :], body[-1])
     if chain is not None:
-        _check_end(keras_structure.check(chain, alpha))
+        _check_end(structure.check(chain, alpha))
     return [array for layer in ordered[:-1] for array in layer.arrays()] + _classifier(ordered[-1])
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
-from app.engines.keras_config import ConfiguredLayer, UnsuitableModelError
-from app.engines.keras_file import KerasFile, Shape, StoredLayer
+from app.engines.keras.config import ConfiguredLayer, UnsuitableModelError
+from app.engines.keras.file import KerasFile, Shape, StoredLayer
 from app.mobilenet.architecture import STRIDE, layers
 
 Slot = tuple[str, tuple[Shape, ...]]

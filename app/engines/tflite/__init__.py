@@ -1,0 +1,1 @@
+"""Compiled models: made from weights, or by others, and how to look into one."""

@@ -1,7 +1,7 @@
 """The interface of every engine, and made-up images to try one with."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,33 @@ class Engine(Protocol):
 
     def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Return the predictions for n images. Each row depends only on its own image."""
+        ...
+
+
+Features = NDArray[np.float32]
+"""The last feature maps of n images `[n, side, side, channels]`, float32, 0 to 6; side is the resolution / 32."""
+
+
+class Head(NamedTuple):
+    """The classifier at the end of a network: `kernel` `[channels, classes]` and `bias` `[classes]`, both float32.
+
+    The logits of an image are the mean of its features over all places, times the kernel, plus the bias.
+    """
+
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+@runtime_checkable
+class FeatureEngine(Engine, Protocol):
+    """An engine that can also give the features which its answers are made of."""
+
+    channels: int
+    """Of the features; 0 if this model gives none."""
+    head: Head
+
+    def observe(self, images: Sequence[Pixels]) -> tuple[Predictions, Features]:
+        """Return what `predict` returns for n images, and their features."""
         ...
 
 

@@ -1,6 +1,7 @@
 """The engine that serves: LiteRT (formerly TensorFlow Lite) with its XNNPACK kernels on the CPU."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from app.engines.base import Pixels, Predictions
-from app.engines.tflite.interface import Interface
+from app.engines.base import Features, Head, Pixels, Predictions
+from app.engines.tflite.interface import Interface, answer_first
 from app.errors import StartError
 from app.mobilenet.variants import Precision
 
@@ -45,7 +46,9 @@ class LiteRTEngine:
         self._model = model  # what was tested is what runs, whatever becomes of the file
         self._interpreter = Interpreter(model_content=model, num_threads=threads)
         (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
+        self._output, *others = answer_first(self._interpreter.get_output_details())
+        self._features = others[0] if others else None
+        self.channels = int(self._features["shape"][-1]) if self._features else 0
         self._shape: tuple[int, ...] = ()  # of the allocated input; the first image decides, as models take any size
         self.classes = int(self._output["shape"][-1])
 
@@ -56,6 +59,26 @@ class LiteRTEngine:
     def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Return the predictions for n images. Must not be called from two threads at once."""
         return self._interface.decode(np.stack([self._run(image) for image in images]))
+
+    def observe(self, images: Sequence[Pixels]) -> tuple[Predictions, Features]:
+        """Return the predictions for n images, and their features. Must not be called from two threads at once.
+
+        Raises `ValueError` if the model gives no features (`channels` is 0): others compiled it.
+        """
+        if self._features is None:
+            raise ValueError("this model gives no features")
+        outputs, features = [], []
+        for image in images:
+            outputs.append(self._run(image))
+            features.append(self._interpreter.get_tensor(self._features["index"]))
+        return self._interface.decode(np.stack(outputs)), np.concatenate(features)
+
+    @cached_property
+    def head(self) -> Head:
+        """The classifier, read from the model when it is first asked for."""
+        from app.engines.tflite.graph import Graph  # only who explains an answer needs it
+
+        return Graph(self._model).head()
 
     def _run(self, image: Pixels) -> NDArray[Any]:
         if image.shape != self._shape:

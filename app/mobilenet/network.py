@@ -7,6 +7,8 @@ import keras
 from app.mobilenet.architecture import IMAGENET_CLASSES, Layer, layers
 from app.mobilenet.variants import BASE_RESOLUTION
 
+POOLING = "global_average_pooling"
+
 
 def build(
     alpha: float,
@@ -44,7 +46,7 @@ def assemble(
         outputs = _convolution(layer)(outputs)
         outputs = keras.layers.BatchNormalization(name=f"{layer.name}_bn")(outputs)
         outputs = keras.layers.ReLU(6.0, name=f"{layer.name}_relu")(outputs)
-    outputs = keras.layers.GlobalAveragePooling2D(keepdims=True, name="global_average_pooling")(outputs)
+    outputs = keras.layers.GlobalAveragePooling2D(keepdims=True, name=POOLING)(outputs)
     outputs = keras.layers.Dropout(dropout, name="dropout")(outputs)
     outputs = keras.layers.Conv2D(classifier.out_channels, 1, padding="same", name=classifier.name)(outputs)
     outputs = keras.layers.Reshape((classifier.out_channels,), name="reshape")(outputs)
@@ -63,6 +65,21 @@ def trunk(network: keras.Model) -> keras.Model:
     for layer in network.layers[2:-1]:
         outputs = layer(outputs)
     return keras.Model(inputs, outputs, name=network.name)
+
+
+def with_features(network: keras.Model, *, scaled: bool) -> keras.Model:
+    """Return `trunk` of a network, if pixels are `scaled`, or else `logits`, with the last feature map as well.
+
+    The outputs are `[logits, features]`, float32 `[n, c]` and `[n, r/32, r/32, f]`. The features are what the global
+    average pooling is given. Their average is an embedding of the image, and the logits are the average over all places
+    of the classifier's answer at each place (Zhou et al. 2016, arXiv:1512.04150).
+    """
+    first = 2 if scaled else 1
+    inputs = outputs = features = keras.Input(network.input_shape[1:], dtype=None if scaled else network.input.dtype)
+    for layer in network.layers[first:-1]:
+        features = outputs if layer.name == POOLING else features
+        outputs = layer(outputs)
+    return keras.Model(inputs, [outputs, features], name=network.name)
 
 
 def _convolution(layer: Layer) -> keras.Layer:

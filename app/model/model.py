@@ -5,7 +5,7 @@ from math import isnan
 from pathlib import Path
 
 from app.config import MODEL_WEIGHTS, Settings
-from app.engines.base import Engine
+from app.engines.base import Engine, FeatureEngine
 from app.engines.files import verified
 from app.engines.tflite.compile import compiled
 from app.engines.weights import Weights, locate
@@ -35,6 +35,8 @@ class Model:
     """The folder of the golden images that the model has to answer as pinned, if there is one."""
     familiarity: Familiarity | None = None
     """The energies of photos of its classes, by which other images are judged; None if they were not measured."""
+    channels: int = 0
+    """The length of its embeddings; 0 if it gives no features, as others compiled it."""
     first_s: float = 0.0
     """Seconds that one image took in the self-test: the first estimate of its latency."""
 
@@ -80,6 +82,7 @@ def load(settings: Settings) -> Model:
         published=weights.published,
         scores=scores.read(weights.bundle.folder) if weights.bundle else (),
         golden=weights.bundle.golden if weights.bundle else None,
+        channels=engine.channels if isinstance(engine, FeatureEngine) else 0,
         familiarity=familiarity.find(weights.bundle.folder, *measured) if weights.bundle else None,
     )
 

@@ -24,7 +24,7 @@ from app.prediction.queue import Completed, Queue
 from app.prediction.result import Classification, Result, assemble, combine
 from app.prediction.run import Run, Task, run
 from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
-from app.runtime.pipeline import Job, JobResult, Outcome, Payload, Pipeline
+from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Payload, Pipeline, Wish
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,12 @@ Ran = tuple[Sequence[Outcome], int]
 
 
 class Images(NamedTuple):
-    """The images of one request, the time of `time.monotonic` until which it waits, and their owner."""
+    """The images of one request, the time of `time.monotonic` until which it waits, their owner, and what is asked."""
 
     payloads: Sequence[Payload]
     deadline: float
     owner: object
+    wish: Wish
 
 
 class Watcher(Protocol):
@@ -124,14 +125,20 @@ class Classifier:
                     self._batcher.check_room(self._queues[stage])
 
     async def classify(
-        self, payloads: Sequence[Payload], plan: Plan = DEFAULT, deadline: float = inf, owner: object = None
+        self,
+        payloads: Sequence[Payload],
+        plan: Plan = DEFAULT,
+        deadline: float = inf,
+        owner: object = None,
+        wish: Wish = NOTHING,
     ) -> list[Result]:
         """Classify the images of one request as its plan says; the results are in the order of the images.
 
-        `deadline` is a time of `time.monotonic`, and `owner` is passed on to `on_run`. Raises `QueueFull` or `Draining`
+        `deadline` is a time of `time.monotonic`, and `owner` is passed on to `on_run`. What the `wish` asks for beside
+        the probabilities, each model of the plan must give (`Model.channels`). Raises `QueueFull` or `Draining`
         before any work is done. Whatever is wrong with one image, a deadline that passed included, is its result.
         """
-        images = Images(payloads, deadline, owner)
+        images = Images(payloads, deadline, owner, wish)
         match plan:
             case Single(variants):
                 return await self._single(images, variants)
@@ -169,7 +176,7 @@ class Classifier:
     ) -> Result:
         runs: list[Classification] = []
         for slot, variant in stages:
-            result = await self._settle(slot, Job(payload, (variant,)), [self.models[variant]], images)
+            result = await self._settle(slot, Job(payload, (variant,), images.wish), [self.models[variant]], images)
             if isinstance(result, ServiceError):
                 return result
             runs.append(result)
@@ -192,7 +199,9 @@ class Classifier:
     async def _settle_all(self, slots: Sequence[Place], images: Images, variants: tuple[Variant, ...]) -> list[Result]:
         models = [self.models[variant] for variant in variants]
         places = zip(slots, images.payloads, strict=True)
-        return await _all([self._settle(slot, Job(payload, variants), models, images) for slot, payload in places])
+        return await _all(
+            [self._settle(slot, Job(payload, variants, images.wish), models, images) for slot, payload in places]
+        )
 
     async def _settle(self, slot: Place, job: Job, models: Sequence[Model], images: Images) -> Result:
         queued = time.monotonic()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.engines.base import Probabilities
 from app.errors import ServiceError
+from app.model.evidence import Embedding, Evidence
 from app.model.model import Model
 from app.runtime.pipeline import Outcome
 
@@ -14,10 +15,10 @@ from app.runtime.pipeline import Outcome
 class Classification:
     """The probabilities `[classes]` of one image, where its time went, and how many images ran with it.
 
-    `energy` and `format` are those of the `Outcome`. `began` has three times of `time.monotonic`: when the image was
-    queued, when its decoding began and when the run of its batch began. If several models ran on the image, `runs` has
-    the classification of each in order, `model`, `probabilities` and `energy` are those of the one that gives the
-    answer, and the times are sums over all.
+    `energy`, `format`, `embedding` and `evidence` are those of the `Outcome`. `began` has three times of
+    `time.monotonic`: when the image was queued, when its decoding began and when the run of its batch began. If several
+    models ran on the image, `runs` has the classification of each in order, `model`, `probabilities`, `energy`,
+    `embedding` and `evidence` are those of the one that gives the answer, and the times are sums over all.
     """
 
     model: Model
@@ -29,6 +30,8 @@ class Classification:
     batch_size: int
     format: str
     began: tuple[float, float, float]
+    embedding: Embedding | None = None
+    evidence: Evidence | None = None
     runs: tuple["Classification", ...] = ()
 
     @property
@@ -62,7 +65,8 @@ def assemble(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size: i
 
 def _run(model: Model, one: Outcome, times: tuple[float, float], batch_size: int, queued: float) -> Classification:
     began = (queued, one.decode_began, one.inference_began)
-    return Classification(model, one.probabilities, one.energy, *times, one.inference_ms, batch_size, one.format, began)
+    about = (*times, one.inference_ms, batch_size, one.format, began, one.embedding, one.evidence)
+    return Classification(model, one.probabilities, one.energy, *about)
 
 
 def combine(runs: Sequence[Classification], at: int) -> Classification:

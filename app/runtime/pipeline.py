@@ -5,22 +5,27 @@
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
-from typing import NamedTuple, Protocol
+from itertools import repeat
+from math import prod
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from PIL import Image
 
 from app.config import Settings
-from app.engines.base import Pixels, Probabilities
+from app.engines.base import Engine, FeatureEngine, Features, Pixels, Predictions, Probabilities
 from app.errors import ServiceError
 from app.imaging import decode
 from app.imaging.decode import LargeImage
 from app.imaging.text import from_base64
+from app.mobilenet.architecture import STRIDE
 from app.mobilenet.variants import Variant
 from app.model import golden, model
+from app.model.evidence import Embedding, Evidence, embedding, evidence
+from app.model.labels import top_k
 from app.model.model import Model
 from app.model.selftest import self_test
 from app.runtime.memory import keep_to_limit
@@ -31,18 +36,61 @@ TENSOR = "tensor"
 """The format of an image that came as a tensor; the other formats are those of `decode.FORMATS`."""
 
 
+class Wish(NamedTuple):
+    """What is asked of an image beside its probabilities; what is not asked for leaves no worker.
+
+    `classes` is the number of most probable classes to give the evidence for. With `target` it is 1, and means the
+    class of this number.
+    """
+
+    embedding: bool = False
+    classes: int = 0
+    target: int | None = None
+
+
+NOTHING = Wish()
+"""Only probabilities are asked for."""
+
+
 class Job(NamedTuple):
-    """One image and the variants that shall classify it, each of them named once."""
+    """One image, the variants that shall classify it, each of them named once, and what else is asked of them."""
 
     payload: Payload
     variants: tuple[Variant, ...]
+    wish: Wish = NOTHING
+
+
+class Sizes(NamedTuple):
+    """The sizes of what a model says of an image: its classes, and the channels and the side of its features."""
+
+    classes: int
+    channels: int
+    side: int
+
+    @classmethod
+    def of(cls, loaded: Model) -> "Sizes":
+        """Return the sizes of a model."""
+        return cls(loaded.engine.classes, loaded.channels, loaded.variant.resolution // STRIDE)
+
+    def embedding(self, wish: Wish) -> int:
+        """Return how many numbers the embedding has that is asked for; 0 if none is."""
+        return self.channels * wish.embedding
+
+    def evidence(self, wish: Wish) -> tuple[int, int, int]:
+        """Return the shape of the evidence that is asked for; if none is, its first number is 0."""
+        return (wish.classes, self.side, self.side)
+
+    def extras(self, wish: Wish) -> int:
+        """Return how many numbers are asked for beside the probabilities."""
+        return self.embedding(wish) + prod(self.evidence(wish))
 
 
 class Outcome(NamedTuple):
     """The probabilities `[classes]` of one image by one model, and how long its decoding and the run of its batch took.
 
     `energy` is one of the energies of `Predictions`, and NaN where the model gives none. `format` is one of
-    `decode.FORMATS` or `TENSOR`; `decode_began` and `inference_began` are times of `time.monotonic`.
+    `decode.FORMATS` or `TENSOR`; `decode_began` and `inference_began` are times of `time.monotonic`. The embedding and
+    the evidence, for classes from the most probable on, are there if they were asked for.
     """
 
     probabilities: Probabilities
@@ -52,6 +100,8 @@ class Outcome(NamedTuple):
     format: str
     decode_began: float
     inference_began: float
+    embedding: Embedding | None = None
+    evidence: Evidence | None = None
 
 
 JobResult = tuple[Outcome, ...] | ServiceError | LargeImage
@@ -89,12 +139,14 @@ class Decoded(NamedTuple):
     decode_ms: float
     format: str
     began: float
+    wish: Wish
 
     def outcome(
-        self, probabilities: Probabilities, energy: float, inference_ms: float, inference_began: float
+        self, probabilities: Probabilities, energy: float, inference_ms: float, inference_began: float, *extras: Any
     ) -> Outcome:
-        """Return what one model made of the image."""
-        return Outcome(probabilities, energy, self.decode_ms, inference_ms, self.format, self.began, inference_began)
+        """Return what one model made of the image; `extras` are the embedding and the evidence."""
+        times = (self.decode_ms, inference_ms, self.format, self.began, inference_began)
+        return Outcome(probabilities, energy, *times, *extras)
 
 
 Decoding = Decoded | ServiceError | LargeImage
@@ -128,7 +180,7 @@ class Local:
         except (ServiceError, LargeImage) as exc:
             return exc
         by_variant = dict(zip(job.variants, pixels, strict=True))
-        return Decoded(by_variant, (time.monotonic() - began) * 1000, form, began)
+        return Decoded(by_variant, (time.monotonic() - began) * 1000, form, began, job.wish)
 
     def classify(self, decodings: Sequence[Decoding]) -> list[JobResult]:
         """Run each variant once, on all images that are decoded for it; what is not decoded stays as it is."""
@@ -143,11 +195,12 @@ class Local:
     def _outcomes(self, variant: Variant, images: Sequence[Decoded]) -> Iterator[Outcome]:
         """Run a variant now; yield what came of each image that wants it, in order."""
         asking = [image for image in images if variant in image.pixels]
+        wishes = [image.wish for image in asking]
         began = time.monotonic()
-        found = self._by_variant[variant].engine.predict([image.pixels[variant] for image in asking])
+        found, extras = _run(self._by_variant[variant].engine, [image.pixels[variant] for image in asking], wishes)
         inference_ms = (time.monotonic() - began) * 1000
-        rows = zip(asking, found.probabilities, found.energies.tolist(), strict=True)
-        return (image.outcome(row, energy, inference_ms, began) for image, row, energy in rows)
+        rows = zip(asking, found.probabilities, found.energies.tolist(), extras, strict=True)
+        return (image.outcome(row, energy, inference_ms, began, *more) for image, row, energy, more in rows)
 
     def _pixels(self, payload: Payload, resolutions: Sequence[int], large: bool) -> tuple[list[Pixels], str]:
         if isinstance(payload, np.ndarray):
@@ -162,6 +215,27 @@ class Local:
         (pixels,), _ = self._pixels(payload, [resolution], large=True)
         Image.fromarray(pixels).save(buffer, "PNG")
         return buffer.getvalue()
+
+
+Extras = tuple[Embedding | None, Evidence | None]
+
+
+def _run(engine: Engine, pixels: Sequence[Pixels], wishes: Sequence[Wish]) -> tuple[Predictions, Iterable[Extras]]:
+    """Run an engine; return its predictions, and what else is asked of each image."""
+    if all(wish is NOTHING for wish in wishes):
+        return engine.predict(pixels), repeat((None, None), len(pixels))
+    observing = cast("FeatureEngine", engine)  # nothing is asked of a model that gives no features
+    found, features = observing.observe(pixels)
+    images = zip(wishes, found.probabilities, features, strict=True)
+    return found, [_extras(observing, *image) for image in images]
+
+
+def _extras(engine: FeatureEngine, wish: Wish, probabilities: Probabilities, features: Features) -> Extras:
+    mean = embedding(features) if wish.embedding else None
+    if not wish.classes:
+        return mean, None
+    classes = [index for index, _ in top_k(probabilities, wish.classes)] if wish.target is None else [wish.target]
+    return mean, evidence(features, engine.head, classes)
 
 
 def in_process(settings: Settings, load: Callable[[Settings], Model] = model.load) -> Local:

@@ -23,7 +23,7 @@ from app.machine import oom_kills
 from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import handshake, requests
-from app.runtime.pipeline import Job, JobResult, Payload
+from app.runtime.pipeline import Job, JobResult, Payload, Sizes
 from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
 from app.runtime.requests import Buffer, Request
 
@@ -132,7 +132,7 @@ class Workers:
         self._control.shutdown(socket.SHUT_RD)  # from now on nothing can be received here, and so nothing unpickled
         models = tuple(replace(model, engine=RemoteEngine(*facts)) for model, facts in answer)
         self._places = {model.variant: place for place, model in enumerate(models)}
-        self._classes = [model.engine.classes for model in models]
+        self._sizes = [Sizes.of(model) for model in models]
         return models
 
     @property
@@ -173,7 +173,7 @@ class Workers:
 
     async def _ask(self, worker: Worker, request: Request) -> Any:
         places = [self._places[variant] for job in request.jobs for variant in job.variants]
-        reader = Reader(request, [self._classes[place] for place in places])
+        reader = Reader(request, [self._sizes[place] for place in places])
         try:
             body = await worker.ask(requests.pack(request, places), reader, self._patience_s)
         except BaseException as exc:  # cancellation too: the next request would get the reply to this one

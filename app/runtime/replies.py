@@ -6,13 +6,14 @@ reply is numbers at known places and a few short texts. The reader knows from th
 every size and every number, and raises `BadReply` for anything else.
 
     FRAME, then
-    RESULTS   for each job: IMAGE | for each of its variants: RUN | and the probabilities, float32 | the details
+    RESULTS   for each job: IMAGE | for each of its variants: RUN | the probabilities | the extras | the details
     PNG       the file
     REFUSED   which error, one byte | its detail
     FAILED    what went wrong
 
-Where an image was not classified, its runs and probabilities are 0. Numbers are in the byte order of the machine, texts
-in UTF-8.
+Probabilities and extras, which are the embedding and the evidence if they were asked for, are float32, those of one
+variant of one job after those of another. Where an image was not classified, its numbers are 0. Numbers are in the byte
+order of the machine, texts in UTF-8.
 """
 
 import math
@@ -21,12 +22,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.engines.base import Probabilities
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
 from app.imaging.decode import FORMATS, LargeImage
 from app.mobilenet.variants import Variant
-from app.runtime.pipeline import TENSOR, Job, JobResult, Outcome
+from app.runtime.pipeline import NOTHING, TENSOR, Job, JobResult, Outcome, Sizes, Wish
 from app.runtime.requests import Request
 
 FRAME: Final = struct.Struct("=B3xI")  # kind of reply, bytes of its body
@@ -69,23 +71,29 @@ class WorkerFailed(Exception):
     """A worker could not answer a request, and not because of an image. It can be sent other requests."""
 
 
-def pack_results(jobs: Sequence[Job], results: Sequence[JobResult], classes: Mapping[Variant, int]) -> bytes:
-    """Return the reply to a batch; `classes` has the number of classes of each loaded variant."""
+def pack_results(jobs: Sequence[Job], results: Sequence[JobResult], sizes: Mapping[Variant, Sizes]) -> bytes:
+    """Return the reply to a batch; `sizes` has those of each loaded variant."""
     images, runs, details = [], [], []
     rows: list[bytes | memoryview] = []
-    for (_, variants), result in zip(jobs, results, strict=True):
+    extras: list[bytes | memoryview] = []
+    for (_, variants, wish), result in zip(jobs, results, strict=True):
         if isinstance(result, tuple):
             first = result[0]
             images.append(IMAGE.pack(CLASSIFIED, FORMS.index(first.format), 0, first.decode_ms, first.decode_began))
             runs += [RUN.pack(one.inference_ms, one.inference_began, one.energy) for one in result]
             rows += [np.ascontiguousarray(one.probabilities, np.float32).data for one in result]
+            if wish != NOTHING:
+                extras += [
+                    part.tobytes() for one in result for part in (one.embedding, one.evidence) if part is not None
+                ]
             continue
         details.append(_bounded(result.detail) if isinstance(result, ServiceError) else b"")
         kind, code = (REFUSED, _number(result)) if isinstance(result, ServiceError) else (TOO_LARGE, 0)
         images.append(IMAGE.pack(kind, code, len(details[-1]), 0, 0))
         runs.append(bytes(RUN.size * len(variants)))
-        rows += [bytes(FLOAT_BYTES * classes[variant]) for variant in variants]
-    return _framed(RESULTS, *images, *runs, *rows, *details)
+        rows += [bytes(FLOAT_BYTES * sizes[variant].classes) for variant in variants]
+        extras += [bytes(FLOAT_BYTES * sizes[variant].extras(wish)) for variant in variants]
+    return _framed(RESULTS, *images, *runs, *rows, *extras, *details)
 
 
 def pack_png(content: bytes) -> bytes:
@@ -122,16 +130,12 @@ def _bounded(text: str) -> bytes:
 class Reader:
     """Reads the reply to one request. It never keeps more bytes than that reply can have."""
 
-    def __init__(self, request: Request, counts: Sequence[int]) -> None:
-        """Expect for each variant of each job probabilities of as many classes as `counts` says."""
+    def __init__(self, request: Request, sizes: Sequence[Sizes]) -> None:
+        """Expect for each variant of each job what a model of these sizes says."""
         self._request = request
-        self._counts = counts
+        self._sizes = sizes
         self._received = bytearray()
-        self._max_bytes = (
-            max_png_bytes(request.resolution)
-            if request.resolution
-            else (1 + len(request.jobs)) * MAX_IMAGE_BYTES + len(counts) * RUN.size + sum(counts) * FLOAT_BYTES
-        )
+        self._max_bytes = max_png_bytes(request.resolution) if request.resolution else _max_bytes(request.jobs, sizes)
 
     def add(self, data: bytes) -> Body | None:
         """Take the next bytes of the reply; return what it says once it is whole. Raises nothing but `BadReply`."""
@@ -156,10 +160,23 @@ class Reader:
             if self._request.resolution:
                 return _preview(kind, body)
             if kind == RESULTS:
-                return _results(body, self._request.jobs, self._counts)
+                return _results(body, self._request.jobs, self._sizes)
         except (struct.error, ValueError, IndexError) as exc:
             raise BadReply(f"a worker's reply is not as it should be: {exc}") from exc
         raise BadReply(f"a worker's reply is of kind {kind}, which does not answer its request")
+
+
+def _max_bytes(jobs: Sequence[Job], sizes: Sequence[Sizes]) -> int:
+    floats = sum([one.classes for one in sizes]) + _extras(jobs, sizes)
+    return (1 + len(jobs)) * MAX_IMAGE_BYTES + len(sizes) * RUN.size + floats * FLOAT_BYTES
+
+
+def _extras(jobs: Sequence[Job], sizes: Sequence[Sizes]) -> int:
+    """Return how many numbers the jobs ask for beside the probabilities."""
+    if all(job.wish is NOTHING for job in jobs):
+        return 0
+    each = iter(sizes)
+    return sum(next(each).extras(wish) for _, variants, wish in jobs for _ in variants)
 
 
 def max_png_bytes(resolution: int) -> int:
@@ -181,27 +198,35 @@ def _preview(kind: int, body: memoryview) -> Body:
     raise ValueError("it is not a PNG")
 
 
-def _results(body: memoryview, jobs: Sequence[Job], counts: Sequence[int]) -> list[JobResult]:
-    """Read the results of jobs; `counts` has the number of classes for each variant of each job."""
+def _results(body: memoryview, jobs: Sequence[Job], sizes: Sequence[Sizes]) -> list[JobResult]:
+    """Read the results of jobs; `sizes` has those of the model for each variant of each job."""
     run_at = IMAGE.size * len(jobs)
-    rows_at = run_at + RUN.size * len(counts)
-    detail_at = rows_at + FLOAT_BYTES * sum(counts)
-    rows = _rows(body, rows_at, sum(counts))
+    rows_at = run_at + RUN.size * len(sizes)
+    count = sum([one.classes for one in sizes])
+    extras_at = rows_at + FLOAT_BYTES * count
+    extra_count = _extras(jobs, sizes)
+    detail_at = extras_at + FLOAT_BYTES * extra_count
+    rows = _rows(body, rows_at, count)
+    extras = _finite(body, extras_at, extra_count)
     results: list[JobResult] = []
-    place = row_at = 0
-    for image_at, (_, variants) in enumerate(jobs):
+    place = row_at = extra_at = 0
+    for image_at, (_, variants, wish) in enumerate(jobs):
         kind, code, size, decode_ms, decode_began = IMAGE.unpack_from(body, image_at * IMAGE.size)
         form = FORMS[code] if kind == CLASSIFIED else ""
         outcomes = []
-        for count in counts[place : place + len(variants)]:
+        for size_of in sizes[place : place + len(variants)]:
             inference_ms, inference_began, energy = RUN.unpack_from(body, run_at)
             _check_times(decode_ms, decode_began, inference_ms, inference_began)
             if math.isinf(energy):  # NaN says that the model gives no energies
                 raise ValueError("an energy is infinite")
-            row = rows[row_at : row_at + count]
-            outcomes.append(Outcome(row, energy, decode_ms, inference_ms, form, decode_began, inference_began))
+            row = rows[row_at : row_at + size_of.classes]
+            outcome = Outcome(row, energy, decode_ms, inference_ms, form, decode_began, inference_began)
+            if wish is not NOTHING:
+                outcome = _with_extras(outcome, extras[extra_at:], size_of, wish)
+                extra_at += size_of.extras(wish)
+            outcomes.append(outcome)
             run_at += RUN.size
-            row_at += count
+            row_at += size_of.classes
         place += len(variants)
         if kind == CLASSIFIED:
             results.append(tuple(outcomes))
@@ -227,6 +252,21 @@ def _rows(body: memoryview, at: int, count: int) -> Probabilities:
     if bits.max() > MAX_BITS:
         raise ValueError("a probability is not between 0 and 1")
     return bits.view(np.float32)
+
+
+def _finite(body: memoryview, at: int, count: int) -> NDArray[np.float32]:
+    values = np.frombuffer(body, np.float32, count, at)
+    if not np.isfinite(values).all():
+        raise ValueError("a number of an embedding or of evidence is not finite")
+    return values
+
+
+def _with_extras(outcome: Outcome, values: NDArray[np.float32], sizes: Sizes, wish: Wish) -> Outcome:
+    length, shape = sizes.embedding(wish), sizes.evidence(wish)
+    return outcome._replace(
+        embedding=values[:length] if length else None,
+        evidence=values[length : sizes.extras(wish)].reshape(shape) if wish.classes else None,
+    )
 
 
 def _check_times(decode_ms: float, decode_began: float, inference_ms: float, inference_began: float) -> None:

@@ -16,14 +16,15 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from app.mobilenet.variants import Variant
-from app.runtime.pipeline import Job, Payload
+from app.runtime.pipeline import NOTHING, Job, Payload, Wish
 
 HEAD: Final = struct.Struct("=B3xIII")  # flags, resolution, number of jobs, number of places
-JOB: Final = struct.Struct("=BxHQ")  # kind of payload, number of variants, bytes of the payload
+JOB: Final = struct.Struct("=B?HIi4xQ")  # kind of payload, embedding?, variants, classes, target, bytes of the payload
 PLACE: Final = "H"
 
 LARGE, ALONE = 1, 2
 FILE, TEXT, PIXELS = 1, 2, 3
+NO_TARGET: Final = -1
 
 Buffer = bytes | memoryview
 
@@ -45,9 +46,10 @@ def pack(request: Request, places: Sequence[int]) -> list[Buffer]:
     jobs, large, alone, resolution = request
     parts: list[Buffer] = [HEAD.pack(large * LARGE | alone * ALONE, resolution, len(jobs), len(places))]
     contents = []
-    for payload, variants in jobs:
+    for payload, variants, wish in jobs:
         kind, content = (FILE, payload) if type(payload) is bytes else _content(payload)
-        parts.append(JOB.pack(kind, len(variants), len(content)))
+        target = NO_TARGET if wish.target is None else wish.target
+        parts.append(JOB.pack(kind, wish.embedding, len(variants), wish.classes, target, len(content)))
         contents.append(content)
     parts.append(array(PLACE, places).tobytes())
     return [b"".join(parts), *contents]
@@ -68,10 +70,11 @@ def receive(sender: socket.socket, variants: Sequence[Variant]) -> Request:
     about = exactly(sender, count * JOB.size + wanted * array(PLACE).itemsize)
     described = list(JOB.iter_unpack(about[: count * JOB.size]))
     places = iter(array(PLACE, about[count * JOB.size :]))
-    contents, at, jobs = exactly(sender, sum([size for _, _, size in described])), 0, []
-    for kind, number, size in described:
+    contents, at, jobs = exactly(sender, sum([one[-1] for one in described])), 0, []
+    for kind, embedding, number, classes, target, size in described:
         payload = _payload(kind, contents[at : at + size])  # the only one of a request is not copied
-        jobs.append(Job(payload, tuple([variants[next(places)] for _ in range(number)])))
+        wish = Wish(embedding, classes, None if target == NO_TARGET else target) if embedding or classes else NOTHING
+        jobs.append(Job(payload, tuple([variants[next(places)] for _ in range(number)]), wish))
         at += size
     return Request(jobs, bool(flags & LARGE), bool(flags & ALONE), resolution)
 

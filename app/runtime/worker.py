@@ -25,7 +25,7 @@ from app.logs import configure_logging
 from app.mobilenet.variants import Precision, Variant
 from app.model.model import Model
 from app.runtime import handshake, replies, requests
-from app.runtime.pipeline import Local, Payload, in_process
+from app.runtime.pipeline import Local, Payload, Sizes, in_process
 from app.runtime.requests import Request
 
 logger = logging.getLogger(__name__)
@@ -91,8 +91,8 @@ def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
     _end_with_parent(signal.SIGKILL)
     _die_first()
     os.nice(NICENESS)
-    classes = {model.variant: model.engine.classes for model in pipeline.models}
-    variants = list(classes)
+    sizes = {model.variant: Sizes.of(model) for model in pipeline.models}
+    variants = list(sizes)
 
     @cache
     def wide() -> Local:
@@ -106,7 +106,7 @@ def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
         if resolution:
             return _preview(pipeline, jobs[0].payload, resolution)
         fitting = wide() if alone and threads > 1 else pipeline
-        return replies.pack_results(jobs, fitting.run(jobs, large), classes)
+        return replies.pack_results(jobs, fitting.run(jobs, large), sizes)
 
     with suppress(EOFError, OSError):
         while True:

@@ -24,7 +24,7 @@ from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
 from app.runtime import replies
 from app.runtime.inline import Inline
-from app.runtime.pipeline import Job, JobResult, Local, Payload, Pipeline, in_process
+from app.runtime.pipeline import Job, JobResult, Local, Payload, Pipeline, Sizes, in_process
 from app.runtime.pool import Pool, Worker
 from app.runtime.replies import WorkerFailed
 from tests.support.images import encoded, photo, png
@@ -233,7 +233,7 @@ def test_what_a_worker_says_unasked_is_no_reply_to_the_next_request(
 ) -> None:
     async def with_lie() -> list[JobResult]:
         with await impostor(pool) as theirs:
-            theirs.sendall(replies.pack_results(jobs([b""]), [LargeImage()], {SMALL: 10}))
+            theirs.sendall(replies.pack_results(jobs([b""]), [LargeImage()], {SMALL: Sizes(10, 256, 4)}))
             await asyncio.sleep(0.01)
             return await pool.run(jobs(FILES[:1]))
 

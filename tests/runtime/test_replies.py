@@ -19,12 +19,12 @@ from app.errors import ServiceError
 from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
 from app.runtime import replies
-from app.runtime.pipeline import Job, JobResult, Outcome
+from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Sizes, Wish
 from app.runtime.replies import BadReply, Body, Reader, WorkerFailed
 from app.runtime.requests import Request
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
-CLASSES = {SMALL: 10, LARGE: 3}
+SIZES = {SMALL: Sizes(classes=10, channels=4, side=2), LARGE: Sizes(classes=3, channels=6, side=3)}
 PREVIEW = Request([Job(b"", ())], resolution=32)
 PNG = replies.PNG_MAGIC + b"and more"
 
@@ -32,21 +32,26 @@ times = st.floats(0, 1e8)
 errors = st.builds(lambda kind, detail: kind(detail), st.sampled_from(replies.ERRORS), st.text(max_size=30))
 
 
-def outcome(variant: Variant, seed: int, form: str, spent: Sequence[float]) -> Outcome:
-    probabilities = np.random.default_rng(seed).random(CLASSES[variant], np.float32)
-    return Outcome(probabilities, seed / 8, spent[0], spent[1], form, spent[2], spent[3])
+def outcome(variant: Variant, seed: int, form: str, spent: Sequence[float], wish: Wish = NOTHING) -> Outcome:
+    random_, sizes = np.random.default_rng(seed), SIZES[variant]
+    one = Outcome(random_.random(sizes.classes, np.float32), seed / 8, spent[0], spent[1], form, spent[2], spent[3])
+    embedding = random_.random(sizes.channels, np.float32) if wish.embedding else None
+    evidence = random_.random((wish.classes, sizes.side, sizes.side), np.float32) - 0.5 if wish.classes else None
+    return one._replace(embedding=embedding, evidence=evidence)
 
 
 @st.composite
 def answered(draw: st.DrawFn) -> tuple[Job, JobResult]:
     """Draw a job and a result of it."""
     variants = draw(st.sampled_from([(SMALL,), (LARGE,), (SMALL, LARGE), (LARGE, SMALL)]))
+    wish = draw(st.one_of(st.just(NOTHING), st.builds(Wish, st.booleans(), st.integers(0, 3), st.none())))
     form, (decode_ms, began) = draw(st.sampled_from(replies.FORMS)), draw(st.tuples(times, times))
     spent = [(decode_ms, draw(times), began, draw(times)) for _ in variants]
     outcomes = tuple(
-        outcome(variant, draw(st.integers(0, 99)), form, one) for variant, one in zip(variants, spent, strict=True)
+        outcome(variant, draw(st.integers(0, 99)), form, one, wish)
+        for variant, one in zip(variants, spent, strict=True)
     )
-    return Job(b"", variants), draw(st.one_of(st.just(outcomes), errors, st.builds(LargeImage)))
+    return Job(b"", variants, wish), draw(st.one_of(st.just(outcomes), errors, st.builds(LargeImage)))
 
 
 batches = st.lists(answered(), min_size=1, max_size=4)
@@ -57,11 +62,11 @@ def asked(batch: Sequence[tuple[Job, JobResult]]) -> Request:
 
 
 def packed(batch: Sequence[tuple[Job, JobResult]]) -> bytes:
-    return replies.pack_results([job for job, _ in batch], [result for _, result in batch], CLASSES)
+    return replies.pack_results([job for job, _ in batch], [result for _, result in batch], SIZES)
 
 
 def reading(request: Request) -> Reader:
-    return Reader(request, [CLASSES[variant] for job in request.jobs for variant in job.variants])
+    return Reader(request, [SIZES[variant] for job in request.jobs for variant in job.variants])
 
 
 def read(request: Request, content: bytes, pieces: Sequence[int] = ()) -> Body | None:
@@ -86,6 +91,8 @@ def check_same(found: JobResult, expected: JobResult) -> None:
             np.testing.assert_array_equal(one.probabilities, other.probabilities)
             for name in ("energy", "decode_ms", "inference_ms", "format", "decode_began", "inference_began"):
                 assert getattr(one, name) == getattr(other, name)
+            for name in ("embedding", "evidence"):
+                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 @given(batches, st.lists(st.integers(0)))
@@ -214,6 +221,16 @@ def test_an_energy_may_be_unknown_and_an_infinite_one_is_a_bad_reply() -> None:
     for infinite in (np.inf, -np.inf):
         with pytest.raises(BadReply, match="an energy is infinite"):
             read(ONE, packed([(ONE.jobs[0], (one._replace(energy=infinite),))]))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["embedding", "evidence"])
+def test_an_extra_that_is_not_finite_is_a_bad_reply(name: str, wrong: float) -> None:
+    job = Job(b"", (LARGE,), Wish(embedding=True, classes=2))
+    one = outcome(LARGE, 0, "PNG", [1.0, 2.0, 3.0, 4.0], job.wish)
+    getattr(one, name).flat[1] = wrong
+    with pytest.raises(BadReply, match="is not finite"):
+        read(Request([job]), packed([(job, (one,))]))
 
 
 def test_a_long_detail_is_cut_off_between_two_characters() -> None:

@@ -17,7 +17,7 @@ from app import config
 from app.config import Settings
 from app.runtime import pool as pool_module
 from app.runtime import requests
-from app.runtime.pipeline import Job
+from app.runtime.pipeline import Job, Sizes
 from app.runtime.pool import Pool
 from app.runtime.replies import Reader, WorkerFailed, WorkerHung
 from app.runtime.requests import Request
@@ -214,7 +214,7 @@ def test_where_no_more_processes_are_allowed_the_request_is_told_so(monkeypatch:
         ours.sendall(b"".join(requests.pack(request, [0])))
         with theirs:
             assert not _forked(theirs, VARIANTS)
-        assert isinstance(found := Reader(request, [2]).add(ours.recv(65536)), WorkerFailed)
+        assert isinstance(found := Reader(request, [Sizes(2, 4, 1)]).add(ours.recv(65536)), WorkerFailed)
     assert "Resource temporarily unavailable" in str(found)
 
 

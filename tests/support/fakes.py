@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from app.config import Settings
-from app.engines.base import Engine, Pixels, Predictions
+from app.engines.base import Engine, Features, Head, Pixels, Predictions
 from app.engines.tflite.interface import predictions
+from app.mobilenet.architecture import STRIDE
 from app.mobilenet.variants import Precision, Variant
 from app.model.familiarity import STEPS, Familiarity
 from app.model.labels import Label
@@ -43,6 +44,31 @@ class ColourEngine:
         return predictions(-distances.astype(np.float32))
 
 
+class MosaicEngine(ColourEngine):
+    """Classifies an image by the colours of its squares of 32 × 32 pixels, linearly as MobileNetV1 does.
+
+    A logit is less by so much as the squared distance of the mean colour to the named one is more.
+    """
+
+    channels = 3
+
+    def __init__(self) -> None:
+        named = np.array(list(COLOURS.values())) / 255
+        kernel, bias = 20 * named.T, -10 * np.square(named).sum(axis=1)
+        self.head = Head(kernel.astype(np.float32), bias.astype(np.float32))
+
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for six classes."""
+        return self.observe(images)[0]
+
+    def observe(self, images: Sequence[Pixels]) -> tuple[Predictions, Features]:
+        """Return the predictions, and the mean colour of each square, 0 to 1."""
+        count, side = len(images), len(images[0]) // STRIDE
+        squares = np.stack(images).reshape(count, side, STRIDE, side, STRIDE, 3)
+        features = squares.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
+        return predictions(features.mean(axis=(1, 2)) @ self.head.kernel + self.head.bias), features
+
+
 def familiarity(*energies: float) -> Familiarity:
     """Return what images of the model of colours are compared with: photos whose energies lie between these, evenly."""
     spread = tuple(np.linspace(min(energies), max(energies), STEPS + 1).tolist())
@@ -66,6 +92,11 @@ def colour_model() -> Model:
     """Return a model of colours that claims to be α 0.25 at 64."""
     labels = tuple(Label(index, f"n{index:08d}", name) for index, name in enumerate(COLOURS))
     return Model(ColourEngine(), Variant(0.25, 64), labels, "colours", "0" * 64, published=False)
+
+
+def mosaic_model() -> Model:
+    """Return a model that gives features and claims to be α 0.25 at 64."""
+    return replace(colour_model(), engine=MosaicEngine(), channels=MosaicEngine.channels)
 
 
 def serving_lineup(**engines: Engine) -> Callable[[Settings], Pipeline]:

@@ -19,12 +19,13 @@ from app.engines.weights import Weights
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant
 
-REVISION = 4
+REVISION = 5
 """Part of every cache key. Increase it when a change of the network or the conversion changes the answers.
 
 2: weights that end in a sigmoid are refused; before, they were compiled with a softmax.
 3: models that scale pixels otherwise, or compute something else, are refused; before, that was ignored.
 4: float32 models answer with logits, and one serves every resolution.
+5: the features are an output.
 """
 
 TIMEOUT_S = 1800

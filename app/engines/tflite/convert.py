@@ -41,9 +41,10 @@ class ConversionReport:
 def convert(source: Path, variant: Variant, precision: Precision = "float32", photos: Photos | None = None) -> bytes:
     """Return the bytes of a `.tflite` model that takes pixels `[n, r, r, 3]`, uint8.
 
-    It answers with logits, float32 `[n, classes]`. LiteRT can resize its input, so one model in float32 serves every
-    resolution; it is converted at that of the paper. An int8 model is calibrated on `photos`. Raises `StartError` for a
-    wrong weight file.
+    It answers with logits, float32 `[n, classes]`, and the last feature map, float32 `[n, r/32, r/32, f]`, which is
+    computed anyway and read only when it is asked for. LiteRT can resize its input, so one model in float32 serves
+    every resolution; it is converted at that of the paper. An int8 model is calibrated on `photos`. Raises `StartError`
+    for a wrong weight file.
 
     This imports TensorFlow. It goes through `keras.Model.export`, which folds batch normalisation into the
     convolutions; converting a `tf.function` over the model leaves its variables in, and the result is 4.5 × slower.
@@ -53,13 +54,13 @@ def convert(source: Path, variant: Variant, precision: Precision = "float32", ph
     arrays = read(source, variant.alpha)
     import tensorflow as tf
 
-    from app.mobilenet.network import build, logits, trunk
+    from app.mobilenet.network import build, with_features
 
     resolution = BASE_RESOLUTION if precision == "float32" else variant.resolution
     network = build(variant.alpha, resolution, classes=len(arrays[-1]))
     network.set_weights(arrays)
     with tempfile.TemporaryDirectory() as folder:
-        (logits(network) if precision == "float32" else trunk(network)).export(folder, verbose=False)
+        with_features(network, scaled=precision == "int8").export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if precision == "int8" and photos is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -7,7 +7,10 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
+from app.engines.base import Head
+
 KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+POOLINGS = ("MEAN", "AVERAGE_POOL_2D")
 UNCHANGING = ("RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE")
 """Operations that leave an answer what it is."""
 
@@ -33,9 +36,10 @@ class Graph:
         )
         self._interpreter.allocate_tensors()
         self.inputs = self._interpreter.get_input_details()
-        self.outputs = self._interpreter.get_output_details()
         self.operations = self._interpreter._get_ops_details()
+        self._makers = {int(made): operation for operation in self.operations for made in operation["outputs"]}
         self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
+        self.outputs = [one for one in self._interpreter.get_output_details() if not self._is_features(one)]
 
     def kernels(self) -> Iterator[tuple[Kernel, Any]]:
         """Yield the layers that have weights, from first to last, each with the type of its numbers."""
@@ -46,13 +50,37 @@ class Graph:
                 )
                 yield Kernel(_shape(weights), _shape(output)[1:]), weights["dtype"]
 
+    def head(self) -> Head:
+        """Return the classifier: the last layer that has weights, of a network that ends in one with a bias."""
+        last = next(one for one in reversed(self.operations) if one["op_name"] in KERNELS)
+        kernel, bias = (self._numbers(int(place)) for place in last["inputs"][1:3])
+        return Head(np.ascontiguousarray(kernel.reshape(len(bias), -1).T), bias)
+
+    def _numbers(self, place: int) -> NDArray[np.float32]:
+        """Return a constant in float32; a quantised one has a scale for all of it or for each of its first axis."""
+        values: NDArray[np.float32] = self._interpreter.get_tensor(place).astype(np.float32)
+        scales = self._tensors[place]["quantization_parameters"]["scales"]
+        if len(scales):
+            values *= scales.reshape(-1, *[1] * (values.ndim - 1))
+        return values
+
     def last(self) -> tuple[str, Any]:
         """Return the operation that makes the answers, and the type of what comes out of it."""
-        makers = {int(made): operation for operation in self.operations for made in operation["outputs"]}
-        maker = makers[int(self.outputs[0]["index"])]
-        while maker["op_name"] in UNCHANGING and int(maker["inputs"][0]) in makers:
-            maker = makers[int(maker["inputs"][0])]
-        return str(maker["op_name"]), self._tensors[int(maker["outputs"][0])]["dtype"]
+        made = self._origin(int(self.outputs[0]["index"]))
+        return str(self._makers[made]["op_name"]), self._tensors[made]["dtype"]
+
+    def _is_features(self, output: Any) -> bool:
+        """Whether an output is what the last pooling takes the average of."""
+        (pooled,) = [int(one["inputs"][0]) for one in self.operations if one["op_name"] in POOLINGS][-1:] or [-1]
+        return self._origin(int(output["index"])) == pooled
+
+    def _origin(self, place: int) -> int:
+        """Return the tensor that became this one by operations which leave it what it is."""
+        while (maker := self._makers.get(place)) and maker["op_name"] in UNCHANGING:
+            if int(maker["inputs"][0]) not in self._makers:
+                break
+            place = int(maker["inputs"][0])
+        return place
 
     def seen(self, ends: tuple[float, float]) -> tuple[float, float]:
         """Return what becomes of two values of a pixel on their way to the first convolution.

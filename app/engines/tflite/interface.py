@@ -1,5 +1,6 @@
 """How pixels go into a compiled model, and how predictions come out of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +38,11 @@ class Interface:
             return predictions(outputs)
         probabilities = _normalised(outputs) if self.output == "rounded probabilities" else outputs
         return Predictions(probabilities, np.full(len(outputs), np.nan, np.float32))
+
+
+def answer_first(outputs: Iterable[Any]) -> list[Any]:
+    """Return the outputs of a model, its answer before its features, which have more axes."""
+    return sorted(outputs, key=lambda output: len(output["shape"]))
 
 
 def predictions(logits: NDArray[np.float32]) -> Predictions:

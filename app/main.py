@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__, config, control
-from app.api import openapi, pages, problems, routes
+from app.api import features, openapi, pages, problems, routes
 from app.api.middleware.bodies import Bodies
 from app.api.middleware.cors import Cors
 from app.api.middleware.head import Head
@@ -134,6 +134,7 @@ def create_app(
         settings, guard, service.classifier, service.alive, metrics=metrics, previewer=previewer
     )
     app.router.routes += made.routes
+    app.router.routes += features.create_router(settings, guard, service.classifier, previewer=previewer).routes
     app.router.routes += oip.create_router(settings, guard, service.classifier, service.alive).routes
     _name_operations([route for route in app.routes if isinstance(route, APIRoute)])
     pages.install(app)

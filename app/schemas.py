@@ -27,6 +27,28 @@ class PredictBody(BaseModel):
     images: list[Base64Image] = Field(min_length=1, description="one or more images")
 
 
+class Box(BaseModel):
+    """Where the places of a grid lie in the file, in pixels, and how these pixels are turned."""
+
+    left: float = Field(ge=0, examples=[81.25])
+    top: float = Field(ge=0, examples=[23.4375])
+    width: float = Field(ge=0, examples=[328.125])
+    height: float = Field(ge=0, examples=[328.125])
+    orientation: int = Field(
+        ge=1, le=8, description="that of EXIF; from 2 on, viewers turn the file's pixels, and the grid with them"
+    )
+
+
+class Evidence(BaseModel):
+    """What each place of an image says for a class (positive) or against it (negative)."""
+
+    logit: float = Field(description="what the network makes of the class before the softmax: the sum of the values")
+    rows: int = Field(examples=[5])
+    columns: int = Field(examples=[5])
+    values: list[list[float]] = Field(description="row by row, the share of the logit that comes from each place")
+    box: Box = Field(description="the part of the file that the grid covers; the network sees nothing else")
+
+
 class Prediction(BaseModel):
     """One class and its probability."""
 
@@ -34,6 +56,7 @@ class Prediction(BaseModel):
     wordnet_id: str | None = Field(examples=["n01440764"], description="null for a class that is not in WordNet")
     label: str = Field(examples=["tench"])
     probability: float = Field(ge=0, le=1, examples=[0.93], description="the softmax output of the network")
+    evidence: Evidence | None = Field(None, exclude_if=_is_none, description="with `explain=true`")
 
 
 class Problem(BaseModel):
@@ -77,6 +100,11 @@ class CostRef(BaseModel):
     flops: int = Field(examples=[153_049_600], description="2 × MACs: a multiplication and an addition each")
     parameters: int = Field(
         examples=[1_342_536], description="numbers in the weights, with batch normalisation's four for each channel"
+    )
+    explain_macs: int | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="with `explain=true`: the multiply-accumulates of the evidence, not in MACs",
     )
 
 
@@ -172,6 +200,27 @@ class PredictResponse(BaseModel):
         description="with `degrade=allow` or `MOBILENET_DEGRADE`: the variant whose queue was full, so that a smaller "
         "one answered",
     )
+    request_id: str
+
+
+class Embedded(BaseModel):
+    """The embedding of one image."""
+
+    embedding: list[float] = Field(description="the features of the network, averaged over all places")
+
+
+class EmbedResponse(BaseModel):
+    """The answer of `POST /embed`: one result for each image of the request, in order."""
+
+    model: ModelRef
+    weights_sha256: str = Field(description="of the weights; embeddings of other weights mean something else")
+    layer: str = Field(examples=["global_average_pooling"], description="the layer whose output the embeddings are")
+    dimensions: int = Field(examples=[512], description="how many numbers each embedding has: 1,024 × α")
+    unit: bool = Field(description="whether each embedding was scaled to length 1")
+    results: list[Embedded | Failure]
+    cost: CostRef = Field(description="of one image")
+    timing: Timing
+    batch_size: int = Field(ge=0, description="the size of the largest batch that an image of this request was in")
     request_id: str
 
 

@@ -86,6 +86,38 @@ PREVIEW_ANSWER: dict[int | str, dict[str, Any]] = {
     }
 }
 
+_CLASS_HEADERS = {
+    "X-Class-Id": "the class that the evidence is for",
+    "X-Class-Label": "its label, percent-encoded in UTF-8",
+    "X-Class-Probability": "its probability, 0 to 1",
+    "X-Model": "the weights, the variant and the precision that answered",
+}
+_EMBEDDING_HEADERS = {
+    "X-Embedding-Shape": "how many embeddings there are, and how many numbers each has, such as `2,512`",
+    "X-Embedding-Layer": "the layer whose output they are",
+    "X-Model": "the weights, the variant and the precision that answered",
+    "X-Weights-SHA256": "of the weights; embeddings of other weights mean something else",
+}
+
+
+def _headers(described: dict[str, str]) -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
+
+
+EXPLAIN_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the image in grey with the evidence in colours, as a PNG",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        "headers": _headers(_CLASS_HEADERS),
+    }
+}
+EMBED_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "headers": _headers(_EMBEDDING_HEADERS),
+    }
+}
+
 _EXAMPLES: dict[type[ServiceError], str] = {
     MalformedRequest: "the body is not valid JSON: Invalid JSON: expected value at line 1 column 1",
     Unauthorized: "a key is needed, as Authorization: Bearer or X-API-Key",

@@ -5,9 +5,8 @@ the route for the document alone. Decision 0011 has the figures.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -19,7 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.api import payload, problems
-from app.api.response import predict_response
+from app.api.parameters import unknown_parameter
+from app.api.response import check_features, predict_response
 from app.api.security import RAW_HEADERS, Guard
 from app.config import Settings
 from app.errors import InvalidParameter, ServiceError
@@ -27,6 +27,7 @@ from app.model.model import Model
 from app.observability.trace import SPANS, Requests, Trace
 from app.prediction.classifier import Classifier
 from app.prediction.selection import DEFAULT, Plan, Selection
+from app.runtime.pipeline import NOTHING, Wish
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ TIMEOUT = "X-Request-Timeout-Ms"
 
 TopK = Annotated[
     int | None, Field(description="how many classes to answer: 1 to their number; default 5", examples=[5])
+]
+Explain = Annotated[
+    bool | None,
+    Field(description="for each class of the answer, also what each place in the image says for it or against it"),
 ]
 TimeoutMs = Annotated[
     int | None,
@@ -55,6 +60,7 @@ class PredictQuery(Selection):
     model_config = ConfigDict(extra="forbid")
 
     top_k: TopK = None
+    explain: Explain = None
 
 
 _timeout_ms: TypeAdapter[int | None] = TypeAdapter(int | None)
@@ -62,11 +68,12 @@ _timeout_ms: TypeAdapter[int | None] = TypeAdapter(int | None)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a request wants, by its head: a plan, so many classes, and a response by a time of `time.monotonic`."""
+    """What a request wants, by its head: a plan, so many classes, extras, a response by a time of `time.monotonic`."""
 
     plan: Plan
     top_k: int
     deadline: float
+    wish: Wish
 
 
 class Request(NamedTuple):
@@ -141,7 +148,7 @@ class Predict:
             wanted = self._wanted(query, timeout_ms, classifier, current)
             classifier.check_room(wanted.plan)  # before the body is read, which may be long
             images = await payload.read(request, self._settings, wanted.deadline)
-            work = classifier.classify(images, wanted.plan, wanted.deadline, current.span)
+            work = classifier.classify(images, wanted.plan, wanted.deadline, current.span, wanted.wish)
             results = await payload.unless_departed(request.receive, work)
             if len(results) == 1 and isinstance(results[0], ServiceError):
                 raise payload.explained(results[0], request.headers.get("content-type", ""))
@@ -152,7 +159,14 @@ class Predict:
         deadline = current.started + timeout_or_default(timeout_ms, self._settings) / 1000
         plain = query.is_default and not self._settings.degrade
         plan = DEFAULT if plain else query.plan(classifier.candidates(), self._settings.degrade)
-        return Wanted(plan, top_k, deadline)
+        return Wanted(plan, top_k, deadline, _wish(query, classifier, top_k))
+
+
+def _wish(query: PredictQuery, classifier: Classifier, top_k: int) -> Wish:
+    if not query.explain:
+        return NOTHING
+    check_features(classifier.models.values())
+    return Wish(classes=top_k)
 
 
 async def _send(send: Send, status: int, media_type: str, body: bytes, headers: Mapping[str, str]) -> None:
@@ -192,12 +206,6 @@ def _invalid(exc: ValidationError, *where: str) -> ServiceError:
     if error["type"] == "extra_forbidden":
         return unknown_parameter(str(error["loc"][0]), PredictQuery.model_fields)
     return problems.invalid(error | {"loc": (*where, *error["loc"])})
-
-
-def unknown_parameter(name: str, known: Iterable[str]) -> InvalidParameter:
-    """Return the error of a query with a parameter that does not exist; a misspelt limit must not seem to work."""
-    (nearest,) = get_close_matches(name, known, n=1, cutoff=0)
-    return InvalidParameter(f"query.{name[:80]}: there is no such parameter; the nearest is {nearest}")
 
 
 def timeout_or_default(wanted_ms: int | None, settings: Settings) -> int:

@@ -4,16 +4,17 @@ It is built from plain dictionaries, because pydantic models would add a tenth o
 small photo. Tests check it against `schemas.PredictResponse`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
 from app.api import problems
-from app.errors import ServiceError
+from app.errors import InvalidParameter, ServiceError
 from app.measurements import UNFAMILIAR
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
+from app.model.evidence import Evidence, as_stored
 from app.model.labels import top_k
 from app.model.model import Model
 from app.observability.trace import Trace
@@ -44,18 +45,12 @@ def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Resu
     runs = {outcome.model: outcome for outcome in current.images}  # nearly always of one model
     model = max(runs, key=_macs) if runs else classifier.model
     current.facts["variant"] = model.variant.name
-    costs = [_cost(one.models) for one in runs.values()] or [_cost([model])]
-    stages = current.stages
+    costs = [_cost_of_run(one) for one in runs.values()] or [cost_of([model])]
     body: Json = {
-        "model": _model(model),
+        "model": model_reference(model),
         "results": [_result(outcome, plan, k, current) for outcome in outcomes],
         "cost": costs[0] if len(costs) == 1 else max(costs, key=itemgetter("macs")),
-        "timing": {
-            "decode_ms": stages["decode"],
-            "queue_ms": stages["queue"],
-            "inference_ms": stages["inference"],
-            "total_ms": round(current.total_ms, 3),
-        },
+        "timing": timing(current),
         "batch_size": batch_size,
     }
     if isinstance(plan, Single) and plan.reason is not None and plan.expected_ms is not None:
@@ -81,7 +76,7 @@ def _result(outcome: Result, plan: Plan, k: int, current: Trace) -> Json:
         return {"error": problems.problem(outcome, current.request_id)}
     answer = _answer(outcome, k)
     if isinstance(plan, Cascade):
-        return {**answer, "model": _model(outcome.model), "cost": _cost(outcome.models)}
+        return {**answer, "model": model_reference(outcome.model), "cost": _cost_of_run(outcome)}
     if isinstance(plan, SideBySide):
         variants = [_variant(run, k) for run in outcome.runs or [outcome]]
         return {**answer, "variants": variants, "agreement": _agreement(answer["predictions"], variants)}
@@ -90,9 +85,9 @@ def _result(outcome: Result, plan: Plan, k: int, current: Trace) -> Json:
 
 def _variant(run: Classification, k: int) -> Json:
     return {
-        "model": _model(run.model),
+        "model": model_reference(run.model),
         **_answer(run, k),
-        "cost": _cost([run.model]),
+        "cost": _cost_of_run(run),
         "inference_ms": round(run.inference_ms, 3),
     }
 
@@ -105,6 +100,9 @@ def _agreement(predictions: Sequence[Json], variants: Sequence[Json]) -> float:
 def _answer(run: Classification, k: int) -> Json:
     classes = _classes(run.model)
     best = [{**classes[index], "probability": probability} for index, probability in top_k(run.probabilities, k)]
+    if run.evidence is not None:
+        for one, grid in zip(best, run.evidence, strict=True):
+            one["evidence"] = _evidence(grid, run)
     familiarity = run.familiarity
     if familiarity is None:
         return {"predictions": best}
@@ -113,13 +111,26 @@ def _answer(run: Classification, k: int) -> Json:
     return {"predictions": best, "familiarity": familiarity}
 
 
+def _evidence(grid: Evidence, run: Classification) -> Json:
+    """Return what each place says for a class, and where these places lie among the pixels of the file."""
+    region = run.region
+    values = grid if region is None else as_stored(grid, region.orientation)
+    rows, columns = values.shape
+    found = {"logit": round(float(grid.sum()), 6), "rows": rows, "columns": columns}
+    found["values"] = values.astype(float).round(6).tolist()
+    if region is not None:
+        found["box"] = region._asdict()
+    return found
+
+
 @lru_cache(maxsize=64)
 def _classes(model: Model) -> list[Json]:
     return [{"class_id": n, "wordnet_id": one.wordnet_id, "label": one.label} for n, one in enumerate(model.labels)]
 
 
 @lru_cache(maxsize=64)
-def _model(model: Model) -> Json:
+def model_reference(model: Model) -> Json:
+    """Return the `ModelRef` of a model."""
     return {
         "alpha": model.variant.alpha,
         "resolution": model.variant.resolution,
@@ -131,10 +142,44 @@ def _model(model: Model) -> Json:
 def forget_models() -> None:
     """Forget what was made of models, so that those that no longer serve can go from memory."""
     _classes.cache_clear()
-    _model.cache_clear()
+    model_reference.cache_clear()
 
 
-def _cost(models: Sequence[Model]) -> Json:
+def model_name(model: Model) -> str:
+    """Return what the model is called in a header."""
+    return f"{model.weights} {model.variant.name} {model.engine.precision}"
+
+
+def check_features(models: Iterable[Model]) -> None:
+    """Raise `InvalidParameter` for a model that gives no features, from which embeddings and evidence are made."""
+    for model in models:
+        if not model.channels:
+            raise InvalidParameter(
+                f"{model.weights} {model.variant.name} gives no features, so that there are neither explanations nor "
+                "embeddings: it was compiled without them; serve its Keras weights, or train or compile it again"
+            )
+
+
+def timing(current: Trace) -> Json:
+    """Return the `Timing` of a request whose stages were noted."""
+    stages = current.stages
+    return {
+        "decode_ms": stages["decode"],
+        "queue_ms": stages["queue"],
+        "inference_ms": stages["inference"],
+        "total_ms": round(current.total_ms, 3),
+    }
+
+
+def _cost_of_run(run: Classification) -> Json:
+    """Return the cost of an image in the networks that ran on it, and that of its evidence if there is any."""
+    spent = cost_of(run.models)
+    macs = sum(one.evidence.size * one.model.channels for one in run.runs or [run] if one.evidence is not None)
+    return {**spent, "explain_macs": macs} if macs else spent
+
+
+def cost_of(models: Sequence[Model]) -> Json:
+    """Return the `CostRef` of one image in these networks."""
     return _spent(tuple(model.variant for model in models), models[0].engine.classes)
 
 

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response, Security
 from fastapi.responses import PlainTextResponse
 
 from app.api import describe, openapi, payload
-from app.api.predict import PredictQuery, TimeoutMs, unknown_parameter
+from app.api.parameters import check_parameters
+from app.api.predict import PredictQuery, TimeoutMs
 from app.api.security import Guard
 from app.config import Settings
 from app.errors import InvalidParameter
@@ -19,15 +20,6 @@ from app.observability.trace import trace
 from app.prediction.classifier import Classifier, Previewer
 from app.prediction.selection import Alpha, Resolution, resolve
 from app.schemas import Catalogue, Health, LabelItem, ModelInfo, PredictResponse
-
-
-async def check_parameters(request: Request) -> None:
-    """Raise `InvalidParameter` for a parameter of the query that the route does not have."""
-    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
-    for name in request.query_params:
-        if name not in known:
-            raise unknown_parameter(name, known)
-
 
 WithLayers = Annotated[bool, Query(description="add the tables of layers, of separable convolutions and of ablations")]
 
@@ -158,7 +150,7 @@ def create_router(
             previewer.check_room()  # before the body is read, which may be long
             content = await payload.read_raw(request, settings, deadline)
             answer = await payload.unless_departed(
-                request.receive, previewer.preview(partial(current.preview, resolution=side), content, deadline)
+                request.receive, previewer.preview(partial(current.preview, content, side), deadline)
             )
         trace(request.scope).stages["decode"] = answer.run_ms
         return Png(answer.result)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,45 @@ from app.imaging.bounds import LargeImage
 from app.imaging.codecs import jpeg, pillow
 from app.imaging.codecs.markers import header
 from app.imaging.formats import FORMATS, kind_of
-from app.imaging.pixels import converted, flat, turn, upright
+from app.imaging.pixels import SIDEWAYS, converted, flat, orientation, turn, upright
 from app.imaging.resize import Box, Pixels, scaled
 
-__all__ = ["FORMATS", "LargeImage", "ServiceError", "decode", "decode_each", "kind_of"]
+__all__ = [
+    "FORMATS",
+    "LargeImage",
+    "Region",
+    "ServiceError",
+    "decode",
+    "decode_each",
+    "kind_of",
+    "located",
+    "square",
+    "whole",
+]
 
 _CENTRAL: Final = 0.875  # of the shorter side, as the published weights were evaluated
 _MARGIN: Final = 2  # a JPEG is scaled while it is decoded to no less than twice the pixels needed: 1x costs top-1
 _HEAD_BYTES: Final = 256  # that tell the format
 
 memory.keep()
+
+
+class Region(NamedTuple):
+    """Where the central square of an image lies among the pixels of its file, and how these are turned.
+
+    All but the orientation are in pixels. The orientation is that of EXIF, 1 to 8: how the pixels of the file are
+    turned to be upright, as the square is.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+    orientation: int
+
+
+Squares = tuple[dict[int, Pixels], Region]
+"""The square of an image at each of some resolutions, and where it lies."""
 
 
 def decode(data: bytes | memoryview, *, resolution: int, max_pixels: int, large: bool = True) -> NDArray[np.uint8]:
@@ -49,29 +78,89 @@ def decode_each(
     Only a JPEG that is large enough to be scaled while it is decoded, to different sizes for different resolutions, is
     decoded once for each of these sizes.
     """
+    return located(data, resolutions=resolutions, max_pixels=max_pixels, large=large)[0]
+
+
+def located(
+    data: bytes | memoryview, *, resolutions: Sequence[int], max_pixels: int, large: bool = True
+) -> tuple[list[Pixels], Region]:
+    """Return what `decode_each` returns, and where the square lies among the pixels of the file."""
     if not data:
         raise EmptyImage("the image is empty: it has 0 bytes")
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
     kind = kind_of(raw[:_HEAD_BYTES])
-    found: dict[int, Pixels] = {}
+    found, region = _squares(raw, kind, resolutions, max_pixels, large)
     while left := [resolution for resolution in resolutions if resolution not in found]:
-        found |= _squares(raw, kind, left, max_pixels, large)
-    return [found[resolution] for resolution in resolutions]
+        found |= _squares(raw, kind, left, max_pixels, large)[0]
+    return [found[resolution] for resolution in resolutions], region
 
 
-def _squares(raw: bytes, kind: str, resolutions: Sequence[int], max_pixels: int, large: bool) -> dict[int, Pixels]:
+def whole(data: bytes | memoryview, *, longest: int, max_pixels: int) -> Pixels:
+    """Return all of an image as RGB `[h, w, 3]`, upright, in sRGB, its longer side no more than `longest` pixels.
+
+    A smaller image keeps its size. Raises what `decode` raises.
+    """
+    raw = bytes(data)
+    kind = kind_of(raw[:_HEAD_BYTES])
+    try:
+        with closing(_opened(raw, kind, longest, max_pixels)) as image:
+            return _shrunk(image, longest)
+    except ServiceError:
+        raise
+    except Exception as exc:
+        if kind == "JPEG" and (mended := jpeg.mended(raw)):
+            return whole(mended, longest=longest, max_pixels=max_pixels)
+        raise _undecodable(kind) from exc
+
+
+def _opened(raw: bytes, kind: str, longest: int, max_pixels: int) -> Image.Image:
+    """Open an image that will be scaled to a longer side of at most `longest` pixels; a JPEG is scaled in part now."""
+    if kind != "JPEG":
+        return pillow.opened(raw, kind, max_pixels, large=True)
+    head = header(raw)
+    width, height = _fitting(head.width, head.height, longest)
+    jpeg.check(raw, head, min(width, height), max_pixels, large=True)
+    image = pillow.opened_jpeg(raw, head)
+    image.draft(None, (width, height))
+    return image
+
+
+def _fitting(width: int, height: int, longest: int) -> tuple[int, int]:
+    ratio = min(1.0, longest / max(width, height))
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
+def _shrunk(image: Image.Image, longest: int) -> Pixels:
+    image.load()
+    source, turned = flat(image), turn(orientation(image))
+    convert = colour.conversion(image.info.get("icc_profile"), source.mode)
+    if convert and not convert.late:
+        source, convert = convert(source), None
+    small = converted(source, "RGB" if source.mode == "CMYK" else source.mode)
+    small = small.resize(_fitting(*small.size, longest), Image.Resampling.BILINEAR)
+    small = convert(small) if convert else converted(small, "RGB")
+    return np.asarray(small if turned is None else small.transpose(turned))
+
+
+def _squares(raw: bytes, kind: str, resolutions: Sequence[int], max_pixels: int, large: bool) -> Squares:
     """Decode for the first resolution; return its square and those of the others that need no other decoding."""
     try:
         if kind == "JPEG":
             return _of_jpeg(raw, resolutions, max_pixels, large)
         with closing(pillow.opened(raw, kind, max_pixels, large)) as image:  # its memory is free before the next's turn
-            return _of_image(image, _square(*image.size), resolutions)
+            turned = orientation(image) if kind == "TIFF" else 1  # before it is loaded, which turns it
+            squares, left = _of_image(image, resolutions)
+            return squares, _region(*_stored(image.size, turned), max(turned, left))
     except (ServiceError, LargeImage):
         raise
     except Exception as exc:  # OSError, SyntaxError, struct.error, MemoryError and many more
         if kind == "JPEG" and (whole := jpeg.mended(raw)):
             return _squares(whole, kind, resolutions, max_pixels, large)
-        raise UndecodableImage(f"the {kind} image is truncated, damaged or of an unusual kind") from exc
+        raise _undecodable(kind) from exc
+
+
+def _undecodable(kind: str) -> UndecodableImage:
+    return UndecodableImage(f"the {kind} image is truncated, damaged or of an unusual kind")
 
 
 def _needed(resolution: int) -> int:
@@ -79,21 +168,22 @@ def _needed(resolution: int) -> int:
     return math.ceil(_MARGIN * resolution / _CENTRAL)
 
 
-def _of_jpeg(raw: bytes, resolutions: Sequence[int], max_pixels: int, large: bool) -> dict[int, Pixels]:
+def _of_jpeg(raw: bytes, resolutions: Sequence[int], max_pixels: int, large: bool) -> Squares:
     head = header(raw)
     needed = _needed(resolutions[0])
     jpeg.check(raw, head, needed, max_pixels, large)
     factor = jpeg.scale(head, needed)
     same = [one for one in resolutions if jpeg.scale(head, _needed(one)) == factor]
     if photo := jpeg.read(raw, head, needed):
-        return _of_photo(photo, head.profile, same)
+        return _of_photo(photo, head.profile, same), _region(head.width, head.height, photo.orientation)
     with closing(pillow.opened_jpeg(raw, head)) as image:
         image.draft(None, (needed, needed))
-        return _of_image(image, _square(head.width / factor, head.height / factor), same)
+        squares, turned = _of_image(image, same, square(head.width / factor, head.height / factor))
+        return squares, _region(head.width, head.height, turned)
 
 
 def _of_photo(photo: jpeg.Photo, profile: bytes | None, resolutions: Sequence[int]) -> dict[int, Pixels]:
-    box, pixels = _square(photo.width, photo.height), photo.pixels
+    box, pixels = square(photo.width, photo.height), photo.pixels
     convert = colour.conversion(profile, "L" if photo.grey else "RGB")
     if convert and not convert.late:
         early = _early(convert, Image.fromarray(pixels), box, resolutions)
@@ -107,9 +197,11 @@ def _of_photo(photo: jpeg.Photo, profile: bytes | None, resolutions: Sequence[in
     return {one: np.asarray(convert(Image.fromarray(square))) for one, square in squares.items()}
 
 
-def _of_image(image: Image.Image, box: Box, resolutions: Sequence[int]) -> dict[int, Pixels]:
+def _of_image(image: Image.Image, resolutions: Sequence[int], box: Box | None = None) -> tuple[dict[int, Pixels], int]:
+    """Return the squares of an opened image, of this box or the central one, and its EXIF orientation once loaded."""
     image.load()
-    source, turned = flat(image), turn(image)
+    source, left = flat(image), orientation(image)
+    box, turned = box or square(*source.size), turn(left)
     sources = dict.fromkeys(resolutions, (source, box))
     convert = colour.conversion(image.info.get("icc_profile"), source.mode)
     if convert and not convert.late:
@@ -121,7 +213,7 @@ def _of_image(image: Image.Image, box: Box, resolutions: Sequence[int]) -> dict[
         small = small.resize((resolution, resolution), Image.Resampling.BILINEAR, place)
         small = small if turned is None else small.transpose(turned)
         found[resolution] = np.asarray(convert(small) if convert else converted(small, "RGB"))
-    return found
+    return found, left
 
 
 def _early(
@@ -133,6 +225,17 @@ def _early(
     return {one: images[factor] for one, factor in factors.items()}
 
 
-def _square(width: float, height: float) -> Box:
+def _stored(size: tuple[int, int], turned: int) -> tuple[int, int]:
+    """Return the size of an image in its file, if it was turned as this EXIF orientation says."""
+    return size[::-1] if turned in SIDEWAYS else size
+
+
+def _region(width: float, height: float, orientation: int) -> Region:
+    left, top, right, bottom = square(width, height)
+    return Region(left, top, right - left, bottom - top, orientation)
+
+
+def square(width: float, height: float) -> Box:
+    """Return the central square of an image of this size: its left, upper, right and lower edge, in pixels."""
     side = _CENTRAL * min(width, height)
     return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2

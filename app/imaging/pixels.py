@@ -22,6 +22,8 @@ _TURNS: Final = {
     7: Turn.TRANSVERSE,
     8: Turn.ROTATE_90,
 }
+SIDEWAYS: Final = (5, 6, 7, 8)
+"""The EXIF orientations of images that lie on their side."""
 
 
 def flat(image: Image.Image) -> Image.Image:
@@ -46,12 +48,21 @@ def converted(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def turn(image: Image.Image) -> Turn | None:
-    """Return how EXIF says that the image is turned upright; None where it is, or EXIF is damaged."""
-    try:  # TIFF has none left here: Pillow turned it while loading
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image, 1 to 8; 1, which is upright, where EXIF has none or is damaged.
+
+    A TIFF has one until it is loaded: Pillow turns it then.
+    """
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF is no reason to refuse good pixels
-        return None
+        return 1
+    return found if found in _TURNS else 1
+
+
+def turn(orientation: int) -> Turn | None:
+    """Return how an image of this EXIF orientation is turned upright; None where it is upright."""
+    return _TURNS.get(orientation)
 
 
 def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

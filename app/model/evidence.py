@@ -5,6 +5,9 @@ a class is the mean of what the classifier makes of each place, which is the cla
 arXiv:1512.04150), and the average is an embedding of the image.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +23,24 @@ def embedding(features: Features) -> Embedding:
     """Return the embedding of one image, by its features `[side, side, channels]`."""
     found: Embedding = features.mean(axis=(0, 1))
     return found
+
+
+def as_stored(grid: Evidence, orientation: int) -> Evidence:
+    """Return the grid `[rows, columns]` of an upright image as its pixels lie in a file of this EXIF orientation."""
+    turned: Evidence = _STORED[orientation](grid)
+    return turned
+
+
+_STORED: dict[int, Callable[[Evidence], Any]] = {
+    1: lambda grid: grid,
+    2: np.fliplr,
+    3: lambda grid: np.rot90(grid, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: np.rot90,
+    7: lambda grid: np.rot90(grid.T, 2),
+    8: lambda grid: np.rot90(grid, -1),
+}
 
 
 def evidence(features: Features, head: Head, classes: list[int]) -> Evidence:

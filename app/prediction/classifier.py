@@ -24,7 +24,7 @@ from app.prediction.queue import Completed, Queue
 from app.prediction.result import Classification, Result, assemble, combine
 from app.prediction.run import Run, Task, run
 from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
-from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Payload, Pipeline, Wish
+from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Overlay, Payload, Pipeline, Wish
 
 logger = logging.getLogger(__name__)
 
@@ -234,10 +234,13 @@ class Classifier:
                 self._watcher.dropped("deadline" if isinstance(exc, DeadlineExceeded) else "departed")
             raise
 
-    async def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Return a PNG of what a network of this resolution is given for an image. Raises what `decode.decode` does."""
+    async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
+        """Return a PNG of what a network of this resolution is given for an image; `over` is drawn over it.
+
+        Raises what `decode.decode` does.
+        """
         with self:  # a drawing cannot be stopped, and may outlast the request that wants it
-            return await self._pipeline.preview(payload, resolution)
+            return await self._pipeline.preview(payload, resolution, over)
 
     async def retire(self) -> None:
         """Wait until no request uses the models any more, all of which have deadlines, and close the pipeline."""
@@ -261,8 +264,8 @@ async def _all(waiting: Sequence[Awaitable[Result]]) -> list[Result]:
 MAX_QUEUE = 16
 """How many previews may wait. One is drawn at a time, so that previews leave the workers to predictions."""
 
-Draw = Callable[[bytes], Awaitable[bytes]]
-"""Takes an image file, and returns a PNG of the network's input."""
+Draw = Callable[[], Awaitable[bytes]]
+"""Returns a PNG that is drawn of some image."""
 
 
 class Previewer:
@@ -270,7 +273,7 @@ class Previewer:
 
     def __init__(self, stalled_after_s: float) -> None:
         """Take a preview to hang that is drawn for longer than `stalled_after_s`."""
-        self._batcher: Batcher[tuple[Draw, bytes], bytes] = Batcher(
+        self._batcher: Batcher[Draw, bytes] = Batcher(
             _draw_all, max_batch_size=1, max_queue=MAX_QUEUE, stalled_after_s=stalled_after_s
         )
 
@@ -283,18 +286,18 @@ class Previewer:
         """Raise `QueueFull` or `Draining` if no preview would be admitted now."""
         self._batcher.check_room()
 
-    async def preview(self, draw: Draw, content: bytes, deadline: float) -> Completed[bytes]:
-        """Return what `draw` returns for an image file; `deadline` is a time of `time.monotonic`.
+    async def preview(self, draw: Draw, deadline: float) -> Completed[bytes]:
+        """Return what `draw` returns; `deadline` is a time of `time.monotonic`.
 
         Raises `QueueFull`, `Draining`, `DeadlineExceeded` if it is not drawn by then, or whatever `draw` raises.
         """
         with self._batcher.admit() as (slot,):
-            return await slot.submit((draw, content), deadline=deadline)
+            return await slot.submit(draw, deadline=deadline)
 
     async def drain(self) -> None:
         """Admit no more previews, and wait for those that were admitted except for one that hangs."""
         await self._batcher.drain()
 
 
-async def _draw_all(wanted: Sequence[tuple[Draw, bytes]]) -> list[bytes]:
-    return [await draw(content) for draw, content in wanted]
+async def _draw_all(wanted: Sequence[Draw]) -> list[bytes]:
+    return [await draw() for draw in wanted]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.engines.base import Probabilities
 from app.errors import ServiceError
+from app.imaging.decode import Region
 from app.model.evidence import Embedding, Evidence
 from app.model.model import Model
 from app.runtime.pipeline import Outcome
@@ -15,7 +16,7 @@ from app.runtime.pipeline import Outcome
 class Classification:
     """The probabilities `[classes]` of one image, where its time went, and how many images ran with it.
 
-    `energy`, `format`, `embedding` and `evidence` are those of the `Outcome`. `began` has three times of
+    `energy`, `format`, `embedding`, `evidence` and `region` are those of the `Outcome`. `began` has three times of
     `time.monotonic`: when the image was queued, when its decoding began and when the run of its batch began. If several
     models ran on the image, `runs` has the classification of each in order, `model`, `probabilities`, `energy`,
     `embedding` and `evidence` are those of the one that gives the answer, and the times are sums over all.
@@ -32,6 +33,7 @@ class Classification:
     began: tuple[float, float, float]
     embedding: Embedding | None = None
     evidence: Evidence | None = None
+    region: Region | None = None
     runs: tuple["Classification", ...] = ()
 
     @property
@@ -65,7 +67,7 @@ def assemble(models: Sequence[Model], outcomes: Sequence[Outcome], batch_size: i
 
 def _run(model: Model, one: Outcome, times: tuple[float, float], batch_size: int, queued: float) -> Classification:
     began = (queued, one.decode_began, one.inference_began)
-    about = (*times, one.inference_ms, batch_size, one.format, began, one.embedding, one.evidence)
+    about = (*times, one.inference_ms, batch_size, one.format, began, one.embedding, one.evidence, one.region)
     return Classification(model, one.probabilities, one.energy, *about)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
-from app.runtime.pipeline import Job, JobResult, Local, Payload
+from app.runtime.pipeline import Job, JobResult, Local, Overlay, Payload
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ class Inline:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    async def preview(self, payload: Payload, resolution: int) -> bytes:
+    async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
         """Draw the network's input, as `Local.preview` does."""
-        return await self._beside(partial(self._local.preview, payload, resolution))
+        return await self._beside(partial(self._local.preview, payload, resolution, over))
 
     async def _beside(self, work: Callable[[], T]) -> T:
         """Do work on a thread, with the same patience; the event loop goes on, so a timer of its own suffices."""
@@ -86,9 +86,9 @@ class Threads:
         """Classify the images of a batch, as `Local.run` does."""
         return await in_thread(partial(self._local.run, jobs, large))
 
-    async def preview(self, payload: Payload, resolution: int) -> bytes:
+    async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
         """Draw the network's input, as `Local.preview` does."""
-        return await in_thread(partial(self._local.preview, payload, resolution))
+        return await in_thread(partial(self._local.preview, payload, resolution, over))
 
     async def close(self) -> None:
         """Do nothing: no process and no thread is held."""

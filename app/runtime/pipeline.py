@@ -10,7 +10,7 @@ from dataclasses import replace
 from io import BytesIO
 from itertools import repeat
 from math import prod
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,8 @@ from app.config import Settings
 from app.engines.base import Engine, FeatureEngine, Features, Pixels, Predictions, Probabilities
 from app.errors import ServiceError
 from app.imaging import decode
-from app.imaging.decode import LargeImage
+from app.imaging.decode import LargeImage, Region
+from app.imaging.overlay import overlay
 from app.imaging.text import from_base64
 from app.mobilenet.architecture import STRIDE
 from app.mobilenet.variants import Variant
@@ -52,12 +53,23 @@ NOTHING = Wish()
 """Only probabilities are asked for."""
 
 
+LONGEST = 2048
+"""The longer side, in pixels, of the largest picture that is drawn."""
+
+
 class Job(NamedTuple):
     """One image, the variants that shall classify it, each of them named once, and what else is asked of them."""
 
     payload: Payload
     variants: tuple[Variant, ...]
     wish: Wish = NOTHING
+
+
+class Overlay(NamedTuple):
+    """Evidence `[side, side]`, float32, to draw over an image: over what the network sees, or over all of the photo."""
+
+    evidence: Evidence
+    whole: bool
 
 
 class Sizes(NamedTuple):
@@ -81,8 +93,8 @@ class Sizes(NamedTuple):
         return (wish.classes, self.side, self.side)
 
     def extras(self, wish: Wish) -> int:
-        """Return how many numbers are asked for beside the probabilities."""
-        return self.embedding(wish) + prod(self.evidence(wish))
+        """Return how many numbers are asked for beside the probabilities; a region belongs to the evidence."""
+        return self.embedding(wish) + prod(self.evidence(wish)) + len(Region._fields) * bool(wish.classes)
 
 
 class Outcome(NamedTuple):
@@ -90,7 +102,8 @@ class Outcome(NamedTuple):
 
     `energy` is one of the energies of `Predictions`, and NaN where the model gives none. `format` is one of
     `decode.FORMATS` or `TENSOR`; `decode_began` and `inference_began` are times of `time.monotonic`. The embedding and
-    the evidence, for classes from the most probable on, are there if they were asked for.
+    the evidence, for classes from the most probable on, are there if they were asked for; with the evidence also the
+    region of the file that it is about. A tensor has no region.
     """
 
     probabilities: Probabilities
@@ -102,6 +115,7 @@ class Outcome(NamedTuple):
     inference_began: float
     embedding: Embedding | None = None
     evidence: Evidence | None = None
+    region: Region | None = None
 
 
 JobResult = tuple[Outcome, ...] | ServiceError | LargeImage
@@ -123,13 +137,17 @@ class Pipeline(Protocol):
         """Classify the images of a batch, as `Local.run` does."""
         ...
 
-    async def preview(self, payload: Payload, resolution: int) -> bytes:
+    async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
         """Draw the network's input, as `Local.preview` does."""
         ...
 
     async def close(self) -> None:
         """End what it started."""
         ...
+
+
+Extras = tuple[Embedding | None, Evidence | None]
+"""What was asked of an image beside its probabilities."""
 
 
 class Decoded(NamedTuple):
@@ -140,13 +158,15 @@ class Decoded(NamedTuple):
     format: str
     began: float
     wish: Wish
+    region: Region | None
 
     def outcome(
-        self, probabilities: Probabilities, energy: float, inference_ms: float, inference_began: float, *extras: Any
+        self, probabilities: Probabilities, energy: float, inference_ms: float, began: float, extras: Extras
     ) -> Outcome:
-        """Return what one model made of the image; `extras` are the embedding and the evidence."""
-        times = (self.decode_ms, inference_ms, self.format, self.began, inference_began)
-        return Outcome(probabilities, energy, *times, *extras)
+        """Return what one model made of the image, whose run began at this time."""
+        times = (self.decode_ms, inference_ms, self.format, self.began, began)
+        region = self.region if self.wish.classes else None
+        return Outcome(probabilities, energy, *times, extras[0], extras[1], region)
 
 
 Decoding = Decoded | ServiceError | LargeImage
@@ -176,11 +196,11 @@ class Local:
         """Return the pixels that the variants of a job need, or what is wrong with the image; on any thread."""
         began = time.monotonic()
         try:
-            pixels, form = self._pixels(job.payload, [variant.resolution for variant in job.variants], large)
+            pixels, form, region = self._pixels(job.payload, [variant.resolution for variant in job.variants], large)
         except (ServiceError, LargeImage) as exc:
             return exc
         by_variant = dict(zip(job.variants, pixels, strict=True))
-        return Decoded(by_variant, (time.monotonic() - began) * 1000, form, began, job.wish)
+        return Decoded(by_variant, (time.monotonic() - began) * 1000, form, began, job.wish, region)
 
     def classify(self, decodings: Sequence[Decoding]) -> list[JobResult]:
         """Run each variant once, on all images that are decoded for it; what is not decoded stays as it is."""
@@ -200,24 +220,37 @@ class Local:
         found, extras = _run(self._by_variant[variant].engine, [image.pixels[variant] for image in asking], wishes)
         inference_ms = (time.monotonic() - began) * 1000
         rows = zip(asking, found.probabilities, found.energies.tolist(), extras, strict=True)
-        return (image.outcome(row, energy, inference_ms, began, *more) for image, row, energy, more in rows)
+        return (image.outcome(row, energy, inference_ms, began, more) for image, row, energy, more in rows)
 
-    def _pixels(self, payload: Payload, resolutions: Sequence[int], large: bool) -> tuple[list[Pixels], str]:
+    def _pixels(
+        self, payload: Payload, resolutions: Sequence[int], large: bool
+    ) -> tuple[list[Pixels], str, Region | None]:
         if isinstance(payload, np.ndarray):
-            return [payload] * len(resolutions), TENSOR
-        content = from_base64(payload) if isinstance(payload, str) else payload
-        pixels = decode.decode_each(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
-        return pixels, decode.kind_of(content[:256])
+            return [payload] * len(resolutions), TENSOR, None
+        content = _content(payload)
+        pixels, region = decode.located(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
+        return pixels, decode.kind_of(content[:256]), region
 
-    def preview(self, payload: Payload, resolution: int) -> bytes:
-        """Return a PNG of what a network of this resolution is given for an image. Raises what `decode.decode` does."""
-        buffer = BytesIO()
-        (pixels,), _ = self._pixels(payload, [resolution], large=True)
-        Image.fromarray(pixels).save(buffer, "PNG")
-        return buffer.getvalue()
+    def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
+        """Return a PNG of what a network of this resolution is given for an image; `over` is drawn over it.
+
+        Raises what `decode.decode` does.
+        """
+        if over is not None and over.whole and not isinstance(payload, np.ndarray):
+            photo = decode.whole(_content(payload), longest=LONGEST, max_pixels=self._max_pixels)
+            return _png(overlay(photo, over.evidence, decode.square(photo.shape[1], photo.shape[0])))
+        (pixels,), _, _ = self._pixels(payload, [resolution], large=True)
+        return _png(pixels if over is None else overlay(pixels, over.evidence, (0, 0, resolution, resolution)))
 
 
-Extras = tuple[Embedding | None, Evidence | None]
+def _content(payload: bytes | str) -> bytes:
+    return from_base64(payload) if isinstance(payload, str) else payload
+
+
+def _png(pixels: Pixels) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _run(engine: Engine, pixels: Sequence[Pixels], wishes: Sequence[Wish]) -> tuple[Predictions, Iterable[Extras]]:

@@ -23,7 +23,7 @@ from app.machine import oom_kills
 from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import handshake, requests
-from app.runtime.pipeline import Job, JobResult, Payload, Sizes
+from app.runtime.pipeline import Job, JobResult, Overlay, Payload, Sizes
 from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
 from app.runtime.requests import Buffer, Request
 
@@ -269,9 +269,9 @@ class Pool:
             self._under_way -= 1
         return results
 
-    async def preview(self, payload: Payload, resolution: int) -> bytes:
+    async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
         """Draw the network's input in a worker, as `Local.preview` does. Raises `WorkerDied` too."""
-        png: bytes = await self._workers.ask(Request([Job(payload, ())], resolution=resolution))
+        png: bytes = await self._workers.ask(Request([Job(payload, ())], resolution=resolution, over=over))
         return png
 
     async def close(self) -> None:

@@ -26,14 +26,16 @@ from numpy.typing import NDArray
 
 from app.engines.base import Probabilities
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
-from app.imaging.decode import FORMATS, LargeImage
+from app.imaging.decode import FORMATS, LargeImage, Region
 from app.mobilenet.variants import Variant
-from app.runtime.pipeline import NOTHING, TENSOR, Job, JobResult, Outcome, Sizes, Wish
+from app.runtime.pipeline import LONGEST, NOTHING, TENSOR, Job, JobResult, Outcome, Sizes, Wish
 from app.runtime.requests import Request
 
 FRAME: Final = struct.Struct("=B3xI")  # kind of reply, bytes of its body
 IMAGE: Final = struct.Struct("=BBH4xdd")  # kind of result, format or error, bytes of detail, decode_ms, decode_began
 RUN: Final = struct.Struct("=ddf4x")  # inference_ms, inference_began, energy
+REGION: Final = struct.Struct("=5f")  # left, top, width, height, orientation
+NOWHERE: Final = Region(0, 0, 0, 0, 1)  # the region of a tensor
 FLOAT_BYTES: Final = 4
 
 RESULTS, PNG, REFUSED, FAILED, CLASSIFIED, TOO_LARGE = 1, 2, 3, 4, 5, 6
@@ -83,9 +85,7 @@ def pack_results(jobs: Sequence[Job], results: Sequence[JobResult], sizes: Mappi
             runs += [RUN.pack(one.inference_ms, one.inference_began, one.energy) for one in result]
             rows += [np.ascontiguousarray(one.probabilities, np.float32).data for one in result]
             if wish != NOTHING:
-                extras += [
-                    part.tobytes() for one in result for part in (one.embedding, one.evidence) if part is not None
-                ]
+                extras += [part for one in result for part in _packed_extras(one)]
             continue
         details.append(_bounded(result.detail) if isinstance(result, ServiceError) else b"")
         kind, code = (REFUSED, _number(result)) if isinstance(result, ServiceError) else (TOO_LARGE, 0)
@@ -94,6 +94,13 @@ def pack_results(jobs: Sequence[Job], results: Sequence[JobResult], sizes: Mappi
         rows += [bytes(FLOAT_BYTES * sizes[variant].classes) for variant in variants]
         extras += [bytes(FLOAT_BYTES * sizes[variant].extras(wish)) for variant in variants]
     return _framed(RESULTS, *images, *runs, *rows, *extras, *details)
+
+
+def _packed_extras(one: Outcome) -> list[bytes]:
+    parts = [] if one.embedding is None else [one.embedding.tobytes()]
+    if one.evidence is not None:
+        parts += [REGION.pack(*one.region or NOWHERE), one.evidence.tobytes()]
+    return parts
 
 
 def pack_png(content: bytes) -> bytes:
@@ -135,7 +142,7 @@ class Reader:
         self._request = request
         self._sizes = sizes
         self._received = bytearray()
-        self._max_bytes = max_png_bytes(request.resolution) if request.resolution else _max_bytes(request.jobs, sizes)
+        self._max_bytes = max_png_bytes(_side(request)) if request.resolution else _max_bytes(request.jobs, sizes)
 
     def add(self, data: bytes) -> Body | None:
         """Take the next bytes of the reply; return what it says once it is whole. Raises nothing but `BadReply`."""
@@ -177,6 +184,11 @@ def _extras(jobs: Sequence[Job], sizes: Sequence[Sizes]) -> int:
         return 0
     each = iter(sizes)
     return sum(next(each).extras(wish) for _, variants, wish in jobs for _ in variants)
+
+
+def _side(request: Request) -> int:
+    """Return the longer side of the picture that a request wants."""
+    return LONGEST if request.over is not None and request.over.whole else request.resolution
 
 
 def max_png_bytes(resolution: int) -> int:
@@ -262,11 +274,20 @@ def _finite(body: memoryview, at: int, count: int) -> NDArray[np.float32]:
 
 
 def _with_extras(outcome: Outcome, values: NDArray[np.float32], sizes: Sizes, wish: Wish) -> Outcome:
-    length, shape = sizes.embedding(wish), sizes.evidence(wish)
-    return outcome._replace(
-        embedding=values[:length] if length else None,
-        evidence=values[length : sizes.extras(wish)].reshape(shape) if wish.classes else None,
-    )
+    length = sizes.embedding(wish)
+    if length:
+        outcome = outcome._replace(embedding=values[:length])
+    if not wish.classes:
+        return outcome
+    grids = values[length + len(NOWHERE) : sizes.extras(wish)].reshape(sizes.evidence(wish))
+    return outcome._replace(evidence=grids, region=_region(*values[length : length + len(NOWHERE)].tolist()))
+
+
+def _region(left: float, top: float, width: float, height: float, orientation: float) -> Region | None:
+    """Return a region whose numbers are finite. Raises `ValueError` if they are none of a region."""
+    if orientation not in range(1, 9) or min(left, top, width, height) < 0:
+        raise ValueError("a region is not inside of an image")
+    return Region(left, top, width, height, int(orientation)) if width else None
 
 
 def _check_times(decode_ms: float, decode_began: float, inference_ms: float, inference_began: float) -> None:

@@ -1,6 +1,7 @@
 """What the HTTP process asks of a worker, in a fixed layout on a stream socket.
 
     HEAD | for each job: JOB | for each variant of each job: its place among the loaded ones | the payloads
+    | the evidence of an overlay, float32
 
 Numbers are in the byte order of the machine. Payloads are sent from where they lie, and the only one of a request is
 received into the object that is decoded, so that the socket alone copies it. A worker trusts what it is asked.
@@ -16,13 +17,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from app.mobilenet.variants import Variant
-from app.runtime.pipeline import NOTHING, Job, Payload, Wish
+from app.runtime.pipeline import NOTHING, Job, Overlay, Payload, Wish
 
-HEAD: Final = struct.Struct("=B3xIII")  # flags, resolution, number of jobs, number of places
+HEAD: Final = struct.Struct("=BxHIII")  # flags, side of the evidence, resolution, number of jobs, number of places
 JOB: Final = struct.Struct("=B?HIi4xQ")  # kind of payload, embedding?, variants, classes, target, bytes of the payload
 PLACE: Final = "H"
 
-LARGE, ALONE = 1, 2
+LARGE, ALONE, WHOLE = 1, 2, 4
 FILE, TEXT, PIXELS = 1, 2, 3
 NO_TARGET: Final = -1
 
@@ -32,6 +33,8 @@ Buffer = bytes | memoryview
 class Request(NamedTuple):
     """Run a batch of jobs as `Local.run` does; or, with a resolution, draw its only image as `Local.preview` does.
 
+    With `over` the latter draws evidence, too.
+
     `alone` says that no other request is under way, so that the worker may use all threads.
     """
 
@@ -39,12 +42,15 @@ class Request(NamedTuple):
     large: bool = False
     alone: bool = False
     resolution: int = 0
+    over: Overlay | None = None
 
 
 def pack(request: Request, places: Sequence[int]) -> list[Buffer]:
     """Return the parts of a request; `places` has for each variant of each job its place among the loaded ones."""
-    jobs, large, alone, resolution = request
-    parts: list[Buffer] = [HEAD.pack(large * LARGE | alone * ALONE, resolution, len(jobs), len(places))]
+    jobs, large, alone, resolution, over = request
+    flags = large * LARGE | alone * ALONE | (over is not None and over.whole) * WHOLE
+    side = 0 if over is None else len(over.evidence)
+    parts: list[Buffer] = [HEAD.pack(flags, side, resolution, len(jobs), len(places))]
     contents = []
     for payload, variants, wish in jobs:
         kind, content = (FILE, payload) if type(payload) is bytes else _content(payload)
@@ -52,7 +58,8 @@ def pack(request: Request, places: Sequence[int]) -> list[Buffer]:
         parts.append(JOB.pack(kind, wish.embedding, len(variants), wish.classes, target, len(content)))
         contents.append(content)
     parts.append(array(PLACE, places).tobytes())
-    return [b"".join(parts), *contents]
+    drawn = [] if over is None else [np.ascontiguousarray(over.evidence, np.float32).tobytes()]
+    return [b"".join(parts), *contents, *drawn]
 
 
 def _content(payload: Payload) -> tuple[int, Buffer]:
@@ -66,7 +73,7 @@ def receive(sender: socket.socket, variants: Sequence[Variant]) -> Request:
 
     Raises `EOFError` if the other end is closed before all of it has come, or `OSError`.
     """
-    flags, resolution, count, wanted = HEAD.unpack(exactly(sender, HEAD.size))
+    flags, side, resolution, count, wanted = HEAD.unpack(exactly(sender, HEAD.size))
     about = exactly(sender, count * JOB.size + wanted * array(PLACE).itemsize)
     described = list(JOB.iter_unpack(about[: count * JOB.size]))
     places = iter(array(PLACE, about[count * JOB.size :]))
@@ -76,7 +83,13 @@ def receive(sender: socket.socket, variants: Sequence[Variant]) -> Request:
         wish = Wish(embedding, classes, None if target == NO_TARGET else target) if embedding or classes else NOTHING
         jobs.append(Job(payload, tuple([variants[next(places)] for _ in range(number)]), wish))
         at += size
-    return Request(jobs, bool(flags & LARGE), bool(flags & ALONE), resolution)
+    over = _overlay(sender, side, bool(flags & WHOLE)) if side else None
+    return Request(jobs, bool(flags & LARGE), bool(flags & ALONE), resolution, over)
+
+
+def _overlay(sender: socket.socket, side: int, whole: bool) -> Overlay:
+    content = exactly(sender, side * side * np.dtype(np.float32).itemsize)
+    return Overlay(np.frombuffer(content, np.float32).reshape(side, side), whole)
 
 
 def _payload(kind: int, content: bytes) -> Payload:

@@ -25,7 +25,7 @@ from app.logs import configure_logging
 from app.mobilenet.variants import Precision, Variant
 from app.model.model import Model
 from app.runtime import handshake, replies, requests
-from app.runtime.pipeline import Local, Payload, Sizes, in_process
+from app.runtime.pipeline import Local, Overlay, Payload, Sizes, in_process
 from app.runtime.requests import Request
 
 logger = logging.getLogger(__name__)
@@ -102,9 +102,9 @@ def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
         return pipeline.with_models([replace(model, engine=engine) for model, engine in pairs])
 
     def answer(request: Request) -> bytes:
-        jobs, large, alone, resolution = request
+        jobs, large, alone, resolution, over = request
         if resolution:
-            return _preview(pipeline, jobs[0].payload, resolution)
+            return _preview(pipeline, jobs[0].payload, resolution, over)
         fitting = wide() if alone and threads > 1 else pipeline
         return replies.pack_results(jobs, fitting.run(jobs, large), sizes)
 
@@ -121,9 +121,9 @@ def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
             front.sendall(reply)
 
 
-def _preview(pipeline: Local, payload: Payload, resolution: int) -> bytes:
+def _preview(pipeline: Local, payload: Payload, resolution: int, over: Overlay | None) -> bytes:
     try:
-        return replies.pack_png(pipeline.preview(payload, resolution))
+        return replies.pack_png(pipeline.preview(payload, resolution, over))
     except ServiceError as exc:
         return replies.pack_refusal(exc)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,8 @@ async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
 
     previewer = Previewer(stalled_after_s=60)
     soon, later = time.monotonic() + 0.01, time.monotonic() + 60
-    waiting = [asyncio.create_task(previewer.preview(draw, b"one", later)) for _ in range(MAX_QUEUE - 1)]
-    late = asyncio.create_task(previewer.preview(draw, b"late", soon))
+    waiting = [asyncio.create_task(previewer.preview(partial(draw, b"one"), later)) for _ in range(MAX_QUEUE - 1)]
+    late = asyncio.create_task(previewer.preview(partial(draw, b"late"), soon))
     await asyncio.sleep(0)
     with pytest.raises(QueueFull):
         previewer.check_room()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ class Pipeline:
             await self.gate.wait()
         return self._local.run(jobs, large)
 
-    async def preview(self, payload: Payload, resolution: int) -> bytes:
+    async def preview(self, payload: Payload, resolution: int, over: object = None) -> bytes:
         """Hang."""
         await self.gate.wait()
         return b""
@@ -254,12 +255,12 @@ async def test_large_images_are_run_one_at_a_time(pipeline: Pipeline, classifier
 async def test_a_preview_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stopping(pipeline: Pipeline) -> None:
     previewer = Previewer(stalled_after_s=0.05)
 
-    async def draw(content: bytes) -> bytes:
-        return await pipeline.preview(content, 64)
+    async def draw() -> bytes:
+        return await pipeline.preview(RED, 64)
 
     assert previewer.fault is None
     with pytest.raises(DeadlineExceeded):
-        await previewer.preview(draw, RED, soon())
+        await previewer.preview(draw, soon())
     await asyncio.sleep(0.05)
     assert previewer.fault == "a preview hangs"
     await asyncio.wait_for(previewer.drain(), 5)
@@ -274,7 +275,8 @@ async def test_previews_are_drawn_of_their_own_images_and_those_that_wait_are_be
         return content[::-1]
 
     drawing = [
-        asyncio.create_task(previewer.preview(draw, content, time.monotonic() + 60)) for content in (b"ab", b"cd")
+        asyncio.create_task(previewer.preview(partial(draw, content), time.monotonic() + 60))
+        for content in (b"ab", b"cd")
     ]
     await asyncio.sleep(0.01)
     draining = asyncio.create_task(previewer.drain())

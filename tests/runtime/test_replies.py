@@ -16,7 +16,7 @@ from PIL import Image
 
 from app import imaging
 from app.errors import ServiceError
-from app.imaging.decode import LargeImage
+from app.imaging.decode import LargeImage, Region
 from app.mobilenet.variants import Variant
 from app.runtime import replies
 from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Sizes, Wish
@@ -36,8 +36,11 @@ def outcome(variant: Variant, seed: int, form: str, spent: Sequence[float], wish
     random_, sizes = np.random.default_rng(seed), SIZES[variant]
     one = Outcome(random_.random(sizes.classes, np.float32), seed / 8, spent[0], spent[1], form, spent[2], spent[3])
     embedding = random_.random(sizes.channels, np.float32) if wish.embedding else None
-    evidence = random_.random((wish.classes, sizes.side, sizes.side), np.float32) - 0.5 if wish.classes else None
-    return one._replace(embedding=embedding, evidence=evidence)
+    if not wish.classes:
+        return one._replace(embedding=embedding)
+    evidence = random_.random((wish.classes, sizes.side, sizes.side), np.float32) - 0.5
+    region = Region(0.5, seed, 87.5, 99, 1 + seed % 8) if seed % 3 else None
+    return one._replace(embedding=embedding, evidence=evidence, region=region)
 
 
 @st.composite
@@ -89,7 +92,7 @@ def check_same(found: JobResult, expected: JobResult) -> None:
         for one, other in zip(found, expected, strict=True):
             assert one.probabilities.dtype == np.float32
             np.testing.assert_array_equal(one.probabilities, other.probabilities)
-            for name in ("energy", "decode_ms", "inference_ms", "format", "decode_began", "inference_began"):
+            for name in ("region", "energy", "decode_ms", "inference_ms", "format", "decode_began", "inference_began"):
                 assert getattr(one, name) == getattr(other, name)
             for name in ("embedding", "evidence"):
                 np.testing.assert_array_equal(getattr(one, name), getattr(other, name))

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from app.mobilenet.variants import Variant
 from app.runtime import requests
-from app.runtime.pipeline import NOTHING, Job, Payload, Wish
+from app.runtime.pipeline import NOTHING, Job, Overlay, Payload, Wish
 from app.runtime.requests import Request
 
 VARIANTS = (Variant(0.25, 128), Variant(0.5, 160), Variant(1, 32))
 PLACES = {variant: place for place, variant in enumerate(VARIANTS)}
 
 
-def preview(payload: Payload, resolution: int) -> Request:
-    return Request([Job(payload, ())], resolution=resolution)
+def preview(payload: Payload, resolution: int, over: Overlay | None = None) -> Request:
+    return Request([Job(payload, ())], resolution=resolution, over=over)
 
 
 tensors = st.integers(0, 8).map(lambda side: np.arange(side * side * 3, dtype=np.uint8).reshape(side, side, 3))
@@ -29,10 +29,11 @@ wishes = st.one_of(
     st.builds(Wish, st.booleans(), st.integers(1, 1000), st.none()),
     st.builds(Wish, st.booleans(), st.just(1), st.integers(0, 999)),
 )
+evidence = st.integers(1, 8).map(lambda side: np.linspace(-1, 2, side * side, dtype=np.float32).reshape(side, side))
 jobs = st.builds(Job, payloads, st.permutations(VARIANTS).map(lambda them: tuple(them[:2])), wishes)
 anything = st.one_of(
     st.builds(Request, st.lists(jobs, min_size=1, max_size=5), st.booleans(), st.booleans(), st.just(0)),
-    st.builds(preview, payloads, st.integers(32, 1024)),
+    st.builds(preview, payloads, st.integers(32, 1024), st.none() | st.builds(Overlay, evidence, st.booleans())),
 )
 
 
@@ -64,7 +65,11 @@ def same(one: Payload, other: Payload) -> bool:
 @given(anything)
 def test_a_request_arrives_as_it_was_meant(request_: Request) -> None:
     found = received(sent(request_))
-    assert found[1:] == request_[1:]
+    assert found[1:4] == request_[1:4]
+    assert (found.over is None) == (request_.over is None)
+    if found.over and request_.over:
+        np.testing.assert_array_equal(found.over.evidence, request_.over.evidence)
+        assert found.over.whole == request_.over.whole
     for one, other in zip(found.jobs, request_.jobs, strict=True):
         assert one[1:] == other[1:]
         assert same(one.payload, other.payload)

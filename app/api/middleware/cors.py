@@ -26,7 +26,14 @@ RESPONSE_HEADERS = (
     "Retry-After",
     "Server-Timing",
     "WWW-Authenticate",
+    "X-Class-Id",
+    "X-Class-Label",
+    "X-Class-Probability",
+    "X-Embedding-Layer",
+    "X-Embedding-Shape",
+    "X-Model",
     "X-Request-ID",
+    "X-Weights-SHA256",
     "traceparent",
 )
 """Headers of responses that a page may read."""

@@ -1,0 +1,213 @@
+"""The routes of what a network's features say beside its answer: `/explain`, why, and `/embed`, what is alike."""
+
+import time
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import quote
+
+import numpy as np
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
+from pydantic_core import to_json
+
+from app.api import openapi, payload, problems, response
+from app.api.parameters import check_parameters
+from app.api.predict import TimeoutMs, timeout_or_default
+from app.api.security import Guard
+from app.config import Settings
+from app.errors import InvalidParameter, ServiceError, TooManyImages
+from app.model.evidence import Embedding, Evidence
+from app.model.model import Model
+from app.observability.trace import Trace, trace
+from app.prediction.classifier import Classifier, Previewer
+from app.prediction.result import Classification, Result
+from app.prediction.selection import Alpha, Resolution, Selection, Single
+from app.runtime.pipeline import Overlay, Payload, Wish
+from app.schemas import EmbedResponse
+
+LAYER = "global_average_pooling"
+"""The layer whose output an embedding is."""
+RAW = "application/octet-stream"
+
+ClassName = Annotated[
+    str | None,
+    Query(alias="class", description="a class by its number, label or WordNet id; default: the first", examples=["5"]),
+]
+Size = Annotated[
+    Literal["input", "photo"],
+    Query(description="draw over what the network sees, or over all of the photo, at most 2,048 pixels long"),
+]
+Unit = Annotated[bool, Query(description="scale each embedding to length 1, so that a dot product is the cosine")]
+Accept = Annotated[str | None, Header(description=f"`{RAW}` for float32 numbers, little-endian, without JSON")]
+
+
+def create_router(
+    settings: Settings, guard: Guard, classifier: Callable[[], Classifier], *, previewer: Previewer
+) -> APIRouter:
+    """Make the routes; the arguments are those of `routes.create_router`."""
+    router = APIRouter(dependencies=[Security(guard)] if settings.api_keys else [])
+
+    @router.post(
+        "/explain",
+        summary="See why",
+        tags=["classification"],
+        dependencies=[Depends(check_parameters)],
+        response_class=Response,
+        responses=openapi.EXPLAIN_ANSWER | openapi.responses(*openapi.PREDICT_ERRORS),
+        openapi_extra=openapi.PREDICT_BODY,
+    )
+    async def explain(
+        *,
+        request: Request,
+        class_: ClassName = None,
+        size: Size = "input",
+        alpha: Alpha = None,
+        resolution: Resolution = None,
+        timeout_ms: TimeoutMs = None,
+    ) -> Response:
+        """Draw over an image where the evidence for a class lies (orange), and where that against it (blue).
+
+        It is what the classifier makes of each place of the last feature map: exact, and not an estimate. The same in
+        numbers is in the answer of `/predict?explain=true`.
+        """
+        about = trace(request.scope)
+        with classifier() as current:
+            model, plan = _chosen(current, alpha, resolution)
+            target = None if class_ is None else _class(model, class_)
+            deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
+            current.check_room(plan)  # before the body is read, which may be long
+            previewer.check_room()
+            image = _only(await payload.read(request, settings, deadline))
+            work = current.classify([image], plan, deadline, about.span, Wish(classes=1, target=target))
+            (found,) = await payload.unless_departed(request.receive, work)
+            response.account([found], about)
+            if isinstance(found, ServiceError):
+                raise payload.explained(found, request.headers.get("content-type", ""))
+            over = Overlay(cast("Evidence", found.evidence)[0], whole=size == "photo")
+            draw = partial(current.preview, image, model.variant.resolution, over)
+            drawn = await payload.unless_departed(request.receive, previewer.preview(draw, deadline))
+        return Response(drawn.result, media_type="image/png", headers=_about_class(found, target))
+
+    @router.post(
+        "/embed",
+        summary="Get embeddings",
+        tags=["classification"],
+        dependencies=[Depends(check_parameters)],
+        response_model=EmbedResponse,
+        responses=openapi.EMBED_ANSWER | openapi.responses(*openapi.PREDICT_ERRORS),
+        openapi_extra=openapi.PREDICT_BODY,
+    )
+    async def embed(
+        *,
+        request: Request,
+        unit: Unit = False,
+        alpha: Alpha = None,
+        resolution: Resolution = None,
+        accept: Accept = None,
+        timeout_ms: TimeoutMs = None,
+    ) -> Response:
+        """Return for each image the average of the network's last features: alike for images that look alike.
+
+        Embeddings of different weights or variants cannot be compared; the answer names both. As raw bytes, the images
+        of a request are answered all, or not at all.
+        """
+        about = trace(request.scope)
+        with classifier() as current:
+            model, plan = _chosen(current, alpha, resolution)
+            deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
+            current.check_room(plan)
+            images = await payload.read(request, settings, deadline)
+            work = current.classify(images, plan, deadline, about.span, Wish(embedding=True))
+            results = await payload.unless_departed(request.receive, work)
+        batch_size = response.account(results, about)
+        if len(results) == 1 and isinstance(results[0], ServiceError):
+            raise payload.explained(results[0], request.headers.get("content-type", ""))
+        if payload.media_type(accept or "") == RAW:
+            return _raw(model, results, unit)
+        return Response(to_json(_json(model, results, unit, batch_size, about)), media_type="application/json")
+
+    return router
+
+
+def _chosen(classifier: Classifier, alpha: float | None, resolution: int | None) -> tuple[Model, Single]:
+    """Return the loaded model of these numbers, and the plan that asks it alone."""
+    plan = cast("Single", Selection(alpha=alpha, resolution=resolution).plan(classifier.candidates(), degrade=False))
+    model = classifier.models[plan.variants[0]]
+    response.check_features([model])
+    return model, plan
+
+
+def _only(images: Sequence[Payload]) -> Payload:
+    if len(images) > 1:
+        raise TooManyImages(f"the request has {len(images)} images, and one is drawn")
+    return images[0]
+
+
+def _class(model: Model, name: str) -> int:
+    """Return the class of this number, label or WordNet id. Raises `InvalidParameter`, which names the nearest."""
+    classes = model.engine.classes
+    if name.isdecimal():
+        if int(name) >= classes:
+            raise InvalidParameter(f"class {name[:80]} is not between 0 and {classes - 1}")
+        return int(name)
+    names = {one.label.casefold(): at for at, one in enumerate(model.labels)}
+    names |= {one.wordnet_id.casefold(): at for at, one in enumerate(model.labels) if one.wordnet_id}
+    if (found := names.get(name.casefold())) is not None:
+        return found
+    (nearest,) = get_close_matches(name.casefold(), names, n=1, cutoff=0)
+    raise InvalidParameter(
+        f"class: there is no class {name[:80]!r}; the nearest is {model.labels[names[nearest]].label!r}, and /labels "
+        "lists all of them"
+    )
+
+
+def _about_class(found: Classification, target: int | None) -> dict[str, str]:
+    at = int(found.probabilities.argmax()) if target is None else target
+    return {
+        "X-Class-Id": str(at),
+        "X-Class-Label": quote(found.model.labels[at].label),
+        "X-Class-Probability": f"{found.probabilities[at]:.7g}",
+        "X-Model": response.model_name(found.model),
+    }
+
+
+def _embedding(found: Classification, unit: bool) -> Embedding:
+    embedding = cast("Embedding", found.embedding)
+    length = float(np.linalg.norm(embedding)) if unit else 1.0
+    return embedding / np.float32(length or 1.0)
+
+
+def _raw(model: Model, results: Sequence[Result], unit: bool) -> Response:
+    rows = []
+    for at, one in enumerate(results):
+        if isinstance(one, ServiceError):
+            raise type(one)(f"image {at}: {one.detail}", one.headers)
+        rows.append(_embedding(one, unit))
+    headers = {
+        "X-Embedding-Shape": f"{len(rows)},{model.channels}",
+        "X-Embedding-Layer": LAYER,
+        "X-Model": response.model_name(model),
+        "X-Weights-SHA256": model.weights_sha256,
+    }
+    return Response(np.stack(rows).astype("<f4").tobytes(), media_type=RAW, headers=headers)
+
+
+def _json(model: Model, results: Sequence[Result], unit: bool, batch_size: int, current: Trace) -> dict[str, Any]:
+    return {
+        "model": response.model_reference(model),
+        "weights_sha256": model.weights_sha256,
+        "layer": LAYER,
+        "dimensions": model.channels,
+        "unit": unit,
+        "results": [
+            {"error": problems.problem(one, current.request_id)}
+            if isinstance(one, ServiceError)
+            else {"embedding": [float(f"{value:.7g}") for value in _embedding(one, unit)]}
+            for one in results
+        ],
+        "cost": response.cost_of([model]),
+        "timing": response.timing(current),
+        "batch_size": batch_size,
+        "request_id": current.request_id,
+    }

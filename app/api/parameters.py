@@ -1,0 +1,22 @@
+"""Parameters of the query that do not exist: a misspelt limit must not seem to work."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from fastapi import Request
+
+from app.errors import InvalidParameter
+
+
+def unknown_parameter(name: str, known: Iterable[str]) -> InvalidParameter:
+    """Return the error of a query with a parameter that does not exist, which names the nearest that does."""
+    (nearest,) = get_close_matches(name, known, n=1, cutoff=0)
+    return InvalidParameter(f"query.{name[:80]}: there is no such parameter; the nearest is {nearest}")
+
+
+async def check_parameters(request: Request) -> None:
+    """Raise `InvalidParameter` for a parameter of the query that the route does not have."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise unknown_parameter(name, known)

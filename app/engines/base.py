@@ -59,7 +59,11 @@ class FeatureEngine(Engine, Protocol):
 
     channels: int
     """Of the features; 0 if this model gives none."""
-    head: Head
+
+    @property
+    def head(self) -> Head:
+        """The classifier that makes the logits of the features."""
+        ...
 
     def observe(self, images: Sequence[Pixels]) -> tuple[Predictions, Features]:
         """Return what `predict` returns for n images, and their features."""

@@ -31,6 +31,7 @@ from app.oip.tensors import Inference
 from app.prediction.classifier import Classifier
 from app.prediction.result import Classification
 from app.prediction.selection import Single
+from app.runtime.pipeline import NOTHING, Wish
 
 TAGS: list[Any] = ["Open Inference Protocol"]
 PATHS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
@@ -156,7 +157,8 @@ def _add_infer(
             current.check_room(plan)  # before the body is read, which may be long
             body = await payload.read_any(request, settings, deadline)
             inference = tensors.read(body, json_bytes, model, settings.max_images)
-            classifying = current.classify(inference.images, plan, deadline, about.span)
+            wish = Wish(embedding=True) if inference.embedding else NOTHING
+            classifying = current.classify(inference.images, plan, deadline, about.span, wish)
             return _answer(model, inference, await payload.unless_departed(request.receive, classifying), about)
 
 
@@ -183,7 +185,7 @@ def _version(model: Model) -> str:
 
 
 def _metadata(model: Model, classifier: Classifier) -> ModelMetadata:
-    side, classes = model.variant.resolution, model.engine.classes
+    side = model.variant.resolution
     return ModelMetadata(
         name=MODEL,
         versions=list(_versions(classifier)),
@@ -192,7 +194,10 @@ def _metadata(model: Model, classifier: Classifier) -> ModelMetadata:
             TensorMetadata(name=tensors.IMAGE, datatype="BYTES", shape=[-1]),
             TensorMetadata(name=tensors.PIXELS, datatype="UINT8", shape=[-1, side, side, 3]),
         ],
-        outputs=[TensorMetadata(name=tensors.PROBABILITIES, datatype="FP32", shape=[-1, classes])],
+        outputs=[
+            TensorMetadata(name=name, datatype="FP32", shape=[-1, size])
+            for name, size in tensors.outputs(model).items()
+        ],
     )
 
 
@@ -200,16 +205,22 @@ def _answer(
     model: Model, inference: Inference, outcomes: Sequence[Classification | ServiceError], current: Trace
 ) -> Response:
     batch_size = account(outcomes, current)
-    rows = [outcome.probabilities for outcome in _all(outcomes)]
-    output, raw = tensors.answer(rows, inference.wanted, model.labels)
+    found = _all(outcomes)
+    outputs = [tensors.answer(_rows(found, form.name), form, model.labels) for form in inference.wanted]
     answer = InferenceResponse(
         model_name=MODEL,
         model_version=_version(model),
         id=current.request_id if inference.id is None else inference.id,
         parameters=AnswerParameters(macs=model.cost.macs, batch_size=batch_size),
-        outputs=[output],
+        outputs=[output for output, _ in outputs],
     )
-    return _response(answer.model_dump_json().encode(), raw if inference.wanted.binary else None)
+    raw = b"".join(content for _, content in outputs)
+    binary = any(form.binary for form in inference.wanted)
+    return _response(answer.model_dump_json().encode(), raw if binary else None)
+
+
+def _rows(found: Sequence[Classification], name: str) -> list[Any]:
+    return [one.embedding if name == tensors.EMBEDDING else one.probabilities for one in found]
 
 
 def _all(outcomes: Sequence[Classification | ServiceError]) -> list[Classification]:

@@ -57,7 +57,7 @@ class OutputParameters(Given):
 class RequestedOutput(Given):
     """An output that the client wants."""
 
-    name: str = Field(description="`probabilities`", examples=["probabilities"])
+    name: str = Field(description="`probabilities` or `embedding`", examples=["probabilities"])
     parameters: OutputParameters = OutputParameters()
 
 
@@ -78,7 +78,7 @@ class InferenceRequest(Given):
     parameters: RequestParameters = RequestParameters()
     inputs: list[InputTensor] = Field(min_length=1, max_length=1, description="exactly one tensor")
     outputs: list[RequestedOutput] = Field(
-        [], max_length=1, description="`probabilities`, which is also the output if the list is empty"
+        [], max_length=2, description="which outputs to answer, in this order; `probabilities` if the list is empty"
     )
 
 
@@ -89,11 +89,11 @@ class BinarySize(BaseModel):
 
 
 class OutputTensor(BaseModel):
-    """The result: probabilities, or the most probable classes."""
+    """A result: probabilities, the most probable classes, or embeddings."""
 
     name: str = Field(examples=["probabilities"])
     datatype: str = Field(description="FP32, or BYTES for a classification", examples=["FP32"])
-    shape: Shape = Field(description="[n, classes], or [n, k] for a classification", examples=[[1, 3]])
+    shape: Shape = Field(description="[n, classes], [n, k] for a classification, or [n, 1024 · α]", examples=[[1, 3]])
     parameters: BinarySize | None = Field(None, exclude_if=_is_none)
     data: list[float] | list[str] | None = Field(None, exclude_if=_is_none, examples=[[0.93, 0.05, 0.02]])
 

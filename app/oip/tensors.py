@@ -10,6 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from app.api.multipart import too_many
@@ -17,19 +18,21 @@ from app.api.payload import check_values
 from app.api.problems import invalid
 from app.engines.base import Pixels, Probabilities
 from app.errors import InvalidParameter, MalformedRequest
+from app.model.evidence import Embedding
 from app.model.labels import Labels, top_k
 from app.model.model import Model
 from app.oip.schemas import BinarySize, InferenceRequest, InputTensor, OutputTensor, RequestedOutput
 from app.runtime.pipeline import Payload
 
-IMAGE, PIXELS, PROBABILITIES = "image", "pixels", "probabilities"
+IMAGE, PIXELS = "image", "pixels"
+PROBABILITIES, EMBEDDING = "probabilities", "embedding"
 LENGTH = 4
 """How many bytes the length of an element of a BYTES tensor takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputForm:
-    """The form of the output that a request asks for.
+    """The form of an output that a request asks for.
 
     `k` is the number of most probable classes to answer, or None for all probabilities. `binary` says whether the
     output follows the JSON as raw bytes.
@@ -37,15 +40,21 @@ class OutputForm:
 
     k: int | None
     binary: bool
+    name: str = PROBABILITIES
 
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """The content of a request: its id if it has one, its images, not decoded yet, and the form of the output."""
+    """The content of a request: its id if it has one, its images, not decoded yet, and the forms of the outputs."""
 
     id: str | None
     images: list[Payload]
-    wanted: OutputForm
+    wanted: list[OutputForm]
+
+    @property
+    def embedding(self) -> bool:
+        """Whether embeddings are wanted."""
+        return any(form.name == EMBEDDING for form in self.wanted)
 
 
 def read(body: bytes, json_bytes: int | None, model: Model, max_images: int) -> Inference:
@@ -78,15 +87,30 @@ def _parse(text: bytes) -> InferenceRequest:
         raise MalformedRequest(invalid(exc.errors()[0]).detail) from exc
 
 
-def _wanted(request: InferenceRequest, model: Model) -> OutputForm:
-    output = request.outputs[0] if request.outputs else RequestedOutput(name=PROBABILITIES)
-    if output.name != PROBABILITIES:
-        raise MalformedRequest(f"there is no output {output.name[:80]!r}; {PROBABILITIES} is the output")
+def _wanted(request: InferenceRequest, model: Model) -> list[OutputForm]:
+    forms = [_form(output, request, model) for output in request.outputs or [RequestedOutput(name=PROBABILITIES)]]
+    if len({form.name for form in forms}) < len(forms):
+        raise MalformedRequest(f"outputs: {forms[0].name} is there twice; each output may be asked for once")
+    return forms
+
+
+def _form(output: RequestedOutput, request: InferenceRequest, model: Model) -> OutputForm:
+    given = outputs(model)
+    if output.name not in given:
+        raise MalformedRequest(f"there is no output {output.name[:80]!r}; outputs are {' and '.join(given)}")
     k, classes = output.parameters.classification, model.engine.classes
+    if k is not None and output.name != PROBABILITIES:
+        raise InvalidParameter(f"classification is allowed for {PROBABILITIES} alone, not for {output.name}")
     if k is not None and not 1 <= k <= classes:
         raise InvalidParameter(f"classification {k} is not between 1 and {classes}, the number of classes")
     binary = output.parameters.binary_data
-    return OutputForm(k, request.parameters.binary_data_output if binary is None else binary)
+    return OutputForm(k, request.parameters.binary_data_output if binary is None else binary, output.name)
+
+
+def outputs(model: Model) -> dict[str, int]:
+    """Return the outputs of a model, each with how many numbers it has for one image."""
+    embedding = {EMBEDDING: model.channels} if model.channels else {}
+    return {PROBABILITIES: model.engine.classes, **embedding}
 
 
 def _count(tensor: InputTensor, resolution: int) -> int:
@@ -159,14 +183,14 @@ def joined(elements: Iterable[bytes]) -> bytes:
     return b"".join(len(element).to_bytes(LENGTH, "little") + element for element in elements)
 
 
-def answer(rows: Sequence[Probabilities], wanted: OutputForm, labels: Labels) -> tuple[OutputTensor, bytes]:
-    """Return the output for the probabilities `[classes]` of one or more images, and the bytes after the JSON.
+def answer(rows: Sequence[Probabilities | Embedding], wanted: OutputForm, labels: Labels) -> tuple[OutputTensor, bytes]:
+    """Return an output for the probabilities `[classes]`, or the embeddings, of one or more images, and its raw bytes.
 
     There are no bytes unless `wanted.binary` is set.
     """
     if wanted.k is not None:
         return _texts([_classes(row, wanted.k, labels) for row in rows], wanted.binary)
-    return _numbers(np.stack(rows), wanted.binary)
+    return _numbers(wanted.name, np.stack(rows), wanted.binary)
 
 
 def _classes(row: Probabilities, k: int, labels: Labels) -> list[str]:
@@ -176,18 +200,18 @@ def _classes(row: Probabilities, k: int, labels: Labels) -> list[str]:
 def _texts(rows: list[list[str]], binary: bool) -> tuple[OutputTensor, bytes]:
     texts = list(chain.from_iterable(rows))
     raw = joined(text.encode() for text in texts) if binary else b""
-    return _output("BYTES", [len(rows), len(rows[0])], None if binary else texts, raw)
+    return _output(PROBABILITIES, "BYTES", [len(rows), len(rows[0])], None if binary else texts, raw)
 
 
-def _numbers(rows: Probabilities, binary: bool) -> tuple[OutputTensor, bytes]:
+def _numbers(name: str, rows: NDArray[np.float32], binary: bool) -> tuple[OutputTensor, bytes]:
     raw = rows.astype("<f4").tobytes() if binary else b""
     # Nine significant digits are enough to tell every float32 from its neighbours.
     data = None if binary else [float(f"{value:.9g}") for value in rows.ravel()]
-    return _output("FP32", list(rows.shape), data, raw)
+    return _output(name, "FP32", list(rows.shape), data, raw)
 
 
 def _output(
-    datatype: str, shape: list[int], data: list[float] | list[str] | None, raw: bytes
+    name: str, datatype: str, shape: list[int], data: list[float] | list[str] | None, raw: bytes
 ) -> tuple[OutputTensor, bytes]:
     size = BinarySize(binary_data_size=len(raw)) if data is None else None
-    return OutputTensor(name=PROBABILITIES, datatype=datatype, shape=shape, parameters=size, data=data), raw
+    return OutputTensor(name=name, datatype=datatype, shape=shape, parameters=size, data=data), raw

@@ -233,9 +233,9 @@ def _results(body: memoryview, jobs: Sequence[Job], sizes: Sequence[Sizes]) -> l
                 raise ValueError("an energy is infinite")
             row = rows[row_at : row_at + size_of.classes]
             outcome = Outcome(row, energy, decode_ms, inference_ms, form, decode_began, inference_began)
-            if wish is not NOTHING:
+            if wish is not NOTHING and kind == CLASSIFIED:
                 outcome = _with_extras(outcome, extras[extra_at:], size_of, wish)
-                extra_at += size_of.extras(wish)
+            extra_at += size_of.extras(wish)
             outcomes.append(outcome)
             run_at += RUN.size
             row_at += size_of.classes

@@ -23,7 +23,7 @@ from tests.api.test_routes import slow_model
 from tests.support.asgi import Client, Held, ready
 from tests.support.client import Launch, check_problem, launching, samples, started
 from tests.support.data import solid
-from tests.support.fakes import COLOURS, HeldEngine, colour_model, serving, serving_lineup
+from tests.support.fakes import COLOURS, HeldEngine, colour_model, mosaic_model, serving, serving_lineup
 
 RED, BLUE = solid(COLOURS["red"]), solid(COLOURS["blue"])
 BROKEN = RED[: len(RED) // 2]
@@ -260,8 +260,35 @@ def test_an_unknown_output_and_more_than_one_tensor_are_refused(client: TestClie
     assert "probabilities" in check_error(infer(client, RED, outputs=[{"name": "logits"}]), 400, "malformed_request")
     twice = files(RED)["inputs"] * 2
     assert "inputs" in check_error(infer(client, RED, inputs=twice), 400, "malformed_request")
-    outputs = [{"name": "probabilities"}] * 2
-    assert "outputs" in check_error(infer(client, RED, outputs=outputs), 400, "malformed_request")
+    for outputs in ([{"name": "probabilities"}] * 2, [{"name": "probabilities"}] * 3):
+        assert "outputs" in check_error(infer(client, RED, outputs=outputs), 400, "malformed_request")
+
+
+def test_embeddings_are_an_output_that_is_answered_where_it_is_asked_for(launch: Launch) -> None:
+    client = launch(mosaic_model())
+    assert client.get(MODEL).json()["outputs"][1] == {"name": "embedding", "datatype": "FP32", "shape": [-1, 3]}
+    expected = [client.post("/embed", content=image).json()["results"][0]["embedding"] for image in (RED, BLUE)]
+    (output,) = infer(client, RED, BLUE, outputs=[{"name": "embedding"}]).json()["outputs"]
+    assert (output["name"], output["shape"]) == ("embedding", [2, 3])
+    np.testing.assert_allclose(np.reshape(output["data"], (2, 3)), expected, rtol=1e-6)
+    assert [one["name"] for one in infer(client, RED).json()["outputs"]] == ["probabilities"]
+
+
+def test_outputs_that_follow_the_json_lie_one_after_the_other(launch: Launch) -> None:
+    client = launch(mosaic_model())
+    outputs = [{"name": "embedding"}, {"name": "probabilities"}]
+    response = infer(client, RED, BLUE, outputs=outputs, parameters={"binary_data_output": True})
+    size = int(response.headers["Inference-Header-Content-Length"])
+    values = np.frombuffer(response.content[size:], "<f4")
+    plain = infer(client, RED, BLUE, outputs=outputs).json()["outputs"]
+    np.testing.assert_array_equal(values, np.float32(plain[0]["data"] + plain[1]["data"]))
+
+
+def test_a_model_without_features_has_no_embeddings_and_no_classification_is_made_of_one(launch: Launch) -> None:
+    detail = check_error(infer(launch(), RED, outputs=[{"name": "embedding"}]), 400, "malformed_request")
+    assert "outputs are probabilities" in detail
+    wrong = [{"name": "embedding", "parameters": {"classification": 2}}]
+    check_error(infer(launch(mosaic_model()), RED, outputs=wrong), 422, "invalid_parameter")
 
 
 def test_a_body_that_is_no_request_is_refused(client: TestClient) -> None:

@@ -32,7 +32,7 @@ wishes = st.one_of(
 evidence = st.integers(1, 8).map(lambda side: np.linspace(-1, 2, side * side, dtype=np.float32).reshape(side, side))
 jobs = st.builds(Job, payloads, st.permutations(VARIANTS).map(lambda them: tuple(them[:2])), wishes)
 anything = st.one_of(
-    st.builds(Request, st.lists(jobs, min_size=1, max_size=5), st.booleans(), st.booleans(), st.just(0)),
+    st.builds(Request, st.lists(jobs, min_size=1, max_size=5), st.booleans(), st.booleans(), st.just(0), st.none()),
     st.builds(preview, payloads, st.integers(32, 1024), st.none() | st.builds(Overlay, evidence, st.booleans())),
 )
 

@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from queue import LifoQueue
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import httpx
 from pydantic import TypeAdapter
 
-from app.client.retry import Attempt, Exchange, exchange
+from app.client.retry import Attempt, Exchange, Read, exchange
 from app.network import client_options
-from app.schemas import Catalogue, LabelItem, ModelInfo, PredictResponse
+from app.schemas import Catalogue, EmbedResponse, LabelItem, ModelInfo, PredictResponse
 from app.version import __version__
 
 URL: Final = "http://127.0.0.1:8000"
@@ -21,12 +21,15 @@ CONNECTIONS: Final = 16
 BYTES: Final = "application/octet-stream"
 
 _KEEP_ALIVE_S: Final = 3.0  # the service closes idle connections after 5 s; a request sent just then would be lost
-_PREDICTED: Final = TypeAdapter(PredictResponse)
-_INFO: Final = TypeAdapter(ModelInfo)
-_LABELS: Final = TypeAdapter(list[LabelItem])
-_VARIANTS: Final = TypeAdapter(Catalogue)
+_PREDICTED: Final = TypeAdapter(PredictResponse).validate_json
+_EMBEDDED: Final = TypeAdapter(EmbedResponse).validate_json
+_INFO: Final = TypeAdapter(ModelInfo).validate_json
+_LABELS: Final = TypeAdapter(list[LabelItem]).validate_json
+_VARIANTS: Final = TypeAdapter(Catalogue).validate_json
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 T = TypeVar("T")
+Size = Literal["input", "photo"]
 
 
 class _Calls:
@@ -35,10 +38,21 @@ class _Calls:
     _http: httpx.Client | httpx.AsyncClient
     _patience_s: float
 
-    def _predict(self, images: Sequence[bytes], top_k: int | None) -> Exchange[PredictResponse]:
-        if not images:
-            raise ValueError("there is no image to classify")
-        return self._ask(_PREDICTED, "POST", "predict", params=_given(top_k=top_k), **_body(images))
+    def _predict(self, images: Sequence[bytes], top_k: int | None, explain: bool) -> Exchange[PredictResponse]:
+        params = _given(top_k=top_k, explain=explain or None)
+        return self._ask(_PREDICTED, "POST", "predict", params=params, **_body(images))
+
+    def _explain(
+        self, image: bytes, name: int | str | None, size: Size, alpha: float | None, resolution: int | None
+    ) -> Exchange[bytes]:
+        params = _given(**{"class": name}, size=size, alpha=alpha, resolution=resolution)
+        return self._ask(_png, "POST", "explain", params=params, **_body([image]))
+
+    def _embed(
+        self, images: Sequence[bytes], unit: bool, alpha: float | None, resolution: int | None
+    ) -> Exchange[EmbedResponse]:
+        params = _given(unit=unit or None, alpha=alpha, resolution=resolution)
+        return self._ask(_EMBEDDED, "POST", "embed", params=params, **_body(images))
 
     def _model_info(self, alpha: float | None, resolution: int | None, layers: bool) -> Exchange[ModelInfo]:
         params = _given(alpha=alpha, resolution=resolution, layers=layers or None)
@@ -50,17 +64,25 @@ class _Calls:
     def _variants(self) -> Exchange[Catalogue]:
         return self._ask(_VARIANTS, "GET", "variants")
 
-    def _ask(self, answer: TypeAdapter[T], method: str, path: str, **content: Any) -> Exchange[T]:
+    def _ask(self, read: Read[T], method: str, path: str, **content: Any) -> Exchange[T]:
         request = self._http.build_request(method, path, **content)
         request.read()  # joins the parts of multipart, which would otherwise be sent in a packet each
-        return exchange(request, answer, self._patience_s)
+        return exchange(request, read, self._patience_s)
 
 
 def _given(**params: Any) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
+def _png(body: bytes) -> bytes:
+    if not body.startswith(_PNG):
+        raise ValueError("this is not a PNG")
+    return body
+
+
 def _body(images: Sequence[bytes]) -> dict[str, Any]:
+    if not images:
+        raise ValueError("there is no image to send")
     if len(images) == 1:
         return {"content": images[0], "headers": {"Content-Type": BYTES}}
     return {"files": [("image", (str(index), image, BYTES)) for index, image in enumerate(images)]}
@@ -116,12 +138,38 @@ class Client(_Calls):
         for connection in self._connections:
             self._idle.put(connection)
 
-    def predict(self, *images: bytes, top_k: int | None = None) -> PredictResponse:
+    def predict(self, *images: bytes, top_k: int | None = None, explain: bool = False) -> PredictResponse:
         """Classify one image file or several. Of several, each has its own result or its own error, in order.
 
         If a single image fails, its error is raised. `top_k` is how many classes to answer, from 1 to all; default 5.
+        With `explain`, each prediction has the `evidence` of every place in the image.
         """
-        return self._run(self._predict(images, top_k))
+        return self._run(self._predict(images, top_k, explain))
+
+    def explain(
+        self,
+        image: bytes,
+        class_: int | str | None = None,
+        *,
+        size: Size = "input",
+        alpha: float | None = None,
+        resolution: int | None = None,
+    ) -> bytes:
+        """Return a PNG of an image with the evidence for a class over it: by default, for the most probable one.
+
+        `class_` is the number, the label or the WordNet id of a class. The picture shows what the network sees, or with
+        `size="photo"` all of the photo. `alpha` and `resolution` choose a loaded variant.
+        """
+        return self._run(self._explain(image, class_, size, alpha, resolution))
+
+    def embed(
+        self, *images: bytes, unit: bool = False, alpha: float | None = None, resolution: int | None = None
+    ) -> EmbedResponse:
+        """Return the embedding of one image file or several, each of length 1 with `unit`.
+
+        Of several, each has its own result or its own error, in order. If a single image fails, its error is raised.
+        """
+        return self._run(self._embed(images, unit, alpha, resolution))
 
     def model_info(
         self, alpha: float | None = None, resolution: int | None = None, *, layers: bool = False
@@ -184,9 +232,27 @@ class AsyncClient(_Calls):
         self._http: httpx.AsyncClient = httpx.AsyncClient(**_options(url, api_key, timeout_s, connections))
         self._patience_s = patience_s
 
-    async def predict(self, *images: bytes, top_k: int | None = None) -> PredictResponse:
+    async def predict(self, *images: bytes, top_k: int | None = None, explain: bool = False) -> PredictResponse:
         """Classify as `Client.predict` does."""
-        return await self._run(self._predict(images, top_k))
+        return await self._run(self._predict(images, top_k, explain))
+
+    async def explain(
+        self,
+        image: bytes,
+        class_: int | str | None = None,
+        *,
+        size: Size = "input",
+        alpha: float | None = None,
+        resolution: int | None = None,
+    ) -> bytes:
+        """Draw the evidence for a class as `Client.explain` does."""
+        return await self._run(self._explain(image, class_, size, alpha, resolution))
+
+    async def embed(
+        self, *images: bytes, unit: bool = False, alpha: float | None = None, resolution: int | None = None
+    ) -> EmbedResponse:
+        """Return embeddings as `Client.embed` does."""
+        return await self._run(self._embed(images, unit, alpha, resolution))
 
     async def model_info(
         self, alpha: float | None = None, resolution: int | None = None, *, layers: bool = False

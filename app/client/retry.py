@@ -5,14 +5,13 @@ outcome of that attempt. So the blocking client and the one for asyncio run the 
 """
 
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Final, TypeVar
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
 from app import errors
 from app.errors import ServiceError, UnexpectedAnswer, Unreachable
@@ -35,16 +34,19 @@ _ERRORS: Final[dict[str, type[ServiceError]]] = {
 }
 
 T = TypeVar("T")
+Read = Callable[[bytes], T]
+"""Makes an answer of the body of a response. Raises `ValueError` if that is not one of this service."""
 Attempt = httpx.Response | httpx.RequestError
 """The outcome of sending a request once."""
 Exchange = Generator[tuple[float, httpx.Request], Attempt, T]
 """Yields seconds to wait and the request to send then; is sent the outcome; returns the answer or raises its error."""
 
 
-def exchange(request: httpx.Request, answer: TypeAdapter[T], patience_s: float) -> Exchange[T]:
+def exchange(request: httpx.Request, read: Read[T], patience_s: float) -> Exchange[T]:
     """Send a request until there is an answer, or until the pauses would add up to more than `patience_s` seconds.
 
-    Raises the `ServiceError` that the service answers with, `Unreachable`, or `UnexpectedAnswer`.
+    `read` makes the answer of a body. Raises the `ServiceError` that the service answers with, `Unreachable`, or
+    `UnexpectedAnswer`.
     """
     pause_s = waited_s = 0.0
     for number in count():
@@ -53,7 +55,7 @@ def exchange(request: httpx.Request, answer: TypeAdapter[T], patience_s: float) 
         waited_s += pause_s
         if not _retry_may_help(attempt) or waited_s > patience_s:
             break
-    return _read(attempt, answer)
+    return _answer(attempt, read)
 
 
 def _retry_may_help(attempt: Attempt) -> bool:
@@ -86,16 +88,16 @@ def _made(response: httpx.Response) -> datetime:
     return parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else datetime.now(UTC)
 
 
-def _read(attempt: Attempt, answer: TypeAdapter[T]) -> T:
+def _answer(attempt: Attempt, read: Read[T]) -> T:
     if isinstance(attempt, httpx.RequestError):
         raise Unreachable(
             f"no answer from {attempt.request.url}: {str(attempt) or type(attempt).__name__}"
         ) from attempt
     try:
         if attempt.is_success:
-            return answer.validate_json(attempt.content)
+            return read(attempt.content)
         problem = Problem.model_validate_json(attempt.content)
-    except ValidationError as exc:
+    except ValueError as exc:  # pydantic's are, too
         raise UnexpectedAnswer(_unexpected(attempt), attempt.status_code) from exc
     raise error_of(problem)
 

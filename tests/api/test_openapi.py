@@ -50,7 +50,7 @@ def test_every_route_is_in_it_with_its_errors(document: Any) -> None:
     probes = {"/healthz", "/readyz", "/metrics"}
     model = {f"{path}{end}" for path in routes.PATHS for end in ("", "/ready", "/infer")}
     protocol = {"/v2", "/v2/health/live", "/v2/health/ready"} | model
-    ours = {"/predict", "/preview", "/model-info", "/variants", "/labels"}
+    ours = {"/predict", "/explain", "/embed", "/preview", "/model-info", "/variants", "/labels"}
     assert set(document["paths"]) == ours | probes | protocol
     for path, operations in document["paths"].items():
         for operation in operations.values():

@@ -15,12 +15,12 @@ from app import errors
 from app.client import AsyncClient, Client, retry
 from app.client import client as client_module
 from app.config import Settings
-from app.errors import QueueFull, ServiceError, Unreachable
+from app.errors import QueueFull, ServiceError, UnexpectedAnswer, Unreachable
 from app.schemas import Failure, Predictions
 from app.server.server import uvicorn_config
 from tests.support.client import launching
-from tests.support.data import REPOSITORY
-from tests.support.fakes import COLOURS
+from tests.support.data import REPOSITORY, solid
+from tests.support.fakes import COLOURS, mosaic_model
 from tests.support.script import REQUEST_ID, Answer, playing, predicted, refused
 
 Ask = Callable[..., Any]
@@ -141,6 +141,8 @@ def test_what_is_no_address_is_said_before_anything_is_sent(ask: Ask, url: str) 
 def test_no_image_is_no_question(ask: Ask) -> None:
     with pytest.raises(ValueError, match="no image"):
         ask("http://127.0.0.1:1", "predict")
+    with pytest.raises(ValueError, match="no image"):
+        ask("http://127.0.0.1:1", "embed")
 
 
 @both
@@ -164,6 +166,35 @@ def test_what_the_application_answers_is_read(ask: Ask) -> None:
     assert [item.label for item in labels] == list(COLOURS)
     assert variants.classes == len(COLOURS)
     assert [result.error.code for result in answer.results if isinstance(result, Failure)] == ["unsupported_image"] * 2
+
+
+@both
+def test_a_picture_and_embeddings_are_asked_for_as_they_are_and_read_as_what_they_are(ask: Ask) -> None:
+    with launching() as launch:
+        app = launch(mosaic_model())
+        picture = app.post("/explain", content=solid((9, 9, 9)))
+        embedded = app.post("/embed?unit=true", content=solid((9, 9, 9)))
+        explained = app.post("/predict?explain=true", content=solid((9, 9, 9)))
+    script_of = [Answer(picture.content, 200), *[Answer(one.text, 200) for one in (embedded, explained)]]
+    with playing(*script_of) as script:
+        (drawn,) = ask(script.url, "explain", b"photo", "tench", named={"size": "photo", "alpha": 1, "resolution": 224})
+        (vectors,) = ask(script.url, "embed", b"one", b"two", named={"unit": True, "resolution": 64})
+        (answer,) = ask(script.url, "predict", b"photo", named={"explain": True})
+    assert [asked.line.split()[1] for asked in script.asked] == [
+        "/explain?class=tench&size=photo&alpha=1&resolution=224",
+        "/embed?unit=true&resolution=64",
+        "/predict?explain=true",
+    ]
+    assert drawn == picture.content
+    assert vectors.results[0].embedding == embedded.json()["results"][0]["embedding"]
+    evidence = answer.results[0].predictions[0].evidence
+    assert evidence.model_dump() == explained.json()["results"][0]["predictions"][0]["evidence"]
+
+
+@both
+def test_what_is_no_picture_is_no_answer_of_the_service(ask: Ask) -> None:
+    with playing(Answer("<html>", 200)) as script, pytest.raises(UnexpectedAnswer):
+        ask(script.url, "explain", b"photo")
 
 
 @both

@@ -13,7 +13,7 @@ from app.client.retry import Attempt, exchange, retry_after_s
 from app.errors import Draining, QueueFull, ServiceError, UnexpectedAnswer, Unreachable
 
 REQUEST = httpx.Request("POST", "http://service/predict")
-NUMBER = TypeAdapter(int)
+NUMBER = TypeAdapter(int).validate_json
 DONE = httpx.Response(200, text="7", request=REQUEST)
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

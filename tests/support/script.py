@@ -18,7 +18,7 @@ REQUEST_ID = "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b"
 class Answer(NamedTuple):
     """What is answered once; status 0 ends the connection instead."""
 
-    body: str = ""
+    body: str | bytes = ""
     status: int = 200
     headers: Mapping[str, str] = {}
     delay_s: float = 0.0
@@ -95,9 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body.encode())))
+        content = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(answer.body.encode())
+        self.wfile.write(content)
 
     do_POST = do_GET  # noqa: N815 (their names)
 

@@ -17,7 +17,7 @@ from app.api.predict import TimeoutMs, timeout_or_default
 from app.api.security import Guard
 from app.config import Settings
 from app.errors import InvalidParameter, ServiceError, TooManyImages
-from app.model.evidence import Embedding, Evidence
+from app.model.evidence import LAYER, Embedding, Evidence
 from app.model.model import Model
 from app.observability.trace import Trace, trace
 from app.prediction.classifier import Classifier, Previewer
@@ -26,8 +26,6 @@ from app.prediction.selection import Alpha, Resolution, Selection, Single
 from app.runtime.pipeline import Overlay, Payload, Wish
 from app.schemas import EmbedResponse
 
-LAYER = "global_average_pooling"
-"""The layer whose output an embedding is."""
 RAW = "application/octet-stream"
 
 ClassName = Annotated[

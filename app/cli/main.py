@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import config, control
-from app.cli import tables
+from app.cli import embedding, tables
 from app.config import Settings
 from app.errors import BAD_START, StartError
 from app.mobilenet.cost import cost
@@ -156,7 +156,8 @@ def classify(
 ) -> None:
     """Print the most probable classes of photos. The exit code is 1 if some could not be classified."""
     from app.cli import report
-    from app.cli.classify import LocalBackend, RemoteBackend, classify_photos
+    from app.cli.album import classify_photos
+    from app.cli.backend import LocalBackend, RemoteBackend
     from app.cli.photos import find
 
     if as_json and as_csv:
@@ -169,15 +170,17 @@ def classify(
         form = report.JSON if as_json else report.CSV if as_csv else report.TEXT
         with closing(classify_photos(found, backend, k)) as results:
             failed = report.write(results, form, len(found))
-    if failed:
-        print(f"mobilenet: {failed:,} of {len(found):,} photos failed", file=sys.stderr)
-        raise typer.Exit(1)
+    embedding.end(failed, len(found))
 
 
 def _top_k(wanted: int | None, classes: int) -> int:
     if wanted is not None and not 1 <= wanted <= classes:
         raise StartError(f"--top-k {wanted} is not between 1 and {classes}, the number of classes")
     return wanted or min(DEFAULT_TOP_K, classes)
+
+
+for command in (embedding.embed, embedding.similar, embedding.duplicates):
+    cli.command()(command)
 
 
 @cli.command()

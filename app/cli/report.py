@@ -4,14 +4,16 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple, TypeVar
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from app.cli.classify import PhotoResult
+from app.cli.backend import PhotoResult
 from app.cli.photos import PhotoFile
+
+T = TypeVar("T")
 
 
 class Form(NamedTuple):
@@ -25,26 +27,35 @@ class Form(NamedTuple):
 
 
 def write(results: Iterable[tuple[PhotoFile, PhotoResult]], form: Form, count: int) -> int:
-    """Print `count` results as they come. Return how many of them are errors.
-
-    A progress bar is shown if standard error is a terminal.
-    """
-    console = Console(stderr=True)
-    watched = console.is_terminal
-    # Names of files need not be valid UTF-8, and are printed as the bytes that they are.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    """Print `count` results as they come, with a progress bar. Return how many of them are errors."""
+    print_any_name()
     print(form.header, end="")
     failed = 0
+    for photo, result in tracked(results, count):
+        failed += isinstance(result, Exception)
+        file = sys.stderr if form.errors_aside and isinstance(result, Exception) else sys.stdout
+        print(form.lines(photo.name, result), file=file, flush=True)
+    return failed
+
+
+def print_any_name() -> None:
+    """Have names of files, which need not be valid UTF-8, printed as the bytes that they are."""
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+
+
+def tracked(results: Iterable[T], count: int) -> Iterator[T]:
+    """Yield `count` results as they come; a progress bar is shown if standard error is a terminal."""
+    console = Console(stderr=True)
     # Rich redirects standard output to the terminal of its bar; a file or a pipe must get the results itself.
     with Progress(
-        console=console, disable=not watched, transient=True, redirect_stdout=sys.stdout.isatty()
+        *(TextColumn("{task.completed:,} of {task.total:,}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
     ) as progress:
-        for photo, result in progress.track(results, total=count, description=""):
-            failed += isinstance(result, Exception)
-            file = sys.stderr if form.errors_aside and isinstance(result, Exception) else sys.stdout
-            print(form.lines(photo.name, result), file=file, flush=True)
-    return failed
+        yield from progress.track(results, total=count, description="")
 
 
 def _text(name: str, result: PhotoResult) -> str:

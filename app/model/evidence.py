@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from app.engines.base import Features, Head
 
+LAYER = "global_average_pooling"
+"""The layer whose output an embedding is."""
+
 Embedding = NDArray[np.float32]
 """The average of the features of one image `[channels]`, float32, 0 to 6."""
 Evidence = NDArray[np.float32]

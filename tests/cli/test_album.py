@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.classify import MOST_BYTES, PhotoResult, classify_photos
+from app.cli.album import MOST_BYTES, classify_photos
+from app.cli.backend import PhotoResult, Source, VectorResult
 from app.cli.photos import PhotoFile
 from app.errors import Unreadable
 from app.schemas import Prediction, Predictions
@@ -38,6 +39,12 @@ class Echo:
             self.under_way -= 1
         named = (Prediction(class_id=0, wordnet_id=None, label=image.decode(), probability=1) for image in images)
         return [Predictions(predictions=[one] * k) for one in named]
+
+    def embed(self, images: Sequence[bytes]) -> list[VectorResult]:
+        raise NotImplementedError
+
+    def source(self) -> Source:
+        raise NotImplementedError
 
     def close(self) -> None:
         pass

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from app.cli import report
-from app.cli.classify import PhotoResult
+from app.cli.backend import PhotoResult
 from app.cli.photos import PhotoFile
 from app.errors import QueueFull, Unreadable
 from app.schemas import Prediction, Predictions

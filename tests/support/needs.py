@@ -85,6 +85,7 @@ def _succeeds(*command: str) -> bool:
 BROWSER = Need("a browser", "apt-get install chromium", chromium)
 CURL = program("curl", "curl", "curl")
 DOCKER = Need("a Docker engine with Compose", "apt-get install docker.io docker-compose", compose)
+FAISS = client("faiss", "FAISS")
 GENERATOR = client("openapi", "a generator of clients from OpenAPI")
 GLIBC = Need("glibc", "test on Debian", lambda: "glibc" in platform.libc_ver()[0])
 KSERVE = client("kserve", "KServe's client")

@@ -6,19 +6,30 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 
-from app.cli import classify
-from app.cli.classify import Backend, LocalBackend, PhotoResult, RemoteBackend
+from app.cli import backend
+from app.cli.backend import Backend, LocalBackend, PhotoResult, RemoteBackend, Source
 from app.config import Settings
-from app.errors import BodyTooLarge, InternalError, QueueFull, ServiceError, StartError, Unauthorized
+from app.errors import (
+    BodyTooLarge,
+    EmptyImage,
+    InternalError,
+    QueueFull,
+    ServiceError,
+    StartError,
+    Unauthorized,
+    UnsupportedImage,
+)
 from app.imaging.decode import LargeImage
 from app.model.model import Model
 from app.model.selftest import SelfTestFailed
-from app.runtime.pipeline import Job, JobResult
+from app.runtime.pipeline import NOTHING, Job, JobResult, Wish
 from app.runtime.replies import WorkerDied
 from app.schemas import Predictions
 from tests.support.client import launching
+from tests.support.fakes import mosaic_model
 from tests.support.images import encoded, photo, png
 from tests.support.script import Answer, playing, predicted, refused
 
@@ -75,7 +86,7 @@ def test_large_photos_are_classified_one_at_a_time_so_that_memory_is_bounded(
     under_way: list[int] = []
     most: list[int] = []
 
-    def run(images: Sequence[bytes], large: bool = False) -> list[JobResult]:
+    def run(images: Sequence[bytes], wish: Wish, large: bool = False) -> list[JobResult]:
         if not large:
             return [LargeImage()]
         under_way.append(1)
@@ -92,7 +103,7 @@ def test_large_photos_are_classified_one_at_a_time_so_that_memory_is_bounded(
 
 
 def test_a_large_photo_is_classified_here_too(local: LocalBackend) -> None:
-    assert local._run([LARGE])[0].__class__ is LargeImage
+    assert local._run([LARGE], NOTHING)[0].__class__ is LargeImage
     assert codes(local.classify([LARGE, FILES[0]], 1)) == ["", ""]
 
 
@@ -115,7 +126,7 @@ def test_a_model_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch)
     def wrong(_: Settings) -> Any:
         raise SelfTestFailed("it answers nonsense")
 
-    monkeypatch.setattr(classify, "start_loading", lambda _: lambda: wrong(SETTINGS))
+    monkeypatch.setattr(backend, "start_loading", lambda _: lambda: wrong(SETTINGS))
     with pytest.raises(StartError, match="it answers nonsense"):
         LocalBackend(SETTINGS)
 
@@ -177,7 +188,7 @@ def test_every_photo_of_a_request_that_failed_says_why() -> None:
 
 
 def test_a_service_that_stays_away_is_given_up_once_for_all_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classify, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(backend, "PATIENCE_S", 0.0)
     with playing(INFO, Answer(status=0)) as script:
         remote = asking(script.url)
         found = [codes(remote.classify([b"a", b"b"], 1)) for _ in range(3)]
@@ -201,9 +212,39 @@ def test_a_service_that_is_none_or_locked_is_one_line(answer: Answer, words: str
 
 
 def test_a_service_that_never_has_room_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classify, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(backend, "PATIENCE_S", 0.0)
     full: ServiceError = QueueFull("full")
     with playing(INFO, refused(full, {"Retry-After": "1"})) as script:
         remote = asking(script.url)
         assert codes(remote.classify([b"a", b"b"], 1)) == ["queue_full"] * 2
         remote.close()
+
+
+def test_embeddings_here_are_those_of_the_model_and_a_bad_photo_fails_alone(local: LocalBackend) -> None:
+    good, bad, _, empty, _ = local.embed(FILES)
+    assert isinstance(good, np.ndarray)
+    assert (good.shape, str(good.dtype)) == ((256,), "float32")
+    assert [type(bad), type(empty)] == [UnsupportedImage, EmptyImage]
+    source = local.source()
+    assert (source.weights, source.variant, source.classes) == ("imagenette", "0.25/128", 10)
+    np.testing.assert_array_equal(local.embed(FILES[:1])[0], good)
+
+
+def test_embeddings_of_a_service_are_what_it_answers_until_its_weights_change() -> None:
+    with launching() as launch:
+        app = launch(mosaic_model())
+        info, answer = (
+            app.get("/model-info").text,
+            app.post("/embed", files=[("image", file) for file in FILES if file]),
+        )
+    changed = answer.text.replace("0" * 64, "f" * 64)
+    with playing(Answer(info), Answer(answer.text), Answer(changed)) as script:
+        remote = asking(script.url)
+        assert remote.source() == Source("colours", "0" * 64, "0.25/64", "float32", 6)
+        good, bad, *_ = remote.embed([file for file in FILES if file])
+        late = remote.embed(FILES[:1])
+        remote.close()
+    assert isinstance(good, np.ndarray)
+    np.testing.assert_allclose(good, answer.json()["results"][0]["embedding"], rtol=1e-6)
+    assert codes([bad]) == ["unsupported_image"]  # type: ignore[list-item]
+    assert "changed meanwhile" in str(late[0])

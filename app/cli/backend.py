@@ -1,28 +1,38 @@
-"""`mobilenet classify`: classifies many photos at once, on this machine or by a service, with the same results."""
+"""What classifies and embeds photos: a model on this machine, or a service, with the same results."""
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from app.cli.photos import PhotoFile
+import numpy as np
+
 from app.client import Client
 from app.client.retry import error_of
 from app.config import Settings
-from app.errors import BodyTooLarge, ClientError, InternalError, ServiceError, StartError, Unreachable, Unreadable
+from app.errors import (
+    BodyTooLarge,
+    ClientError,
+    InternalError,
+    ServiceError,
+    StartError,
+    UnexpectedAnswer,
+    Unreachable,
+)
 from app.imaging.decode import LargeImage
 from app.measurements import UNFAMILIAR
+from app.model.evidence import LAYER, Embedding
 from app.model.labels import top_k
 from app.model.selftest import SelfTestFailed
 from app.runtime.loading import start_loading
-from app.runtime.pipeline import Job, JobResult
-from app.schemas import Prediction, Predictions
+from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Wish
+from app.schemas import EmbedResponse, Failure, Prediction, Predictions, PredictResponse
 
 T = TypeVar("T")
 PhotoResult = Predictions | ServiceError | ClientError
 """The most probable classes of a photo and how familiar it is; or the error that it failed with."""
+VectorResult = Embedding | ServiceError | ClientError
+"""The embedding of a photo, or the error that it failed with."""
 
 MOST_IN_REQUEST = 8
 """How many photos to send in one request at most; docs/decisions/0018 says why."""
@@ -30,8 +40,19 @@ FIRST_PATIENCE_S, PATIENCE_S = 3.0, 60.0
 """How long to retry: the first call fails soon, as the address may be wrong; later ones wait for a busy service."""
 
 
+class Source(NamedTuple):
+    """What embeddings come from. Those of different sources cannot be compared."""
+
+    weights: str
+    weights_sha256: str
+    variant: str
+    precision: str
+    classes: int
+    layer: str = LAYER
+
+
 class Backend(Protocol):
-    """Something that classifies photos."""
+    """Something that classifies and embeds photos."""
 
     classes: int
     size: int  # how many photos to pass in one call
@@ -42,6 +63,14 @@ class Backend(Protocol):
 
         May be called from several threads at once.
         """
+        ...
+
+    def embed(self, images: Sequence[bytes]) -> list[VectorResult]:
+        """Return a result for each image file, in order: its embedding, or its error. Otherwise as `classify`."""
+        ...
+
+    def source(self) -> Source:
+        """Return what the embeddings come from. Raises `StartError` if there are none."""
         ...
 
     def close(self) -> None:
@@ -71,26 +100,43 @@ class LocalBackend:
 
     def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         """Classify as `Backend.classify` describes."""
+        found = self._outcomes(images, NOTHING)
+        return [self._named(one, k) if isinstance(one, Outcome) else one for one in found]
+
+    def embed(self, images: Sequence[bytes]) -> list[VectorResult]:
+        """Embed as `Backend.embed` describes."""
+        found = self._outcomes(images, Wish(embedding=True))
+        return [cast("Embedding", one.embedding) if isinstance(one, Outcome) else one for one in found]
+
+    def source(self) -> Source:
+        """Return what the embeddings come from. Raises `StartError` if the model gives none."""
+        model = self._model
+        if not model.channels:
+            raise StartError(f"{model.weights} gives no embeddings: it was compiled without them")
+        return Source(model.weights, model.weights_sha256, model.variant.name, model.engine.precision, self.classes)
+
+    def _outcomes(self, images: Sequence[bytes], wish: Wish) -> list[Outcome | ServiceError]:
         try:
-            results = self._run(images)
+            results = self._run(images, wish)
         except Exception:  # a photo may have crashed the worker; only that one must fail
             if len(images) > 1:
-                return [result for image in images for result in self.classify([image], k)]
+                return [result for image in images for result in self._outcomes([image], wish)]
             return [InternalError("the image could not be classified")]
-        return [self._result(image, result, k) for image, result in zip(images, results, strict=True)]
+        return [self._outcome(image, result, wish) for image, result in zip(images, results, strict=True)]
 
-    def _run(self, images: Sequence[bytes], large: bool = False) -> list[JobResult]:
-        return self._wait(self._pipeline.run([Job(image, (self._model.variant,)) for image in images], large))
+    def _run(self, images: Sequence[bytes], wish: Wish, large: bool = False) -> list[JobResult]:
+        jobs = [Job(image, (self._model.variant,), wish) for image in images]
+        return self._wait(self._pipeline.run(jobs, large))
 
-    def _result(self, image: bytes, result: JobResult, k: int) -> PhotoResult:
+    def _outcome(self, image: bytes, result: JobResult, wish: Wish) -> Outcome | ServiceError:
         if isinstance(result, LargeImage):
             with self._one_large:
-                (result,) = self._run([image], large=True)
-        if isinstance(result, ServiceError):
-            return result
+                (result,) = self._run([image], wish, large=True)
         if isinstance(result, LargeImage):
             return InternalError("the image is too large")
-        (outcome,) = result
+        return result if isinstance(result, ServiceError) else result[0]
+
+    def _named(self, outcome: Outcome, k: int) -> Predictions:
         named = ((self._model.labels[index], share) for index, share in top_k(outcome.probabilities, k))
         predictions = [
             Prediction(class_id=label.class_id, wordnet_id=label.wordnet_id, label=label.label, probability=share)
@@ -121,64 +167,55 @@ class RemoteBackend:
         self.size = min(MOST_IN_REQUEST, info.batching.max_batch_size)
         self.at_once = connections or max(1, info.batching.max_queue // 4 // self.size)
         self._client = Client(url, api_key=api_key, patience_s=PATIENCE_S, connections=self.at_once)
+        self._source = Source(
+            str(info.weights),
+            str(info.weights_sha256),
+            f"{info.alpha:g}/{info.resolution}",
+            str(info.precision),
+            info.classes,
+        )
         self._gone: Unreachable | None = None  # once it is unreachable, no further photo waits for it in vain
 
     def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         """Classify as `Backend.classify` describes. Photos that are too much for one request are sent in two."""
+        return self._ask(images, lambda some: _predictions(self._client.predict(*some, top_k=k)))
+
+    def embed(self, images: Sequence[bytes]) -> list[VectorResult]:
+        """Embed as `Backend.embed` describes. Photos that are too much for one request are sent in two."""
+        return self._ask(images, lambda some: self._vectors(self._client.embed(*some)))
+
+    def source(self) -> Source:
+        """Return what the embeddings come from."""
+        return self._source
+
+    def _vectors(self, answer: EmbedResponse) -> list[VectorResult]:
+        if answer.weights_sha256 != self._source.weights_sha256:
+            raise UnexpectedAnswer("the weights of the service were changed meanwhile; embeddings of both do not mix")
+        return [
+            error_of(one.error) if isinstance(one, Failure) else np.array(one.embedding, np.float32)
+            for one in answer.results
+        ]
+
+    def _ask(
+        self, images: Sequence[bytes], ask: Callable[[Sequence[bytes]], list[T]]
+    ) -> list[T | ServiceError | ClientError]:
         if self._gone:
             return [self._gone] * len(images)
         try:
-            results = self._client.predict(*images, top_k=k).results
+            return [*ask(images)]
         except Unreachable as exc:
             self._gone = exc
             return [exc] * len(images)
         except (ServiceError, ClientError) as exc:
             if exc.status == BodyTooLarge.status and len(images) > 1:
                 half = len(images) // 2
-                return [*self.classify(images[:half], k), *self.classify(images[half:], k)]
+                return [*self._ask(images[:half], ask), *self._ask(images[half:], ask)]
             return [exc] * len(images)
-        return [one if isinstance(one, Predictions) else error_of(one.error) for one in results]
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
 
-MOST_BYTES: Final = 8 * 2**20
-"""The most bytes of several photos in one call: a request must not be too large, nor its photos fill the memory."""
-
-
-def classify_photos(photos: Sequence[PhotoFile], backend: Backend, k: int) -> Generator[tuple[PhotoFile, PhotoResult]]:
-    """Yield each photo with its `k` most probable classes or its error, in order, as soon as all before it are done."""
-    size = max(1, min(backend.size, len(photos) // backend.at_once))  # few photos go in smaller groups, to all calls
-    groups = list(_groups(photos, size))
-    with ThreadPoolExecutor(backend.at_once) as pool:
-        for group, results in zip(groups, pool.map(partial(_classify, backend, k), groups), strict=True):
-            yield from zip(group, results, strict=True)
-
-
-def _groups(photos: Sequence[PhotoFile], size: int) -> Iterator[list[PhotoFile]]:
-    group: list[PhotoFile] = []
-    room = MOST_BYTES
-    for photo in photos:
-        if group and (len(group) == size or photo.size > room):
-            yield group
-            group, room = [], MOST_BYTES
-        group.append(photo)
-        room -= photo.size
-    if group:
-        yield group
-
-
-def _classify(backend: Backend, k: int, group: list[PhotoFile]) -> list[PhotoResult]:
-    files = [_read(photo) for photo in group]
-    whole = [file for file in files if isinstance(file, bytes)]
-    results = iter(backend.classify(whole, k) if whole else ())
-    return [next(results) if isinstance(file, bytes) else file for file in files]
-
-
-def _read(photo: PhotoFile) -> bytes | Unreadable:
-    try:
-        return photo.read()
-    except Unreadable as exc:
-        return exc
+def _predictions(answer: PredictResponse) -> list[PhotoResult]:
+    return [one if isinstance(one, Predictions) else error_of(one.error) for one in answer.results]

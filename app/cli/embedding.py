@@ -1,0 +1,118 @@
+"""The commands that compare photos by their embeddings: `embed`, `similar` and `duplicates`."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app import config
+from app.errors import StartError
+
+if TYPE_CHECKING:
+    from app.cli.vectors import Vectors
+
+Photos = Annotated[list[str], typer.Argument(help="Files, folders, or quoted patterns such as '*.jpg'.")]
+Url = Annotated[str | None, typer.Option(help="Address of a service to ask. Default: run the model here.")]
+Key = Annotated[str | None, typer.Option(help="Key of the service. Default: the first of MOBILENET_API_KEYS.")]
+
+
+def embed(
+    photos: Photos,
+    *,
+    output: Annotated[Path, typer.Option(help="File to write: vectors.npy, .parquet or .csv.")],
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Write the embedding of each photo: numbers that are alike for photos that look alike.
+
+    The exit code is 1 if some photos failed; the others are written.
+    """
+    from app.cli.vectors import writer
+
+    write = writer(output)
+    vectors, failed = _vectors(photos, url, api_key)
+    write(output, vectors)
+    source = vectors.source
+    print(
+        f"{output}: {len(vectors.names):,} × {vectors.values.shape[1]:,} numbers by {source.weights}, "
+        f"{source.variant}, {source.precision}"
+    )
+    end(failed, failed + len(vectors.names))
+
+
+def similar(
+    photo: Annotated[str, typer.Argument(help="The photo to compare with.")],
+    photos: Photos,
+    *,
+    count: Annotated[int, typer.Option(min=1, help="How many to print.")] = 10,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Print the photos that look most like one photo, each with its cosine, nearest first."""
+    from app.cli.vectors import MOST, nearest, unit
+
+    vectors, failed = _vectors([photo, *photos], url, api_key, most=MOST)
+    if vectors.names[:1] != [photo]:
+        raise StartError(f"{photo} cannot be compared with others")
+    values = unit(vectors.values)
+    others = [at for at, name in enumerate(vectors.names) if at and not _same(name, photo)]
+    for at, cosine in nearest(values[0], values[others], count):
+        print(f"{cosine:.4f} {vectors.names[others[at]]}")
+    end(failed, failed + len(vectors.names))
+
+
+def duplicates(
+    photos: Photos,
+    *,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=-1, max=1, help="Cosine from which two photos are printed. Default: 0.97, or 0.9 for 1,000 classes."
+        ),
+    ] = None,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Print pairs of photos that are nearly the same, each with its cosine, nearest first."""
+    from app.cli.vectors import MOST, alike, pairs, unit
+
+    vectors, failed = _vectors(photos, url, api_key, most=MOST)
+    for one, other, cosine in pairs(unit(vectors.values), alike(vectors.source) if threshold is None else threshold):
+        print(f"{cosine:.4f} {vectors.names[one]} {vectors.names[other]}")
+    end(failed, failed + len(vectors.names))
+
+
+def _vectors(photos: list[str], url: str | None, api_key: str | None, most: int | None = None) -> "tuple[Vectors, int]":
+    """Return the embeddings of photos, and how many of these failed. Raises `StartError` for more than `most`."""
+    from app.cli.backend import LocalBackend, RemoteBackend
+    from app.cli.photos import find
+    from app.cli.report import print_any_name
+    from app.cli.vectors import collect
+
+    settings = config.load()
+    found = find(photos)
+    if most is not None and len(found) > most:
+        raise StartError(
+            f"{len(found):,} photos are too many to compare here, and {most:,} the most; see docs/similar.md"
+        )
+    print_any_name()
+    key = api_key or next((one.get_secret_value() for one in settings.api_keys), None)
+    with closing(RemoteBackend(url, key, None) if url else LocalBackend(settings)) as backend:
+        vectors, failed = collect(found, backend)
+    if not vectors.names:
+        raise StartError("no photo could be read, so that there is no embedding")
+    return vectors, failed
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are of the same photo, which may lie in a folder that it is compared with."""
+    return one == other or (Path(one).exists() and Path(other).exists() and Path(one).samefile(other))
+
+
+def end(failed: int, count: int) -> None:
+    """End with the exit code 1 if photos failed."""
+    if failed:
+        print(f"mobilenet: {failed:,} of {count:,} photos failed", file=sys.stderr)
+        raise typer.Exit(1)

@@ -1,0 +1,129 @@
+"""Embeddings of many photos: collected with progress, written to a file, and compared with one another."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.cli.album import each
+from app.cli.backend import Backend, Source
+from app.cli.photos import PhotoFile
+from app.cli.report import tracked
+from app.errors import StartError
+
+MOST: Final = 100_000
+"""The most photos that are compared here; docs/similar.md says what to use for more."""
+ROWS: Final = 512
+"""How many embeddings are compared with all others at a time, which bounds the memory."""
+FEW_ALIKE, MANY_ALIKE = 0.97, 0.9
+"""The cosine from which two photos are called nearly the same, by networks of few classes and of many.
+
+What has learnt a thousand classes tells photos of one class apart, too; docs/similar.md has the figures.
+"""
+MANY: Final = 1000
+
+Matrix = NDArray[np.float32]
+
+
+class Vectors(NamedTuple):
+    """Embeddings `[n, channels]`, float32, the names of their n photos, and what they come from."""
+
+    names: list[str]
+    values: Matrix
+    source: Source
+
+
+def collect(photos: list[PhotoFile], backend: Backend) -> tuple[Vectors, int]:
+    """Return the embeddings of photos, and how many of these failed; their errors are printed to standard error."""
+    source = backend.source()
+    names: list[str] = []
+    rows: list[NDArray[np.float32]] = []
+    for photo, result in tracked(each(photos, backend, backend.embed), len(photos)):
+        if isinstance(result, Exception):
+            print(f"{photo.name}: {result.detail}", file=sys.stderr)
+        else:
+            names.append(photo.name)
+            rows.append(result)
+    values = np.stack(rows) if rows else np.empty((0, 0), np.float32)
+    return Vectors(names, values, source), len(photos) - len(names)
+
+
+def unit(values: Matrix) -> Matrix:
+    """Return vectors scaled to length 1, so that a dot product is the cosine; one of length 0 stays as it is."""
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def nearest(query: NDArray[np.float32], values: Matrix, count: int) -> list[tuple[int, float]]:
+    """Return the rows of unit vectors that are nearest to one of them, nearest first, each with its cosine."""
+    cosines = values @ query
+    best = np.argsort(-cosines, kind="stable")[:count]
+    return [(int(at), float(cosines[at])) for at in best]
+
+
+def pairs(values: Matrix, threshold: float) -> list[tuple[int, int, float]]:
+    """Return all pairs of unit vectors whose cosine is at least the threshold, nearest first, each pair once."""
+    found: list[tuple[int, int, float]] = []
+    for start in range(0, len(values), ROWS):
+        cosines = values[start : start + ROWS] @ values[start:].T
+        rows, columns = np.nonzero(np.triu(cosines >= threshold, k=1))
+        found += zip((rows + start).tolist(), (columns + start).tolist(), cosines[rows, columns].tolist(), strict=True)
+    return sorted(found, key=lambda pair: -pair[2])
+
+
+def alike(source: Source) -> float:
+    """Return the cosine from which two photos are called nearly the same."""
+    return MANY_ALIKE if source.classes >= MANY else FEW_ALIKE
+
+
+def writer(path: Path) -> Callable[[Path, Vectors], None]:
+    """Return what writes vectors to a file of this name. Raises `StartError` if its end or its folder is unknown."""
+    if path.suffix not in WRITERS:
+        raise StartError(f"--output {path}: the name must end with {', '.join(WRITERS)}")
+    if not path.absolute().parent.is_dir():
+        raise StartError(f"--output {path}: there is no folder {path.parent}")
+    if path.suffix == ".parquet":
+        _pyarrow()
+    return WRITERS[path.suffix]
+
+
+def _npy(path: Path, vectors: Vectors) -> None:
+    np.save(path, vectors.values)
+    about = {**vectors.source._asdict(), "paths": vectors.names}
+    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", errors="surrogateescape")
+
+
+def _csv(path: Path, vectors: Vectors) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.writer(file)
+        about = vectors.source._asdict()
+        rows.writerow(["path", *about, *range(vectors.values.shape[1])])
+        for name, row in zip(vectors.names, vectors.values, strict=True):
+            rows.writerow([name, *about.values(), *(f"{value:.9g}" for value in row)])
+
+
+def _parquet(path: Path, vectors: Vectors) -> None:
+    arrow, parquet = _pyarrow()
+    flat = arrow.array(vectors.values.ravel(), arrow.float32())
+    names = [name.encode(errors="surrogateescape").decode(errors="replace") for name in vectors.names]
+    columns = [arrow.array(names, arrow.string()), arrow.FixedSizeListArray.from_arrays(flat, vectors.values.shape[1])]
+    table = arrow.Table.from_arrays(columns, names=["path", "embedding"])
+    about = {name: str(value) for name, value in vectors.source._asdict().items()}
+    parquet.write_table(table.replace_schema_metadata(about), path)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as exc:
+        raise StartError("Parquet files need pyarrow: install the extra 'parquet'") from exc
+    return pyarrow, parquet
+
+
+WRITERS: Final[dict[str, Callable[[Path, Vectors], None]]] = {".npy": _npy, ".parquet": _parquet, ".csv": _csv}

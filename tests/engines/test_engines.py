@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engines.base import Engine
+from app.engines.base import Engine, FeatureEngine
 from app.engines.litert import LiteRTEngine
 from app.engines.weights import Weights
 from app.errors import StartError
+from app.mobilenet.architecture import STRIDE
+from app.model.evidence import evidence
 from tests.support.weights import CLASSES, VARIANT, Converted
 
 pytestmark = pytest.mark.tensorflow
@@ -54,6 +56,34 @@ def test_answers_are_probabilities_of_all_classes(engine: Engine) -> None:
     answer = engine.predict(list(images(3, VARIANT.resolution))).probabilities
     assert (answer.shape, str(answer.dtype), engine.classes) == ((3, CLASSES), "float32", CLASSES)
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
+
+
+def test_what_the_places_of_an_image_say_adds_up_to_its_logits_within_1e_4(engine: FeatureEngine) -> None:
+    from tests.support.networks import images
+
+    for resolution in (VARIANT.resolution, 224) if engine.name == "litert" else (VARIANT.resolution,):
+        pixels = list(images(4, resolution, seed=resolution))
+        found, features = engine.observe(pixels)
+        assert features.shape == (4, resolution // STRIDE, resolution // STRIDE, engine.channels)
+        np.testing.assert_allclose(found.probabilities, engine.predict(pixels).probabilities, atol=1e-6)
+        logits = np.log(found.probabilities) + found.energies[:, None]
+        assert np.ptp(logits) > 1
+        for one, expected in zip(features, logits, strict=True):
+            sums = evidence(one, engine.head, list(range(CLASSES))).sum(axis=(1, 2))
+            np.testing.assert_allclose(sums, expected, atol=1e-4)
+
+
+def test_the_engines_see_the_same_in_an_image(weights: Weights, float32_model: Converted) -> None:
+    from app.engines.tensorflow import TensorFlowEngine
+    from tests.support.networks import images
+
+    pixels = list(images(3, VARIANT.resolution, seed=2))
+    engines: list[FeatureEngine] = [LiteRTEngine(float32_model.path, 2), TensorFlowEngine(weights, VARIANT, 2)]
+    (_, one), (_, other) = (engine.observe(pixels) for engine in engines)
+    assert np.ptp(one) > 0.1
+    np.testing.assert_allclose(one, other, atol=1e-3)
+    for part, same in zip(engines[0].head, engines[1].head, strict=True):
+        np.testing.assert_allclose(part, same, atol=1e-6)
 
 
 def test_answers_are_kept_when_the_next_batch_runs(engine: Engine) -> None:

@@ -10,6 +10,7 @@ from app.config import MODEL_WEIGHTS
 from app.engines.litert import LiteRTEngine
 from app.engines.tflite import compile as compile_module
 from app.engines.tflite.compile import compiled
+from app.engines.tflite.interface import answer_first
 from app.engines.weights import Weights, locate
 from app.errors import StartError
 from app.mobilenet.variants import RESOLUTIONS, Variant
@@ -27,11 +28,12 @@ def test_the_compiled_model_has_no_variables_and_no_batch_normalisation_left(flo
     assert not {"PAD", "RELU6", "RSQRT", "SUB"} & set(names)
 
 
-def test_the_compiled_model_takes_bytes_and_gives_logits(float32_model: Converted) -> None:
+def test_the_compiled_model_takes_bytes_and_gives_logits_and_features(float32_model: Converted) -> None:
     interpreter = LiteRTEngine(float32_model.path, 1)._interpreter
     assert interpreter.get_input_details()[0]["dtype"] == np.uint8
-    assert interpreter.get_output_details()[0]["dtype"] == np.float32
-    assert list(interpreter.get_output_details()[0]["shape"]) == [1, CLASSES]
+    outputs = answer_first(interpreter.get_output_details())
+    assert [output["dtype"] for output in outputs] == [np.float32] * 2
+    assert [list(output["shape"]) for output in outputs] == [[1, CLASSES], [1, 7, 7, 256]]
     assert "SOFTMAX" not in {operation["op_name"] for operation in interpreter._get_ops_details()}
 
 

@@ -171,7 +171,8 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(pool: Pool, wa
     async def with_kills() -> list[Any]:
         await pool.run(jobs(FILES[:1]))
         kill()  # idle
-        await asyncio.sleep(0.05)
+        while any(worker.alive for worker in pool._workers._idle):  # a request that lost two workers would be refused
+            await asyncio.sleep(0.01)
         running = [asyncio.create_task(pool.run(jobs(FILES))) for _ in range(2)]
         await asyncio.sleep(0.001)
         kill()  # at work

@@ -97,6 +97,38 @@ def test_an_image_that_hangs_ends_a_process_that_decodes_itself(path: str, image
         assert popen.wait(PATIENCE_S) == -signal.SIGALRM
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_pause_of_all_processes_loses_no_request(serve: Serve, own: dict[str, object], processes: int) -> None:
+    process = serve(**own, MODEL_WORKERS=0, HTTP_WORKERS=processes, REQUEST_TIMEOUT_MS=2500)
+    enough = threading.Event()
+    answered: list[list[int]] = [[] for _ in range(4)]
+
+    def ask(codes: list[int]) -> None:
+        with httpx.Client(base_url=process.url, timeout=60) as client:
+            while not enough.is_set():
+                codes.append(client.post("/predict", content=RED, headers=PNG).status_code)
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ask, codes) for codes in answered]
+        wait_for(lambda: all(answered))
+        before = process.tree()
+        for number in before:
+            os.kill(number, signal.SIGSTOP)
+        time.sleep(7)  # longer than the patience of 5 s
+        for number in before:
+            os.kill(number, signal.SIGCONT)
+        count = [len(codes) for codes in answered]
+        wait_for(lambda: all(len(now) > then + 1 for now, then in zip(answered, count, strict=True)))
+        enough.set()
+        for one in asking:
+            one.result()
+    # A request that waited in a queue meanwhile is past its deadline.
+    assert {code for codes in answered for code in codes} <= {200, 504}
+    assert process.tree().keys() == before.keys()
+    assert "ERROR" not in process.log.read_text()
+    assert process.stop() == 0
+
+
 def runs(number: int) -> bool:
     """Tell whether a process runs; one that has ended may be there until whoever inherited it looks."""
     try:

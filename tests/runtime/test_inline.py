@@ -1,12 +1,15 @@
 """A model in the midst of an event loop lets others have their turn, and cannot hang for ever."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -14,47 +17,60 @@ from PIL import Image
 from app.engines.base import Pixels, Predictions
 from app.runtime.inline import Inline
 from app.runtime.pipeline import Decoding, Job, Local
+from tests.support import needs
 from tests.support.data import REPOSITORY, solid
 from tests.support.fakes import ColourEngine, colour_model
 from tests.support.images import encoded
 
 VARIANTS = (colour_model().variant,)
 RED = Job(solid((220, 30, 30)), VARIANTS)
-HANGS = """
-import asyncio, time
+PATIENCE_S = 1.0
+PROGRAM = """
+import asyncio, ctypes, sys, time
 from app.runtime.inline import Inline
 from app.runtime.pipeline import Local
 from tests.support.fakes import colour_model
-from tests.runtime.test_inline import RED
+from tests.runtime.test_inline import PATIENCE_S, RED
 
 class Hanging(Local):
+    \"\"\"Does what the last word of the command line says when it has classified, or decoded, three images.\"\"\"
+
     def classify(self, decodings):
         time.sleep(0.01)
         results = super().classify(decodings)
-        while len(ran) == 3:
-            pass
         ran.append(1)
+        hang()
         return results
 
     def decode(self, job, large=False):
         decoding = super().decode(job, large)
-        while len(ran) == 3 and large:
-            time.sleep(1)
+        if large:
+            ran.append(1)
+            hang()
         return decoding
 
+def hang():
+    if len(ran) == 4:
+        print("now", flush=True)
+        {hang}
+
 ran = []
-pipeline = Inline(Hanging([colour_model()], max_pixels=10**8), patience_s=0.3)
 
 async def main():
-    await pipeline.run([RED] * 2, large={large})
-    time.sleep(0.5)
+    pipeline = Inline(Hanging([colour_model()], max_pixels=10**8), PATIENCE_S)
+    await pipeline.run([RED] * 2)
+    time.sleep(PATIENCE_S / 2)
+    await pipeline.run([RED])
+    await asyncio.sleep(2 * PATIENCE_S)
     await pipeline.run([RED], large={large})
-    await asyncio.sleep(0.5)
-    print("so far so good", flush=True)
-    await pipeline.run([RED], large={large})
+    await pipeline.close()
+    print("answered", flush=True)
 
 asyncio.run(main())
 """
+HANGS = "ctypes.CDLL(None).sleep(60)"
+HANGS_WITH_THE_LOCK = "ctypes.PyDLL(None).sleep(60)"
+"""No other thread runs Python meanwhile."""
 
 
 class Noting(ColourEngine):
@@ -80,6 +96,7 @@ async def test_between_two_images_others_have_their_turn() -> None:
     others = asyncio.create_task(other())
     results = await pipeline.run([RED] * 3)
     await others
+    await pipeline.close()
     assert len(results) == 3
     assert order == ["image", "other"] * 3
 
@@ -103,13 +120,73 @@ async def test_a_large_image_is_decoded_while_others_have_their_turn(monkeypatch
     assert not large.done()
     go_on.set()
     assert isinstance((await large)[0], tuple)
+    await pipeline.close()
 
 
-@pytest.mark.parametrize("large", [False, True], ids=["a model", "the decoder of a large image"])
-def test_what_hangs_ends_the_process_and_what_is_idle_does_not(large: bool) -> None:
-    program = HANGS.format(large=large)
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.stdout.strip(), done.returncode) == ("so far so good", -signal.SIGALRM)
-    assert ("this process ends" in done.stderr) is large
+def started(large: bool, hang: str, behind: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    program = PROGRAM.format(large=large, hang=hang)
+    command = [*behind, sys.executable, "-c", program]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=REPOSITORY, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+@pytest.mark.parametrize(
+    ("large", "hang"),
+    [
+        pytest.param(False, HANGS_WITH_THE_LOCK, id="a model"),
+        pytest.param(True, HANGS, id="the decoder of a large image"),
+        pytest.param(True, HANGS_WITH_THE_LOCK, id="the decoder of a large image, with the interpreter lock"),
+    ],
+)
+def test_what_hangs_ends_the_process_with_a_line_and_what_is_idle_does_not(large: bool, hang: str) -> None:
+    with started(large, hang) as process:
+        output, errors = process.communicate(timeout=60)
+    assert (output.split(), process.returncode) == (["now"], -signal.SIGALRM)
+    assert errors.count("\n") == 1
+    assert "process" in errors
+
+
+@needs.NAMESPACES.mark()
+def test_what_hangs_ends_the_first_process_of_a_container_too() -> None:
+    with started(False, HANGS_WITH_THE_LOCK, needs.FIRST_PROCESS) as process:
+        output, errors = process.communicate(timeout=60)
+    assert (output.split(), process.returncode) == (["now"], signal.SIGALRM)
+    assert "process" in errors
+
+
+@pytest.mark.parametrize(
+    ("large", "whole"),
+    [
+        pytest.param(False, True, id="all processes while a model runs"),
+        pytest.param(True, True, id="all processes while a large image is decoded"),
+        pytest.param(False, False, id="the HTTP process alone"),
+    ],
+)
+def test_time_for_which_processes_are_stopped_is_not_a_hang(large: bool, whole: bool) -> None:
+    with started(large, "sys.stdin.readline()") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        tree = [process.pid, *children(process.pid)] if whole else [process.pid]
+        for number in tree:
+            os.kill(number, signal.SIGSTOP)
+        time.sleep(2 * PATIENCE_S)
+        for number in tree:
+            os.kill(number, signal.SIGCONT)
+        output, errors = process.communicate("go on\n", timeout=60)
+    assert (output.split(), errors, process.returncode) == (["answered"], "", 0)
+
+
+def children(process: int) -> list[int]:
+    return [int(number) for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+async def test_where_hangs_would_not_be_noticed_it_says_so() -> None:
+    pipeline = Inline(Local([colour_model()], max_pixels=10**8), patience_s=5)
+    await pipeline.run([RED])
+    assert pipeline.fault is None
+    (watchdog,) = children(os.getpid())
+    os.kill(watchdog, signal.SIGKILL)
+    while pipeline.fault is None:
+        await asyncio.sleep(0.01)
+    assert "notices hangs" in pipeline.fault
+    await pipeline.close()

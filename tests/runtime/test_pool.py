@@ -84,11 +84,13 @@ def pool(wait: Wait) -> Iterator[Pool]:
 
 
 @pytest.fixture(scope="module", params=["pool", "inline"])
-def pipeline(request: pytest.FixtureRequest, local: Local) -> Pipeline:
-    if request.param == "inline":
-        return Inline(local, patience_s=60)
-    made: Pool = request.getfixturevalue("pool")
-    return made
+def pipeline(request: pytest.FixtureRequest, local: Local, wait: Wait) -> Iterator[Pipeline]:
+    if request.param == "pool":
+        yield request.getfixturevalue("pool")
+        return
+    made = Inline(local, patience_s=60)
+    yield made
+    wait(made.close())
 
 
 def test_once_the_models_are_loaded_a_signal_to_stop_is_left_to_the_http_process(pool: Pool, wait: Wait) -> None:

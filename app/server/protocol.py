@@ -20,6 +20,8 @@ HEADERS_S = 5.0
 HEADERS_BYTES = 64 * 1024
 LINGER_S = 2.0
 """How long the rest of a body that was answered already is read and thrown away, so that its client sees the answer."""
+READ_S = 0.1
+"""How long bytes are waited for once a time is over: those that came while the process stood still are not read yet."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -83,9 +85,16 @@ class Protocol(HttpToolsProtocol):
         if unread:
             self._close_in(LINGER_S)
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for long, unless a request has come that is not read yet."""
+        self.timeout_keep_alive_task = self.loop.call_later(READ_S, super().timeout_keep_alive_handler)
+
     def _close_in(self, seconds: float) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(seconds, self.transport.close)
+            self._timer = self.loop.call_later(seconds, self._close_soon)
+
+    def _close_soon(self) -> None:
+        self._timer = self.loop.call_later(READ_S, self.transport.close)
 
     def _keep_open(self) -> None:
         if self._timer is not None:

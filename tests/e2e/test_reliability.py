@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
@@ -97,32 +97,52 @@ def test_an_image_that_hangs_ends_a_process_that_decodes_itself(path: str, image
         assert popen.wait(PATIENCE_S) == -signal.SIGALRM
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_pause_of_all_processes_loses_no_request(serve: Serve, own: dict[str, object], processes: int) -> None:
-    process = serve(**own, MODEL_WORKERS=0, HTTP_WORKERS=processes, REQUEST_TIMEOUT_MS=2500)
+@contextmanager
+def asking(process: Process, clients: int) -> Iterator[tuple[list[list[int]], Callable[[], None]]]:
+    """Have clients ask without a pause; give the codes that each got, and what waits until each has got another one.
+
+    No request may fail but by its code.
+    """
     enough = threading.Event()
-    answered: list[list[int]] = [[] for _ in range(4)]
+    answered: list[list[int]] = [[] for _ in range(clients)]
 
     def ask(codes: list[int]) -> None:
         with httpx.Client(base_url=process.url, timeout=60) as client:
             while not enough.is_set():
                 codes.append(client.post("/predict", content=RED, headers=PNG).status_code)
 
-    with ThreadPoolExecutor(4) as threads:
-        asking = [threads.submit(ask, codes) for codes in answered]
-        wait_for(lambda: all(answered))
+    with ThreadPoolExecutor(clients) as threads:
+        running = [threads.submit(ask, codes) for codes in answered]
+
+        def wait_until_each_goes_on() -> None:
+            before = [len(codes) for codes in answered]
+
+            def each_goes_on() -> bool:
+                return all(len(now) > then for now, then in zip(answered, before, strict=True))
+
+            wait_for(lambda: each_goes_on() or any(one.done() for one in running))
+
+        try:
+            yield answered, wait_until_each_goes_on
+        finally:
+            enough.set()
+        for one in running:
+            one.result()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_pause_of_all_processes_loses_no_request(serve: Serve, own: dict[str, object], processes: int) -> None:
+    process = serve(**own, MODEL_WORKERS=0, HTTP_WORKERS=processes, REQUEST_TIMEOUT_MS=2500)
+    with asking(process, 4) as (answered, wait_until_each_goes_on):
+        wait_until_each_goes_on()
         before = process.tree()
         for number in before:
             os.kill(number, signal.SIGSTOP)
         time.sleep(7)  # longer than the patience of 5 s
         for number in before:
             os.kill(number, signal.SIGCONT)
-        count = [len(codes) for codes in answered]
-        wait_for(lambda: all(len(now) > then + 1 for now, then in zip(answered, count, strict=True)))
-        enough.set()
-        for one in asking:
-            one.result()
-    # A request that waited in a queue meanwhile is past its deadline.
+        wait_until_each_goes_on()
+    # What was under way meanwhile is past its deadline.
     assert {code for codes in answered for code in codes} <= {200, 504}
     assert process.tree().keys() == before.keys()
     assert "ERROR" not in process.log.read_text()
@@ -300,13 +320,6 @@ def test_http_processes_that_cannot_start_any_more_end_the_service_with_exit_cod
 
 def test_workers_that_are_killed_under_load_lose_no_request(serve: Serve, own: dict[str, object]) -> None:
     process = serve(**own, MODEL_WORKERS=2)
-    enough = threading.Event()
-    answered: list[list[int]] = [[] for _ in range(8)]
-
-    def ask(codes: list[int]) -> None:
-        with httpx.Client(base_url=process.url, timeout=60) as client:
-            while not enough.is_set():
-                codes.append(client.post("/predict", content=RED, headers=PNG).status_code)
 
     def kill() -> int:
         killed = 0
@@ -316,18 +329,10 @@ def test_workers_that_are_killed_under_load_lose_no_request(serve: Serve, own: d
                 killed += 1
         return killed
 
-    def wait_until_each_goes_on() -> None:
-        before = [len(codes) for codes in answered]
-        wait_for(lambda: all(len(now) > then for now, then in zip(answered, before, strict=True)))
-
-    with ThreadPoolExecutor(8) as threads:
-        asking = [threads.submit(ask, codes) for codes in answered]
+    with asking(process, 8) as (answered, wait_until_each_goes_on):
         for _ in range(5):
             wait_for(kill)
             wait_until_each_goes_on()  # an image that loses two workers would be taken to be the reason
-        enough.set()
-        for one in asking:
-            one.result()
     answers = {code for codes in answered for code in codes}
     assert answers == {200}
     assert process.stop() == 0

@@ -1,11 +1,14 @@
 """What the protocol promises to slow clients, over real connections to small applications."""
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 from uvicorn.server import ServerState
 
 from app.config import Settings
@@ -24,6 +27,7 @@ class Client:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self.port = int(writer.get_extra_info("peername")[1])
 
     def send(self, data: bytes) -> None:
         """Send it."""
@@ -52,9 +56,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def connected(app: Any) -> AsyncIterator[Client]:
-    """Serve an application, and connect to it."""
+async def connected(app: Any, idle_s: int = 5) -> AsyncIterator[Client]:
+    """Serve an application, and connect to it. Between two requests the connection may be idle for `idle_s`."""
     config = uvicorn_config(app, Settings())
+    config.timeout_keep_alive = idle_s
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
@@ -168,3 +173,41 @@ async def test_a_connection_whose_body_never_comes_ends_soon_after_its_answer() 
         client.send(HEAD + b"\r\npho")
         assert (await client.head(), await client.body()) == (b"HTTP/1.1 429 Too Many Requests", b"later")
         assert await client.end() == b""
+
+
+class Stopper(asyncio.Protocol):
+    """Keeps the loop from turning for a while, as it is when the process is stopped."""
+
+    def data_received(self, data: bytes) -> None:
+        """Block the loop while it handles what has come, so that next it looks for timers that are over."""
+        time.sleep(1.5)
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["the first", "one after another"])
+def test_a_request_that_came_while_the_process_stood_still_is_answered(
+    monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    monkeypatch.setattr(protocol, "HEADERS_S", 1)
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nphoto"
+
+    def talk(port: int, stopper: int) -> bytes:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+            socket.create_connection(("127.0.0.1", stopper)) as stop,
+            connection.makefile("rb") as answers,
+        ):
+            for _ in range(before):
+                connection.sendall(HEAD + b"\r\nphoto")
+                assert answers.read(len(answer)) == answer
+            stop.sendall(b"now")
+            time.sleep(0.2)
+            connection.sendall(HEAD + b"\r\nphoto")
+            return answers.read(len(answer))
+
+    async def served() -> bytes:
+        stopper = await asyncio.get_running_loop().create_server(Stopper, "127.0.0.1", 0)
+        async with connected(echo, idle_s=1) as client, stopper:
+            return await asyncio.to_thread(talk, client.port, stopper.sockets[0].getsockname()[1])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(served()) == answer

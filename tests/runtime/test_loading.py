@@ -1,5 +1,6 @@
 """Models are loaded beside those that serve: tried elsewhere first, within the memory limit, and given up if asked."""
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,7 +38,9 @@ def test_what_was_tried_elsewhere_is_loaded_here_and_nothing_else_is_left(monkey
 
     monkeypatch.setattr(loading, "Pool", Seen)
     monkeypatch.setattr(loading, "in_process", lambda _: Local([colour_model()], 10**8))
-    assert isinstance(load_beside(SETTINGS), Inline)
+    loaded = load_beside(SETTINGS)
+    assert isinstance(loaded, Inline)
+    asyncio.run(loaded.close())
     assert [one.fault for one in tried] == ["the process that forks the workers ended"]
 
 

@@ -77,6 +77,8 @@ ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="$REVISION"
 
 FROM base AS service
+# Threads of numpy's linear algebra would do nothing here, and count for the limit of processes.
+ENV OPENBLAS_NUM_THREADS=1
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=compiled /opt/mobilenet ./
 COPY --from=compiled /var/cache/mobilenet /var/cache/mobilenet

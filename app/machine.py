@@ -1,5 +1,6 @@
 """What this process may use of the machine: CPUs and memory, within its control groups (v1 and v2), and open files."""
 
+import errno
 import os
 import resource
 import sys
@@ -34,6 +35,13 @@ def open_files_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def no_room(error: OSError | RuntimeError) -> str:
+    """Say why the system starts no other process, or, by the `RuntimeError` of Python, no other thread."""
+    if isinstance(error, OSError) and error.errno != errno.EAGAIN:
+        return str(error.strerror)
+    return f"{os.strerror(errno.EAGAIN)}; is the number of processes limited (docker --pids-limit, ulimit -u)?"
 
 
 def oom_kills() -> int:

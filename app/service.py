@@ -12,6 +12,7 @@ from app.api import response
 from app.api.security import Guard
 from app.config import Settings
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
+from app.machine import no_room
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
 from app.prediction.classifier import Classifier, Previewer
@@ -90,7 +91,7 @@ class Service:
 
     async def _load(self) -> None:
         try:
-            pipeline = await asyncio.to_thread(self._open, self._settings)
+            pipeline = await self._opened()
         except StartError as exc:
             logger.error("%s", exc)
             # The server would turn an exception into a traceback and a code of its own. Nothing is under way yet.
@@ -107,6 +108,13 @@ class Service:
         variants = ", ".join(str(one.variant) for one in pipeline.models)
         self._serve(pipeline)
         logger.info("ready: %s, %s, %s", model.weights, variants, model.engine.name)
+
+    def _opened(self) -> asyncio.Future[Pipeline]:
+        """Begin to load the models, on a thread that the loop keeps: for the stop there may be no room for another."""
+        try:
+            return asyncio.get_running_loop().run_in_executor(None, self._open, self._settings)
+        except RuntimeError as exc:
+            raise StartError(f"the thread that loads the model cannot be started: {no_room(exc)}") from exc
 
     def _serve(self, pipeline: Pipeline) -> None:
         """Have every request from now on answered by this pipeline."""

@@ -65,6 +65,43 @@ async def test_a_service_that_stops_says_when_to_come_again() -> None:
     assert caught.value.headers == {"Retry-After": "1"}
 
 
+async def test_a_thread_that_cannot_be_started_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Ended(BaseException):
+        """The process has ended."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(os, "_exit", end)
+        with pytest.raises(Ended, match="2"):
+            await a_service().start(None)
+    (line,) = caplog.messages
+    assert line.startswith("the thread that loads the model cannot be started")
+    assert "--pids-limit" in line
+
+
+async def test_with_no_room_for_a_thread_a_reload_changes_nothing_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = a_service()
+    await service.start(None)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        outcome = await service.reload()
+    assert not outcome.swapped
+    assert outcome.said.startswith("a thread cannot be started")
+    await service.stop()
+
+
 async def test_a_fault_that_lasts_ends_the_process_and_one_that_passes_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

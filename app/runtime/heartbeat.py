@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 from app.errors import StartError
+from app.machine import no_room
 from app.runtime.watchdog import TICKS
 
 WATCHDOG_MODULE = "app.runtime.watchdog"
@@ -36,7 +37,7 @@ class Heartbeat:
             self._watchdog = subprocess.Popen(command, stdin=reader, process_group=0)
         except OSError as exc:
             os.close(self._pipe)
-            raise StartError(f"the process that notices hangs cannot be started: {exc.strerror}") from exc
+            raise StartError(f"the process that notices hangs cannot be started: {no_room(exc)}") from exc
         finally:
             os.close(reader)
         os.set_blocking(self._pipe, False)

@@ -13,6 +13,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from app.errors import StartError
+from app.machine import no_room
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.pipeline import Job, JobResult, Local, Overlay, Payload
 from app.runtime.watchdog import TICKS
@@ -105,6 +107,8 @@ class Threads:
 async def in_thread(work: Callable[[], T]) -> T:
     """Do work on a thread; return what it returns, or raise what it raises.
 
+    Raises `StartError` if the system has no room for another thread.
+
     The thread is a daemon made for this work. A process waits at its end for the threads of an executor, even for one
     that hangs.
     """
@@ -120,7 +124,10 @@ async def in_thread(work: Callable[[], T]) -> T:
         with suppress(RuntimeError):  # the event loop was closed meanwhile
             loop.call_soon_threadsafe(settle, outcome)
 
-    threading.Thread(target=run, name="model", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="model", daemon=True).start()
+    except RuntimeError as exc:
+        raise StartError(f"a thread cannot be started: {no_room(exc)}") from exc
     return (await future)()
 
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 from app.config import PREFIX, Settings
 from app.engines.base import Pixels, Predictions
 from app.errors import StartError, UndecodableImage
-from app.machine import oom_kills
+from app.machine import no_room, oom_kills
 from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import handshake, requests
@@ -109,7 +109,7 @@ class Workers:
                 self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=_environment())
             except OSError as exc:
                 self._control.close()
-                raise StartError(f"the process that loads the model cannot be started: {exc.strerror}") from exc
+                raise StartError(f"the process that loads the model cannot be started: {no_room(exc)}") from exc
         self._idle: list[Worker] = []
         with suppress(OSError):
             handshake.send(self._control, _without_keys(settings))

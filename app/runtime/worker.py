@@ -22,6 +22,7 @@ from app.config import Settings
 from app.engines.litert import LiteRTEngine
 from app.errors import ServiceError
 from app.logs import configure_logging
+from app.machine import no_room
 from app.mobilenet.variants import Precision, Variant
 from app.model.model import Model
 from app.runtime import handshake, replies, requests
@@ -63,7 +64,7 @@ def _forked(front: socket.socket, variants: Sequence[Variant]) -> bool:
     try:
         return os.fork() == 0
     except OSError as exc:
-        logger.error("a worker cannot be started: %s; is the number of processes limited?", exc.strerror)
+        logger.error("a worker cannot be started: %s", no_room(exc))
         with suppress(EOFError, OSError):
             requests.receive(front, variants)  # a reply that comes before the request would be nobody's
             front.sendall(replies.pack_failure(exc))

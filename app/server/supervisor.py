@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.control import heeding
 from app.errors import BAD_START
+from app.machine import no_room
 from app.observability.metrics import Metrics
 from app.observability.snapshots import Snapshots, forget
 from app.reload import Outcome, Reloads
@@ -73,7 +74,7 @@ class Supervisor:
         try:
             process = await HttpProcess.start(self._command, self._folder / str(self._started))
         except OSError as exc:
-            logger.error("an HTTP process cannot be started: %s", exc.strerror)
+            logger.error("an HTTP process cannot be started: %s", no_room(exc))
             return None
         self._processes.append(process)
         self._acceptor.add(process.channel, process.well)

@@ -23,6 +23,7 @@ from app.errors import ServiceError, StartError, UnsupportedImage
 from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
 from app.runtime import replies
+from app.runtime.heartbeat import Heartbeat
 from app.runtime.inline import Inline
 from app.runtime.pipeline import Job, JobResult, Local, Payload, Pipeline, Sizes, in_process
 from app.runtime.pool import Pool, Worker
@@ -294,8 +295,9 @@ def test_a_process_that_cannot_be_started_is_one_line_too(monkeypatch: pytest.Mo
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(subprocess, "Popen", refused)
-    with pytest.raises(StartError, match="cannot be started: Resource temporarily unavailable"):
-        Pool(SETTINGS)
+    for start in (lambda: Pool(SETTINGS), lambda: Heartbeat(patience_s=5)):
+        with pytest.raises(StartError, match=r"cannot be started: Resource temporarily .* --pids-limit"):
+            start()
 
 
 def test_a_process_that_dies_while_it_loads_is_one_line_too() -> None:

@@ -1,7 +1,9 @@
 """Both clients, on real connections: what they send, what they raise, and that they wait for their turn."""
 
 import asyncio
+import inspect
 import json
+import re
 import subprocess
 import sys
 import time
@@ -106,6 +108,15 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(ask: Ask, monkeyp
     with playing(predicted("red")) as script:
         ask(script.url, "predict", b"photo", times=3)
     assert len({asked.port for asked in script.asked}) == 3
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("name", ["timeout_s", "patience_s"])
+def test_the_times_of_a_client_are_the_documented_ones(kind: type, name: str) -> None:
+    document = (REPOSITORY / "docs" / "clients.md").read_text(encoding="utf-8")
+    documented = re.search(rf"`{name}` \((\d+) s\)", document)
+    assert documented
+    assert inspect.signature(kind).parameters[name].default == float(documented[1])
 
 
 def test_a_client_lets_go_of_an_idle_connection_before_the_service_does() -> None:

@@ -133,11 +133,13 @@ def _digest(found: Survey) -> str:
 
 def _fitted(task: Task, state: State, resumed: bool, bar: Bar) -> tuple[list[Row], bool]:
     """Train; return the table of epochs, and whether Ctrl-C ended it before its time."""
-    from app.training.fit import fit, fit_classifier
+    from app.training import fit
 
-    begun = None if resumed else fit_classifier(task, bar)
+    if task.recipe.head_only:
+        return fit.fit_head_only(task, state, bar), False
+    begun = None if resumed else fit.begin(task, bar)
     try:
-        return fit(task, state, begun, bar, bar.say), False
+        return fit.fit(task, state, begun, bar, bar.say), False
     except KeyboardInterrupt:
         if not state.best.is_file():
             raise

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
+from numpy.typing import NDArray
 
 from app.engines.base import Pixels
+from app.engines.tflite.interface import softmax
 from app.errors import StartError
-from app.training import network
+from app.training import classifier, network
+from app.training.classifier import Sample
 from app.training.network import Floats
 from app.training.schedule import Learner, Schedule
 from app.training.state import Row, State, best_epoch
@@ -20,32 +23,44 @@ from app.training.views import ahead
 
 PATIENCE = 6
 """A training ends early after so many epochs without a better one."""
-HEAD_VIEWS = 4
-"""How many variations of each photo the classifier is fitted to, beside the photo as it is."""
-HEAD_TIME = 1_000_000
-"""Number of the first of these variations; those of epochs begin with 0."""
 CENTRED_ON = 512
 """How many photos the statistics of batch normalisation are taken from."""
+CENTRING_TIME = 999_999
+"""Number of the variation that they are taken from; those of epochs begin with 0."""
 
 Say = Callable[[str], None]
 
 
-def fit_classifier(task: Task, bar: Bar) -> keras.Model:
-    """Return the network with the features that the recipe names, and a classifier that is fitted to them."""
+class Begun(NamedTuple):
+    """A network with a classifier that is fitted to the features it came with, and how well it does."""
+
+    model: keras.Model
+    row: Row
+
+
+def fit_classifier(task: Task, bar: Bar) -> Begun:
+    """Return the network with the features that the recipe names, and a classifier that is fitted to them.
+
+    Photos are looked at as they are. Variations of them gained nothing here, and mirrored ones did harm to signs.
+    """
     recipe = task.recipe
     model = network.built(recipe, task.classes)
-    order = np.random.default_rng(recipe.seed).permutation(task.learnt)
-    varied = partial(task.views.varied, resolution=recipe.resolution)
-    network.recentre(model, (varied(list(part), time=HEAD_TIME - 1) for part in _parts(order[:CENTRED_ON].tolist())))
-    answer = tf.function(network.features_of(model))
-    bar.begin("fitting the classifier", (1 + HEAD_VIEWS) * len(task.learnt))
-    looks: list[Callable[[Sequence[int]], Pixels]] = [partial(task.views.plain, resolution=recipe.resolution)]
-    looks += [partial(varied, time=HEAD_TIME + time) for time in range(HEAD_VIEWS)]
-    features = np.concatenate([_answers(answer, look, task.learnt, bar)[:, 0, 0] for look in looks])
-    labels = np.tile(task.labels(task.learnt), len(looks))
-    targets = smooth(labels, task.classes)
-    network.set_head(model, *network.fit_head(features, targets, task.weights()[labels], recipe.seed))
-    return model
+    answer = network.features_of(model)
+    bar.begin("fitting the classifier", len(task.learnt) + len(task.held_out))
+    learnt, held_out = (_sample(answer, task, indices, bar) for indices in (task.learnt, task.held_out))
+    head = classifier.fit(learnt, held_out)
+    network.set_head(model, head)
+    return Begun(model, _row(0, softmax(classifier.logits(head, held_out.features)), held_out.labels))
+
+
+def _sample(answer: keras.Model, task: Task, indices: Sequence[int], bar: Bar) -> Sample:
+    look = partial(task.views.plain, resolution=task.recipe.resolution)
+    found = []
+    for pixels in ahead(partial(look, list(part)) for part in _parts(indices)):
+        # Called as it is: to trace it as a function would take longer than it then saves.
+        found.append(np.asarray(answer(pixels.astype(np.float32), training=False))[:, 0, 0])
+        bar.advance(len(pixels))
+    return Sample(np.concatenate(found), task.labels(indices))
 
 
 def _parts(indices: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -53,14 +68,21 @@ def _parts(indices: Sequence[int]) -> Iterator[Sequence[int]]:
         yield indices[start : start + BATCH]
 
 
-def _answers(
-    answer: Callable[[Floats], tf.Tensor], look: Callable[[Sequence[int]], Pixels], indices: Sequence[int], bar: Bar
-) -> Floats:
-    found = []
-    for pixels in ahead(partial(look, list(part)) for part in _parts(indices)):
-        found.append(np.asarray(answer(pixels.astype(np.float32))))
-        bar.advance(len(pixels))
-    return np.concatenate(found)
+def fit_head_only(task: Task, state: State, bar: Bar) -> list[Row]:
+    """Fit the classifier alone, and keep the network in the folder; return the table, which has one row."""
+    begun = fit_classifier(task, bar)
+    state.keep(begun.model.save_weights)
+    return [begun.row]
+
+
+def begin(task: Task, bar: Bar) -> keras.Model:
+    """Return the network that a training of all layers begins with: its classifier is fitted, and its statistics."""
+    model = fit_classifier(task, bar).model
+    order = np.random.default_rng(task.recipe.seed).permutation(task.learnt)[:CENTRED_ON].tolist()
+    bar.begin("measuring the features", len(order))
+    varied = partial(task.views.varied, resolution=task.recipe.resolution, time=CENTRING_TIME)
+    network.recentre(model, (varied(list(part)) for part in _parts(order)))
+    return model
 
 
 def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say) -> list[Row]:
@@ -77,7 +99,7 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say)
     if not rows:
         rows = [_watched(task, learner, 0)]
         state.save(learner, rows, best=True)
-    for epoch in range(len(rows) - 1, 0 if recipe.head_only else schedule.epochs):
+    for epoch in range(len(rows) - 1, schedule.epochs):
         if epoch - best_epoch(rows) >= PATIENCE:
             say(f"no epoch was better than {best_epoch(rows)}: the training ends early")
             break
@@ -124,7 +146,9 @@ def _watched(task: Task, learner: Learner, epoch: int) -> Row:
     """Return how well the averaged network does on the photos that are held out."""
     look = partial(task.views.plain, resolution=task.recipe.resolution)
     parts = [np.asarray(learner.probabilities(look(list(part)))) for part in _parts(task.held_out)]
-    probabilities, labels = np.concatenate(parts), task.labels(task.held_out)
-    losses = -np.log(probabilities[np.arange(len(labels)), labels] + 1e-9)
+    return _row(epoch, np.concatenate(parts), task.labels(task.held_out))
+
+
+def _row(epoch: int, probabilities: Floats, labels: NDArray[np.int64]) -> Row:
     right = probabilities.argmax(axis=-1) == labels
-    return {"epoch": epoch, "loss": float(losses.mean()), "accuracy": float(right.mean())}
+    return {"epoch": epoch, "loss": classifier.loss(probabilities, labels), "accuracy": float(right.mean())}

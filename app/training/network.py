@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.config import Settings
-from app.engines.base import Pixels
+from app.engines.base import Head, Pixels
 from app.engines.bundle import BUNDLED
 from app.engines.keras.reader import read
 from app.engines.weights import PUBLISHED, locate
@@ -23,12 +23,6 @@ RANDOM = "random"
 DROPOUT = 0.2
 CLASSIFIER_ARRAYS = 2
 """The kernel and the bias."""
-HEAD_EPOCHS = 40
-HEAD_BATCH = 128
-HEAD_RATE = 1e-2
-HEAD_DECAY = 1.0
-HEAD_FLOOR = 0.2
-"""Features that hardly vary are not scaled up: this share of the mean deviation is added to the deviation of each."""
 
 
 def built(recipe: Recipe, classes: int) -> keras.Model:
@@ -89,32 +83,9 @@ def _restate(layer: keras.layers.BatchNormalization, mean: Floats, variance: Flo
     layer.set_weights([scale * np.sqrt(variance + layer.epsilon), beta + scale * (mean - old_mean), mean, variance])
 
 
-def fit_head(features: Floats, targets: Floats, weights: Floats, seed: int) -> tuple[Floats, Floats]:
-    """Fit a classifier to features `[n, channels]`; return its kernel `[channels, classes]` and its bias `[classes]`.
-
-    `weights` `[n]` say how much a mistake with each counts. The features are brought to one scale for the fit, and the
-    scale is then folded into the kernel.
-    """
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    deviation += HEAD_FLOOR * deviation.mean()
-    keras.utils.set_random_seed(seed)
-    inputs = keras.Input(features.shape[1:])
-    head = keras.Model(inputs, keras.layers.Dense(targets.shape[1], kernel_initializer="zeros")(inputs))
-    steps = HEAD_EPOCHS * -(-len(features) // HEAD_BATCH)
-    rate = keras.optimizers.schedules.CosineDecay(HEAD_RATE, steps)
-    head.compile(
-        keras.optimizers.AdamW(rate, weight_decay=HEAD_DECAY), keras.losses.CategoricalCrossentropy(from_logits=True)
-    )
-    scaled = (features - mean) / deviation
-    head.fit(scaled, targets, HEAD_BATCH, HEAD_EPOCHS, verbose=0, sample_weight=weights)
-    kernel, bias = head.get_weights()
-    kernel = kernel / deviation[:, None]
-    return kernel, bias - mean @ kernel
-
-
-def set_head(model: keras.Model, kernel: Floats, bias: Floats) -> None:
+def set_head(model: keras.Model, head: Head) -> None:
     """Give the network this classifier."""
-    model.set_weights([*model.get_weights()[:-CLASSIFIER_ARRAYS], kernel[None, None], bias])
+    model.set_weights([*model.get_weights()[:-CLASSIFIER_ARRAYS], head.kernel[None, None], head.bias])
 
 
 def repeatable(seed: int) -> None:

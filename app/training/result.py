@@ -10,7 +10,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from app.config import CARD, Settings
@@ -64,10 +63,10 @@ def write(training: Training, state: State, name: str, bar: Bar) -> Card:
     asked, indices = _asked(training)
     bar.begin("measuring", len(loaded) * (len(indices) + len(task.held_out)))
     answers = [ask(model, asked, indices, bar) for model in loaded]
-    held_out = [ask(model, task.views, task.held_out, bar) for model in loaded] if photos.validation else answers
     measured = [one.score(Path(task.recipe.validation).name if photos.validation else "held out") for one in answers]
     (folder / scores.NAME).write_bytes(scores.SCORES.dump_json(tuple(measured), indent=1) + b"\n")
     if not task.recipe.head_only:  # features that were learnt on other photos say nothing of these
+        held_out = [ask(model, task.views, task.held_out, bar) for model in loaded] if photos.validation else answers
         known = [_familiarity(one) for one in held_out]
         (folder / familiarity.NAME).write_bytes(FAMILIARITIES.dump_json(known) + b"\n")
     _pin(task, bundle, loaded)
@@ -119,7 +118,7 @@ def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
     *features, kernel, bias = read(state.best, alpha)
     network = build(alpha, None, task.classes)
     network.set_weights([*features, kernel, bias])
-    answer = tf.function(trunk(network))
+    answer = trunk(network)
     logits = np.concatenate([_logits(answer, task, resolution) for resolution in RESOLUTIONS])
     scale = temperature.fit(logits, np.tile(task.labels(task.held_out), len(RESOLUTIONS)))
     network.set_weights([*features, kernel / scale, bias / scale])
@@ -128,10 +127,10 @@ def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
     return scale
 
 
-def _logits(answer: tf.types.experimental.PolymorphicFunction, task: Task, resolution: int) -> np.ndarray:
+def _logits(answer: keras.Model, task: Task, resolution: int) -> np.ndarray:
     parts = [task.held_out[start : start + BATCH] for start in range(0, len(task.held_out), BATCH)]
     scaled = (task.views.plain(part, resolution).astype(np.float32) / 127.5 - 1 for part in parts)
-    return np.concatenate([np.asarray(answer(pixels)) for pixels in scaled])
+    return np.concatenate([np.asarray(answer(pixels, training=False)) for pixels in scaled])
 
 
 def _compile(task: Task, bundle: Bundle) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,12 +83,16 @@ class State:
         with path.open("rb") as file:
             return learner.read(file)
 
+    def keep(self, save: Callable[[Path], None]) -> None:
+        """Have the best weights so far written by `save`."""
+        part = self.folder / "part.weights.h5"  # Keras accepts only names with this ending
+        save(part)
+        part.replace(self.best)
+
     def save(self, learner: Learner, rows: list[Row], best: bool) -> None:
         """Write the checkpoint and the table, and the averaged weights if this epoch was the best."""
         if best:
-            part = self.folder / "part.weights.h5"  # Keras accepts only names with this ending
-            learner.save(part)
-            part.replace(self.best)
+            self.keep(learner.save)
         with replacing(self.folder / "checkpoint.npz") as path, path.open("wb") as file:
             learner.write(file, len(rows))
         with replacing(self.folder / "epochs.json") as path:

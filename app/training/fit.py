@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.engines.base import Pixels
@@ -45,7 +46,7 @@ def fit_classifier(task: Task, bar: Bar) -> Begun:
     """
     recipe = task.recipe
     model = network.built(recipe, task.classes)
-    answer = network.features_of(model)
+    answer = network.answering(network.features_of(model))
     bar.begin("fitting the classifier", len(task.learnt) + len(task.held_out))
     learnt, held_out = (_sample(answer, task, indices, bar) for indices in (task.learnt, task.held_out))
     head = classifier.fit(learnt, held_out)
@@ -53,12 +54,11 @@ def fit_classifier(task: Task, bar: Bar) -> Begun:
     return Begun(model, _row(0, softmax(classifier.logits(head, held_out.features)), held_out.labels))
 
 
-def _sample(answer: keras.Model, task: Task, indices: Sequence[int], bar: Bar) -> Sample:
+def _sample(answer: Callable[[Floats], tf.Tensor], task: Task, indices: Sequence[int], bar: Bar) -> Sample:
     look = partial(task.views.plain, resolution=task.recipe.resolution)
     found = []
     for pixels in ahead(partial(look, list(part)) for part in _parts(indices)):
-        # Called as it is: to trace it as a function would take longer than it then saves.
-        found.append(np.asarray(answer(pixels.astype(np.float32), training=False))[:, 0, 0])
+        found.append(np.asarray(answer(pixels.astype(np.float32)))[:, 0, 0])
         bar.advance(len(pixels))
     return Sample(np.concatenate(found), task.labels(indices))
 

@@ -1,6 +1,7 @@
 """The network that a training starts from: features of other weights, and a classifier that is fitted to them first."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -59,6 +60,13 @@ def _path(recipe: Recipe) -> Path:
 def features_of(model: keras.Model) -> keras.Model:
     """Return the part of the network that ends in the averages over the last feature map, `[n, 1, 1, channels]`."""
     return keras.Model(model.input, model.get_layer("global_average_pooling").output)
+
+
+def answering(model: keras.Model) -> Callable[[Floats], tf.Tensor]:
+    """Return what answers to a batch of any size and resolution, float32; it is traced only once."""
+    pixels = tf.TensorSpec((None, None, None, 3), tf.float32)
+    answer: Callable[[Floats], tf.Tensor] = tf.function(partial(model, training=False), input_signature=[pixels])
+    return answer
 
 
 def recentre(model: keras.Model, batches: Iterable[Pixels]) -> None:

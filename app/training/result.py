@@ -3,13 +3,14 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from app.config import CARD, Settings
@@ -26,9 +27,10 @@ from app.model.calibration import COUNT
 from app.model.familiarity import FAMILIARITIES, Familiarity, auroc
 from app.model.golden import ANSWERS
 from app.model.model import Model
-from app.training import temperature
+from app.training import network, temperature
 from app.training.card import MISTAKES, Card, draw_confusion, draw_mistakes
 from app.training.evaluation import Answers, ask
+from app.training.network import Floats
 from app.training.state import Row, State, best_epoch
 from app.training.task import BATCH, Bar, Photos, Task
 from app.training.views import Views
@@ -61,11 +63,12 @@ def write(training: Training, state: State, name: str, bar: Bar) -> Card:
     _write_manifest(bundle, task)
     loaded = list(_models(bundle, task))
     asked, indices = _asked(training)
-    bar.begin("measuring", len(loaded) * (len(indices) + len(task.held_out)))
+    bar.begin("measuring", len(loaded) * len(indices))
     answers = [ask(model, asked, indices, bar) for model in loaded]
     measured = [one.score(Path(task.recipe.validation).name if photos.validation else "held out") for one in answers]
     (folder / scores.NAME).write_bytes(scores.SCORES.dump_json(tuple(measured), indent=1) + b"\n")
     if not task.recipe.head_only:  # features that were learnt on other photos say nothing of these
+        bar.begin("measuring what is familiar", len(loaded) * len(task.held_out))
         held_out = [ask(model, task.views, task.held_out, bar) for model in loaded] if photos.validation else answers
         known = [_familiarity(one) for one in held_out]
         (folder / familiarity.NAME).write_bytes(FAMILIARITIES.dump_json(known) + b"\n")
@@ -116,21 +119,21 @@ def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
     """Write the best weights with the temperature that suits the held-out photos; return the temperature."""
     alpha = task.recipe.alpha
     *features, kernel, bias = read(state.best, alpha)
-    network = build(alpha, None, task.classes)
-    network.set_weights([*features, kernel, bias])
-    answer = trunk(network)
+    model = build(alpha, None, task.classes)
+    model.set_weights([*features, kernel, bias])
+    answer = network.answering(trunk(model))
     logits = np.concatenate([_logits(answer, task, resolution) for resolution in RESOLUTIONS])
     scale = temperature.fit(logits, np.tile(task.labels(task.held_out), len(RESOLUTIONS)))
-    network.set_weights([*features, kernel / scale, bias / scale])
-    network.save_weights(bundle.weights(alpha))
+    model.set_weights([*features, kernel / scale, bias / scale])
+    model.save_weights(bundle.weights(alpha))
     keras.backend.clear_session()
     return scale
 
 
-def _logits(answer: keras.Model, task: Task, resolution: int) -> np.ndarray:
+def _logits(answer: Callable[[Floats], tf.Tensor], task: Task, resolution: int) -> Floats:
     parts = [task.held_out[start : start + BATCH] for start in range(0, len(task.held_out), BATCH)]
     scaled = (task.views.plain(part, resolution).astype(np.float32) / 127.5 - 1 for part in parts)
-    return np.concatenate([np.asarray(answer(pixels, training=False)) for pixels in scaled])
+    return np.concatenate([np.asarray(answer(pixels)) for pixels in scaled])
 
 
 def _compile(task: Task, bundle: Bundle) -> None:

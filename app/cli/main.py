@@ -290,6 +290,7 @@ def train(
         Path | None, typer.Option(help="Folder of photos of other things, to measure how well they are told apart.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was interrupted.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow and LiteRT say, too.")] = False,
 ) -> None:
     """Train on your own photos, and write a folder that the service serves, with a card that says how good it is."""
     from app.cli import train as training
@@ -309,7 +310,7 @@ def train(
         validation=validation,
         seed=seed,
     )
-    raise typer.Exit(training.train(training.Order(photos, output, recipe, unfamiliar, resume)))
+    raise typer.Exit(training.train(training.Order(photos, output, recipe, unfamiliar, resume, verbose)))
 
 
 def _print_rows(settings: Settings, variants: Sequence[Variant], row: Callable[[Settings], str]) -> int:

@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.cli.chatter import silenced
 from app.cli.photos import find
 from app.errors import StartError
 from app.training.recipe import Recipe
@@ -68,6 +70,7 @@ class Order:
     recipe: Recipe
     unfamiliar: Path | None
     resume: bool
+    verbose: bool = False
 
     @property
     def target(self) -> Path:
@@ -80,9 +83,11 @@ def train(order: Order) -> int:
 
     Raises `StartError` for what is wrong with the photos, the weights to begin with or the folder to write.
     """
-    bar = Bar()
-    with bar.progress:
-        return _train(order, bar, time.monotonic())
+    began = time.monotonic()
+    with nullcontext() if order.verbose else silenced():
+        bar = Bar()
+        with bar.progress:
+            return _train(order, bar, began)
 
 
 def _train(order: Order, bar: Bar, began: float) -> int:

@@ -39,6 +39,8 @@ LEFT_OUT = {
     "make run WEIGHTS=imagenet": "fetches weights; test_published_weights.py does from a server of its own",
     "MOBILENET_WEIGHTS=imagenet .venv/bin/mobilenet compile": "fetches; test_bundled_weights.py compiles others",
     "docker": CONTAINER,
+    "mobilenet train photos": "trains for minutes; test_own_classes.py runs it with few photos",
+    "mobilenet serve --weights photos-weights": "serves until it is stopped; test_own_classes.py asks it",
     "IMAGE=registry.example": CONTAINER,
     "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
     "cp deploy/systemd": "installs units; test_deploy.py checks them, test_sockets.py starts with a socket",

@@ -11,7 +11,7 @@ from PIL import Image
 from app.engines.keras.reader import read
 from tests.support.processes import environment, mobilenet
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]  # each test trains twice and has models compiled
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(1800)]  # each test trains twice and has models compiled
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 170, 60)}
 
@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_weights(photos: Path, how: list[str], tmp_
 def _trained(photos: Path, output: Path, how: list[str]) -> Path:
     """Train into a folder; return the file of the weights. Nothing of the libraries is on standard error."""
     command = mobilenet("train", str(photos), "--alpha", "0.25", "--resolution", "128", "--output", str(output), *how)
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=850, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines() + done.stdout.splitlines()
     assert [line for line in lines if not line.startswith("mobilenet: ")] == [], "libraries chatter"

@@ -25,8 +25,8 @@ def test_classes_that_can_be_told_apart_are(counts: list[int]) -> None:
     assert (logits(head, others.features).argmax(axis=1) == others.labels).mean() > 0.95
 
 
-def test_the_probabilities_say_how_often_answers_are_right() -> None:
-    head = fit(sample([50] * 4, 1, spread=4), sample([50] * 4, 2, spread=4))
+def test_the_probabilities_say_how_often_answers_to_other_photos_are_right() -> None:
+    head = fit(sample([50] * 4, 1, spread=1), sample([50] * 4, 2, spread=4))
     others = sample([500] * 4, 3, spread=4)
     probabilities = softmax(logits(head, others.features))
     right = (probabilities.argmax(axis=1) == others.labels).mean()

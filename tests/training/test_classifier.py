@@ -26,8 +26,11 @@ def test_classes_that_can_be_told_apart_are(counts: list[int]) -> None:
 
 
 def test_the_probabilities_say_how_often_answers_to_other_photos_are_right() -> None:
-    head = fit(sample([50] * 4, 1, spread=1), sample([50] * 4, 2, spread=4))
-    others = sample([500] * 4, 3, spread=4)
+    learnt, held_out, others = (
+        Sample(one.features[:, 1:], one.labels)
+        for one in (sample([50] * 4, 1), sample([50] * 4, 2, spread=4), sample([500] * 4, 3, spread=4))
+    )
+    head = fit(learnt, held_out)
     probabilities = softmax(logits(head, others.features))
     right = (probabilities.argmax(axis=1) == others.labels).mean()
     assert 0.4 < right < 0.9, "the classes overlap"

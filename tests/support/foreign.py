@@ -43,20 +43,32 @@ def _convert(folder: Path) -> None:
     import keras
     import tensorflow as tf
 
-    side = VARIANT.resolution
-    softmax, pixels = network(), keras.Input((side, side, 3))
+    pixels = keras.Input((VARIANT.resolution, VARIANT.resolution, 3))
+    softmax, logits = network(), network(None)
     scaled = keras.Model(pixels, softmax(keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)))
-    other = keras.applications.MobileNetV2((side, side, 3), alpha=0.35, weights=None, classes=CLASSES)
-    models = {"float32": softmax, "scaled": scaled, "sigmoid": network("sigmoid"), "other": other}
-    for name, model in models.items():
-        _save(folder / name, tf.lite.TFLiteConverter.from_keras_model(model))
-    for name, model, dtype in (("int8", softmax, tf.int8), ("uint8", network(None), tf.uint8)):
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    sigmoid = keras.Model(logits.input, keras.layers.Activation("sigmoid")(logits.output))
+    other = keras.applications.MobileNetV2(pixels.shape[1:], alpha=0.35, weights=None, classes=CLASSES)
+    _save(folder / "float32", tf.lite.TFLiteConverter.from_keras_model(softmax))
+    for name, model in {"scaled": scaled, "sigmoid": sigmoid, "other": other}.items():
+        _save(folder / name, _traced(model))
+    for name, model, dtype in (("int8", softmax, tf.int8), ("uint8", logits, tf.uint8)):
+        converter = _traced(model)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = _calibration
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = dtype
         _save(folder / name, converter)
+
+
+def _traced(model: Any) -> Any:
+    """Return the converter of a model without the saved model in between, which takes most of the seconds."""
+    import tensorflow as tf
+
+    taken = [tf.TensorSpec(model.input.shape, tf.float32)]
+    function = tf.function(lambda pixels: model(pixels, training=False), input_signature=taken)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], model)
+    converter.experimental_lower_to_saved_model = False
+    return converter
 
 
 def _save(path: Path, converter: Any) -> None:

@@ -461,14 +461,15 @@ def test_dark_and_light_follow_the_reader(visit: Visit) -> None:
 def test_axe_finds_nothing_that_keeps_anyone_out(visit: Visit, scheme: str, width: int) -> None:
     page = complete(visit(color_scheme=scheme, width=width))
     options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-    for photos in ([], [GOLF_BALL], [GOLF_BALL, PARACHUTE]):
+    # Photos change their own section alone; the whole page is looked at once, with everything on it.
+    for photos, part in (([], "#classify"), ([GOLF_BALL], "#classify"), ([GOLF_BALL, PARACHUTE], "html")):
         if photos:
             choose(page, *photos)
             answer(page)
         page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
-        found = Axe().run(page, options=options)
+        found = Axe().run(page, context=part, options=options)
         assert found.violations_count == 0, found.generate_report()
-        assert len(found.response["passes"]) > 20
+        assert len(found.response["passes"]) >= 20
 
 
 def test_a_locked_service_asks_for_its_key(visit: Visit, serve: Serve) -> None:

@@ -15,7 +15,11 @@ MUTANTS := build/mutants
 
 # A file that the parts of `make test` add to; the last one lists what was skipped in all of them.
 SKIPPED := build/skipped.json
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
+# In the order of their names, as the few tests of the long files would come last otherwise.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+# Else every process of the tests translates TensorFlow and all other packages again, which takes most of its seconds.
+test test-fast test-slow test-distil: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test test-fast test-slow test-distil mutants lint format lock bench bench-quick
 

@@ -30,6 +30,7 @@ DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 STACK = REPOSITORY / "deploy" / "swarm" / "stack.yml"
 SYSTEMD = REPOSITORY / "deploy" / "systemd"
 MONITORING = REPOSITORY / "deploy" / "monitoring"
+TESTS_OF_ALERTS = [path.name for path in sorted(MONITORING.glob("alerts*_test.yml"))]
 KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 KSERVE = REPOSITORY / "deploy" / "kserve" / "inference-service.yaml"
 SCALE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
@@ -210,15 +211,15 @@ def test_every_alert_is_in_the_documents_and_in_its_unit_tests() -> None:
     alerts = {rule["alert"] for rule in group["rules"]}
     table = rows((REPOSITORY / "docs" / "operations.md").read_text(), "Alerts")
     assert {row[0].strip("`") for row in table} == alerts
-    tests = yaml.safe_load((MONITORING / "alerts_test.yml").read_text())["tests"]
-    expected = [one for test in tests for one in test["alert_rule_test"]]
+    files = [yaml.safe_load((MONITORING / name).read_text()) for name in TESTS_OF_ALERTS]
+    expected = [one for file in files for test in file["tests"] for one in test["alert_rule_test"]]
     for fires in (True, False):
         assert {one["alertname"] for one in expected if ("exp_alerts" in one) == fires} == alerts
 
 
 @needs.PROMETHEUS.mark()
 @pytest.mark.parametrize(
-    "arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")], ids=" ".join
+    "arguments", [("check", "config", "prometheus.yml"), ("test", "rules", *TESTS_OF_ALERTS)], ids=" ".join
 )
 def test_prometheus_accepts_its_configuration_and_the_alerts_do_what_they_are_for(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, check=False)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ pytestmark = pytest.mark.tensorflow
 
 def test_the_model_gives_the_answers_of_keras(saved: Saved, float32_model: Converted) -> None:
     pixels = images(6, VARIANT.resolution, seed=3)
-    expected = saved.network.predict_on_batch(pixels)
+    expected = np.asarray(saved.network(pixels))
     assert np.ptp(expected, axis=0).max() > 0.1
     np.testing.assert_allclose(
         LiteRTEngine(float32_model.path, 2).predict(list(pixels)).probabilities, expected, atol=1e-4
@@ -32,7 +34,7 @@ def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(
     saved: Saved, int8_model: Converted
 ) -> None:
     pixels = images(40, VARIANT.resolution, seed=5)
-    expected = saved.network.predict_on_batch(pixels)
+    expected = np.asarray(saved.network(pixels))
     found = LiteRTEngine(int8_model.path, 2, "int8").predict(list(pixels)).probabilities
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
@@ -41,17 +43,25 @@ def test_int8_answers_nearly_as_keras_does_and_in_finer_steps_than_a_byte_has(
     assert 0 < found.min() < 1 / 256
 
 
+@pytest.fixture(scope="module")
+def network(saved: Saved) -> Any:
+    """The network of Keras, for images of any size."""
+    from app.mobilenet.network import build
+
+    network = build(VARIANT.alpha, None, CLASSES)
+    network.set_weights(saved.network.get_weights())
+    return network
+
+
 @pytest.mark.parametrize("resolution", [32, *RESOLUTIONS, 320])
 def test_one_model_in_float32_gives_the_answers_of_keras_at_every_resolution(
-    resolution: int, saved: Saved, float32_model: Converted
+    resolution: int, network: Any, float32_model: Converted
 ) -> None:
-    from app.mobilenet.network import build, logits
+    from app.mobilenet.network import logits
 
-    network = build(VARIANT.alpha, resolution, CLASSES)
-    network.set_weights(saved.network.get_weights())
     pixels = images(6, resolution, seed=resolution)
     found = LiteRTEngine(float32_model.path, 2).predict(list(pixels))
-    np.testing.assert_allclose(found.probabilities, network.predict_on_batch(pixels), atol=1e-4)
+    np.testing.assert_allclose(found.probabilities, network(pixels), atol=1e-4)
     expected = np.log(np.exp(np.array(logits(network)(pixels), np.float64)).sum(axis=1))
     np.testing.assert_allclose(found.energies, expected, atol=1e-3)
 

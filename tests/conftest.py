@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# No test asserts how fast something is, and on a busy machine an example may take a second.
+settings.register_profile("without a clock", deadline=None)
+settings.load_profile("without a clock")
 
 pytest_plugins = [f"tests.support.{name}" for name in ("skips", "weights", "foreign", "distribution", "processes")]
 

@@ -16,7 +16,7 @@ from tests.support.weights import CLASSES, VARIANT, Converted
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.fixture(params=["litert", "tensorflow"])
+@pytest.fixture(scope="module", params=["litert", "tensorflow"])
 def engine(request: pytest.FixtureRequest, weights: Weights, float32_model: Converted) -> Engine:
     if request.param == "litert":
         return LiteRTEngine(float32_model.path, 2)

@@ -25,7 +25,7 @@ def test_in_int8_every_layer_is_of_integers_with_a_scale_a_channel(int8_model: C
     interpreter = LiteRTEngine(int8_model.path, 1, "int8")._interpreter
     assert interpreter.get_input_details()[0]["dtype"] == np.uint8
     types = {tensor["name"]: tensor["dtype"] for tensor in interpreter.get_tensor_details()}
-    assert sum(dtype == np.float32 for dtype in types.values()) == 1, "only the logits that come out"
+    assert sum(dtype == np.float32 for dtype in types.values()) == 2, "only the logits and the features that come out"
     scales = [len(tensor["quantization_parameters"]["scales"]) for tensor in interpreter.get_tensor_details()]
     assert {8, 16, 32, 64, 128, 256, CLASSES} <= set(scales)
 

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import (
     BeforeValidator,
     Field,
@@ -362,15 +363,21 @@ def spans_wanted() -> bool:
     return wanted and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
 
 
+sources: dict[str, str] = {}
+"""Where a variable with our prefix comes from, if neither its default nor the environment: a flag, or `DOTENV`."""
+DOTENV = ".env"
+"""A file of variables in the current folder. What is in the environment counts more."""
+
 _NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
 
 
 def load() -> Settings:
-    """Read the environment once. Raises `StartError`: for each wrong variable a line that says what is allowed.
+    """Read the environment once, and `.env`. Raises `StartError`: a line for each wrong variable and what is allowed.
 
     A variable with our prefix that is not a setting is refused too. Otherwise a misspelt limit, or a misspelt list of
     keys, would look as if it were in force.
     """
+    _read_file()
     problems = [_unknown(name) for name in sorted(os.environ) if _is_unknown(name.upper())]
     try:
         settings = Settings()
@@ -381,6 +388,21 @@ def load() -> Settings:
     if problems:
         raise StartError("\n".join(problems))
     return settings
+
+
+def _read_file() -> None:
+    """Take over from `.env` what the environment does not have, also for the processes that this one starts."""
+    for name, value in dotenv_values(DOTENV).items():
+        if name.upper().startswith(PREFIX) and name not in os.environ and value is not None:
+            os.environ[name] = value
+            sources[name] = DOTENV
+
+
+def source(name: str) -> str:
+    """Return where the value of a setting comes from: a flag, the environment, `.env` or its default."""
+    variable = f"{PREFIX}{name.upper()}"
+    found = next((one for one in os.environ if one.upper() == variable and os.environ[one]), None)
+    return "default" if found is None else sources.get(found, "environment")
 
 
 def _is_unknown(name: str) -> bool:
@@ -400,4 +422,5 @@ def _lines(error: Any) -> list[str]:
         return message.splitlines()
     name = str(error["loc"][0])
     shown = "" if name in SECRETS else f"={error['input']}"
-    return [f"{PREFIX}{name.upper()}{shown}: {message}"]
+    flag = sources.get(f"{PREFIX}{name.upper()}", "")
+    return [f"{flag if flag.startswith('--') else PREFIX + name.upper()}{shown}: {message}"]

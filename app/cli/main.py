@@ -1,6 +1,5 @@
 """The commands of `mobilenet`, which use the settings of the service."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -14,10 +13,12 @@ import typer
 
 from app import config, control
 from app.cli import embedding, tables
+from app.cli.flags import with_settings
 from app.config import Settings
 from app.errors import BAD_START, StartError
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Precision, Variant
+from app.version import __version__
 
 if TYPE_CHECKING:
     from app.runtime.pipeline import Pipeline
@@ -27,11 +28,17 @@ if TYPE_CHECKING:
 DEFAULT_TOP_K = 5
 
 cli = typer.Typer(
-    help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_.",
+    help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_, lines of "
+    "the file .env, and flags of `serve`; `settings` prints those that hold.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mobilenet {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:
@@ -49,15 +56,22 @@ def _end_in_order(number: signal.Signals, code: int) -> None:
     signal.signal(number, lambda *_: sys.exit(code))
 
 
-@cli.command()
-def serve(
-    weights: Annotated[
-        str | None, typer.Option(help="A folder that `train` has written, or what else MOBILENET_WEIGHTS may be.")
-    ] = None,
+@cli.callback()
+def everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted."""
-    if weights is not None:
-        os.environ[f"{config.PREFIX}WEIGHTS"] = weights  # for the processes that it starts, too
+    """Take the options that no command has."""
+
+
+@cli.command()
+@with_settings
+def serve() -> None:
+    """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted.
+
+    Every setting is a flag, which counts more than the environment, and that more than the file .env.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         _end_in_order(number, 0)  # until it serves; there are no requests to finish yet
     control.remember_hangup()
@@ -117,6 +131,13 @@ def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":
         return ready()
     except SelfTestFailed:
         return None  # the application will test it again, and `/readyz` will say why it failed
+
+
+@cli.command("settings")
+@with_settings
+def settings_() -> None:
+    """Print the settings that hold, and where each comes from. Keys are counted and not shown."""
+    tables.show(tables.settings(config.load()))
 
 
 @cli.command()

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from app.config import PREFIX, SECRETS, Settings, source
 from app.mobilenet.ablations import ABLATIONS
 from app.mobilenet.cost import Cost
 from app.mobilenet.variants import Precision, Variant
@@ -22,6 +24,26 @@ def show(table: Table) -> None:
     """Print a table on standard output, as wide as the terminal."""
     console = Console()
     console.print(table) if console.is_terminal else Console(width=PIPE_WIDTH).print(table)
+
+
+def settings(found: Settings) -> Table:
+    """Return the settings that hold, and where each comes from; of keys only how many there are."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title in ("setting", "value", "from"):
+        table.add_column(title, overflow="fold")
+    for name in Settings.model_fields:
+        value = getattr(found, name)
+        shown = f"{len(value)} keys" if name in SECRETS else _shown(value)
+        table.add_row(f"{PREFIX}{name.upper()}", escape(shown), source(name))
+    return table
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(one.name if isinstance(one, Variant) else str(one) for one in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
 
 
 def costs(total: Cost, variant: Variant, classes: int) -> str:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ def network(activation: str | None = "softmax") -> Any:
     found = keras.applications.MobileNet(
         (side, side, 3), alpha=VARIANT.alpha, weights=None, classes=CLASSES, classifier_activation=activation
     )
-    found.set_weights(lively(VARIANT.alpha, side, CLASSES).get_weights())
+    found.set_weights(_arrays())
+    return found
+
+
+@cache
+def _arrays() -> list[NDArray[np.float32]]:
+    found: list[NDArray[np.float32]] = lively(VARIANT.alpha, VARIANT.resolution, CLASSES).get_weights()
     return found
 
 

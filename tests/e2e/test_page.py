@@ -469,7 +469,7 @@ def test_axe_finds_nothing_that_keeps_anyone_out(visit: Visit, scheme: str, widt
         page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
         found = Axe().run(page, context=part, options=options)
         assert found.violations_count == 0, found.generate_report()
-        assert len(found.response["passes"]) >= 20
+        assert len(found.response["passes"]) > (20 if part == "html" else 10)
 
 
 def test_a_locked_service_asks_for_its_key(visit: Visit, serve: Serve) -> None:

@@ -48,7 +48,9 @@ def with_settings(command: Callable[[], None]) -> Callable[..., None]:
 def _flag(name: str, group: str) -> Any:
     field = Settings.model_fields[name]
     about = f"{field.description} [{PREFIX}{name.upper()}{_default(field)}]"
-    return Annotated[_kind(field.annotation) | None, typer.Option(help=about, case_sensitive=False, rich_help_panel=group)]
+    return Annotated[
+        _kind(field.annotation) | None, typer.Option(help=about, case_sensitive=False, rich_help_panel=group)
+    ]
 
 
 def _kind(annotation: Any) -> Any:

@@ -18,8 +18,8 @@ from app.observability.metrics import Metrics
 from app.prediction.classifier import Classifier, Previewer
 from app.prediction.run import Run
 from app.reload import Outcome
-from app.runtime.inline import in_thread
 from app.runtime.pipeline import Pipeline
+from app.runtime.thread import in_thread
 
 if TYPE_CHECKING:
     from app.observability.spans import Spans

@@ -19,7 +19,7 @@ from app.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from app.imaging.decode import LargeImage
+from app.imaging.bounds import LargeImage
 from app.measurements import UNFAMILIAR
 from app.model.evidence import LAYER, Embedding
 from app.model.labels import top_k

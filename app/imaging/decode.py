@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from app.imaging.codecs import jpeg, pillow
 from app.imaging.codecs.markers import header
 from app.imaging.formats import FORMATS, kind_of
 from app.imaging.pixels import SIDEWAYS, converted, flat, orientation, turn, upright
+from app.imaging.region import Region
 from app.imaging.resize import Box, Pixels, scaled
 
 __all__ = [
@@ -36,20 +37,6 @@ _MARGIN: Final = 2  # a JPEG is scaled while it is decoded to no less than twice
 _HEAD_BYTES: Final = 256  # that tell the format
 
 memory.keep()
-
-
-class Region(NamedTuple):
-    """Where the central square of an image lies among the pixels of its file, and how these are turned.
-
-    All but the orientation are in pixels. The orientation is that of EXIF, 1 to 8: how the pixels of the file are
-    turned to be upright, as the square is.
-    """
-
-    left: float
-    top: float
-    width: float
-    height: float
-    orientation: int
 
 
 Squares = tuple[dict[int, Pixels], Region]

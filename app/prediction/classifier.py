@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 
 from app.config import Settings
 from app.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
-from app.imaging.decode import LargeImage
+from app.imaging.bounds import LargeImage
 from app.mobilenet.variants import Variant
 from app.model.model import Model
 from app.prediction.batcher import STOP_POLL_S, Batcher, Slot

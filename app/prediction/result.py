@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.engines.base import Probabilities
 from app.errors import ServiceError
-from app.imaging.decode import Region
+from app.imaging.region import Region
 from app.model.evidence import Embedding, Evidence
 from app.model.model import Model
 from app.runtime.pipeline import Outcome

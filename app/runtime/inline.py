@@ -7,16 +7,14 @@ hangs takes the whole HTTP process with it, so there should be several of these 
 import asyncio
 import logging
 import signal
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from app.errors import StartError
-from app.machine import no_room
 from app.runtime.heartbeat import Heartbeat
-from app.runtime.pipeline import Job, JobResult, Local, Overlay, Payload
+from app.runtime.local import Local
+from app.runtime.pipeline import Job, JobResult, Overlay, Payload
+from app.runtime.thread import in_thread
 from app.runtime.watchdog import TICKS
 
 logger = logging.getLogger(__name__)
@@ -102,44 +100,3 @@ class Threads:
 
     async def close(self) -> None:
         """Do nothing: no process and no thread is held."""
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Do work on a thread; return what it returns, or raise what it raises.
-
-    Raises `StartError` if the system has no room for another thread.
-
-    The thread is a daemon made for this work. A process waits at its end for the threads of an executor, even for one
-    that hangs.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Callable[[], T]] = loop.create_future()
-
-    def settle(outcome: Callable[[], T]) -> None:
-        if not future.done():
-            future.set_result(outcome)
-
-    def run() -> None:
-        outcome = _outcome(work)
-        with suppress(RuntimeError):  # the event loop was closed meanwhile
-            loop.call_soon_threadsafe(settle, outcome)
-
-    try:
-        threading.Thread(target=run, name="model", daemon=True).start()
-    except RuntimeError as exc:
-        raise StartError(f"a thread cannot be started: {no_room(exc)}") from exc
-    return (await future)()
-
-
-def _outcome(work: Callable[[], T]) -> Callable[[], T]:
-    try:
-        result = work()
-    except BaseException as exc:  # SystemExit too: it would end the thread, and the caller would wait for ever
-        error = exc
-    else:
-        return lambda: result
-
-    def fail() -> T:
-        raise error
-
-    return fail

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 from app.config import Settings
-from app.runtime.inline import Inline, Threads
 from app.runtime.memory import check_room_beside, keep_to_limit
-from app.runtime.pipeline import Pipeline, in_process
+from app.runtime.pipeline import Pipeline
 from app.runtime.pool import Pool
 
 
@@ -17,11 +16,18 @@ def start_loading(settings: Settings) -> Callable[[], Pipeline]:
     `StartError`, whose message is one line, or `SelfTestFailed`.
     """
     keep_to_limit(settings)
-    if settings.engine == "tensorflow":
-        return lambda: Threads(in_process(settings))
-    if settings.model_workers == 0:
-        return lambda: Inline(in_process(settings), settings.patience_s)
+    if settings.engine == "tensorflow" or settings.model_workers == 0:
+        return lambda: _here(settings)
     return Pool(settings).ready
+
+
+def _here(settings: Settings) -> Pipeline:
+    """Load and test the models in this process, which imports decoders and engines only then."""
+    from app.runtime.inline import Inline, Threads
+    from app.runtime.local import in_process
+
+    local = in_process(settings)
+    return Threads(local) if settings.engine == "tensorflow" else Inline(local, settings.patience_s)
 
 
 def load_beside(settings: Settings) -> Pipeline:

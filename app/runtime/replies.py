@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 
 from app.engines.base import Probabilities
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
-from app.imaging.decode import FORMATS, LargeImage, Region
+from app.imaging.bounds import LargeImage
+from app.imaging.formats import FORMATS
+from app.imaging.region import Region
 from app.mobilenet.variants import Variant
 from app.runtime.pipeline import LONGEST, NOTHING, TENSOR, Job, JobResult, Outcome, Sizes, Wish
 from app.runtime.requests import Request

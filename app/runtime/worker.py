@@ -26,7 +26,8 @@ from app.machine import no_room
 from app.mobilenet.variants import Precision, Variant
 from app.model.model import Model
 from app.runtime import handshake, replies, requests
-from app.runtime.pipeline import Local, Overlay, Payload, Sizes, in_process
+from app.runtime.local import Local, in_process
+from app.runtime.pipeline import Overlay, Payload, Sizes
 from app.runtime.requests import Request
 
 logger = logging.getLogger(__name__)

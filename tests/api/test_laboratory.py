@@ -186,7 +186,7 @@ async def test_previews_that_wait_when_the_service_is_stopped_are_drawn_and_late
         assert gate.wait(10)
         return b"a drawing"
 
-    monkeypatch.setattr("app.runtime.pipeline.Local.preview", draw)
+    monkeypatch.setattr("app.runtime.local.Local.preview", draw)
     app = create_app(Settings(), serving(colour_model()))
     async with AsyncExitStack() as lifespan:
         await lifespan.enter_async_context(app.router.lifespan_context(app))
@@ -208,7 +208,7 @@ async def test_previews_that_wait_when_the_service_is_stopped_are_drawn_and_late
 def test_a_preview_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.1)
     monkeypatch.setattr("app.config.STALL_GRACE_S", 0.0)
-    monkeypatch.setattr("app.runtime.pipeline.Local.preview", lambda *_: time.sleep(1))
+    monkeypatch.setattr("app.runtime.local.Local.preview", lambda *_: time.sleep(1))
     client = launch(request_timeout_ms=50)
     check_problem(client.post("/preview", content=solid((1, 2, 3))), 504, "deadline_exceeded")
     time.sleep(0.2)

@@ -16,7 +16,7 @@ from app.config import Settings
 from app.main import create_app, open_spans
 from app.model.model import Model
 from app.runtime.inline import Threads
-from app.runtime.pipeline import in_process
+from app.runtime.local import in_process
 from tests.support.asgi import Held
 from tests.support.client import Launch, check_problem, launching, samples
 from tests.support.data import solid

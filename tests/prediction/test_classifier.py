@@ -16,7 +16,8 @@ from app.mobilenet.variants import Variant
 from app.prediction.classifier import Classifier, Previewer
 from app.prediction.result import Classification, Result
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
-from app.runtime.pipeline import Job, JobResult, Local, Payload
+from app.runtime.local import Local
+from app.runtime.pipeline import Job, JobResult, Payload
 from tests.support.data import solid
 from tests.support.fakes import colour_model
 from tests.support.images import png

@@ -16,7 +16,8 @@ from app.config import Settings
 from app.engines.base import Pixels, Predictions
 from app.model.model import Model
 from app.runtime import worker
-from app.runtime.pipeline import Decoding, Job, Local
+from app.runtime.local import Decoding, Local
+from app.runtime.pipeline import Job
 from tests.support.fakes import ColourEngine, colour_model
 
 SHORT_S = 0.5

@@ -16,7 +16,8 @@ from PIL import Image
 
 from app.engines.base import Pixels, Predictions
 from app.runtime.inline import Inline
-from app.runtime.pipeline import Decoding, Job, Local
+from app.runtime.local import Decoding, Local
+from app.runtime.pipeline import Job
 from tests.support import needs
 from tests.support.data import REPOSITORY, solid
 from tests.support.fakes import ColourEngine, colour_model
@@ -28,7 +29,7 @@ PATIENCE_S = 1.0
 PROGRAM = """
 import asyncio, ctypes, sys, time
 from app.runtime.inline import Inline
-from app.runtime.pipeline import Local
+from app.runtime.local import Local
 from tests.support.fakes import colour_model
 from tests.runtime.test_inline import PATIENCE_S, RED
 

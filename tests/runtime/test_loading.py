@@ -8,10 +8,10 @@ import pytest
 
 from app.config import Settings
 from app.errors import StartError
-from app.runtime import loading, memory, pool
+from app.runtime import loading, local, memory, pool
 from app.runtime.inline import Inline
 from app.runtime.loading import load_beside
-from app.runtime.pipeline import Local
+from app.runtime.local import Local
 from app.runtime.pool import stop_loading
 from tests.support.fakes import colour_model
 
@@ -22,7 +22,7 @@ def test_what_crashes_whatever_loads_it_is_one_line_and_is_never_loaded_in_the_p
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool, "WORKER_MODULE", "tests.nowhere")
-    monkeypatch.setattr(loading, "in_process", lambda _: pytest.fail("loaded here"))
+    monkeypatch.setattr(local, "in_process", lambda _: pytest.fail("loaded here"))
     with pytest.raises(StartError, match="the process that loads the model ended before it was done"):
         load_beside(SETTINGS)
 
@@ -37,7 +37,7 @@ def test_what_was_tried_elsewhere_is_loaded_here_and_nothing_else_is_left(monkey
             super().end()
 
     monkeypatch.setattr(loading, "Pool", Seen)
-    monkeypatch.setattr(loading, "in_process", lambda _: Local([colour_model()], 10**8))
+    monkeypatch.setattr(local, "in_process", lambda _: Local([colour_model()], 10**8))
     loaded = load_beside(SETTINGS)
     assert isinstance(loaded, Inline)
     asyncio.run(loaded.close())

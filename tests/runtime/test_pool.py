@@ -25,7 +25,8 @@ from app.mobilenet.variants import Variant
 from app.runtime import replies
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.inline import Inline
-from app.runtime.pipeline import Job, JobResult, Local, Payload, Pipeline, Sizes, in_process
+from app.runtime.local import Local, in_process
+from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, Sizes
 from app.runtime.pool import Pool, Worker
 from app.runtime.replies import WorkerFailed
 from tests.support.images import encoded, photo, png

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.runtime.inline import in_thread
+from app.runtime.thread import in_thread
 
 
 async def test_it_returns_and_raises_what_the_work_does_while_the_loop_goes_on() -> None:

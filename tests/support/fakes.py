@@ -15,7 +15,8 @@ from app.model.familiarity import STEPS, Familiarity
 from app.model.labels import Label
 from app.model.model import Model
 from app.runtime.inline import Threads
-from app.runtime.pipeline import Pipeline, in_process
+from app.runtime.local import in_process
+from app.runtime.pipeline import Pipeline
 
 COLOURS = {
     "red": (220, 30, 30),

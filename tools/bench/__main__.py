@@ -22,7 +22,8 @@ from app.engines.base import Probabilities
 from app.imaging.formats import SUFFIXES
 from app.mobilenet.variants import Precision
 from app.model.latency import machine
-from app.runtime.pipeline import Job, in_process
+from app.runtime.local import in_process
+from app.runtime.pipeline import Job
 from tools.bench import wrk
 from tools.bench.contenders import (
     CONTENDERS,

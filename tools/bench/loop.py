@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.config import Settings
-from app.runtime.pipeline import Job, in_process
+from app.runtime.local import in_process
+from app.runtime.pipeline import Job
 
 Floats = NDArray[np.float64]
 WARM_UP_S = 0.5

@@ -19,7 +19,8 @@ from app import config
 from app.errors import StartError
 from app.imaging.codecs import icc
 from app.imaging.formats import SUFFIXES
-from app.runtime.pipeline import Job, Local, in_process
+from app.runtime.local import Local, in_process
+from app.runtime.pipeline import Job
 
 QUALITY = 95
 COUNT = 100

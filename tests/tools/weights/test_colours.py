@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.imaging.codecs import icc
 from app.imaging.decode import decode
-from app.runtime.pipeline import Local
+from app.runtime.local import Local
 from tests.support.images import photo
 from tools.weights import colours
 from tools.weights.colours import P3_PRIMARIES, SRGB_CURVE, compare, written

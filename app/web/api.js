@@ -1,5 +1,7 @@
 // The service's routes, and its problems as sentences.
 
+const OF_THE_SERVICE = ["unreachable", "unauthorized", "invalid_parameter"]; // the next photo would fare no better
+
 let key = "";
 
 /** What went wrong, for people; `code` is for programs. */
@@ -56,28 +58,35 @@ const raw = (file) => ({ method: "POST", body: file, headers: { "Content-Type": 
 /** What a network of this resolution sees of a photo, as a PNG. */
 export const preview = async (file, resolution) => (await call(`preview?resolution=${resolution}`, raw(file))).blob();
 
+/** Where photos are classified; `explain` asks for the evidence of each class, too. */
+export const predictPath = (explain) => (explain ? "predict?explain=true" : "predict");
+
+/** Whether a problem is that the weights cannot explain. */
+export const noFeatures = ({ code, message }) => code === "invalid_parameter" && message.includes("gives no features");
+
 /** One photo in every variant that is loaded. */
-export const compare = (file) => json("predict?variants=all&top_k=1", raw(file));
+export const compare = (file, explain) =>
+  json(`predict?variants=all&top_k=1${explain ? "&explain=true" : ""}`, raw(file));
 
 /** Classify one photo as the raw body, several in one multipart request. */
-export function predict(files) {
-  if (files.length === 1) return json("predict", raw(files[0]));
+export function predict(files, explain) {
+  if (files.length === 1) return json(predictPath(explain), raw(files[0]));
   const body = new FormData();
   for (const file of files) body.append("image", file, file.name);
-  return json("predict", { method: "POST", body });
+  return json(predictPath(explain), { method: "POST", body });
 }
 
 /** Classify photos that are too many, or too large, for one request: one after the other, their answers made one. */
-export async function predictSingly(files) {
+export async function predictSingly(files, explain) {
   const results = [];
   let answer = null;
   for (const file of files) {
     try {
-      const one = await predict([file]);
+      const one = await predict([file], explain);
       results.push(...one.results);
       answer = answer ? { ...one, timing: slowest(answer.timing, one.timing) } : one;
     } catch (problem) {
-      if (problem.code === "unreachable" || problem.code === "unauthorized") throw problem;
+      if (OF_THE_SERVICE.includes(problem.code)) throw problem;
       results.push({ error: { detail: problem.message } });
     }
   }

@@ -1,7 +1,8 @@
 // One photo in every variant that is loaded, side by side: what a larger one would have said, and what it takes.
 
-import { compare } from "./api.js";
+import { compare, noFeatures, preview } from "./api.js";
 import { bar, html, milliseconds, percent, short, table } from "./dom.js";
+import { map, wanted, words } from "./why.js";
 
 let asked = false; // once somebody wants it, the photos after are compared too
 
@@ -12,8 +13,8 @@ export function sideBySide(file, count) {
   const ask = () => {
     asked = true;
     place.replaceChildren(html("p", { class: "note" }, `Asking ${count} variants …`));
-    compare(file).then(
-      (answer) => place.replaceChildren(...compared(answer)),
+    answered(file).then(
+      (parts) => place.replaceChildren(...parts),
       (problem) => place.replaceChildren(html("p", { class: "alert" }, problem.message)),
     );
   };
@@ -22,9 +23,45 @@ export function sideBySide(file, count) {
   return html("section", { class: "compare", "aria-label": "Side by side" }, html("h4", {}, "Side by side"), place);
 }
 
+async function answered(file) {
+  if (!wanted()) return compared(await compare(file, false));
+  try {
+    const answer = await compare(file, true);
+    return [...compared(answer), maps(file, sorted(answer.results[0]))];
+  } catch (problem) {
+    if (!noFeatures(problem)) throw problem; // one of the variants; the others answer nevertheless
+    return [...compared(await compare(file, false)), html("p", { class: "note" }, problem.message)];
+  }
+}
+
+/** The map of each variant for its own answer, over what it saw. */
+function maps(file, answers) {
+  const figures = answers.map(({ model, predictions: [first] }) => {
+    const image = html("img", { alt: "", hidden: true });
+    const frame = html("div", { class: "frame" }, image, map(first, model.resolution));
+    const caption = html("figcaption", {}, html("b", {}, `α ${model.alpha} @ ${model.resolution}.`), ` ${words(first)}`);
+    return { image, side: model.resolution, figure: html("figure", { class: "seen" }, frame, caption) };
+  });
+  behind(file, figures);
+  return html("div", { class: "maps" }, figures.map(({ figure }) => figure));
+}
+
+/** Show what each variant saw behind its map, one after the other, as the service draws one at a time. */
+async function behind(file, figures) {
+  for (const { image, side } of figures) {
+    const blob = await preview(file, side).catch(() => null);
+    if (!blob) continue; // the map can be read without it
+    image.onload = () => URL.revokeObjectURL(image.src);
+    image.src = URL.createObjectURL(blob);
+    image.hidden = false;
+  }
+}
+
+const sorted = ({ variants }) => [...variants].sort((one, other) => one.cost.macs - other.cost.macs);
+
 function compared({ results: [result], cost, timing }) {
   const [best] = result.predictions;
-  const answers = [...result.variants].sort((one, other) => one.cost.macs - other.cost.macs);
+  const answers = sorted(result);
   const alike = answers.filter(({ predictions }) => predictions[0].class_id === best.class_id).length;
   const rows = answers.map(({ model, predictions: [first], cost: { macs }, inference_ms: inferenceMs }) => [
     `α ${model.alpha} @ ${model.resolution}`,

@@ -1,15 +1,15 @@
 // The command that does what the page just did.
 
-import { address, hasKey, typeOf } from "./api.js";
+import { address, hasKey, predictPath, typeOf } from "./api.js";
 
 const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
 /** A file's name within curl's -F, where ; and , would end it. */
 const field = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name);
 
-export function curl(files, singly) {
+export function curl({ files, singly, explained }) {
   const key = hasKey() ? ['-H "X-API-Key: $KEY"'] : [];
-  const url = quote(address("predict"));
+  const url = quote(address(predictPath(explained)));
   if (singly) {
     const names = files.map((file) => quote(file.name)).join(" ");
     return [`for photo in ${names}; do`, ["  curl", ...key, '--data-binary @"$photo"', url].join(" "), "done"].join("\n");

@@ -1,18 +1,20 @@
 // The page: asks what is served, takes photos, shows what came of them.
 
-import { modelInfo, predict, predictSingly, setKey, variants as listVariants } from "./api.js";
+import { modelInfo, noFeatures, predict, predictSingly, setKey, variants as listVariants } from "./api.js";
 import { known } from "./classes.js";
 import { costs } from "./cost.js";
 import { byId } from "./dom.js";
 import { intake } from "./intake.js";
 import { clear, show, summary } from "./result.js";
 import { variants } from "./variants.js";
+import { onSwitch, refuse, wanted } from "./why.js";
 
 const TOO_MUCH = ["body_too_large", "too_many_images"];
 const ENGINES = { litert: "LiteRT", tensorflow: "TensorFlow" };
 const LATER = ["starting", "draining", "unreachable"];
 
 let latest = 0;
+let asked = null; // the photos of the latest question and, once it is there, what came of it
 let loaded = 1; // how many variants
 let labels = []; // of the classes, in order
 
@@ -25,19 +27,22 @@ function alert(problem) {
   }
 }
 
-async function classify(files) {
+async function classify(files, again = false) {
   const turn = ++latest; // of two that are under way the later one counts
+  asked = { files };
   alert(null);
   byId("drop").setAttribute("aria-busy", "true");
   byId("status").textContent = files.length === 1 ? "Classifying …" : `Classifying ${files.length} photos …`;
   try {
-    const [answer, singly] = await answered(files);
+    const question = await answered(files, wanted());
     if (turn !== latest) return;
-    show(files, answer, { loaded, labels }, singly);
+    asked = question;
+    show(asked, { loaded, labels }, again);
     byId("drop").classList.add("small");
-    byId("status").textContent = answer.results.map(summary).join("; ");
+    byId("status").textContent = asked.answer.results.map(summary).join("; ");
   } catch (problem) {
     if (turn !== latest) return;
+    asked = null;
     clear();
     byId("status").textContent = "";
     alert(problem);
@@ -46,13 +51,31 @@ async function classify(files) {
   }
 }
 
-async function answered(files) {
+async function answered(files, explained) {
   try {
-    return [await predict(files), false];
+    const [answer, singly] = await togetherOrSingly(files, explained);
+    return { files, answer, singly, explained };
+  } catch (problem) {
+    if (!explained || !noFeatures(problem)) throw problem;
+    refuse(problem);
+    return answered(files, false);
+  }
+}
+
+async function togetherOrSingly(files, explained) {
+  try {
+    return [await predict(files, explained), false];
   } catch (problem) {
     if (files.length === 1 || !TOO_MUCH.includes(problem.code)) throw problem;
-    return [await predictSingly(files), true];
+    return [await predictSingly(files, explained), true];
   }
+}
+
+/** Show maps or none of what is shown already; ask again only where the answer has none. */
+function toggled() {
+  if (!asked) return;
+  if (asked.answer && (asked.explained || !wanted())) show(asked, { loaded, labels }, true);
+  else classify(asked.files, true);
 }
 
 function served(info, variants) {
@@ -88,5 +111,6 @@ byId("key").addEventListener("submit", (event) => {
   setKey(byId("key-field").value);
   start();
 });
-intake(classify);
+onSwitch(toggled);
+intake((files) => classify(files));
 start();

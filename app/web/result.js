@@ -4,7 +4,9 @@ import { preview, sentence } from "./api.js";
 import { warning } from "./classes.js";
 import { sideBySide } from "./compare.js";
 import { curl } from "./curl.js";
-import { bar, byId, choices, html, integer, milliseconds, percent, short } from "./dom.js";
+import { bar, byId, html, integer, milliseconds, percent, short } from "./dom.js";
+import { seen } from "./seen.js";
+import { wanted, words } from "./why.js";
 
 const STAGES = [
   ["decode_ms", "Decode", "decode"],
@@ -12,12 +14,15 @@ const STAGES = [
   ["inference_ms", "Inference", "inference"],
 ];
 
-const SIDES = [128, 160, 192, 224];
-
 let urls = [];
+let selected = 0; // which of the photos
 
-/** Show an answer of `/predict` to these files, of a service with so many loaded variants and these classes. */
-export function show(files, answer, { loaded, labels }, singly = false) {
+/**
+ * Show an answer of `/predict` to some files, of a service with so many loaded variants and these classes; `again` where
+ * it is about the same photos as before, so that the one that was looked at stays.
+ */
+export function show(question, { loaded, labels }, again = false) {
+  const { files, answer } = question;
   urls.forEach(URL.revokeObjectURL);
   urls = files.map((file) => URL.createObjectURL(file));
   const served = answer.model.resolution;
@@ -27,18 +32,20 @@ export function show(files, answer, { loaded, labels }, singly = false) {
   const cards = photos.length < 2 ? [] : photos.map((photo) => card(photo, () => select(photo)));
   grid.replaceChildren(...cards.map((button) => html("li", {}, button)));
   const select = (photo) => {
-    cards.forEach((button, index) => button.setAttribute("aria-pressed", photos[index] === photo));
+    selected = photos.indexOf(photo);
+    cards.forEach((button, index) => button.setAttribute("aria-pressed", index === selected));
+    const saw = photo.outcome.error ? null : seen(photo);
     const parts = [
-      sight(photo),
-      outcome(photo.outcome, labels),
+      sight(photo, saw?.figure),
+      outcome(photo.outcome, labels, wanted() && question.explained && saw?.explain),
       receipt(answer, photos.length),
-      command(files, singly),
+      command(question),
       photo.outcome.error ? null : sideBySide(photo.file, loaded),
     ];
     byId("result").replaceChildren(...parts.filter(Boolean));
     byId("result").hidden = false;
   };
-  select(photos[0]);
+  select(photos[again ? selected : 0]);
 }
 
 /** Show nothing. */
@@ -83,46 +90,17 @@ function picture({ file, url, served }, alt) {
   return image;
 }
 
-function sight(photo) {
+function sight(photo, saw) {
   const frame = html("div", { class: "frame" }, picture(photo, `Your photo ${photo.file.name}`));
   return html(
     "div",
     { class: "sight" },
     html("figure", {}, frame, html("figcaption", {}, photo.file.name)),
-    photo.outcome.error ? null : seen(photo),
+    saw,
   );
 }
 
-/** What the network saw of a photo, and what it would see at other resolutions. */
-function seen({ file, served }) {
-  const image = html("img", { alt: "The central square of the photo, as small as the network takes it", hidden: true });
-  const caption = html("figcaption", {}, "What the network saw");
-  image.onload = () => {
-    URL.revokeObjectURL(image.src);
-    image.hidden = false;
-  };
-  let latest;
-  const look = (side) => {
-    const mine = (latest = preview(file, side));
-    mine.then(
-      (blob) => {
-        if (mine !== latest) return;
-        image.src = URL.createObjectURL(blob);
-        caption.textContent = `What the network ${side === served ? "saw" : "would see"}: ${side} × ${side} pixels`;
-      },
-      (problem) => {
-        if (mine === latest) caption.textContent = problem.message;
-      },
-    );
-  };
-  const fieldset = html("fieldset", { class: "sides" }, html("legend", { class: "hidden" }, "See it at"));
-  const sides = [...new Set([...SIDES, served])].sort((one, other) => one - other);
-  choices(fieldset, "side", sides.map((side) => [side, String(side)]), served, look);
-  look(served);
-  return html("figure", { class: "seen" }, html("div", { class: "frame" }, image), caption, fieldset);
-}
-
-function outcome(result, labels) {
+function outcome(result, labels, explain) {
   const { predictions, error } = result;
   if (error) return html("div", { class: "answer" }, html("p", { class: "alert" }, sentence(error.detail)));
   const [best] = predictions;
@@ -131,23 +109,39 @@ function outcome(result, labels) {
     { class: "answer" },
     warning(result, labels),
     html("h3", {}, best.label),
-    html(
-      "ol",
-      { class: "bars" },
-      predictions.map(({ label, probability }, index) =>
-        html(
-          "li",
-          {},
-          html("span", { class: "bar-label" }, label),
-          bar(probability, index === 0 ? "best" : ""),
-          html("span", { class: "bar-value" }, percent(probability)),
-        ),
-      ),
-    ),
+    explain ? explained(predictions, explain) : bars(predictions.map((one, index) => html("div", { class: "row" }, row(one, index)))),
   );
 }
 
+const bars = (rows) => html("ol", { class: "bars" }, rows.map((one) => html("li", {}, one)));
+
+const row = ({ label, probability }, index) => [
+  html("span", { class: "bar-label" }, label),
+  bar(probability, index === 0 ? "best" : ""),
+  html("span", { class: "bar-value" }, percent(probability)),
+];
+
+/** The predictions as buttons, of which the pressed one's map is shown, and where its evidence is in words. */
+function explained(predictions, explain) {
+  const where = html("p", { class: "where", role: "status" });
+  const choose = (chosen) => {
+    buttons.forEach((button, index) => button.setAttribute("aria-pressed", index === chosen));
+    explain(predictions[chosen]);
+    where.textContent = words(predictions[chosen]);
+  };
+  const buttons = predictions.map((one, index) =>
+    html("button", { type: "button", class: "row", onclick: () => choose(index) }, row(one, index)),
+  );
+  choose(0);
+  return [
+    bars(buttons),
+    where,
+    html("p", { class: "note" }, "Choose a class to see the evidence for it."),
+  ];
+}
+
 function receipt({ model, cost, timing, batch_size: batchSize, request_id: id }, photos) {
+  const explainMacs = cost.explain_macs ?? 0;
   const known = STAGES.reduce((sum, [stage]) => sum + timing[stage], 0);
   const rest = Math.max(0, timing.total_ms - known);
   const stages = STAGES.map(([stage, name, kind]) => [name, timing[stage], kind]);
@@ -169,10 +163,11 @@ function receipt({ model, cost, timing, batch_size: batchSize, request_id: id },
       rows.map(([name, ms, kind]) => line(name, milliseconds(ms), kind)),
       line("Total", milliseconds(timing.total_ms), "total"),
       line("MACs a photo", integer(cost.macs)),
+      explainMacs > 0 && line("MACs of its maps", integer(explainMacs)),
       line("FLOPs (2 × MACs)", integer(cost.flops)),
       line("Parameters", integer(cost.parameters)),
       batchSize > 1 && line("Largest batch", `${batchSize} photos`),
-      photos > 1 && line("MACs in all", short(cost.macs * photos)),
+      photos > 1 && line("MACs in all", short((cost.macs + explainMacs) * photos)),
     ),
     photos > 1 && html("p", { class: "note" }, "Times are those of the slowest photo at each stage."),
     html("p", { class: "note" }, "Request ", html("code", {}, id)),
@@ -185,8 +180,8 @@ function segment(share, kind) {
   return part;
 }
 
-function command(files, singly) {
-  const text = curl(files, singly);
+function command(question) {
+  const text = curl(question);
   const copied = html("span", { role: "status" });
   const copy = async () => {
     try {

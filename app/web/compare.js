@@ -1,6 +1,6 @@
 // One photo in every variant that is loaded, side by side: what a larger one would have said, and what it takes.
 
-import { compare, noFeatures, preview } from "./api.js";
+import { compare, preview } from "./api.js";
 import { bar, html, milliseconds, percent, short, table } from "./dom.js";
 import { map, wanted, words } from "./why.js";
 
@@ -24,14 +24,9 @@ export function sideBySide(file, count) {
 }
 
 async function answered(file) {
-  if (!wanted()) return compared(await compare(file, false));
-  try {
-    const answer = await compare(file, true);
-    return [...compared(answer), maps(file, sorted(answer.results[0]))];
-  } catch (problem) {
-    if (!noFeatures(problem)) throw problem; // one of the variants; the others answer nevertheless
-    return [...compared(await compare(file, false)), html("p", { class: "note" }, problem.message)];
-  }
+  const explained = wanted();
+  const answer = await compare(file, explained);
+  return explained ? [...compared(answer), maps(file, sorted(answer.results[0]))] : compared(answer);
 }
 
 /** The map of each variant for its own answer, over what it saw. */

@@ -112,5 +112,5 @@ byId("key").addEventListener("submit", (event) => {
   start();
 });
 onSwitch(toggled);
-intake((files) => classify(files));
+intake(classify);
 start();

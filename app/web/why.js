@@ -43,8 +43,8 @@ export function legend({ evidence }) {
   return html(
     "p",
     { class: "legend" },
-    html("span", { class: "key-for" }, strongest[0] > 0 ? `for, up to +${best}` : "for: nowhere"),
-    html("span", { class: "key-against" }, strongest[1] < 0 ? `against, up to −${worst}` : "against: nowhere"),
+    html("span", { class: "key-for" }, strongest[0] > 0 ? `for, up to\u00a0+${best}` : "for: nowhere"),
+    html("span", { class: "key-against" }, strongest[1] < 0 ? `against, up to\u00a0−${worst}` : "against: nowhere"),
   );
 }
 

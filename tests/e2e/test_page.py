@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -15,55 +14,29 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    FilePayload,
-    FloatRect,
-    Page,
-    Request,
-    Route,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, FilePayload, FloatRect, Page, Route, expect
 
-from app.config import MODEL_WEIGHTS
 from app.imaging import decode
 from tests.support import needs
+from tests.support.browsing import (
+    GOLF_BALL,
+    PARACHUTE,
+    REFUSED,
+    SCREENSHOTS,
+    STREET,
+    Visit,
+    answer,
+    choose,
+    complete,
+    predicted,
+)
 from tests.support.data import rings
 from tests.support.processes import Process, Serve, environment, mobilenet
 from tests.support.webserver import serving
 
 pytestmark = needs.BROWSER.mark()
 
-DRAWINGS = MODEL_WEIGHTS / "golden"
-GOLF_BALL, PARACHUTE, STREET = (DRAWINGS / name for name in ("golf-ball.webp", "parachute.png", "street.jpg"))
 RINGS: FilePayload = {"name": "rings.png", "mimeType": "image/png", "buffer": rings()}
-REFUSED = "Failed to load resource: the server responded with a status of"
-"""What Chromium logs of every answer that is an error, whatever the page makes of it."""
-
-SCREENSHOTS = os.environ.get("SCREENSHOTS")
-"""Folder that the pictures of the documentation are written to: `SCREENSHOTS=docs pytest tests/e2e/test_page.py`."""
-
-RECORD = """
-    window.answers = [];
-    const ask = window.fetch;
-    window.fetch = async (...wanted) => {
-        const answer = await ask(...wanted);
-        if (String(wanted[0]).endsWith("/predict")) window.answers.push(await answer.clone().json());
-        return answer;
-    };
-"""
-"""Run in every page before its own scripts."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # As root, as in many containers, Chromium has no sandbox.
-        browser = playwright.chromium.launch(executable_path=needs.chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -72,51 +45,6 @@ def service(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Process:
     settings = {"PRECISION": "int8", "CACHE": tmp_path_factory.mktemp("measured")}
     subprocess.run(mobilenet("bench", "--seconds", "0"), env=environment(**settings), check=True, timeout=100)
     return serve(**settings)
-
-
-class Visit:
-    """Opens pages, and keeps what they log and ask for; `expected` are parts of lines that may be logged."""
-
-    def __init__(self, browser: Browser, url: str) -> None:
-        self._browser = browser
-        self._url = url
-        self._contexts: list[BrowserContext] = []
-        self._logged: list[str] = []
-        self._left: list[str] = []
-        self.expected: list[str] = []
-
-    def __call__(
-        self, path: str = "/", url: str | None = None, width: int = 1280, height: int = 900, **options: Any
-    ) -> Page:
-        """Open a page of the service; `options` are Playwright's of a context."""
-        own = url or self._url
-        context = self._browser.new_context(viewport={"width": width, "height": height}, **options)
-        self._contexts.append(context)
-        context.add_init_script(RECORD)
-        page = context.new_page()
-        page.on("console", lambda message: self._logged.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self._logged.append(f"uncaught: {error}"))
-        page.on("request", lambda request: self._note(own, request))
-        page.on("requestfailed", self._blocked)
-        page.goto(f"{own}{path}")
-        return page
-
-    def _note(self, own: str, request: Request) -> None:
-        if not request.url.startswith((f"{own}/", f"blob:{own}/", "data:")):
-            self._left.append(request.url)
-
-    def _blocked(self, request: Request) -> None:
-        # By the policy of the page: asked for, but never sent.
-        if request.failure == "csp":
-            self._left.remove(request.url)
-
-    def close(self) -> None:
-        """Check that nothing unexpected was logged and that no request left the host."""
-        for context in self._contexts:
-            context.close()
-        assert self._contexts
-        assert self._left == []
-        assert [line for line in self._logged if not any(part in line for part in self.expected)] == []
 
 
 @pytest.fixture
@@ -130,34 +58,6 @@ def visit(browser: Browser, service: Process) -> Iterator[Visit]:
 def page(visit: Visit) -> Page:
     """The page with everything shown."""
     return complete(visit())
-
-
-def complete(page: Page) -> Page:
-    expect(page.locator("#variants")).to_be_visible()
-    return page
-
-
-def choose(page: Page, *photos: Path | FilePayload) -> None:
-    page.set_input_files("#choose", [payload(photo) if isinstance(photo, Path) else photo for photo in photos])
-
-
-def payload(path: Path) -> FilePayload:
-    return {
-        "name": path.name,
-        "mimeType": f"image/{path.suffix[1:].replace('jpg', 'jpeg')}",
-        "buffer": path.read_bytes(),
-    }
-
-
-def predicted(page: Page) -> Any:
-    """Return the last answer of `/predict` that the page was given."""
-    return page.evaluate("window.answers.at(-1)")
-
-
-def answer(page: Page) -> Any:
-    """Wait for the result of one photo; return its heading."""
-    expect(page.locator("#result .seen img")).to_be_visible()
-    return page.locator("#result h3")
 
 
 def receipt(page: Page) -> dict[str, str]:

@@ -1,0 +1,10 @@
+"""A service that knows colours: run by uvicorn in a test, with settings from the environment.
+
+At 64 × 64 pixels its model gives features, and so can say why. At any other resolution it gives none.
+"""
+
+from app import config
+from app.main import create_app
+from tests.support.fakes import MosaicEngine, serving_lineup
+
+app = create_app(config.load(), serving_lineup(r64=MosaicEngine()))

@@ -148,7 +148,12 @@ def warmth(pixels: Pixels) -> Pixels:
 def asked(page: Page) -> list[str]:
     """Return a list to which each request for predictions is added: what follows its path."""
     found: list[str] = []
-    page.on("request", lambda request: "/predict" in request.url and found.append(request.url.split("/predict")[1]))
+
+    def note(request: Request) -> None:
+        if "/predict" in request.url:
+            found.append(request.url.split("/predict")[1])
+
+    page.on("request", note)
     return found
 
 

@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, FloatRect, Locator, Page, expect
+from playwright.sync_api import Browser, FilePayload, FloatRect, Locator, Page, Request, expect
 
 from app.model.evidence import as_stored
 from tests.support import needs

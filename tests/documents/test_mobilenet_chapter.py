@@ -51,6 +51,16 @@ def test_the_sixteen_variants_have_their_cost() -> None:
     ]
 
 
+def test_a_map_costs_its_places_times_the_channels() -> None:
+    found = []
+    for resolution in RESOLUTIONS:
+        last = [[one for one in layers(alpha, resolution) if one.kind == "pointwise"][-1] for alpha in ALPHAS]
+        side = last[0].out_size
+        costs = (side * side * one.out_channels for one in last)
+        found.append((str(resolution), f"{side} × {side}", *(f"{macs:,}" for macs in costs)))
+    assert rows(CHAPTER, "Where a class is") == found
+
+
 def test_the_misplaced_stride_costs_what_is_said() -> None:
     right, wrong = cost(BASE), Cost.of(pointwise_stride(BASE.alpha, BASE.resolution, 1000))
     more, bytes_more = wrong.macs / right.macs - 1, wrong.activation_bytes / right.activation_bytes - 1

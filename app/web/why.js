@@ -39,7 +39,7 @@ export function map({ label, evidence }, side) {
 export function legend({ evidence }) {
   const values = evidence.values.flat();
   const strongest = [Math.max(...values), Math.min(...values)];
-  const [best, worst] = strongest.map((value) => Math.abs(value).toFixed(2));
+  const [best, worst] = strongest.map((value) => Number(Math.abs(value).toPrecision(2)));
   return html(
     "p",
     { class: "legend" },

@@ -188,8 +188,8 @@ def test_the_map_is_orange_where_the_class_is_and_another_class_has_another(page
     values = next(
         one["evidence"]["values"] for one in predicted(page)["results"][0]["predictions"] if one["label"] == "blue"
     )
-    expect(page.locator(".sight .key-for")).to_have_text(f"for, up to\u00a0+{np.max(values):.2f}")
-    expect(page.locator(".sight .key-against")).to_have_text(f"against, up to\u00a0−{-np.min(values):.2f}")
+    expect(page.locator(".sight .key-for")).to_have_text(f"for, up to\u00a0+{np.max(values):.2g}")
+    expect(page.locator(".sight .key-against")).to_have_text(f"against, up to\u00a0−{-np.min(values):.2g}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -25,6 +25,7 @@ from app.prediction.result import Classification, Result, assemble, combine
 from app.prediction.run import Run, Task, run
 from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
 from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Overlay, Payload, Pipeline, Wish
+from app.runtime.replies import WorkerFailed
 
 logger = logging.getLogger(__name__)
 
@@ -219,6 +220,9 @@ class Classifier:
                     result = (await self._submit(place, task, deadline)).result
         except ServiceError as exc:
             return exc
+        except WorkerFailed as exc:  # the worker has said where
+            logger.error("an image could not be classified, and that is not its fault: %s", exc)
+            return InternalError("the image could not be classified")
         except Exception:
             logger.exception("an image could not be classified, and that is not its fault")
             return InternalError("the image could not be classified")

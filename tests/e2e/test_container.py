@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,33 @@ def test_a_width_that_is_not_in_the_image_is_one_line_and_exit_code_2() -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "not compiled in /var/cache/mobilenet" in done.stderr
+
+
+def test_without_room_for_a_process_it_does_not_start_and_says_so_in_one_line() -> None:
+    command = ["docker", "run", "--rm", "--pids-limit", "1", SERVICE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "cannot be started: Resource temporarily unavailable; is the number of processes limited" in done.stderr
+
+
+def test_with_room_for_few_processes_it_says_which_are_missing_and_answers_as_it_can() -> None:
+    port = free_port()
+    options = ["--pids-limit", "4", "--env", "MOBILENET_MODEL_WORKERS=4", "--publish", f"127.0.0.1:{port}:8000"]
+    container = run("docker", "run", "--detach", *options, SERVICE).strip()
+    url = f"http://127.0.0.1:{port}"
+    try:
+        eventually(lambda: is_ready(url), "ready")
+        with ThreadPoolExecutor(8) as threads:
+            asked = [
+                threads.submit(httpx.post, f"{url}/predict", content=RED, headers=PNG, timeout=60) for _ in range(40)
+            ]
+        assert 200 in {one.result().status_code for one in asked}
+        log = run("docker", "logs", container)
+        assert "a worker cannot be started: Resource temporarily unavailable; is the number of processes" in log
+        assert "Traceback" not in log
+    finally:
+        run("docker", "rm", "--force", container)
 
 
 @needs.REFERENCE_DATA.mark()

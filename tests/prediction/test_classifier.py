@@ -18,6 +18,7 @@ from app.prediction.result import Classification, Result
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
 from app.runtime.local import Local
 from app.runtime.pipeline import Job, JobResult, Payload
+from app.runtime.replies import WorkerFailed
 from tests.support.data import solid
 from tests.support.fakes import colour_model
 from tests.support.images import png
@@ -58,13 +59,17 @@ class Pipeline:
 
 
 class Watcher:
-    """Is told of images, and forgets them."""
+    """Is told of images, and remembers why some were not run."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
 
     def admitted(self, change: int) -> None:
         """Hear of it."""
 
     def dropped(self, reason: str) -> None:
-        """Hear of it."""
+        """Note the reason."""
+        self.reasons.append(reason)
 
     def settled(self, result: Result, variant: str) -> None:
         """Hear of it."""
@@ -205,6 +210,47 @@ async def test_what_is_not_the_fault_of_an_image_is_in_the_log_with_its_tracebac
     assert result.detail == "the image could not be classified"
     assert caplog.messages == ["an image could not be classified, and that is not its fault"]
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
+
+
+async def test_what_a_worker_could_not_do_is_one_line_as_the_worker_has_said_where(
+    pipeline: Pipeline, classifier: Classifier, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run(jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        raise WorkerFailed("a worker failed: 'no room'")
+
+    monkeypatch.setattr(pipeline, "run", run)
+    (result,) = await classifier.classify([RED])
+    assert isinstance(result, InternalError)
+    (record,) = caplog.records
+    assert record.getMessage().endswith("not its fault: a worker failed: 'no room'")
+    assert record.exc_info is None
+
+
+async def test_an_image_that_is_not_run_is_counted_by_the_reason(pipeline: Pipeline) -> None:
+    watcher = Watcher()
+    classifier = Classifier(pipeline, Settings(max_batch_size=1), watcher)
+    pipeline.hangs = lambda job, large: True
+    running = [asyncio.create_task(classifier.classify([RED])) for _ in range(pipeline.runs)]
+    await asyncio.sleep(0.01)
+    (late,) = await classifier.classify([RED], deadline=soon())
+    assert isinstance(late, DeadlineExceeded)
+    leaving = asyncio.create_task(classifier.classify([RED]))
+    await asyncio.sleep(0.01)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert watcher.reasons == ["deadline", "departed"]
+    pipeline.gate.set()
+    await asyncio.gather(*running)
+
+
+async def test_a_drawing_is_of_the_image_and_for_the_resolution_that_are_asked_for(
+    pipeline: Pipeline, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def preview(*asked: object) -> bytes:
+        return repr(asked).encode()
+
+    monkeypatch.setattr(pipeline, "preview", preview)
+    assert await classifier.preview(b"photo", 64) == repr((b"photo", 64, None)).encode()
 
 
 async def test_an_image_that_is_large_even_where_large_ones_are_run_is_an_error_of_ours(

@@ -176,3 +176,11 @@ def test_the_wait_is_told_by_the_rate_at_which_room_became_free(monkeypatch: pyt
         filled.free()
         filled.admit(1)
     assert told() == ("8", 7900)
+
+
+def test_the_time_of_an_item_begins_with_the_first_run_and_follows_those_after_it_slowly() -> None:
+    queue: Queue[int, int] = Queue(max_queue=8)
+    queue.served(0.4, 4)
+    assert queue.item_s == pytest.approx(0.1)
+    queue.served(0.9, 1)
+    assert queue.item_s == pytest.approx(0.2)

@@ -9,7 +9,7 @@ import pytest
 from app.config import Settings
 from app.errors import StartError
 from app.runtime import loading, local, memory, pool
-from app.runtime.inline import Inline
+from app.runtime.inline import Inline, Threads
 from app.runtime.loading import load_beside
 from app.runtime.local import Local
 from app.runtime.pool import stop_loading
@@ -42,6 +42,33 @@ def test_what_was_tried_elsewhere_is_loaded_here_and_nothing_else_is_left(monkey
     assert isinstance(loaded, Inline)
     asyncio.run(loaded.close())
     assert [one.fault for one in tried] == ["the process that forks the workers ended"]
+
+
+def test_models_of_worker_processes_are_loaded_once_as_they_are_tried_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Settings] = []
+
+    class Seen(pool.Pool):
+        def __init__(self, settings: Settings) -> None:
+            loaded.append(settings)
+
+        def ready(self) -> pool.Pool:
+            """Load nothing."""
+            return self
+
+    monkeypatch.setattr(loading, "Pool", Seen)
+    settings = SETTINGS.model_copy(update={"model_workers": 1})
+    assert isinstance(load_beside(settings), Seen)
+    assert loaded == [settings]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_tensorflow_runs_on_threads_of_this_process_however_many_workers_there_are(
+    monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(loading, "in_process", lambda _: Local([colour_model()], 10**8))
+    monkeypatch.setattr(loading, "Pool", lambda _: pytest.fail("in other processes"))
+    settings = SETTINGS.model_copy(update={"engine": "tensorflow", "model_workers": workers})
+    assert isinstance(load_beside(settings), Threads)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

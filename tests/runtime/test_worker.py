@@ -21,7 +21,7 @@ from app.runtime.pipeline import Job, Sizes
 from app.runtime.pool import Pool
 from app.runtime.replies import Reader, WorkerFailed, WorkerHung
 from app.runtime.requests import Request
-from app.runtime.worker import NICENESS, _forked
+from app.runtime.worker import NICENESS, _die_first, _forked
 from tests.runtime.colours import SHORT_S
 from tests.support.data import solid
 from tests.support.fakes import colour_model
@@ -216,6 +216,36 @@ def test_where_no_more_processes_are_allowed_the_request_is_told_so(monkeypatch:
             assert not _forked(theirs, VARIANTS)
         assert isinstance(found := Reader(request, [Sizes(2, 4, 1)]).add(ours.recv(65536)), WorkerFailed)
     assert "Resource temporarily unavailable" in str(found)
+
+
+def test_where_no_more_processes_are_allowed_a_request_that_never_comes_is_no_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        assert not _forked(theirs, VARIANTS)
+
+
+def test_a_worker_works_where_it_may_not_say_who_is_to_die_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    _die_first()
+
+
+def test_a_template_that_does_not_end_is_killed(wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "STOP_S", 0.1)
+    with started(wait) as pool:
+        os.kill(template(pool), signal.SIGSTOP)
+        pool.end()
+        assert pool.fault
+        assert pool._workers._template.returncode == -signal.SIGKILL
 
 
 def test_a_bug_in_a_worker_is_in_the_log_with_where_it_is(wait: Wait, capfd: pytest.CaptureFixture[str]) -> None:

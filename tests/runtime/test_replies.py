@@ -259,3 +259,12 @@ def test_every_error_that_decoding_raises_has_its_place_in_a_reply() -> None:
     known = [one for module in modules for one in vars(module).values()]
     errors = {one for one in known if isclass(one) and issubclass(one, ServiceError)}
     assert errors - {ServiceError} == set(replies.ERRORS)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [(0, 0, 1, 1, 0), (0, 0, 1, 1, 9), (-1, 0, 1, 1, 1), (0, -1, 1, 1, 1), (0, 0, -1, 1, 1), (0, 0, 1, -1, 1)],
+)
+def test_a_region_that_no_image_has_is_refused(numbers: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="a region is not inside of an image"):
+        replies._region(*numbers)

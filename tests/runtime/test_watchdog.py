@@ -1,0 +1,50 @@
+"""A watchdog counts what it does not hear, and leaves alone whoever has ended the conversation."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.runtime import watchdog
+
+TICK_S = 0.02
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Yield the end on which heartbeats are sent; the test closes it."""
+    reader, writer = os.pipe()
+    with open(reader, encoding="utf-8") as heard:
+        monkeypatch.setattr("sys.stdin", heard)
+        yield writer
+
+
+def test_a_pipe_that_is_closed_is_no_hang(pipe: int) -> None:
+    os.write(pipe, b".")
+    os.close(pipe)
+    assert not watchdog._wait(TICK_S)
+
+
+def test_before_the_first_heartbeat_nothing_is_counted_and_after_the_last_the_patience_is(pipe: int) -> None:
+    began = time.monotonic()
+    wait_s = 20 * TICK_S
+
+    def beat_late() -> None:
+        time.sleep(wait_s)
+        os.write(pipe, b".")
+
+    threading.Thread(target=beat_late).start()
+    assert watchdog._wait(TICK_S)
+    assert time.monotonic() - began > wait_s + watchdog.TICKS * TICK_S
+    os.close(pipe)
+
+
+def test_ticks_of_a_parent_that_is_stopped_do_not_count(pipe: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = [True] * 30
+    monkeypatch.setattr(watchdog, "_is_stopped", lambda _: bool(states) and states.pop())
+    os.write(pipe, b".")
+    assert watchdog._wait(TICK_S / 10)
+    assert not states
+    os.close(pipe)

@@ -10,22 +10,21 @@ import time
 from typing import Any
 
 from app import config
-from app.engines.base import Pixels
 from app.imaging import decode
 from app.runtime import pool, worker
 
-decode_each = decode.decode_each
+located = decode.located
 
 
-def hang(*arguments: Any, **options: Any) -> list[Pixels]:
+def hang(*arguments: Any, **options: Any) -> Any:
     """Decode, and never return with a black image."""
-    images = decode_each(*arguments, **options)
+    images, region = located(*arguments, **options)
     while any(image.max() == 0 for image in images):
         time.sleep(1)
-    return images
+    return images, region
 
 
-decode.decode_each = hang
+decode.located = hang
 config.STALLED_AT_LEAST_S = 1.5
 pool.WORKER_MODULE = __name__
 

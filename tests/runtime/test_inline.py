@@ -8,14 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from app.engines.base import Pixels, Predictions
-from app.runtime.inline import Inline
+from app.runtime.heartbeat import Heartbeat
+from app.runtime.inline import Inline, Threads
 from app.runtime.local import Decoding, Local
 from app.runtime.pipeline import Job
 from tests.support import needs
@@ -191,3 +194,25 @@ async def test_where_hangs_would_not_be_noticed_it_says_so() -> None:
         await asyncio.sleep(0.01)
     assert "notices hangs" in pipeline.fault
     await pipeline.close()
+
+
+async def test_a_watchdog_that_reads_nothing_keeps_nobody_waiting() -> None:
+    heartbeat = Heartbeat(patience_s=60)
+    (watchdog,) = children(os.getpid())
+    os.kill(watchdog, signal.SIGSTOP)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(heartbeat._pipe, bytes(4096))
+    heartbeat.begin()
+    assert heartbeat.fault is None
+    heartbeat.close()
+
+
+async def test_on_threads_images_are_classified_and_drawn_as_they_are_in_turn() -> None:
+    local = Local([colour_model()], max_pixels=10**8)
+    pipeline = Threads(local)
+    (found,), (expected,) = await pipeline.run([RED]), local.run([RED])
+    assert isinstance(found, tuple)
+    assert isinstance(expected, tuple)
+    np.testing.assert_array_equal(found[0].probabilities, expected[0].probabilities)
+    assert await pipeline.preview(RED.payload, 32) == local.preview(RED.payload, 32)

@@ -65,7 +65,7 @@ def test_models_of_worker_processes_are_loaded_once_as_they_are_tried_there(monk
 def test_tensorflow_runs_on_threads_of_this_process_however_many_workers_there_are(
     monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(loading, "in_process", lambda _: Local([colour_model()], 10**8))
+    monkeypatch.setattr(local, "in_process", lambda _: Local([colour_model()], 10**8))
     monkeypatch.setattr(loading, "Pool", lambda _: pytest.fail("in other processes"))
     settings = SETTINGS.model_copy(update={"engine": "tensorflow", "model_workers": workers})
     assert isinstance(load_beside(settings), Threads)

@@ -165,7 +165,9 @@ def test_work_that_is_given_up_takes_no_answer_from_who_asks_next(local: Local, 
     check_same(found, expected)
 
 
-def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(pool: Pool, wait: Wait) -> None:
+def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(
+    pool: Pool, wait: Wait, caplog: pytest.LogCaptureFixture
+) -> None:
     def kill() -> None:
         children = Path(f"/proc/{pool._workers._template.pid}/task/{pool._workers._template.pid}/children")
         for worker in children.read_text().split():
@@ -184,6 +186,7 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(pool: Pool, wa
 
     for results in wait(with_kills()):
         assert [isinstance(one, tuple) for one in results] == CLASSIFIED
+    assert {record.getMessage() for record in caplog.records} <= {"a worker ended in the middle of its work"}
 
 
 Say = Callable[[socket.socket], None]

@@ -1,6 +1,8 @@
 """A watchdog counts what it does not hear, and leaves alone whoever has ended the conversation."""
 
 import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -48,3 +50,14 @@ def test_ticks_of_a_parent_that_is_stopped_do_not_count(pipe: int, monkeypatch: 
     assert watchdog._wait(TICK_S / 10)
     assert not states
     os.close(pipe)
+
+
+def test_a_process_that_is_stopped_is_told_from_one_that_runs_and_one_that_is_gone() -> None:
+    with subprocess.Popen(["sleep", "2"]) as process:
+        assert not watchdog._is_stopped(process.pid)
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        stopped = watchdog._is_stopped(process.pid)
+        process.kill()
+    assert stopped
+    assert not watchdog._is_stopped(process.pid)

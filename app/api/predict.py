@@ -159,14 +159,10 @@ class Predict:
         deadline = current.started + timeout_or_default(timeout_ms, self._settings) / 1000
         plain = query.is_default and not self._settings.degrade
         plan = DEFAULT if plain else query.plan(classifier.candidates(), self._settings.degrade)
-        return Wanted(plan, top_k, deadline, _wish(query, classifier, top_k))
-
-
-def _wish(query: PredictQuery, classifier: Classifier, top_k: int) -> Wish:
-    if not query.explain:
-        return NOTHING
-    check_features(classifier.models.values())
-    return Wish(classes=top_k)
+        if not query.explain:
+            return Wanted(plan, top_k, deadline, NOTHING)
+        check_features(classifier.models_of(plan))
+        return Wanted(plan, top_k, deadline, Wish(classes=top_k))
 
 
 async def _send(send: Send, status: int, media_type: str, body: bytes, headers: Mapping[str, str]) -> None:

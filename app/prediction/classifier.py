@@ -114,6 +114,14 @@ class Classifier:
             for variant, model in self.models.items()
         ]
 
+    def models_of(self, plan: Plan) -> list[Model]:
+        """Return the models that may run on the images of a request with this plan."""
+        match plan:
+            case Single(variants):
+                return [self.models[variant] for variant in variants or (self.model.variant,)]
+            case SideBySide(variants) | Cascade(variants):
+                return [self.models[variant] for variant in variants]
+
     def check_room(self, plan: Plan = DEFAULT) -> None:
         """Raise `QueueFull` or `Draining` if no image would be admitted now."""
         match plan:

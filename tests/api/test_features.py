@@ -120,6 +120,16 @@ def test_each_variant_that_is_asked_has_evidence_of_its_own_size(launch: Launch)
         assert client.post("/embed?resolution=128", content=solid(RED)).json()["model"]["resolution"] == 128
 
 
+def test_only_the_variants_that_answer_need_features(launch: Launch) -> None:
+    settings = Settings(alpha=0.25, resolution=64, variants="0.25/128")
+    with started(create_app(settings, serving_lineup(r64=MosaicEngine()))) as client:
+        for query in ("", "&alpha=0.25", "&max_macs=5000000"):
+            assert client.post(f"/predict?explain=true{query}", content=solid(RED)).status_code == 200
+        for query in ("resolution=128", "variants=all", "cascade=0.25/64,0.25/128"):
+            wrong = client.post(f"/predict?explain=true&{query}", content=solid(RED))
+            assert "colours 0.25/128 gives no features" in check_problem(wrong, 422, "invalid_parameter")
+
+
 def png(answer: Any) -> np.ndarray[Any, np.dtype[np.int_]]:
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png"), answer.text
     return np.asarray(Image.open(io.BytesIO(answer.content))).astype(int)

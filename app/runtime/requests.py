@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from app.imaging import memory
 from app.mobilenet.variants import Variant
 from app.runtime.pipeline import NOTHING, Job, Overlay, Payload, Wish
 
@@ -28,6 +29,8 @@ FILE, TEXT, PIXELS = 1, 2, 3
 NO_TARGET: Final = -1
 
 Buffer = bytes | memoryview
+
+memory.keep()  # images take memory at both ends, in the process that only passes them on too
 
 
 class Request(NamedTuple):

@@ -4,8 +4,15 @@ import asyncio
 import threading
 
 import pytest
+from PIL import Image
 
+from app.imaging.bounds import LargeImage
+from app.runtime.inline import Threads
+from app.runtime.local import Local
+from app.runtime.pipeline import Job
 from app.runtime.thread import in_thread
+from tests.support.fakes import colour_model
+from tests.support.images import encoded
 
 
 async def test_it_returns_and_raises_what_the_work_does_while_the_loop_goes_on() -> None:
@@ -52,3 +59,10 @@ async def test_an_answer_that_comes_after_its_caller_gave_up_is_no_error() -> No
     await asyncio.to_thread(thread.join, 10)
     await asyncio.sleep(0.01)
     assert not wrong
+
+
+async def test_a_large_image_is_one_for_the_thread_that_may_take_large_ones() -> None:
+    pipeline = Threads(Local([colour_model()], max_pixels=10**8))
+    job = Job(encoded(Image.new("L", (4000, 4000)), "PNG"), (colour_model().variant,))
+    assert isinstance((await pipeline.run([job]))[0], LargeImage)
+    assert isinstance((await pipeline.run([job], large=True))[0], tuple)

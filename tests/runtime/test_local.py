@@ -1,16 +1,22 @@
-"""What is asked of an image beside its probabilities comes of the model's own features, and of nothing else's."""
+"""One process runs what it is asked: what of an image is wanted, pictures of it, and models that passed their test."""
 
+import io
 from typing import cast
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from app.config import Settings
 from app.engines.base import FeatureEngine
+from app.imaging import decode
+from app.imaging.overlay import overlay
 from app.model.evidence import embedding, evidence
-from app.runtime.local import Local
-from app.runtime.pipeline import Job, Wish
+from app.runtime.local import Local, in_process
+from app.runtime.pipeline import Job, Overlay, Wish
 from tests.support.data import solid
 from tests.support.fakes import mosaic_model
+from tests.support.images import encoded, photo
 
 
 @pytest.mark.parametrize(
@@ -37,3 +43,20 @@ def test_an_image_has_what_is_asked_for_and_no_more(wish: Wish, classes: list[in
     else:
         asked = ranked if classes == "best" else [1]
         np.testing.assert_array_equal(found[0].evidence, evidence(features, engine.head, asked))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_picture_has_the_evidence_exactly_over_what_the_network_sees(whole: bool) -> None:
+    content = encoded(photo(90, 60), "PNG")
+    grid = np.array([[1, -1], [0.5, 0]], np.float32)
+    drawn = Local([], max_pixels=10**6).preview(content, 64, Overlay(grid, whole))
+    under = decode.decode(content, resolution=64, max_pixels=10**6)
+    expected = overlay(under, grid, (0, 0, 64, 64))
+    if whole:
+        expected = overlay(np.asarray(photo(90, 60).convert("RGB")), grid, decode.square(90, 60))
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(drawn))), expected)
+
+
+def test_models_that_passed_their_test_say_how_long_an_image_took_in_it() -> None:
+    local = in_process(Settings(alpha=0.25, resolution=64), lambda _: mosaic_model())
+    assert [0 < model.first_s < 60 for model in local.models] == [True]

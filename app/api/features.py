@@ -1,6 +1,5 @@
 """The routes of what a network's features say beside its answer: `/explain`, why, and `/embed`, what is alike."""
 
-import time
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -72,8 +71,9 @@ def create_router(
         about = trace(request.scope)
         with classifier() as current:
             model, plan = _chosen(current, alpha, resolution)
+            about.facts["variant"] = model.variant.name
             target = None if class_ is None else _class(model, class_)
-            deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
+            deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
             current.check_room(plan)  # before the body is read, which may be long
             previewer.check_room()
             image = _only(await payload.read(request, settings, deadline))
@@ -113,7 +113,8 @@ def create_router(
         about = trace(request.scope)
         with classifier() as current:
             model, plan = _chosen(current, alpha, resolution)
-            deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
+            about.facts["variant"] = model.variant.name
+            deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
             current.check_room(plan)
             images = await payload.read(request, settings, deadline)
             work = current.classify(images, plan, deadline, about.span, Wish(embedding=True))
@@ -121,7 +122,7 @@ def create_router(
         batch_size = response.account(results, about)
         if len(results) == 1 and isinstance(results[0], ServiceError):
             raise payload.explained(results[0], request.headers.get("content-type", ""))
-        if payload.media_type(accept or "") == RAW:
+        if _wants_raw(accept or ""):
             return _raw(model, results, unit)
         return Response(to_json(_json(model, results, unit, batch_size, about)), media_type="application/json")
 
@@ -174,6 +175,12 @@ def _embedding(found: Classification, unit: bool) -> Embedding:
     embedding = cast("Embedding", found.embedding)
     length = float(np.linalg.norm(embedding)) if unit else 1.0
     return embedding / np.float32(length or 1.0)
+
+
+def _wants_raw(accept: str) -> bool:
+    """Whether a header `Accept`, which may list several types, names raw bytes and not JSON."""
+    kinds = [payload.media_type(one) for one in accept.split(",")]
+    return RAW in kinds and payload.JSON not in kinds
 
 
 def _raw(model: Model, results: Sequence[Result], unit: bool) -> Response:

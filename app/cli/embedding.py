@@ -102,7 +102,7 @@ def _vectors(photos: list[str], url: str | None, api_key: str | None, most: int 
     with closing(RemoteBackend(url, key, None) if url else LocalBackend(settings)) as backend:
         vectors, failed = collect(found, backend)
     if not vectors.names:
-        raise StartError("no photo could be read, so that there is no embedding")
+        raise StartError("there is no embedding: every photo failed")
     return vectors, failed
 
 

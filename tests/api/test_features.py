@@ -231,9 +231,21 @@ def test_embeddings_as_raw_bytes_are_the_same_numbers_all_or_none(client: Any) -
         "0" * 64,
         "global_average_pooling",
     )
+    listed = {"Accept": "application/octet-stream;q=1, */*;q=0.1"}
+    assert client.post("/embed", files=files, headers=listed).content == answer.content
+    for accept in ("*/*", "application/json, application/octet-stream"):
+        assert client.post("/embed", files=files, headers={"Accept": accept}).json()["dimensions"] == shape[1]
     files[1] = ("image", ("b.png", b"no image"))
     detail = check_problem(client.post("/embed", files=files, headers=raw), 415, "unsupported_image")
     assert detail.startswith("image 1: ")
+
+
+def test_the_log_says_which_variant_explained_or_embedded(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for path in ("/explain", "/embed"):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            client.post(path, content=solid(RED))
+        assert any(getattr(record, "facts", {}).get("variant") == "0.25/64" for record in caplog.records), path
 
 
 def test_keys_are_asked_for(launch: Launch) -> None:

@@ -19,6 +19,9 @@ SCREENSHOTS = os.environ.get("SCREENSHOTS")
 `SCREENSHOTS=docs pytest tests/e2e/test_page.py tests/e2e/test_why.py`.
 """
 
+ANSWER_TIMEOUT_MS = 30_000
+"""How long a question may take; the first ones of a service wait for its workers to start."""
+
 RECORD = r"""
     window.answers = [];
     const ask = window.fetch;
@@ -82,7 +85,14 @@ def complete(page: Page) -> Page:
 
 
 def choose(page: Page, *photos: Path | FilePayload) -> None:
+    """Choose photos and wait until the page has their answer, so that nothing is read from an earlier one."""
     page.set_input_files("#choose", [payload(photo) if isinstance(photo, Path) else photo for photo in photos])
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """Wait until the page shows what came of its last question; it is busy from the question to the answer."""
+    expect(page.locator("#drop")).not_to_have_attribute("aria-busy", "true", timeout=ANSWER_TIMEOUT_MS)
 
 
 def payload(path: Path) -> FilePayload:
@@ -100,5 +110,6 @@ def predicted(page: Page) -> Any:
 
 def answer(page: Page) -> Any:
     """Wait for the result of one photo; return its heading."""
+    settled(page)
     expect(page.locator("#result .seen img")).to_be_visible()
     return page.locator("#result h3")

@@ -35,7 +35,6 @@ FAIL = 'curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
 CONTAINER = "needs a container engine: test_container.py builds and runs the images, Compose and Swarm"
 LEFT_OUT = {
     "make run": "makes an environment; test_start.py looks at what make runs",
-    "make test": "is what runs this",
     "make run WEIGHTS=imagenet": "fetches weights; test_published_weights.py does from a server of its own",
     "MOBILENET_WEIGHTS=imagenet .venv/bin/mobilenet compile": "fetches; test_bundled_weights.py compiles others",
     "docker": CONTAINER,

@@ -65,5 +65,5 @@ def _analyses(learnt: Sample) -> list[Head]:
 
 
 def _scaled(head: Head, held_out: Sample) -> Head:
-    scale = np.float32(temperature.fit(logits(head, held_out.features), held_out.labels))
+    scale = np.float32(temperature.fit(logits(head, held_out.features), held_out.labels, len(held_out.labels)))
     return Head(head.kernel / scale, head.bias / scale)

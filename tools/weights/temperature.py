@@ -34,7 +34,8 @@ def measure(weights: Path, alpha: float, photos: list[LabelledPhoto]) -> float:
     features = trunk(network)
     batches = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
     logits = [np.array(features(_scaled(batch, resolution))) for resolution in RESOLUTIONS for batch in batches]
-    return fit(np.concatenate(logits), np.tile([photo.truth for photo in photos], len(RESOLUTIONS)))
+    truths = np.tile([photo.truth for photo in photos], len(RESOLUTIONS))
+    return fit(np.concatenate(logits), truths, len(photos))
 
 
 def _scaled(photos: list[LabelledPhoto], resolution: int) -> Floats:

@@ -26,14 +26,26 @@ def drawn(temperature: float) -> tuple[Floats, Indices]:
     return logits, (rng.random((len(logits), 1)) > bounds[:, :-1]).sum(axis=1)
 
 
+def found(logits: Floats, truths: Indices) -> float:
+    """Return the temperature of these logits, each of a photo of its own."""
+    return fit(logits, truths, len(truths))
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1, 1.4, 3])
 def test_the_temperature_that_truths_were_drawn_with_is_found(temperature: float) -> None:
-    assert fit(*drawn(temperature)) == pytest.approx(temperature, rel=0.03)
+    assert found(*drawn(temperature)) == pytest.approx(temperature, rel=0.03)
 
 
 def test_logits_twice_as_large_are_twice_as_hot() -> None:
     logits, truths = drawn(1.4)
-    assert fit(2 * logits, truths) == pytest.approx(2 * fit(logits, truths), rel=1e-4)
+    assert found(2 * logits, truths) == pytest.approx(2 * found(logits, truths), rel=1e-4)
+
+
+def test_six_photos_that_are_all_right_do_not_make_a_mistake_impossible() -> None:
+    truths = np.arange(6) % 2
+    logits = np.float32(8) * np.eye(2, dtype=np.float32)[truths]
+    probabilities = softmax(logits / np.float32(found(logits, truths)))
+    assert probabilities.max(axis=1) == pytest.approx(7 / 8, abs=1e-3)
 
 
 @pytest.fixture

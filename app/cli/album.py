@@ -1,18 +1,15 @@
 """Goes through many photos with several calls at a time, and keeps their order."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from app.cli.backend import Backend, PhotoResult
 from app.cli.photos import PhotoFile
+from app.client.many import group_size, grouped, in_order
 from app.errors import Unreadable
 
 R = TypeVar("R")
-
-MOST_BYTES: Final = 8 * 2**20
-"""The most bytes of several photos in one call: a request must not be too large, nor its photos fill the memory."""
 
 
 class Calls(Protocol):
@@ -35,31 +32,19 @@ def each(
     A call is given the contents of some photos and returns a result for each. A photo that cannot be read has the error
     as its result.
     """
-    size = max(1, min(calls.size, len(photos) // calls.at_once))  # few photos go in smaller groups, to all calls
-    groups = list(_groups(photos, size))
-    with ThreadPoolExecutor(calls.at_once) as pool:
-        for group, results in zip(groups, pool.map(partial(_called, call), groups), strict=True):
-            yield from zip(group, results, strict=True)
+    groups = grouped(photos, group_size(photos, calls.at_once, calls.size), lambda photo: photo.size)
+    return in_order(partial(_called, call), groups, calls.at_once)
 
 
-def _groups(photos: Sequence[PhotoFile], size: int) -> Iterator[list[PhotoFile]]:
-    group: list[PhotoFile] = []
-    room = MOST_BYTES
-    for photo in photos:
-        if group and (len(group) == size or photo.size > room):
-            yield group
-            group, room = [], MOST_BYTES
-        group.append(photo)
-        room -= photo.size
-    if group:
-        yield group
-
-
-def _called(call: Callable[[Sequence[bytes]], list[R]], group: list[PhotoFile]) -> list[R | Unreadable]:
+def _called(
+    call: Callable[[Sequence[bytes]], list[R]], group: list[PhotoFile]
+) -> list[tuple[PhotoFile, R | Unreadable]]:
     files = [_read(photo) for photo in group]
     whole = [file for file in files if isinstance(file, bytes)]
     results = iter(call(whole) if whole else ())
-    return [next(results) if isinstance(file, bytes) else file for file in files]
+    return [
+        (photo, next(results) if isinstance(file, bytes) else file) for photo, file in zip(group, files, strict=True)
+    ]
 
 
 def _read(photo: PhotoFile) -> bytes | Unreadable:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import numpy as np
 
 from app.client import Client
-from app.client.retry import error_of
+from app.client.client import EmbeddedItem
+from app.client.many import MOST_IN_REQUEST
 from app.config import Settings
 from app.errors import (
-    BodyTooLarge,
     ClientError,
     InternalError,
     ServiceError,
@@ -26,7 +26,7 @@ from app.model.labels import top_k
 from app.model.selftest import SelfTestFailed
 from app.runtime.loading import start_loading
 from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Wish
-from app.schemas import EmbedResponse, Failure, Prediction, Predictions, PredictResponse
+from app.schemas import Prediction, Predictions
 
 T = TypeVar("T")
 PhotoResult = Predictions | ServiceError | ClientError
@@ -34,8 +34,6 @@ PhotoResult = Predictions | ServiceError | ClientError
 VectorResult = Embedding | ServiceError | ClientError
 """The embedding of a photo, or the error that it failed with."""
 
-MOST_IN_REQUEST = 8
-"""How many photos to send in one request at most; docs/decisions/0018 says why."""
 FIRST_PATIENCE_S, PATIENCE_S = 3.0, 60.0
 """How long to retry: the first call fails soon, as the address may be wrong; later ones wait for a busy service."""
 
@@ -178,44 +176,33 @@ class RemoteBackend:
 
     def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         """Classify as `Backend.classify` describes. Photos that are too much for one request are sent in two."""
-        return self._ask(images, lambda some: _predictions(self._client.predict(*some, top_k=k)))
+        return self._unless_gone(images, lambda: [one.result for one in self._client.predict_each(images, top_k=k)])
 
     def embed(self, images: Sequence[bytes]) -> list[VectorResult]:
         """Embed as `Backend.embed` describes. Photos that are too much for one request are sent in two."""
-        return self._ask(images, lambda some: self._vectors(self._client.embed(*some)))
+        return self._unless_gone(images, lambda: [self._vector(one) for one in self._client.embed_each(images)])
 
     def source(self) -> Source:
         """Return what the embeddings come from."""
         return self._source
 
-    def _vectors(self, answer: EmbedResponse) -> list[VectorResult]:
-        if answer.weights_sha256 != self._source.weights_sha256:
-            raise UnexpectedAnswer("the weights of the service were changed meanwhile; embeddings of both do not mix")
-        return [
-            error_of(one.error) if isinstance(one, Failure) else np.array(one.embedding, np.float32)
-            for one in answer.results
-        ]
+    def _vector(self, item: EmbeddedItem) -> VectorResult:
+        if isinstance(item.result, Exception):
+            return item.result
+        if item.response and item.response.weights_sha256 != self._source.weights_sha256:
+            return UnexpectedAnswer("the weights of the service were changed meanwhile; embeddings of both do not mix")
+        return np.array(item.result.embedding, np.float32)
 
-    def _ask(
-        self, images: Sequence[bytes], ask: Callable[[Sequence[bytes]], list[T]]
+    def _unless_gone(
+        self, images: Sequence[bytes], ask: Callable[[], list[T | ServiceError | ClientError]]
     ) -> list[T | ServiceError | ClientError]:
+        """Ask, unless the service could not be reached before: no further photo waits for it in vain."""
         if self._gone:
             return [self._gone] * len(images)
-        try:
-            return [*ask(images)]
-        except Unreachable as exc:
-            self._gone = exc
-            return [exc] * len(images)
-        except (ServiceError, ClientError) as exc:
-            if exc.status == BodyTooLarge.status and len(images) > 1:
-                half = len(images) // 2
-                return [*self._ask(images[:half], ask), *self._ask(images[half:], ask)]
-            return [exc] * len(images)
+        results = ask()
+        self._gone = self._gone or next((one for one in results if isinstance(one, Unreachable)), None)
+        return results
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-
-def _predictions(answer: PredictResponse) -> list[PhotoResult]:
-    return [one if isinstance(one, Predictions) else error_of(one.error) for one in answer.results]

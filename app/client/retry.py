@@ -5,7 +5,7 @@ outcome of that attempt. So the blocking client and the one for asyncio run the 
 """
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count
@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import httpx
 
 from app import errors
-from app.errors import ServiceError, UnexpectedAnswer, Unreachable
+from app.errors import ServiceError, Unauthorized, UnexpectedAnswer, Unreachable
 from app.schemas import Problem
 
 _REFUSED: Final = (429, 502, 503)
@@ -55,7 +55,7 @@ def exchange(request: httpx.Request, read: Read[T], patience_s: float) -> Exchan
         waited_s += pause_s
         if not _retry_may_help(attempt) or waited_s > patience_s:
             break
-    return _answer(attempt, read)
+    return _answer(attempt, read, patience_s)
 
 
 def _retry_may_help(attempt: Attempt) -> bool:
@@ -88,18 +88,42 @@ def _made(response: httpx.Response) -> datetime:
     return parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else datetime.now(UTC)
 
 
-def _answer(attempt: Attempt, read: Read[T]) -> T:
+def _answer(attempt: Attempt, read: Read[T], patience_s: float) -> T:
     if isinstance(attempt, httpx.RequestError):
-        raise Unreachable(
-            f"no answer from {attempt.request.url}: {str(attempt) or type(attempt).__name__}"
-        ) from attempt
+        raise _unreachable(attempt) from attempt
     try:
         if attempt.is_success:
             return read(attempt.content)
         problem = Problem.model_validate_json(attempt.content)
     except ValueError as exc:  # pydantic's are, too
         raise UnexpectedAnswer(_unexpected(attempt), attempt.status_code) from exc
-    raise error_of(problem)
+    error = error_of(problem)
+    for advice in _advice(error, patience_s):
+        error.add_note(advice)
+    raise error
+
+
+def _unreachable(error: httpx.RequestError) -> Unreachable:
+    url = error.request.url
+    found = f"no answer from {url}: {str(error) or type(error).__name__}"
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        address = url.netloc.decode()
+        return Unreachable(f"{found}; is the service running at {url.scheme}://{address}?")
+    unreachable = Unreachable(found)
+    if isinstance(error, httpx.TimeoutException):
+        unreachable.add_note("A client with a larger timeout_s waits longer.")
+    return unreachable
+
+
+def _advice(error: ServiceError | UnexpectedAnswer, patience_s: float) -> Iterator[str]:
+    """Yield what a program can do about an error, for its author, who sees these lines below the traceback."""
+    if isinstance(error, Unauthorized):
+        yield "Pass one of the service's keys to the client, as api_key."
+    if error.status in _REFUSED:
+        yield (
+            f"The client sent the request again for up to {patience_s:g} s. With a larger patience_s it does so for "
+            "longer, and of fewer requests at a time the service refuses fewer."
+        )
 
 
 def _unexpected(response: httpx.Response) -> str:

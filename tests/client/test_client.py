@@ -9,15 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
+from urllib.parse import parse_qsl
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from app import errors
-from app.client import AsyncClient, Client, retry
-from app.client import client as client_module
+from app.api.predict import PredictQuery
+from app.client import AsyncClient, Client, calls, retry
 from app.config import Settings
-from app.errors import QueueFull, ServiceError, UnexpectedAnswer, Unreachable
+from app.errors import QueueFull, ServiceError, UnexpectedAnswer, Unreachable, Unreadable
 from app.schemas import Failure, Predictions
 from app.server.server import uvicorn_config
 from tests.support.client import launching
@@ -104,7 +108,7 @@ def test_a_connection_that_was_lost_is_there_for_the_next_request(ask: Ask) -> N
 
 @both
 def test_a_connection_that_was_idle_for_long_is_not_used_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_KEEP_ALIVE_S", 0.0)
+    monkeypatch.setattr(calls, "_KEEP_ALIVE_S", 0.0)
     with playing(predicted("red")) as script:
         ask(script.url, "predict", b"photo", times=3)
     assert len({asked.port for asked in script.asked}) == 3
@@ -120,7 +124,7 @@ def test_the_times_of_a_client_are_the_documented_ones(kind: type, name: str) ->
 
 
 def test_a_client_lets_go_of_an_idle_connection_before_the_service_does() -> None:
-    assert uvicorn_config("app", Settings()).timeout_keep_alive > client_module._KEEP_ALIVE_S
+    assert uvicorn_config("app", Settings()).timeout_keep_alive > calls._KEEP_ALIVE_S
 
 
 @both
@@ -200,6 +204,56 @@ def test_a_picture_and_embeddings_are_asked_for_as_they_are_and_read_as_what_the
     assert vectors.results[0].embedding == embedded.json()["results"][0]["embedding"]
     evidence = answer.results[0].predictions[0].evidence
     assert evidence.model_dump() == explained.json()["results"][0]["predictions"][0]["evidence"]
+
+
+@both
+def test_everything_that_a_prediction_can_be_asked_is_an_argument(ask: Ask) -> None:
+    """The arguments are those of the service, so that none is missing, and of the right kind."""
+    given = {
+        "top_k": 3,
+        "explain": True,
+        "alpha": 0.5,
+        "resolution": 160,
+        "max_macs": 10,
+        "max_latency_ms": 5.5,
+        "min_accuracy": 0.9,
+        "degrade": "never",
+        "variants": "all",
+        "cascade": ["0.25/128", "0.5/160"],
+        "threshold": 0.8,
+    }
+    assert given.keys() == PredictQuery.model_fields.keys()
+    assert given.keys() | {"deadline_ms", "request_id"} == get_type_hints(calls.PredictOptions).keys()
+    with playing(predicted("red")) as script:
+        ask(script.url, "predict", b"photo", named={**given, "deadline_ms": 500, "request_id": "mine"})
+        ask(script.url, "predict", b"photo", named=dict.fromkeys(given) | {"explain": False, "deadline_ms": None})
+    asked, plain = script.asked
+    read = PredictQuery.model_validate(dict(parse_qsl(asked.line.split()[1].partition("?")[2])))
+    assert read.model_dump() == given | {"cascade": "0.25/128,0.5/160"}
+    assert (asked.headers["X-Request-Timeout-Ms"], asked.headers["X-Request-ID"]) == ("500", "mine")
+    assert plain.line == "POST /predict HTTP/1.1"
+    assert not {"X-Request-Timeout-Ms", "X-Request-ID"} & plain.headers.keys()
+
+
+@both
+def test_an_image_may_be_a_path_a_picture_or_an_array(ask: Ask, tmp_path: Path) -> None:
+    array = np.zeros((4, 4, 3), np.uint8)
+    (tmp_path / "photo.jpg").write_bytes(b"photo")
+    with playing(predicted("red")) as script:
+        for image in (tmp_path / "photo.jpg", str(tmp_path / "photo.jpg"), array, Image.fromarray(array)):
+            ask(script.url, "predict", image)
+    assert [asked.body for asked in script.asked[:2]] == [b"photo"] * 2
+    assert all(asked.body.startswith(b"\x89PNG") for asked in script.asked[2:])
+    for method in ("predict", "explain", "embed", "preview"):
+        with pytest.raises(Unreadable, match=r"missing\.jpg: No such file"):
+            ask("http://127.0.0.1:1", method, tmp_path / "missing.jpg")
+
+
+@both
+def test_what_the_network_sees_is_asked_for(ask: Ask) -> None:
+    with playing(Answer(solid((1, 2, 3)), 200)) as script:
+        assert ask(script.url, "preview", b"photo", 128) == ask(script.url, "preview", b"photo") == [solid((1, 2, 3))]
+    assert [asked.line.split()[1] for asked in script.asked] == ["/preview?resolution=128", "/preview"]
 
 
 @both

@@ -28,6 +28,7 @@ async def later(url):
 
 with Client(sys.argv[1]) as client:
     answers = [client.predict(b"photo"), asyncio.run(later(sys.argv[1]))]
+    answers += [item.response for item in client.predict_many(["photo.jpg"])]
     try:
         client.predict(b"")
     except EmptyImage as error:
@@ -55,15 +56,18 @@ def test_the_wheel_has_the_client_and_its_types_and_nothing_else(client_wheel: P
 
 
 def test_an_application_with_a_package_app_of_its_own_classifies(installed_client: Path, tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text("NAME = 'another application'")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("NAME = 'another application'")
+    (tmp_path / "photo.jpg").write_bytes(b"photo")
     (tmp_path / "program.py").write_text(APPLICATION)
-    with playing(predicted("red"), predicted("blue"), refused(EmptyImage("no bytes"))) as script:
+    with playing(predicted("red"), predicted("blue"), predicted("green"), refused(EmptyImage("no bytes"))) as script:
         command = [sys.executable, str(tmp_path / "program.py"), script.url]
         path = os.environ | {"PYTHONPATH": str(installed_client)}
         done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["app"], found["labels"], found["detail"]) == ("another application", ["red", "blue"], "no bytes")
+    assert (found["app"], found["detail"]) == ("another application", "no bytes")
+    assert found["labels"] == ["red", "blue", "green"]
     assert not [name for name in found["files"] if name.startswith(f"{REPOSITORY / 'app'}/")]
 
 

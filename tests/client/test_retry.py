@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from app.api.problems import problem
 from app.client.retry import Attempt, exchange, retry_after_s
-from app.errors import Draining, QueueFull, ServiceError, UnexpectedAnswer, Unreachable
+from app.errors import Draining, QueueFull, ServiceError, Unauthorized, UnexpectedAnswer, Unreachable
 
 REQUEST = httpx.Request("POST", "http://service/predict")
 NUMBER = TypeAdapter(int).validate_json
@@ -144,3 +144,27 @@ def test_a_code_that_is_not_known_yet_keeps_its_words() -> None:
     with pytest.raises(UnexpectedAnswer, match="418 newer: why") as caught:
         play(httpx.Response(418, text=json.dumps(body), request=REQUEST))
     assert caught.value.status == 418
+
+
+@pytest.mark.parametrize(
+    ("outcome", "advice"),
+    [
+        (refused(Unauthorized("a key is needed")), "as api_key"),
+        (FULL, "for up to 0 s. With a larger patience_s"),
+        (refused(Draining("stopping")), "for up to 0 s. With a larger patience_s"),
+        (httpx.ReadTimeout("timed out", request=REQUEST), "a larger timeout_s waits longer"),
+    ],
+)
+def test_what_a_program_can_do_about_an_error_is_below_its_traceback(outcome: Attempt, advice: str) -> None:
+    with pytest.raises((ServiceError, Unreachable)) as caught:
+        play(outcome, patience_s=0)
+    (note,) = caught.value.__notes__
+    assert advice in note
+
+
+@pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ConnectTimeout])
+def test_an_address_where_nobody_listens_is_asked_about(kind: type[httpx.RequestError]) -> None:
+    with pytest.raises(
+        Unreachable, match=r"^no answer from http://service/predict: gone; is the service running at http://service\?"
+    ):
+        play(kind("gone", request=REQUEST), patience_s=0)

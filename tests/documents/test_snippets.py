@@ -27,6 +27,7 @@ DOCUMENTS = (
     REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").glob("**/*.md")),
     MODEL_WEIGHTS / "README.md",
+    REPOSITORY / "app" / "client" / "README.md",
 )
 ADDRESS = re.compile(r"(127\.0\.0\.1|localhost):8000")
 FAIL = 'curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'

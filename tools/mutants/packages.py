@@ -35,6 +35,10 @@ PACKAGES = (
         ("app/config.py",),
         ("tests/test_config.py", "tests/documents/test_docs.py", "tests/runtime/test_memory.py"),
     ),
-    Package("client", ("app/client/client.py", "app/client/retry.py"), ("tests/client",)),
+    Package(
+        "client",
+        tuple(f"app/client/{name}.py" for name in ("asynchronous", "calls", "client", "images", "many", "retry")),
+        ("tests/client",),
+    ),
     Package("oip", ("app/oip",), ("tests/oip", "tests/api/test_openapi.py")),
 )

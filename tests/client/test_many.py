@@ -1,0 +1,224 @@
+"""Many images by both clients: lazily, in order, several at a time, and each with its own error."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.client import AsyncClient, Client, Item
+from app.client.images import bytes_about
+from app.client.many import MOST_BYTES, group_size, grouped, in_order, in_order_async
+from app.errors import BodyTooLarge, TooManyImages, UnsupportedImage
+from tests.support.script import REQUEST_ID, Answer, playing, predicted, refused
+
+Many = Callable[..., list[Any]]
+
+
+def waiting(url: str, images: Iterable[Any], patience_s: float = 10.0, **options: Any) -> list[Any]:
+    with Client(url, patience_s=patience_s) as client:
+        return list(client.predict_many(images, **options))
+
+
+def awaited(url: str, images: Iterable[Any], patience_s: float = 10.0, **options: Any) -> list[Any]:
+    async def ask() -> list[Any]:
+        async with AsyncClient(url, patience_s=patience_s) as client:
+            return [one async for one in client.predict_many(images, **options)]
+
+    return asyncio.run(ask())
+
+
+both = pytest.mark.parametrize("many", [waiting, awaited])
+
+
+def labels(items: Iterable[Any]) -> list[str]:
+    return [one.result.code if hasattr(one.result, "code") else one.result.predictions[0].label for one in items]
+
+
+@both
+def test_images_travel_eight_to_a_request_and_come_back_in_order(many: Many) -> None:
+    images = [b"%d" % index for index in range(20)]
+    answers = [predicted(*"abcdefgh"), predicted(*"ijklmnop"), predicted(*"qrst")]
+    with playing(*answers) as script:
+        items = many(script.url, images, concurrency=1, top_k=1, max_macs=5)
+    assert [one.image for one in items] == images
+    assert labels(items) == list("abcdefghijklmnopqrst")
+    assert all(one.response.model.alpha == 0.5 for one in items)
+    assert [asked.line for asked in script.asked] == ["POST /predict?top_k=1&max_macs=5 HTTP/1.1"] * 3
+
+
+@both
+def test_each_image_has_its_own_error(many: Many, tmp_path: Any) -> None:
+    failure = {"error": json.loads(refused(UnsupportedImage("not an image")).body)}
+    mixed = json.loads(predicted("red").body)
+    mixed["results"] += [failure]
+    images = [tmp_path / "missing.jpg", b"red", np.zeros(3, np.uint8), b"no image", 7]
+    with playing(Answer(json.dumps(mixed))) as script:
+        items = many(script.url, iter(images), concurrency=1)
+    assert labels(items) == ["unreadable", "red", "unreadable", "unsupported_image", "unreadable"]
+    assert [one.response is None for one in items] == [True, False, True, False, True]
+    assert "missing.jpg: No such file" in items[0].result.detail
+    assert items[3].result.request_id == REQUEST_ID
+
+
+@both
+@pytest.mark.parametrize(
+    "too_much", [refused(BodyTooLarge("large")), refused(TooManyImages("many")), Answer("<html>a proxy's", 413)]
+)
+def test_what_is_too_much_for_one_request_is_sent_in_halves(many: Many, too_much: Answer) -> None:
+    with playing(too_much, predicted("a", "b"), too_much, predicted("c"), too_much) as script:
+        items = many(script.url, [b"a", b"b", b"c", b"d"], concurrency=1)
+    assert labels(items)[:3] == ["a", "b", "c"]
+    assert isinstance(items[3].result, Exception)
+    assert [asked.body for asked in script.asked[3:]] == [b"c", b"d"]
+
+
+@both
+def test_a_service_that_stays_away_is_given_up_once(many: Many) -> None:
+    with playing(Answer(status=0)) as script:
+        items = many(script.url, [b"photo"] * 40, patience_s=0, concurrency=1)
+    assert labels(items) == ["unreachable"] * 40
+    assert len(script.asked) == 1
+
+
+@both
+def test_progress_is_told_after_each_image(many: Many) -> None:
+    told: list[tuple[int, int | None]] = []
+    with playing(predicted("red")) as script:
+        many(script.url, [b"a", b"b"], concurrency=2, progress=lambda done, of: told.append((done, of)))
+        many(script.url, iter([b"a"]), progress=lambda done, of: told.append((done, of)))
+    assert told == [(1, 2), (2, 2), (1, None)]
+
+
+@both
+def test_no_images_are_no_request(many: Many) -> None:
+    with playing(predicted("red")) as script:
+        assert many(script.url, []) == []
+    assert script.asked == []
+
+
+@both
+@pytest.mark.parametrize("images", ["photo.jpg", b"photo", memoryview(b"photo")])
+def test_one_image_in_place_of_many_is_refused(many: Many, images: Any) -> None:
+    with pytest.raises(TypeError, match="many images must be an iterable of images, such as a list, not "):
+        many("http://127.0.0.1:1", images)
+    with pytest.raises(ValueError, match="concurrency 0 is not 1 or more"):
+        many("http://127.0.0.1:1", [], concurrency=0)
+
+
+def test_embeddings_of_many_are_asked_for_alike() -> None:
+    async def ask(url: str) -> list[Any]:
+        async with AsyncClient(url) as client:
+            return [one async for one in client.embed_many([b"a"], unit=True, deadline_ms=9)]
+
+    with playing(refused(UnsupportedImage("no"))) as script:
+        with Client(script.url) as client:
+            items = [*client.embed_many([b"a"], unit=True, deadline_ms=9), *client.embed_each([b"a"], unit=True)]
+        items += asyncio.run(ask(script.url))
+    assert labels(items) == ["unsupported_image"] * 3
+    assert [asked.line for asked in script.asked] == ["POST /embed?unit=true HTTP/1.1"] * 3
+    assert script.asked[0].headers["X-Request-Timeout-Ms"] == "9"
+
+
+def waited(call: Callable[[list[Any]], list[Any]], groups: Iterable[list[Any]], at_once: int) -> Iterator[Any]:
+    return in_order(call, groups, at_once)
+
+
+async def _later(call: Callable[[list[Any]], list[Any]], group: list[Any]) -> list[Any]:
+    return await asyncio.to_thread(call, group)
+
+
+def looped(call: Callable[[list[Any]], list[Any]], groups: Iterable[list[Any]], at_once: int) -> Iterator[Any]:
+    """Go through the asynchronous iterator from a plain one."""
+    loop = asyncio.new_event_loop()
+
+    def later(group: list[Any]) -> Awaitable[list[Any]]:
+        return _later(call, group)
+
+    items = in_order_async(later, groups, at_once)
+    try:
+        while True:
+            yield loop.run_until_complete(anext(items))
+    except StopAsyncIteration:
+        pass
+    finally:
+        loop.run_until_complete(items.aclose())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+ordered = pytest.mark.parametrize("through", [waited, looped])
+
+
+@ordered
+def test_the_first_to_end_is_not_the_first_to_come_and_only_so_many_run_at_a_time(through: Any) -> None:
+    second = threading.Event()
+    running: list[int] = []
+    most: list[int] = []
+
+    def call(group: list[int]) -> list[int]:
+        running.append(1)
+        most.append(len(running))
+        second.wait(0.3) if group == [0] else second.set()
+        running.pop()
+        return group
+
+    assert list(through(call, ([index] for index in range(30)), 3)) == list(range(30))
+    assert 2 <= max(most) <= 3
+
+
+@ordered
+def test_endless_images_are_taken_as_they_are_needed(through: Any) -> None:
+    taken = 0
+
+    def endless() -> Iterator[list[int]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield [taken]
+
+    items = through(lambda group: group, endless(), 2)
+    assert [next(items) for _ in range(100)] == list(range(1, 101))
+    items.close()
+    assert taken <= 100 + 4, "two groups for each that may be under way"
+
+
+@ordered
+def test_what_a_call_raises_is_raised_and_ends_it(through: Any) -> None:
+    def call(group: list[int]) -> list[int]:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(through(call, ([index] for index in range(30)), 2))
+
+
+def test_groups_are_as_large_as_may_be_and_few_images_are_shared_out() -> None:
+    assert [len(group) for group in grouped(range(20), 8, lambda _: 0)] == [8, 8, 4]
+    half = bytes(MOST_BYTES // 2 + 1)
+    assert [len(group) for group in grouped([b"", half, half, b"", half], 8, bytes_about)] == [2, 2, 1]
+    assert [group_size([0] * count, 4) for count in (0, 1, 8, 31, 1000)] == [1, 1, 2, 7, 8]
+    assert group_size((one for one in [1, 2]), 4) == 8
+
+
+def test_an_item_is_a_tuple() -> None:
+    image, result, response = Item(b"a", 1, None)
+    assert (image, result, response) == (b"a", 1, None)
+
+
+async def test_an_asynchronous_iterator_that_is_left_early_ends_what_it_began() -> None:
+    ended: list[int] = []
+
+    async def call(group: list[int]) -> list[int]:
+        try:
+            await asyncio.sleep(0 if group == [0] else 60)
+        finally:
+            ended.append(group[0])
+        return group
+
+    items: AsyncIterator[int] = in_order_async(call, ([index] for index in range(30)), 2)
+    assert await anext(items) == 0
+    await items.aclose()  # type: ignore[attr-defined]
+    assert len(ended) <= 4

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
+from app.cli.budget import loaded_there
 from app.client import Client
+from app.client.calls import PredictOptions, VariantOptions
 from app.client.client import EmbeddedItem
 from app.client.many import MOST_IN_REQUEST
 from app.config import Settings
@@ -16,6 +18,7 @@ from app.errors import (
     InternalError,
     ServiceError,
     StartError,
+    Unauthorized,
     UnexpectedAnswer,
     Unreachable,
 )
@@ -153,12 +156,20 @@ class LocalBackend:
 
 
 class RemoteBackend:
-    """Asks the service at an address. Raises `StartError` if the service does not answer or refuses the key."""
+    """Asks the service at an address for the variant or within the budget that `wanted` says.
 
-    def __init__(self, url: str, api_key: str | None, connections: int | None) -> None:
+    Raises `StartError` if the service does not answer, refuses the key or has not loaded the variant.
+    """
+
+    def __init__(
+        self, url: str, api_key: str | None, connections: int | None, wanted: PredictOptions | None = None
+    ) -> None:
+        self._wanted: PredictOptions = wanted or {}
         try:
             with Client(url, api_key=api_key, patience_s=FIRST_PATIENCE_S) as client:
-                info = client.model_info()
+                info = loaded_there(client, self._wanted)
+        except Unauthorized as exc:
+            raise StartError(f"{exc}: set MOBILENET_API_KEYS, or pass --api-key") from exc
         except (ValueError, ServiceError, ClientError) as exc:
             raise StartError(str(exc)) from exc
         self.classes = info.classes
@@ -176,11 +187,18 @@ class RemoteBackend:
 
     def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         """Classify as `Backend.classify` describes. Photos that are too much for one request are sent in two."""
-        return self._unless_gone(images, lambda: [one.result for one in self._client.predict_each(images, top_k=k)])
+        asked: PredictOptions = {**self._wanted, "top_k": k}
+        return self._unless_gone(images, lambda: [one.result for one in self._client.predict_each(images, **asked)])
 
     def embed(self, images: Sequence[bytes]) -> list[VectorResult]:
         """Embed as `Backend.embed` describes. Photos that are too much for one request are sent in two."""
-        return self._unless_gone(images, lambda: [self._vector(one) for one in self._client.embed_each(images)])
+        variant: VariantOptions = {
+            "alpha": self._wanted.get("alpha"),
+            "resolution": self._wanted.get("resolution"),
+        }
+        return self._unless_gone(
+            images, lambda: [self._vector(one) for one in self._client.embed_each(images, **variant)]
+        )
 
     def source(self) -> Source:
         """Return what the embeddings come from."""

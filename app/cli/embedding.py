@@ -3,11 +3,11 @@
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from app import config
+from app.cli import choice
 from app.errors import StartError
 
 if TYPE_CHECKING:
@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 
 Photos = Annotated[list[str], typer.Argument(help="Files, folders, or quoted patterns such as '*.jpg'.")]
 Url = Annotated[str | None, typer.Option(help="Address of a service to ask. Default: run the model here.")]
-Key = Annotated[str | None, typer.Option(help="Key of the service. Default: the first of MOBILENET_API_KEYS.")]
+Key = Annotated[
+    str | None, typer.Option(help="Key of the service. Default: the first of MOBILENET_API_KEYS, which is safer.")
+]
+
+
+class Asked(NamedTuple):
+    """What embeddings are asked of: a service, or a model that runs here; and which variant."""
+
+    url: str | None
+    api_key: str | None
+    alpha: str | None
+    resolution: str | None
+    precision: str | None
 
 
 def embed(
@@ -24,6 +36,9 @@ def embed(
     output: Annotated[Path, typer.Option(help="File to write: vectors.npy, .parquet or .csv.")],
     url: Url = None,
     api_key: Key = None,
+    alpha: choice.Alpha = None,
+    resolution: choice.Resolution = None,
+    precision: choice.Precision = None,
 ) -> None:
     """Write the embedding of each photo: numbers that are alike for photos that look alike.
 
@@ -32,7 +47,7 @@ def embed(
     from app.cli.vectors import writer
 
     write = writer(output)
-    vectors, failed = _vectors(photos, url, api_key)
+    vectors, failed = _vectors(photos, Asked(url, api_key, alpha, resolution, precision))
     write(output, vectors)
     source = vectors.source
     print(
@@ -49,11 +64,14 @@ def similar(
     count: Annotated[int, typer.Option(min=1, help="How many to print.")] = 10,
     url: Url = None,
     api_key: Key = None,
+    alpha: choice.Alpha = None,
+    resolution: choice.Resolution = None,
+    precision: choice.Precision = None,
 ) -> None:
     """Print the photos that look most like one photo, each with its cosine, nearest first."""
     from app.cli.vectors import MOST, nearest, unit
 
-    vectors, failed = _vectors([photo, *photos], url, api_key, most=MOST)
+    vectors, failed = _vectors([photo, *photos], Asked(url, api_key, alpha, resolution, precision), most=MOST)
     if vectors.names[:1] != [photo]:
         raise StartError(f"{photo} cannot be compared with others")
     values = unit(vectors.values)
@@ -74,32 +92,36 @@ def duplicates(
     ] = None,
     url: Url = None,
     api_key: Key = None,
+    alpha: choice.Alpha = None,
+    resolution: choice.Resolution = None,
+    precision: choice.Precision = None,
 ) -> None:
     """Print pairs of photos that are nearly the same, each with its cosine, nearest first."""
     from app.cli.vectors import MOST, alike, pairs, unit
 
-    vectors, failed = _vectors(photos, url, api_key, most=MOST)
+    vectors, failed = _vectors(photos, Asked(url, api_key, alpha, resolution, precision), most=MOST)
     for one, other, cosine in pairs(unit(vectors.values), alike(vectors.source) if threshold is None else threshold):
         print(f"{cosine:.4f} {vectors.names[one]} {vectors.names[other]}")
     end(failed, failed + len(vectors.names))
 
 
-def _vectors(photos: list[str], url: str | None, api_key: str | None, most: int | None = None) -> "tuple[Vectors, int]":
+def _vectors(photos: list[str], asked: Asked, most: int | None = None) -> "tuple[Vectors, int]":
     """Return the embeddings of photos, and how many of these failed. Raises `StartError` for more than `most`."""
     from app.cli.backend import LocalBackend, RemoteBackend
     from app.cli.photos import find
     from app.cli.report import print_any_name
     from app.cli.vectors import collect
 
-    settings = config.load()
+    settings = choice.settings_with(asked.alpha, asked.resolution, asked.precision, url=asked.url)
     found = find(photos)
     if most is not None and len(found) > most:
         raise StartError(
             f"{len(found):,} photos are too many to compare here, and {most:,} the most; see docs/similar.md"
         )
     print_any_name()
-    key = api_key or next((one.get_secret_value() for one in settings.api_keys), None)
-    with closing(RemoteBackend(url, key, None) if url else LocalBackend(settings)) as backend:
+    key = asked.api_key or next((one.get_secret_value() for one in settings.api_keys), None)
+    wanted = choice.options(settings, asked.alpha, asked.resolution)
+    with closing(RemoteBackend(asked.url, key, None, wanted) if asked.url else LocalBackend(settings)) as backend:
         vectors, failed = collect(found, backend)
     if not vectors.names:
         raise StartError("there is no embedding: every photo failed")

@@ -29,11 +29,7 @@ def with_settings(command: Callable[[], None]) -> Callable[..., None]:
     """Return the command with a flag for each setting; what is given counts as if it were in the environment."""
 
     def flagged(**given: Any) -> None:
-        for name, value in given.items():
-            if value is not None:
-                variable = f"{PREFIX}{name.upper()}"
-                os.environ[variable] = str(value)  # for the processes that it starts, too
-                config.sources[variable] = f"--{name.replace('_', '-')}"
+        override(**given)
         command()
 
     flags = {name: _flag(name, group) for group, names in GROUPS.items() for name in names}
@@ -45,12 +41,25 @@ def with_settings(command: Callable[[], None]) -> Callable[..., None]:
     return flagged
 
 
+def override(**given: Any) -> None:
+    """Have settings count that were given as flags; None is one that was not given."""
+    for name, value in given.items():
+        if value is not None:
+            variable = f"{PREFIX}{name.upper()}"
+            os.environ[variable] = str(value)  # for the processes that it starts, too
+            config.sources[variable] = f"--{name.replace('_', '-')}"
+
+
 def _flag(name: str, group: str) -> Any:
     field = Settings.model_fields[name]
     about = f"{field.description} [{PREFIX}{name.upper()}{_default(field)}]"
-    return Annotated[
-        _kind(field.annotation) | None, typer.Option(help=about, case_sensitive=False, rich_help_panel=group)
-    ]
+    option = typer.Option(help=about, metavar=_metavar(field.annotation), case_sensitive=False, rich_help_panel=group)
+    return Annotated[_kind(field.annotation) | None, option]
+
+
+def _metavar(annotation: Any) -> str | None:
+    """Return what stands for the value in the help: short, as a terminal has 80 columns, and the text says the rest."""
+    return None if annotation is bool else "NAME" if get_origin(annotation) is Literal else "VALUE"
 
 
 def _kind(annotation: Any) -> Any:
@@ -59,4 +68,10 @@ def _kind(annotation: Any) -> Any:
 
 
 def _default(field: FieldInfo) -> str:
-    return "" if field.default_factory or field.default in (None, ()) else f", default: {field.default}"
+    if field.default_factory or field.default in (None, ()):
+        return ""
+    return f", default: {_shown(field.default)}"
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

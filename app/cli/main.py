@@ -3,7 +3,6 @@
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import config, control
-from app.cli import embedding, tables
+from app.cli import choice, embedding, tables
+from app.cli.classify import classify
 from app.cli.flags import with_settings
+from app.cli.usage import Commands
 from app.config import Settings
 from app.errors import BAD_START, StartError
 from app.mobilenet.cost import cost
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 
 # Whatever only one command needs is imported in that command, so that `info`, which is arithmetic, answers at once.
 
-DEFAULT_TOP_K = 5
-
 cli = typer.Typer(
+    cls=Commands,
     help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_, lines of "
     "the file .env, and flags of `serve`; `settings` prints those that hold.",
     no_args_is_help=True,
@@ -157,50 +157,7 @@ def reload(
     print(f"reloaded: {outcome.said}")
 
 
-@cli.command()
-def classify(
-    photos: Annotated[
-        list[str],
-        typer.Argument(help="Files, folders, or quoted patterns such as '*.jpg'; - reads a photo from stdin."),
-    ],
-    *,
-    url: Annotated[str | None, typer.Option(help="Address of a service to ask. Default: classify here.")] = None,
-    api_key: Annotated[
-        str | None, typer.Option(help="Key of the service. Default: the first of MOBILENET_API_KEYS, which is safer.")
-    ] = None,
-    connections: Annotated[
-        int | None, typer.Option(min=1, help="Connections to the service. Default: enough for a quarter of its queue.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="How many classes to print for each photo. Default: 5.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo, each on a line.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a row for each class of each photo.")] = False,
-) -> None:
-    """Print the most probable classes of photos. The exit code is 1 if some could not be classified."""
-    from app.cli import report
-    from app.cli.album import classify_photos
-    from app.cli.backend import LocalBackend, RemoteBackend
-    from app.cli.photos import find
-
-    if as_json and as_csv:
-        raise StartError("--json and --csv cannot be used together; choose one")
-    settings = config.load()
-    found = find(photos)
-    key = api_key or next((one.get_secret_value() for one in settings.api_keys), None)
-    with closing(RemoteBackend(url, key, connections) if url else LocalBackend(settings)) as backend:
-        k = _top_k(top_k, backend.classes)
-        form = report.JSON if as_json else report.CSV if as_csv else report.TEXT
-        with closing(classify_photos(found, backend, k)) as results:
-            failed = report.write(results, form, len(found))
-    embedding.end(failed, len(found))
-
-
-def _top_k(wanted: int | None, classes: int) -> int:
-    if wanted is not None and not 1 <= wanted <= classes:
-        raise StartError(f"--top-k {wanted} is not between 1 and {classes}, the number of classes")
-    return wanted or min(DEFAULT_TOP_K, classes)
-
-
-for command in (embedding.embed, embedding.similar, embedding.duplicates):
+for command in (classify, embedding.embed, embedding.similar, embedding.duplicates):
     cli.command()(command)
 
 
@@ -263,15 +220,23 @@ def _compile(settings: Settings, precision: Precision, folder: Path | None) -> s
 @cli.command()
 def bench(
     seconds: Annotated[float, typer.Option(min=0, max=60, help="How long to run each variant.")] = 1.0,
+    alpha: Annotated[str | None, typer.Option(metavar="NUMBER", help="Only variants of this width multiplier.")] = None,
+    resolution: Annotated[str | None, typer.Option(metavar="NUMBER", help="Only variants of this resolution.")] = None,
+    precision: choice.Precision = None,
 ) -> None:
     """Measure how long one image takes in every variant of the weights on this machine; `/variants` then shows it."""
     from app.engines.weights import variants
     from app.model import latency
 
-    settings = config.load()
+    settings = choice.settings_with(alpha, resolution, precision)
+    chosen = [
+        one
+        for one in variants(settings)
+        if (not alpha or one.alpha == settings.alpha) and (not resolution or one.resolution == settings.resolution)
+    ]
     print(f"{latency.machine()}; {settings.engine}, {settings.precision}, {settings.model_threads} threads")
     print(tables.BENCH_HEADER)
-    raise typer.Exit(_print_rows(settings, variants(settings), partial(_bench, seconds=seconds)))
+    raise typer.Exit(_print_rows(settings, chosen or [settings.variant], partial(_bench, seconds=seconds)))
 
 
 def _bench(settings: Settings, seconds: float) -> str:

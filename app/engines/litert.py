@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from app.engines.base import Features, Head, Pixels, Predictions
+from app.engines.chatter import hush_litert
 from app.engines.tflite.interface import Interface, answer_first
 from app.errors import StartError
 from app.mobilenet.variants import Precision
@@ -44,6 +45,7 @@ class LiteRTEngine:
         self.precision = precision
         self._interface = interface
         self._model = model  # what was tested is what runs, whatever becomes of the file
+        hush_litert()
         self._interpreter = Interpreter(model_content=model, num_threads=threads)
         (self._input,) = self._interpreter.get_input_details()
         self._output, *others = answer_first(self._interpreter.get_output_details())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.config import MODEL_WEIGHTS, Settings
 from app.engines.base import Engine, FeatureEngine
+from app.engines.chatter import TENSORFLOW, hushed
 from app.engines.files import verified
 from app.engines.tflite.compile import compiled
 from app.engines.weights import Weights, locate
@@ -90,13 +91,8 @@ def load(settings: Settings) -> Model:
 def _load_engine(weights: Weights, settings: Settings) -> Engine:
     # Imported here because each engine brings a large runtime of its own, and a process needs only one of them.
     if settings.engine == "tensorflow":
-        try:
-            from app.engines.tensorflow import TensorFlowEngine
-        except ImportError as exc:
-            raise StartError(
-                "MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra 'tensorflow'"
-            ) from exc
-        return TensorFlowEngine(weights, settings.variant, settings.model_threads)
+        with hushed(TENSORFLOW):
+            return _load_tensorflow(weights, settings)
     if weights.compiled:
         from app.engines.tflite import foreign
 
@@ -105,6 +101,16 @@ def _load_engine(weights: Weights, settings: Settings) -> Engine:
 
     model = compiled(weights, settings.variant, settings.cache, settings.precision)
     return LiteRTEngine(model.path, settings.model_threads, settings.precision)
+
+
+def _load_tensorflow(weights: Weights, settings: Settings) -> Engine:
+    try:
+        from app.engines.tensorflow import TensorFlowEngine
+    except ImportError as exc:
+        raise StartError(
+            "MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra 'tensorflow'"
+        ) from exc
+    return TensorFlowEngine(weights, settings.variant, settings.model_threads)
 
 
 def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:

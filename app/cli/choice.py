@@ -1,0 +1,85 @@
+"""The flags of commands for which variant answers: one by its numbers, or the best one within a budget."""
+
+from math import inf
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from app import config
+from app.cli.flags import override
+from app.config import Settings
+from app.errors import StartError
+from app.prediction.budget import Budget
+
+if TYPE_CHECKING:
+    from app.client.calls import PredictOptions
+
+PANEL: Final = "Variant"
+FREE: Final = Budget()
+"""No budget at all."""
+
+Alpha = Annotated[
+    str | None,
+    typer.Option(metavar="NUMBER", help="Width multiplier. Default: MOBILENET_ALPHA.", rich_help_panel=PANEL),
+]
+Resolution = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER", help="Side of the input in pixels. Default: MOBILENET_RESOLUTION.", rich_help_panel=PANEL
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Of a model that runs here. Default: MOBILENET_PRECISION.", rich_help_panel=PANEL
+    ),
+]
+MaxMacs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="NUMBER",
+        help="Have the most accurate variant answer that has at most so many multiply-accumulates.",
+        rich_help_panel=PANEL,
+    ),
+]
+MaxLatencyMs = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="Have the most accurate variant answer that takes at most so many milliseconds: as a service expects, or "
+        "here as `mobilenet bench` measured.",
+        rich_help_panel=PANEL,
+    ),
+]
+MinAccuracy = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, metavar="NUMBER", help="Top-1 accuracy, 0 to 1, that it must have.", rich_help_panel=PANEL
+    ),
+]
+
+
+def settings_with(
+    alpha: str | None, resolution: str | None, precision: str | None, *, url: str | None = None, budget: Budget = FREE
+) -> Settings:
+    """Return the settings with these flags. Raises `StartError` for flags that are wrong or exclude each other."""
+    if url and precision:
+        raise StartError("--precision is for a model that runs here; a service has the one that it was started with")
+    if budget != FREE and (alpha or resolution):
+        raise StartError("--alpha or --resolution and a budget exclude each other; choose one")
+    if budget.max_latency_ms is not None and not 0 < budget.max_latency_ms < inf:
+        raise StartError(f"--max-latency-ms {budget.max_latency_ms:g} is not more than 0")
+    override(alpha=alpha, resolution=resolution, precision=precision)
+    return config.load()
+
+
+def options(settings: Settings, alpha: str | None, resolution: str | None, budget: Budget = FREE) -> "PredictOptions":
+    """Return what to ask a service for. A number that is not given is that of its own default variant."""
+    return {
+        "alpha": settings.alpha if alpha else None,
+        "resolution": settings.resolution if resolution else None,
+        "max_macs": budget.max_macs,
+        "max_latency_ms": budget.max_latency_ms,
+        "min_accuracy": budget.min_accuracy,
+    }

@@ -13,6 +13,16 @@ from tests.support.data import REPOSITORY
 from tests.support.webserver import serving
 
 
+@pytest.fixture(autouse=True)
+def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file of the first process' command line, in a folder with nothing else, where the check runs."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MOBILENET_HOST", "MOBILENET_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(healthcheck, "FIRST_PROCESS", tmp_path / "cmdline")
+    return tmp_path / "cmdline"
+
+
 def check(monkeypatch: pytest.MonkeyPatch, port: str) -> int:
     monkeypatch.setenv("MOBILENET_PORT", port)
     return healthcheck.main()
@@ -52,6 +62,40 @@ class Ready(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self.rfile.readline()
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "/app/.venv/bin/python\0-m\0app\0serve\0--port\0{port}\0",
+        "mobilenet\0serve\0--host\x00127.0.0.1\0--port={port}\0",
+        "/sbin/docker-init\0--\0mobilenet\0serve\0--port\0{port}\0--degrade\0",
+        "sh\0-c\0mobilenet serve --port {port}\0",
+    ],
+)
+def test_a_flag_of_the_service_counts_most(
+    command: str, container: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving({"/readyz": b"by its flag"}) as site:
+        container.write_text(command.format(port=site.url.rsplit(":", 1)[1]))
+        assert check(monkeypatch, "1") == 0
+    assert capsys.readouterr().out == "200 by its flag\n"
+
+
+@pytest.mark.parametrize("command", ["", "/sbin/init\0--port\0001\0", "mobilenet\0serve\0--port\0", "serve"])
+def test_a_first_process_that_names_no_port_is_no_answer(
+    command: str, container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container.write_text(command)
+    with serving({"/readyz": b"ready"}) as site:
+        assert check(monkeypatch, site.url.rsplit(":", 1)[1]) == 0
+
+
+def test_the_file_of_settings_counts_where_the_environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving({"/readyz": b"ready"}) as site:
+        Path(".env").write_text(f"MOBILENET_PORT={site.url.rsplit(':', 1)[1]}\n")
+        assert healthcheck.main() == 0
+        assert check(monkeypatch, "1") == 1
 
 
 def test_a_service_that_takes_the_connection_and_never_answers_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:

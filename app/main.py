@@ -5,7 +5,6 @@ import logging
 import os
 import socket
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -122,6 +121,7 @@ def create_app(
         title="MobileNet service",
         version=__version__,
         description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -165,10 +165,9 @@ def _in_front(predict: ASGIApp, application: ASGIApp) -> ASGIApp:
 
 
 def _name_operations(routes: list[APIRoute]) -> None:
-    """Give operations the names of their functions, by which generated clients call them, where a name is unique."""
-    names = Counter(route.name for route in routes)
+    """Give operations the names of their functions, by which generated clients call them, unless they have a name."""
     for route in routes:
-        if names[route.name] == 1:
+        if route.operation_id is None:
             route.operation_id = route.name.strip("_")
 
 

@@ -33,7 +33,27 @@ Image classification with MobileNetV1 at a chosen width multiplier α and resolu
 `/model-info` tells what any variant costs. Every error is an RFC 9457 problem with a stable `code`.
 """
 
-_BINARY = {"schema": {"type": "string", "format": "binary", "description": "the bytes of one image file"}}
+TAGS = [
+    {
+        "name": "classification",
+        "description": "Post images: what they show, what the network saw, and why.",
+    },
+    {"name": "model", "description": "Which model is served, which classes it knows, and what each variant costs."},
+    {
+        "name": "probes",
+        "description": "For whoever runs the service: is it alive, is it ready, and counters.",
+    },
+    {
+        "name": "Open Inference Protocol",
+        "description": "The same model for clients of KServe, Triton and MLServer. "
+        "A version is a loaded variant, such as `0.5@160`.",
+    },
+]
+"""What the groups of routes are for."""
+
+_BYTES = "the bytes of one image file"
+_FILE = {"type": "string", "format": "binary", "examples": [_BYTES]}
+_BINARY = {"schema": {"type": "string", "format": "binary", "description": _BYTES}, "example": _BYTES}
 RAW_TYPES = (
     "image/jpeg",
     "image/png",
@@ -57,7 +77,7 @@ PREDICT_BODY = {
                 "schema": {
                     "type": "object",
                     "required": ["image"],
-                    "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "properties": {"image": {"type": "array", "items": _FILE}},
                 }
             },
             "application/json": {

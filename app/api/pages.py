@@ -15,6 +15,23 @@ ASSETS = Path(fastapi_offline.__file__).parent / "static"
 ASSETS_URL = "/docs-assets"
 WEB = Path(__file__).parents[1] / "web"
 
+SWAGGER_OPTIONS = """plugins: [() => ({ statePlugins: { oas3: { wrapActions: {
+        setRequestContentType: (original, system) => (chosen) => {
+            original(chosen);
+            system.oas3Actions.setRequestBodyValue({ value: undefined, pathMethod: chosen.pathMethod });
+        },
+    } } } })],
+    requestInterceptor: (request) => {
+        if (request.body instanceof FormData) {
+            const files = request.body.getAll("image").filter((one) => one instanceof File);
+            request.body.delete("image");
+            files.forEach((file) => request.body.append("image", file));
+        }
+        return request;
+    },"""
+"""Has Swagger UI forget a body when another content type is chosen, as it would show the files of a form as JSON; and
+send no field of a form in which no file was chosen."""
+
 
 def install(app: FastAPI) -> None:
     """Serve the pages, each with the policy that it needs."""
@@ -25,7 +42,7 @@ def install(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
-        return HTMLResponse(index, headers=page_policy(index, inline_styles=False))
+        return HTMLResponse(index, headers=page_policy(index, camera=True))
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
@@ -37,7 +54,8 @@ def install(app: FastAPI) -> None:
             swagger_css_url=f"{root}{ASSETS_URL}/swagger-ui.css",
             swagger_favicon_url=f"{root}{ASSETS_URL}/favicon.png",
         )
-        return _with_policy(page)
+        html = bytes(page.body).decode().replace("SwaggerUIBundle({", f"SwaggerUIBundle({{\n    {SWAGGER_OPTIONS}", 1)
+        return HTMLResponse(html, headers=page_policy(html, inline_styles=True))
 
     @app.get("/redoc", include_in_schema=False)
     async def redoc(request: Request) -> HTMLResponse:
@@ -49,9 +67,5 @@ def install(app: FastAPI) -> None:
             redoc_favicon_url=f"{root}{ASSETS_URL}/favicon.png",
             with_google_fonts=False,
         )
-        return _with_policy(page)
-
-
-def _with_policy(page: HTMLResponse) -> HTMLResponse:
-    page.headers.update(page_policy(bytes(page.body).decode(), inline_styles=True))
-    return page
+        page.headers.update(page_policy(bytes(page.body).decode(), inline_styles=True))
+        return page

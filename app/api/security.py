@@ -88,10 +88,11 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-def page_policy(html: str, *, inline_styles: bool) -> dict[str, str]:
-    """Return the content security policy of a page: its own scripts, styles, images and requests, and nothing else.
+def page_policy(html: str, *, inline_styles: bool = False, camera: bool = False) -> dict[str, str]:
+    """Return the policies of a page: its own scripts, styles, images and requests, and nothing else.
 
     A script within the page is allowed by its hash. Inline styles are for the documentation pages, which make them.
+    Only a page that takes photos may ask for the camera.
     """
     scripts = (
         base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -109,4 +110,7 @@ def page_policy(html: str, *, inline_styles: bool) -> dict[str, str]:
         "form-action": "'none'",
         "frame-ancestors": "'none'",
     }
-    return {"Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items())}
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "Permissions-Policy": f"camera=({'self' if camera else ''}), microphone=(), geolocation=()",
+    }

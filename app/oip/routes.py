@@ -61,6 +61,7 @@ def _add_server(
 ) -> None:
     @router.get(
         "/v2",
+        operation_id="server_metadata",
         summary="Describe the server",
         tags=TAGS,
         dependencies=locked,
@@ -74,6 +75,7 @@ def _add_server(
 
     @router.get(
         "/v2/health/live",
+        operation_id="server_live",
         summary="Is the process alive?",
         tags=TAGS,
         responses=openapi.responses(*openapi.ALIVE_ERRORS, path="/v2"),
@@ -85,6 +87,7 @@ def _add_server(
 
     @router.get(
         "/v2/health/ready",
+        operation_id="server_ready",
         summary="Is the service ready?",
         tags=TAGS,
         responses=openapi.responses(*openapi.STATE_ERRORS, path="/v2"),
@@ -105,6 +108,7 @@ def _add_model(
 ) -> None:
     @router.get(
         path,
+        operation_id=f"{_subject(path)}_metadata",
         summary="Describe the model",
         tags=TAGS,
         dependencies=locked,
@@ -118,6 +122,7 @@ def _add_model(
 
     @router.get(
         f"{path}/ready",
+        operation_id=f"{_subject(path)}_ready",
         summary="Is the model ready?",
         tags=TAGS,
         responses=openapi.responses(*openapi.STATE_ERRORS, NotFound, path=path),
@@ -139,6 +144,7 @@ def _add_infer(
 ) -> None:
     @router.post(
         f"{path}/infer",
+        operation_id=f"{_subject(path)}_infer",
         summary="Classify a tensor of images",
         tags=TAGS,
         dependencies=locked,
@@ -160,6 +166,11 @@ def _add_infer(
             wish = Wish(embedding=True) if inference.embedding else NOTHING
             classifying = current.classify(inference.images, plan, deadline, about.span, wish)
             return _answer(model, inference, await payload.unless_departed(request.receive, classifying), about)
+
+
+def _subject(path: str) -> str:
+    """Return what the operations of a path are about, with which their names begin."""
+    return "model_version" if "{version}" in path else "model"
 
 
 def _found(request: Request, classifier: Classifier) -> Model:

@@ -1,6 +1,7 @@
 """The OpenAPI document is valid, complete, and true: its examples are sent and answered."""
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -101,6 +102,15 @@ def test_the_only_422_is_a_problem(document: Any) -> None:
         for operation in operations.values():
             assert set(operation["responses"].get("422", {}).get("content", {})) <= {"application/problem+json"}
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_every_operation_has_a_plain_name_and_its_tag_is_described(document: Any) -> None:
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch("[a-z]+(_[a-z]+){0,2}", name) for name in names), names
+    described = {tag["name"] for tag in document["tags"] if tag["description"].endswith(".")}
+    assert {tag for operation in operations for tag in operation["tags"]} == described
 
 
 def test_every_form_of_predict_is_in_it_and_its_json_examples_are_answered(document: Any) -> None:

@@ -123,6 +123,13 @@ def test_the_page_has_no_style_and_no_script_but_its_files(launch: Launch) -> No
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]* src=)", page.text)
 
 
+def test_only_the_page_may_ask_for_the_camera(launch: Launch) -> None:
+    allowed = {path: launch().get(path).headers["permissions-policy"] for path in ("/", "/docs", "/redoc")}
+    assert allowed["/"].startswith("camera=(self), microphone=()")
+    assert allowed["/docs"].startswith("camera=(), microphone=()")
+    assert allowed["/redoc"].startswith("camera=(), microphone=()")
+
+
 def test_whatever_the_page_names_is_served_and_nothing_lies_about(launch: Launch) -> None:
     client = launch()
     found: set[str] = set()

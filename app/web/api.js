@@ -1,7 +1,5 @@
 // The service's routes, and its problems as sentences.
 
-const OF_THE_SERVICE = ["unreachable", "unauthorized", "invalid_parameter"]; // the next photo would fare no better
-
 let key = "";
 
 /** What went wrong, for people; `code` is for programs. */
@@ -32,7 +30,8 @@ async function call(path, options = {}) {
   let answer;
   try {
     answer = await fetch(address(path), { ...options, headers });
-  } catch {
+  } catch (reason) {
+    if (reason.name === "AbortError") throw new Problem("cancelled", "cancelled");
     throw new Problem("the service does not answer; is it still running?", "unreachable");
   }
   if (answer.ok) return answer;
@@ -55,8 +54,9 @@ export const typeOf = (file) => (file.type.startsWith("image/") ? file.type : "a
 
 const raw = (file) => ({ method: "POST", body: file, headers: { "Content-Type": typeOf(file) } });
 
-/** What a network of this resolution sees of a photo, as a PNG. */
-export const preview = async (file, resolution) => (await call(`preview?resolution=${resolution}`, raw(file))).blob();
+/** What a network of this resolution, or else the served one, sees of a photo, as a PNG. */
+export const preview = async (file, resolution) =>
+  (await call(resolution ? `preview?resolution=${resolution}` : "preview", raw(file))).blob();
 
 /** Where photos are classified; `explain` asks for the evidence of each class, too. */
 export const predictPath = (explain) => (explain ? "predict?explain=true" : "predict");
@@ -68,33 +68,10 @@ export const noFeatures = ({ code, message }) => code === "invalid_parameter" &&
 export const compare = (file, explain) =>
   json(`predict?variants=all&top_k=1${explain ? "&explain=true" : ""}`, raw(file));
 
-/** Classify one photo as the raw body, several in one multipart request. */
-export function predict(files, explain) {
-  if (files.length === 1) return json(predictPath(explain), raw(files[0]));
+/** Classify one photo as the raw body, several in one multipart request; an aborted `signal` ends it. */
+export function predict(files, explain, signal) {
+  if (files.length === 1) return json(predictPath(explain), { ...raw(files[0]), signal });
   const body = new FormData();
   for (const file of files) body.append("image", file, file.name);
-  return json(predictPath(explain), { method: "POST", body });
-}
-
-/** Classify photos that are too many, or too large, for one request: one after the other, their answers made one. */
-export async function predictSingly(files, explain) {
-  const results = [];
-  let answer = null;
-  for (const file of files) {
-    try {
-      const one = await predict([file], explain);
-      results.push(...one.results);
-      answer = answer ? { ...one, timing: slowest(answer.timing, one.timing) } : one;
-    } catch (problem) {
-      if (OF_THE_SERVICE.includes(problem.code)) throw problem;
-      results.push({ error: { detail: problem.message } });
-    }
-  }
-  if (!answer) throw new Problem(results[0].error.detail);
-  return { ...answer, results };
-}
-
-function slowest(one, other) {
-  const entries = Object.entries(one).map(([stage, ms]) => [stage, Math.max(ms, other[stage])]);
-  return { ...Object.fromEntries(entries), total_ms: one.total_ms + other.total_ms };
+  return json(predictPath(explain), { method: "POST", body, signal });
 }

@@ -7,13 +7,10 @@ const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replace
 /** A file's name within curl's -F, where ; and , would end it. */
 const field = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name);
 
-export function curl({ files, singly, explained }) {
+/** The request that these photos travelled in. */
+export function curl({ files, explained }) {
   const key = hasKey() ? ['-H "X-API-Key: $KEY"'] : [];
   const url = quote(address(predictPath(explained)));
-  if (singly) {
-    const names = files.map((file) => quote(file.name)).join(" ");
-    return [`for photo in ${names}; do`, ["  curl", ...key, '--data-binary @"$photo"', url].join(" "), "done"].join("\n");
-  }
   const [file] = files;
   const parts =
     files.length === 1

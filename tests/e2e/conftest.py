@@ -21,6 +21,8 @@ def browser() -> Iterator[Browser]:
     """Chromium without a window."""
     with sync_playwright() as playwright:
         # As root, as in many containers, Chromium has no sandbox.
-        browser = playwright.chromium.launch(executable_path=needs.chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=needs.chromium(), args=["--no-sandbox", "--use-fake-device-for-media-stream"]
+        )
         yield browser
         browser.close()

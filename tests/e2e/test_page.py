@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, FloatRect, Page, Route, expect
 
 from app.imaging import decode
+from app.schemas import EXAMPLE_PNG
 from tests.support import needs
 from tests.support.browsing import (
     GOLF_BALL,
@@ -218,7 +219,7 @@ def test_more_photos_than_a_request_takes_are_sent_one_by_one(visit: Visit, serv
     page = complete(visit(url=small.url))
     choose(page, GOLF_BALL, PARACHUTE, STREET)
     expect(page.locator(".card-best span")).to_have_text(["golf ball", "parachute", "gas pump"])
-    assert page.locator(".command code").inner_text().startswith("for photo in golf-ball.webp parachute.png street.jpg")
+    assert page.locator(".command code").inner_text().startswith("curl -F image=@golf-ball.webp")
 
 
 @pytest.mark.parametrize(
@@ -445,6 +446,17 @@ def test_swagger_ui_renders_and_posts_an_image(visit: Visit) -> None:
     block.get_by_role("button", name="Execute").click()
     expect(block.locator(".live-responses-table .response-col_status").nth(1)).to_contain_text("200")
     expect(block.locator(".live-responses-table")).to_contain_text("golf ball")
+    form = block.locator(".opblock-section-request-body")
+    form.get_by_role("combobox").first.select_option("multipart/form-data")
+    form.locator("input[type=file]").set_input_files(PARACHUTE)
+    form.get_by_role("button", name="Add string item").click()  # a field in which no file is chosen
+    block.get_by_role("button", name="Execute").click()
+    expect(block.locator(".live-responses-table")).to_contain_text("parachute")
+    expect(block.locator(".curl-command")).to_have_text(re.compile("image="))
+    assert block.locator(".curl-command").inner_text().count("image=") == 1
+    form.get_by_role("combobox").first.select_option("application/json")
+    body = json.loads(form.locator("textarea").input_value())
+    assert body == {"images": [EXAMPLE_PNG]}  # and not what was left of the form
 
 
 def test_redoc_renders(visit: Visit) -> None:
@@ -452,6 +464,8 @@ def test_redoc_renders(visit: Visit) -> None:
     page = visit("/redoc")
     expect(page.get_by_role("heading", name="Classify images")).to_be_visible()
     expect(page.get_by_role("heading", name="Compare the variants")).to_be_visible()
+    expect(page.get_by_text("Post images: what they show")).to_be_visible()
+    expect(page.get_by_text("No sample")).to_have_count(0)
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_the_photo_below_the_map_is_grey_and_the_colours_are_those_of_the_map(vi
 
 
 def test_the_switch_and_the_classes_are_worked_with_the_keyboard(page: Page) -> None:
-    page.locator("#choose").focus()
+    page.get_by_role("button", name="Take a photo").focus()
     page.keyboard.press("Tab")
     expect(switch(page)).to_be_focused()
     page.keyboard.press("Space")

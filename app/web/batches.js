@@ -1,0 +1,82 @@
+// Photos in requests: some photos together, some requests at a time (docs/decisions/0018).
+
+import { predict } from "./api.js";
+
+const PHOTOS = 8;
+const BYTES = 8e6;
+const AT_ONCE = 4; // requests; browsers open six connections, and pictures are fetched meanwhile
+const TOO_MUCH = ["body_too_large", "too_many_images"];
+const OF_THE_SERVICE = ["unreachable", "unauthorized", "invalid_parameter", "starting", "draining", "queue_full", "cancelled"];
+const TRIES = 8; // of a request that finds the queue full
+
+/**
+ * Classify photos, each `{ file }`. Each is given its `outcome`, a result of `/predict`, and the `request` that it
+ * travelled in; `came` is called with those that just were. `limits` are the service's, of `/model-info`.
+ *
+ * Throws a `Problem` that is not of one photo, or that is of the only one. What came until then stays.
+ */
+export async function classifyAll(photos, { explained, limits, signal, came }) {
+  const waiting = [...photos];
+  let most = Math.min(PHOTOS, limits.max_batch_size);
+  const atOnce = Math.max(1, Math.min(AT_ONCE, Math.floor(limits.max_queue / 4 / most)));
+
+  const failed = (group, problem) => {
+    if (group.length > 1 && TOO_MUCH.includes(problem.code)) {
+      most = Math.min(most, Math.ceil(group.length / 2));
+      waiting.unshift(...group);
+    } else if (photos.length > 1 && !OF_THE_SERVICE.includes(problem.code)) {
+      const error = { code: problem.code, detail: problem.message };
+      group.forEach((photo) => Object.assign(photo, { outcome: { error }, request: null }));
+      came(group);
+    } else {
+      waiting.length = 0; // the others would fare no better
+      throw problem;
+    }
+  };
+  const send = async () => {
+    while (waiting.length) {
+      const group = together(waiting, most);
+      await ask(group, explained, signal).then(() => came(group), (problem) => failed(group, problem));
+    }
+  };
+  const ends = await Promise.allSettled(Array.from({ length: atOnce }, send));
+  const problem = ends.find(({ reason }) => reason)?.reason;
+  if (problem) throw problem;
+}
+
+/** Take the next photos of a request from those that wait. */
+function together(waiting, most) {
+  const group = [waiting.shift()];
+  let bytes = group[0].file.size;
+  while (waiting.length && group.length < most && bytes + waiting[0].file.size <= BYTES) {
+    bytes += waiting[0].file.size;
+    group.push(waiting.shift());
+  }
+  return group;
+}
+
+async function ask(group, explained, signal) {
+  const files = group.map(({ file }) => file);
+  const answer = await patiently(() => predict(files, explained, signal), signal);
+  const named = files.map(({ name, type }) => ({ name, type }));
+  const request = { files: named, answer, explained };
+  group.forEach((photo, index) => Object.assign(photo, { outcome: answer.results[index], request }));
+}
+
+/** Ask, and again after a pause where the service's queue is full. */
+async function patiently(question, signal) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await question();
+    } catch (problem) {
+      if (problem.code !== "queue_full" || tries === TRIES) throw problem;
+      await pause(Math.max(1, problem.retryAfterS), signal);
+    }
+  }
+}
+
+const pause = (seconds, signal) =>
+  new Promise((done) => {
+    const timer = setTimeout(done, 1000 * seconds);
+    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+  });

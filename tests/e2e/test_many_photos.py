@@ -89,6 +89,7 @@ def test_what_is_said_of_a_photo_is_on_the_screen_with_it(visit: Visit, width: i
     page = complete(visit(width=width))
     choose(page, *many(24))
     card, result = cards(page).nth(17), page.locator("#result")
+    card.evaluate("card => card.scrollIntoView({ block: 'end' })")  # with nothing of the page below it
     card.click()
     expect(result.locator("h3")).to_have_text("parachute")
     expect(card).to_be_in_viewport(ratio=1)

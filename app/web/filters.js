@@ -51,7 +51,6 @@ export function arranged(photos) {
   }
   offer(counts);
   const found = photos.filter(KINDS[kind.value]).filter((photo) => !label.value || best(photo)?.label === label.value);
-  byId("filters").hidden = photos.length < 2;
   byId("shown").textContent = `${integer(found.length)} of ${integer(photos.length)} photos`;
   byId("everything").hidden = found.length === photos.length;
   return ORDERS[order.value] ? found.sort(ORDERS[order.value]) : found;

@@ -4,7 +4,7 @@ import { bar, byId, html, percent } from "./dom.js";
 import { thumbnail } from "./thumbnails.js";
 
 const wide = matchMedia("(min-width: 62rem)"); // as in photos.css; there the photo that is looked at has a column
-const MANY = 8; // from here on the details stay on the screen while the photos are scrolled
+const ROW = 5; // photos that are beside each other on any wide screen, and need no tools to be found again
 const details = byId("details");
 const slot = html("li", { class: "slot" });
 
@@ -18,9 +18,10 @@ export function fill(photos, choose) {
   cards = new Map(photos.map((photo) => [photo, html("li", {}, card(photo))]));
   pressed = null;
   look = choose;
-  byId("workspace").classList.toggle("several", photos.length > 1);
-  byId("workspace").classList.toggle("many", photos.length > MANY);
-  if (photos.length > 1) byId("filters").after(byId("results"));
+  const many = photos.length > ROW;
+  byId("workspace").classList.toggle("many", many);
+  byId("filters").hidden = !many;
+  if (many) byId("filters").after(byId("results"));
   else byId("side").append(byId("results"));
   arrange(photos);
 }
@@ -111,7 +112,7 @@ function columns() {
 export function reveal(photo) {
   const above = byId("side").getBoundingClientRect().top;
   if (!wide.matches) cards.get(photo).scrollIntoView({ block: "start" });
-  else if (above < 0) scrollBy(0, above); // near the last photos the column ends with them
+  else if (cards.size > ROW && above < 0) scrollBy(0, above); // near the last photos the column ends with them
 }
 
 wide.addEventListener("change", place);

@@ -428,8 +428,8 @@ def test_the_picture_of_the_documentation(visit: Visit, lineup: Process, tmp_pat
     assert boxes[1]
     top, bottom = boxes[0]["y"], boxes[1]["y"] + boxes[1]["height"]
     path = Path(SCREENSHOTS or tmp_path) / "page-why.png"
-    clip: FloatRect = {"x": 100, "y": top - 24, "width": 1080, "height": bottom - top + 48}
+    clip: FloatRect = {"x": 16, "y": top - 24, "width": 1248, "height": bottom - top + 48}
     page.screenshot(path=path, full_page=True, clip=clip)
     with Image.open(path) as shot:
-        assert shot.width == 1080
+        assert shot.width == 1248
         assert (warmth(np.asarray(shot.convert("RGB"), float)) > 100).any()

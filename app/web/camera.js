@@ -25,9 +25,10 @@ export function camera(take, fail) {
 
 async function open() {
   if (!navigator.mediaDevices) throw new Error(INSECURE);
-  stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, facingMode: "environment" } });
-  byId("view").srcObject = stream;
-  byId("finder").showModal();
+  const lent = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, facingMode: "environment" } });
+  release(); // of two presses the later one counts
+  stream = byId("view").srcObject = lent;
+  if (!byId("finder").open) byId("finder").showModal();
   byId("shutter").focus();
   await byId("view").play();
 }

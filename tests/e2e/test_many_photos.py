@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
 
 from tests.support import needs
@@ -103,8 +103,15 @@ def test_what_is_said_of_a_photo_is_on_the_screen_with_it(visit: Visit, width: i
     expect(result.locator("h3")).to_have_text("golf ball")
     page.keyboard.press("End")
     expect(cards(page).nth(23)).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate("document.scrollingElement.scrollWidth") == width
     page.keyboard.press("Tab")  # the other cards are no stops: what is said of the photo comes next
     assert page.evaluate("document.getElementById('result').contains(document.activeElement)")
+
+
+def keeps_nobody_out(page: Page) -> None:
+    """Check that axe finds nothing."""
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def downloaded(page: Page, name: str) -> str:
@@ -150,7 +157,10 @@ def test_photos_are_sorted_filtered_and_taken_along(visit: Visit) -> None:
     assert results[3]["predictions"] == answer["results"][3]["predictions"]
     assert results[0]["model"] == answer["model"]
     page.get_by_text("The answer as JSON").click()
-    assert json.loads(page.get_by_role("region", name="The answer as JSON").inner_text()) == answer
+    shown_answer = page.get_by_role("region", name="The answer as JSON")
+    expect(shown_answer).to_contain_text(answer["request_id"])
+    assert json.loads(shown_answer.inner_text()) == answer
+    keeps_nobody_out(page)
 
 
 def test_results_are_kept_in_the_browser_only_while_that_is_wanted(visit: Visit) -> None:
@@ -162,7 +172,7 @@ def test_results_are_kept_in_the_browser_only_while_that_is_wanted(visit: Visit)
     expect(cards(page)).to_have_count(0)
     choose(page, PARACHUTE, GOLF_BALL)
     keep.check()
-    page.wait_for_function("indexedDB.databases().then(all => all.length === 1)")
+    page.wait_for_function("() => indexedDB.databases().then(all => all.length === 1)")
     choose(page, STREET, BROKEN, PARACHUTE)
     page.wait_for_timeout(500)  # the browser writes
     complete(reloaded(page))
@@ -173,7 +183,7 @@ def test_results_are_kept_in_the_browser_only_while_that_is_wanted(visit: Visit)
     page.get_by_role("switch", name="Why?").click()
     expect(page.locator("#why-note")).to_contain_text("not kept; choose them again")
     keep.uncheck()
-    page.wait_for_function("indexedDB.databases().then(all => all.length === 0)")
+    page.wait_for_function("() => indexedDB.databases().then(all => all.length === 0)")
     complete(reloaded(page))
     expect(cards(page)).to_have_count(0)
 
@@ -191,16 +201,16 @@ def test_a_photo_is_taken_with_a_camera_that_nobody_asks_for_before(visit: Visit
     expect(page.get_by_role("alert")).to_contain_text("The camera may not be used")
     page.context.grant_permissions(["camera"])
     button.click()
-    page.wait_for_function("document.getElementById('view').videoWidth > 0")
+    page.wait_for_function("() => document.getElementById('view').videoWidth > 0")
     page.get_by_role("button", name="Take it").click()
     settled(page)
     expect(page.locator("#result figcaption").first).to_have_text("camera.jpg")
     expect(page.get_by_role("alert")).to_be_hidden()
     button.click()
     expect(page.get_by_role("dialog", name="Take a photo")).to_be_visible()
+    keeps_nobody_out(page)
     page.keyboard.press("Escape")
-    states: Any = page.evaluate("window.streams.flatMap(one => one.getTracks()).map(one => one.readyState)")
-    assert states == ["ended", "ended"]
+    page.wait_for_function(LET_GO)
     page.evaluate(MISSING)
     button.click()
     expect(page.get_by_role("alert")).to_contain_text("No camera was found.")
@@ -214,6 +224,10 @@ NOTING = """() => {
         window.streams.push(stream);
         return stream;
     };
+}"""
+LET_GO = """() => {
+    const tracks = window.streams.flatMap((one) => one.getTracks());
+    return tracks.length === 2 && tracks.every((one) => one.readyState === "ended");
 }"""
 MISSING = """() => {
     navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "NotFoundError"));

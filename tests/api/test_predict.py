@@ -18,7 +18,7 @@ from app.observability.trace import Requests
 from app.prediction.budget import Candidate
 from app.prediction.classifier import Classifier
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
-from tests.support.asgi import Client, Held, get, ready
+from tests.support.asgi import Client, Held, ended, get, ready
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, colour_model, serving
 
@@ -41,9 +41,9 @@ async def test_an_image_whose_client_left_is_never_run_and_the_others_are() -> N
         leaver, stayer = Client(app, image), Client(app, image)
         await asyncio.sleep(0.2)
         leaver.left.set()
-        await asyncio.wait_for(leaver.task, 5)
+        await ended(leaver)
         engine.gate.set()
-        await asyncio.wait_for(asyncio.gather(first.task, stayer.task), 5)
+        await ended(first, stayer)
     assert (first.status, stayer.status, leaver.sent) == (200, 200, [])
     assert b'mobilenet_dropped_total{reason="departed"} 1.0' in await get(app, "/metrics")
     assert engine.ran == 2
@@ -56,7 +56,7 @@ async def test_a_client_that_leaves_while_it_uploads_is_no_error_of_ours(caplog:
         with caplog.at_level("INFO", logger="app.access"):
             client = Client(app, None)
             client.left.set()
-            await asyncio.wait_for(client.task, 5)
+            await ended(client)
     assert (client.sent, statuses(caplog)) == ([], [499])
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
 
@@ -108,7 +108,7 @@ def asking(desk: Any, *headers: tuple[bytes, bytes], query: bytes = b"", **setti
 
 async def answered(client: Client) -> int:
     """Wait for the response; return its status."""
-    await asyncio.wait_for(client.task, 5)
+    await ended(client)
     return client.status
 
 

@@ -1,6 +1,5 @@
 """The Open Inference Protocol over HTTP in one process, on a model of colours; its real clients are in e2e/."""
 
-import asyncio
 import base64
 import json
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,6 @@ from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
 from app.prediction.classifier import Classifier
 from tests.api.test_routes import slow_model
-from tests.support.asgi import Client, Held, ready
 from tests.support.client import Launch, check_problem, launching, samples, started
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, HeldEngine, colour_model, mosaic_model, serving, serving_lineup
@@ -370,23 +368,6 @@ def test_who_is_refused_late_is_told_when_to_come_again_too(
         check_error(response, error.status, error.code)
         assert response.headers["retry-after"] == error.headers["Retry-After"]
         assert response.json().items() >= error.facts.items()
-
-
-async def test_images_whose_client_left_are_not_run() -> None:
-    engine = Held()
-    app = create_app(Settings(max_batch_size=1), serving(replace(colour_model(), engine=engine)))
-    body = json.dumps(files(RED)).encode()
-    async with app.router.lifespan_context(app):
-        await ready(app)
-        engine.armed = True
-        first, leaver = (Client(app, body, path=f"{MODEL}/infer") for _ in range(2))
-        await asyncio.to_thread(engine.running.wait, 10)
-        await asyncio.sleep(0.2)
-        leaver.left.set()
-        await asyncio.wait_for(leaver.task, 5)
-        engine.gate.set()
-        await asyncio.wait_for(first.task, 5)
-    assert (first.status, engine.ran) == (200, 1)
 
 
 def test_a_model_that_hangs_is_neither_live_nor_ready(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,24 +6,25 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from app.engines.base import Pixels, Predictions
-from tests.support.fakes import ColourEngine
+from app.engines.base import Features, Pixels, Predictions
+from tests.support.fakes import MosaicEngine
 
 
-class Held(ColourEngine):
+class Held(MosaicEngine):
     """Counts images once it is armed, and waits for its gate before it answers."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.gate, self.running = threading.Event(), threading.Event()
         self.armed, self.ran = False, 0
 
-    def predict(self, images: Sequence[Pixels]) -> Predictions:
+    def observe(self, images: Sequence[Pixels]) -> tuple[Predictions, Features]:
         """Answer once the gate is open."""
         if self.armed:
             self.running.set()
             assert self.gate.wait(10)
             self.ran += len(images)
-        return super().predict(images)
+        return super().observe(images)
 
 
 class Client:
@@ -79,6 +80,17 @@ class Client:
     def headers(self) -> dict[bytes, bytes]:
         """The headers of the response."""
         return dict(self.sent[0]["headers"])
+
+
+async def ended(*clients: Client) -> None:
+    """Wait until these requests have ended, and fail if one has not after five seconds.
+
+    `asyncio.wait_for` would cancel it then, and what was to end it all along may swallow that: the test would pass.
+    """
+    _, waiting = await asyncio.wait([client.task for client in clients], timeout=5)
+    assert not waiting
+    for client in clients:
+        client.task.result()
 
 
 async def get(app: Any, path: str) -> bytes:

@@ -88,6 +88,24 @@ async def test_work_for_a_client_that_leaves_is_cancelled_and_its_task_is_well_a
     assert [task.result() for task in done] == [0], "whoever cancels this task later would be mistaken"
 
 
+@pytest.mark.parametrize("work_s", [0, 2 * payload.WATCH_AFTER_S], ids=["before it is watched", "while it is watched"])
+async def test_a_client_that_leaves_once_the_work_is_done_cancels_nothing_more(work_s: float) -> None:
+    left = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def request() -> None:
+        await payload.unless_departed(receive, asyncio.sleep(work_s))
+        left.set()
+        await asyncio.sleep(2 * payload.WATCH_AFTER_S)
+
+    answering = asyncio.create_task(request())
+    await asyncio.wait([answering])
+    assert not answering.cancelled()
+
+
 async def test_work_that_somebody_else_cancels_is_not_taken_for_a_client_that_left() -> None:
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(60)

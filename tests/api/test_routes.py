@@ -488,7 +488,7 @@ def test_a_model_that_fails_its_self_test_is_never_ready_and_says_why() -> None:
         check_problem(post(client, RED), 503, "starting")
 
 
-def test_a_load_that_fails_for_a_bug_of_ours_fails_the_health_check() -> None:
+def test_a_load_that_fails_for_a_bug_of_ours_fails_the_health_check(caplog: pytest.LogCaptureFixture) -> None:
     def load(_: Settings) -> Model:
         raise ZeroDivisionError
 
@@ -496,6 +496,7 @@ def test_a_load_that_fails_for_a_bug_of_ours_fails_the_health_check() -> None:
         while client.get("/healthz").status_code == 200:
             time.sleep(0.01)
         check_problem(client.get("/healthz"), 503, "unavailable")
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
 
 
 def test_a_model_that_would_end_the_process_fails_one_image_and_goes_on(launch: Launch) -> None:

@@ -11,6 +11,7 @@ def test_a_file_appears_when_it_is_whole_and_others_may_read_it(tmp_path: Path) 
     path = tmp_path / "folder" / "file"
     with replacing(path) as temporary:
         temporary.write_text("new")
+        assert temporary.parent == path.parent, "from another disk it could not take the place of a file at once"
         assert not path.exists()
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o644

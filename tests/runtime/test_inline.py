@@ -196,6 +196,23 @@ async def test_where_hangs_would_not_be_noticed_it_says_so() -> None:
     await pipeline.close()
 
 
+def ignored(process: int) -> set[int]:
+    """Return the numbers of the signals that a process ignores."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    bits = int(next(line.split()[1] for line in lines if line.startswith("SigIgn:")), 16)
+    return {number for number in range(1, 32) if bits >> (number - 1) & 1}
+
+
+async def test_a_watchdog_heeds_no_signal_that_all_processes_of_a_service_get() -> None:
+    heartbeat = Heartbeat(patience_s=60)
+    (watchdog,) = children(os.getpid())
+    assert os.getpgid(watchdog) == watchdog, "Ctrl-C would reach it before it has told Python to ignore that"
+    async with asyncio.timeout(10):
+        while not ignored(watchdog) >= {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}:
+            await asyncio.sleep(0.01)
+    heartbeat.close()
+
+
 async def test_a_watchdog_that_reads_nothing_keeps_nobody_waiting() -> None:
     heartbeat = Heartbeat(patience_s=60)
     (watchdog,) = children(os.getpid())

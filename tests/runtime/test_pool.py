@@ -155,7 +155,7 @@ def test_what_is_known_of_the_model_comes_over(local: Local, pool: Pool) -> None
 def test_work_that_is_given_up_takes_no_answer_from_who_asks_next(local: Local, pool: Pool, wait: Wait) -> None:
     async def give_up() -> list[Any]:
         await pool.run(jobs(FILES[:1]))
-        left = asyncio.create_task(pool.run(jobs([FILES[2]] * 20)))
+        left = asyncio.create_task(pool.run(jobs([FILES[2]])))  # whose reply has the form of the next one
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.gather(left, return_exceptions=True)

@@ -138,11 +138,11 @@ def test_requests_that_are_given_up_leave_no_process_behind(
     assert not caplog.records
 
 
-def test_ctrl_c_is_for_the_process_that_takes_requests_alone(patient: Pool, wait: Wait) -> None:
+def test_signals_to_all_processes_are_for_the_one_that_takes_requests(patient: Pool, wait: Wait) -> None:
     async def interrupt() -> None:
         await patient.run([RED])
         before = workers(patient)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             for process in (template(patient), *before):
                 os.kill(process, number)
         await patient.run([RED])

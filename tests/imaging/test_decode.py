@@ -567,6 +567,17 @@ def test_a_large_image_is_left_to_who_has_the_memory_for_it() -> None:
     assert decoding.decode(large, resolution=32, max_pixels=10**8).shape == (32, 32, 3)
 
 
+def test_whoever_has_the_memory_for_a_large_image_decodes_it_as_often_as_its_resolutions_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.imaging.bounds.LARGE_BYTES", 1000)
+    large = encoded(photo(1600, 1200), "JPEG")  # scaled while it is decoded, to two sizes
+    for sides in (SIDES, SIDES[::-1]):
+        assert len(decoding.decode_each(large, resolutions=sides, max_pixels=10**8)) == len(sides)
+        with pytest.raises(decoding.LargeImage):
+            decoding.decode_each(large, resolutions=sides, max_pixels=10**8, large=False)
+
+
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("form", decoding.FORMATS)
 def test_a_truncated_image_is_undecodable(form: str, kept: float) -> None:

@@ -1,6 +1,9 @@
 """One process runs what it is asked: what of an image is wanted, pictures of it, and models that passed their test."""
 
 import io
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -8,14 +11,14 @@ import pytest
 from PIL import Image
 
 from app.config import Settings
-from app.engines.base import FeatureEngine
+from app.engines.base import FeatureEngine, Pixels, Predictions
 from app.imaging import decode
 from app.imaging.overlay import overlay
 from app.model.evidence import embedding, evidence
 from app.runtime.local import Local, in_process
-from app.runtime.pipeline import Job, Overlay, Wish
+from app.runtime.pipeline import Job, Outcome, Overlay, Wish
 from tests.support.data import solid
-from tests.support.fakes import mosaic_model
+from tests.support.fakes import ColourEngine, colour_model, mosaic_model
 from tests.support.images import encoded, photo
 
 
@@ -43,6 +46,21 @@ def test_an_image_has_what_is_asked_for_and_no_more(wish: Wish, classes: list[in
     else:
         asked = ranked if classes == "best" else [1]
         np.testing.assert_array_equal(found[0].evidence, evidence(features, engine.head, asked))
+
+
+def test_the_time_of_the_network_is_told_from_that_of_decoding_before_it() -> None:
+    class Slow(ColourEngine):
+        """Takes its time."""
+
+        def predict(self, images: Sequence[Pixels]) -> Predictions:
+            """Return the predictions for six classes a little later."""
+            time.sleep(0.1)
+            return super().predict(images)
+
+    model = replace(colour_model(), engine=Slow())
+    ((found,),) = cast("list[list[Outcome]]", Local([model], 10**8).run([Job(solid((220, 30, 30)), (model.variant,))]))
+    assert found.inference_ms >= 100
+    assert found.decode_began + found.decode_ms / 1000 <= found.inference_began
 
 
 @pytest.mark.parametrize("whole", [False, True])

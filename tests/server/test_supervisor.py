@@ -125,6 +125,7 @@ async def test_it_keeps_as_many_as_it_was_told_until_it_is_told_to_stop(
     async with supervising(tmp_path, listener, SERVES, count=2) as service:
         await service.until(lambda: accepts(listener))
         await service.until(lambda: service.running() == [1, 2])
+        assert os.getpgid(service.pids[1]) == service.pids[1], "Ctrl-C would reach it, and not the supervisor alone"
         os.kill(service.pids[1], signal.SIGKILL)
         await service.until(lambda: service.running() == [2, 3])
         assert (tmp_path / "1.ended").exists()
@@ -148,6 +149,7 @@ async def test_a_process_that_cannot_start_with_its_settings_ends_all(tmp_path: 
     ) as service:
         await service.until(lambda: accepts(listener))
         await service.until(lambda: service.running() == [1, 2])
+        assert os.getpgid(service.pids[1]) == service.pids[1], "Ctrl-C would reach it, and not the supervisor alone"
         os.kill(service.pids[2], signal.SIGKILL)
         assert await service.exit_code(None) == BAD_START
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,12 +26,13 @@ class Answer(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request, and the port that it came from."""
+    """A request, the port that it came from, and when it came: a time of `time.monotonic`."""
 
     line: str
     headers: Mapping[str, str]
     body: bytes
     port: int
+    came: float
 
 
 @dataclass
@@ -86,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, script: Script) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        script.asked.append(Asked(self.requestline, dict(self.headers), body, self.client_address[1]))
+        script.asked.append(Asked(self.requestline, dict(self.headers), body, self.client_address[1], time.monotonic()))
         answer = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
         if not answer.status:
             self.close_connection = True

@@ -567,12 +567,11 @@ def test_a_large_image_is_left_to_who_has_the_memory_for_it() -> None:
     assert decoding.decode(large, resolution=32, max_pixels=10**8).shape == (32, 32, 3)
 
 
-def test_whoever_has_the_memory_for_a_large_image_decodes_it_as_often_as_its_resolutions_need(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("app.imaging.bounds.LARGE_BYTES", 1000)
-    large = encoded(photo(1600, 1200), "JPEG")  # scaled while it is decoded, to two sizes
-    for sides in (SIDES, SIDES[::-1]):
+def test_an_image_is_large_by_the_resolution_that_takes_the_most_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.imaging.bounds.LARGE_BYTES", 2_000_000)
+    large = encoded(photo(1600, 1200), "JPEG")  # for 128 pixels it is scaled to 400 × 300, and for 224 to 800 × 600
+    decoding.decode(large, resolution=128, max_pixels=10**8, large=False)
+    for sides in ((128, 224), (224, 128)):
         assert len(decoding.decode_each(large, resolutions=sides, max_pixels=10**8)) == len(sides)
         with pytest.raises(decoding.LargeImage):
             decoding.decode_each(large, resolutions=sides, max_pixels=10**8, large=False)

@@ -82,6 +82,16 @@ def test_pixels_are_read_as_they_were_sent(count: int, binary: bool) -> None:
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("more", [-1, 1, SIDE * SIDE * 3], ids=str)
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_pixels_are_neither_more_nor_fewer_than_their_shape_says(more: int, binary: bool) -> None:
+    raw = bytes(2 * SIDE * SIDE * 3 + more)
+    tensor: dict[str, Any] = {"name": "pixels", "datatype": "UINT8", "shape": [2, SIDE, SIDE, 3]}
+    tensor |= {"parameters": {"binary_data_size": len(raw)}} if binary else {"data": list(raw)}
+    with pytest.raises(MalformedRequest, match=f"pixels has {len(raw):,} values, which does not match its shape"):
+        tensors.read(*request(tensor, raw if binary else b""), MODEL, MOST)
+
+
 @unhurried
 @given(st.binary(max_size=60), st.integers(1, MOST))
 def test_bytes_that_are_no_elements_are_refused_and_others_read(raw: bytes, count: int) -> None:

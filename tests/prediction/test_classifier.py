@@ -23,7 +23,7 @@ from tests.support.data import solid
 from tests.support.fakes import colour_model
 from tests.support.images import png
 
-FIRST, SECOND = Variant(0.25, 64), Variant(0.5, 64)
+FIRST, SECOND, THIRD = Variant(0.25, 64), Variant(0.5, 64), Variant(0.75, 64)
 RED = solid((220, 30, 30))
 LARGE = png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
 BATCHES = {1: [1], 2: [1, 1], 3: [2, 2, 1]}
@@ -37,8 +37,8 @@ class Pipeline:
     runs = 2
     fault: str | None = None
 
-    def __init__(self) -> None:
-        self._local = Local([replace(colour_model(), variant=variant) for variant in (FIRST, SECOND)], 10**8)
+    def __init__(self, *variants: Variant) -> None:
+        self._local = Local([replace(colour_model(), variant=one) for one in variants or (FIRST, SECOND)], 10**8)
         self.models = self._local.models
         self.hangs: Hangs = lambda job, large: False
         self.gate = asyncio.Event()
@@ -263,6 +263,19 @@ async def test_an_image_that_is_large_even_where_large_ones_are_run_is_an_error_
     (result,) = await classifier.classify([RED])
     assert isinstance(result, InternalError)
     assert result.detail == "the image is too large"
+
+
+async def test_of_the_variants_that_may_stand_in_the_first_one_with_room_answers() -> None:
+    pipeline = Pipeline(FIRST, SECOND, THIRD)
+    classifier = Classifier(pipeline, Settings(max_queue=1, max_images=1), Watcher())
+    pipeline.hangs = lambda job, large: FIRST in job.variants
+    under_way = asyncio.create_task(classifier.classify([RED], Single([FIRST])))
+    await asyncio.sleep(0.01)
+    (result,) = await classifier.classify([RED], Single([FIRST, SECOND, THIRD]))
+    assert isinstance(result, Classification)
+    assert result.model.variant == SECOND
+    pipeline.gate.set()
+    await under_way
 
 
 async def test_where_no_variant_has_room_the_refusal_is_that_of_the_first(pipeline: Pipeline) -> None:

@@ -20,6 +20,7 @@ from app.observability.metrics import Metrics
 from app.observability.snapshots import Snapshots
 from app.reload import Outcome
 from app.server import supervisor
+from app.server.process import HttpProcess
 from app.server.supervisor import Supervisor
 from tests.support.client import parsed
 
@@ -116,6 +117,14 @@ def accepts(listener: socket.socket) -> bool:
             return True
     except OSError:
         return False
+
+
+async def test_killing_a_process_that_has_ended_meanwhile_is_no_error(tmp_path: Path) -> None:
+    process = await HttpProcess.start([sys.executable, "-c", ""], tmp_path / "1")
+    assert await process.ended == 0
+    process.kill()
+    process.close()
+    process.channel.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

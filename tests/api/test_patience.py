@@ -1,4 +1,4 @@
-"""A client that leaves, and one that sets a deadline, on every route: what nobody waits for is not done."""
+"""On every route that takes images: what nobody waits for is not done, and no body is waited for in vain."""
 
 import asyncio
 import base64
@@ -111,3 +111,43 @@ async def test_a_picture_that_is_late_is_not_drawn(path: str, pen: Pen) -> None:
         pen.gate.set()
     assert [client.status for client in both] == [504, 504]
     assert pen.drawn == 1
+
+
+@pytest.mark.parametrize("path", [*BODIES, "/preview"])
+async def test_a_body_that_does_not_come_in_time_is_not_waited_for(path: str) -> None:
+    async with serves(Held(), request_timeout_ms=300) as app:
+        client = Client(app, None, path=path)
+        await ended(client)
+    assert (client.status, client.problem["code"]) == (504, "deadline_exceeded")
+
+
+@pytest.mark.parametrize("path", ["/explain", "/embed"])  # of the others it is tested where they are
+async def test_where_the_queue_is_full_no_body_is_waited_for(path: str) -> None:
+    engine = Held()
+    async with serves(engine, max_queue=1, max_images=1) as app:
+        engine.armed = True
+        first = Client(app, RED)
+        assert await asyncio.to_thread(engine.running.wait, 10)
+        await check_refused_unread(app, path)
+        engine.gate.set()
+        await ended(first)
+
+
+@pytest.mark.parametrize("path", DRAWING)
+async def test_where_too_many_pictures_are_to_be_drawn_no_body_is_waited_for(
+    path: str, pen: Pen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.prediction.classifier.MAX_QUEUE", 1)
+    async with serves(Held()) as app:
+        first = Client(app, RED, path="/preview")
+        assert await asyncio.to_thread(pen.drawing.wait, 10)
+        await check_refused_unread(app, path)
+        pen.gate.set()
+        await ended(first)
+
+
+async def check_refused_unread(app: FastAPI, path: str) -> None:
+    refused = Client(app, None, path=path)
+    await ended(refused)
+    assert (refused.status, refused.asked) == (429, 0)
+    assert b"retry-after" in refused.headers

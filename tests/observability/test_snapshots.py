@@ -116,6 +116,15 @@ def test_the_folder_is_private_and_goes_at_the_end() -> None:
     assert not folder.exists()
 
 
+def test_where_there_is_no_disk_in_memory_the_folder_is_among_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "IN_MEMORY", tmp_path / "nowhere")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with shared_folder() as folder:
+        assert folder.parent == tmp_path
+
+
 def test_without_a_place_for_the_folder_the_start_fails_with_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

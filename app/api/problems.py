@@ -55,7 +55,7 @@ def invalid(error: ErrorDetails) -> ServiceError:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "json_invalid":
         return MalformedRequest(f"the body is not valid JSON: {error['msg']}")
-    return InvalidParameter(f"{where or 'body'}: {error['msg'].removeprefix('Value error, ')}")
+    return InvalidParameter(f"{where or 'body'}: {error['msg']}")
 
 
 def install(app: FastAPI) -> None:

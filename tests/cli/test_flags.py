@@ -50,7 +50,9 @@ def test_every_setting_but_the_keys_is_a_flag_with_its_help_its_default_and_its_
 def test_a_flag_counts_more_than_the_environment_that_more_than_the_file_and_that_more_than_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Path(".env").write_text("MOBILENET_PORT=1\nMOBILENET_ALPHA=0.25\nMOBILENET_RESOLUTION=64\nOTHER=x\n")
+    Path(".env").write_text(
+        "MOBILENET_PORT=1\nMOBILENET_ALPHA=0.25\nMOBILENET_RESOLUTION=64\nOTHER=x\nMOBILENET_LABELS\n"
+    )
     monkeypatch.setenv("MOBILENET_PORT", "2")
     monkeypatch.setenv("MOBILENET_ALPHA", "0.75")
     found = rows("--port", "3", "--degrade", "--log-format", "JSON")

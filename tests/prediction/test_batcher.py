@@ -226,6 +226,18 @@ async def test_a_batch_that_raises_is_retried_singly_so_an_item_fails_alone(make
     assert model.batches == [[0], [1, POISON, 3], [1], [POISON], [3]]
 
 
+async def test_of_a_batch_that_raises_what_nobody_wants_any_more_is_not_run_again(make: Make, model: Doubler) -> None:
+    good, bad, leaver = await queue(make(), 1, POISON, 3)
+    await asyncio.wait_for(model.running.wait(), 10)
+    leaver.cancel()
+    await asyncio.sleep(0)
+    model.gate.set()
+    assert await results([good]) == [2]
+    with pytest.raises(ValueError, match="poison"):
+        await bad
+    assert model.batches == [[1, POISON, 3], [1], [POISON]]
+
+
 async def test_a_model_that_returns_too_few_results_is_an_error_and_not_a_wrong_answer() -> None:
     async def forgetful(items: Sequence[int]) -> Sequence[int]:
         return items[1:]

@@ -63,9 +63,11 @@ class Watcher:
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
+        self.under_way: list[int] = [0]
 
     def admitted(self, change: int) -> None:
-        """Hear of it."""
+        """Note how many images are under way now."""
+        self.under_way.append(self.under_way[-1] + change)
 
     def dropped(self, reason: str) -> None:
         """Note the reason."""
@@ -310,6 +312,21 @@ async def test_large_images_are_run_one_at_a_time(pipeline: Pipeline, classifier
     pipeline.gate.set()
     await asyncio.gather(*large)
     assert len(running) == 3
+
+
+async def test_an_image_that_turns_out_to_be_large_is_one_image_and_waited_for_at_the_end(pipeline: Pipeline) -> None:
+    watcher, running = Watcher(), asyncio.Event()
+    classifier = Classifier(pipeline, Settings(), watcher)
+    pipeline.hangs = lambda job, large: large and not running.set()  # type: ignore[func-returns-value]
+    leaver = asyncio.create_task(classifier.classify([LARGE]))
+    await running.wait()
+    leaver.cancel()
+    draining = asyncio.create_task(classifier.drain())
+    await asyncio.sleep(0.05)
+    assert not draining.done()
+    pipeline.gate.set()
+    await asyncio.wait_for(draining, 5)
+    assert watcher.under_way == [0, 1, 0]
 
 
 async def test_a_preview_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stopping(pipeline: Pipeline) -> None:

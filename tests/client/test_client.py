@@ -191,11 +191,11 @@ def test_a_picture_and_embeddings_are_asked_for_as_they_are_and_read_as_what_the
     script_of = [Answer(picture.content, 200), *[Answer(one.text, 200) for one in (embedded, explained)]]
     with playing(*script_of) as script:
         (drawn,) = ask(script.url, "explain", b"photo", "tench", named={"size": "photo", "alpha": 1, "resolution": 224})
-        (vectors,) = ask(script.url, "embed", b"one", b"two", named={"unit": True, "resolution": 64})
+        (vectors,) = ask(script.url, "embed", b"one", b"two", named={"unit": True, "alpha": 1, "resolution": 64})
         (answer,) = ask(script.url, "predict", b"photo", named={"explain": True})
     assert [asked.line.split()[1] for asked in script.asked] == [
         "/explain?class=tench&size=photo&alpha=1&resolution=224",
-        "/embed?unit=true&resolution=64",
+        "/embed?unit=true&alpha=1&resolution=64",
         "/predict?explain=true",
     ]
     assert drawn == picture.content

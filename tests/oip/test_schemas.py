@@ -9,6 +9,7 @@ from app.oip.schemas import (
     INFER_ANSWER,
     INFER_BODY,
     AnswerParameters,
+    BinarySize,
     InferenceRequest,
     InferenceResponse,
     InputTensor,
@@ -39,6 +40,8 @@ DESCRIBED: tuple[type[BaseModel], ...] = (
     OutputParameters,
     RequestParameters,
     InferenceRequest,
+    RequestedOutput,
+    BinarySize,
     AnswerParameters,
 )
 NEED_NONE = {"parameters"}
@@ -73,7 +76,9 @@ def test_bodies_are_json_or_bytes_and_the_example_is_a_request() -> None:
     (example,) = body["content"]["application/json"]["examples"].values()
     (wanted,) = InferenceRequest.model_validate(example["value"]).outputs
     assert (wanted.name, wanted.parameters.classification) == ("probabilities", 3)
-    assert "$ref" not in str(body)
+    schema = body["content"]["application/json"]["schema"]
+    assert "$ref" not in str(schema)
+    assert set(schema["properties"]["inputs"]["items"]["properties"]) == set(InputTensor.model_fields)
 
 
 @pytest.mark.parametrize(

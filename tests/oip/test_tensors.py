@@ -172,8 +172,17 @@ def test_whatever_comes_is_read_or_refused_with_a_sentence(
 ) -> None:
     body, size = request(tensor, raw, **rest)
     outcome = read_or_refused(body, size if length is None else length)
-    assert outcome.status in {400, 413, 422} if isinstance(outcome, ServiceError) else outcome.images
-    assert str(outcome)
+    if isinstance(outcome, Inference):
+        assert outcome.images
+    else:
+        assert outcome.status in {400, 413, 422}
+        assert " " in outcome.detail
+
+
+def test_more_outputs_than_there_are_are_refused_at_once() -> None:
+    body, _ = request(image([1], data=["x"]), outputs=[{"name": "probabilities"}] * 3)
+    with pytest.raises(MalformedRequest, match="outputs: List should have at most 2 items"):
+        tensors.read(body, None, MODEL, MOST)
 
 
 def test_a_request_has_one_error_however_much_of_it_is_wrong() -> None:

@@ -102,6 +102,7 @@ def test_bytes_that_are_no_elements_are_refused_and_others_read(raw: bytes, coun
         assert tensors.joined(element for element in outcome.images if isinstance(element, bytes)) == raw
     else:
         assert outcome.status == 400
+        assert "element" in outcome.detail
 
 
 @unhurried

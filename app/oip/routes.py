@@ -1,4 +1,4 @@
-"""The routes of the Open Inference Protocol, version 2, which KServe, Triton and MLServer have too, without logic."""
+"""The HTTP routes of the Open Inference Protocol, version 2, which KServe, Triton and MLServer have too."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,32 +6,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response, Security
 
-from app import __version__
 from app.api import openapi, payload
 from app.api.predict import TimeoutMs, timeout_or_default
-from app.api.response import account
 from app.api.security import Guard
 from app.config import Settings
-from app.errors import NotFound, ServiceError
+from app.errors import NotFound
 from app.model.model import Model
-from app.observability.trace import Trace, trace
-from app.oip import schemas, tensors
-from app.oip.schemas import (
-    MODEL,
-    AnswerParameters,
-    InferenceResponse,
-    Live,
-    ModelMetadata,
-    ModelReady,
-    Ready,
-    ServerMetadata,
-    TensorMetadata,
-)
-from app.oip.tensors import Inference
+from app.observability.trace import trace
+from app.oip import inference, models, schemas, tensors
+from app.oip.schemas import MODEL, InferenceResponse, Live, ModelMetadata, ModelReady, Ready, ServerMetadata
 from app.prediction.classifier import Classifier
-from app.prediction.result import Classification
-from app.prediction.selection import Single
-from app.runtime.pipeline import NOTHING, Wish
 
 TAGS: list[Any] = ["Open Inference Protocol"]
 PATHS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
@@ -69,9 +53,7 @@ def _add_server(
     )
     async def server() -> ServerMetadata:
         """Name the server, its version, and the extensions of the protocol that it has."""
-        return ServerMetadata(
-            name="mobilenet-service", version=__version__, extensions=["binary_tensor_data", "classification"]
-        )
+        return models.server("binary_tensor_data", "classification")
 
     @router.get(
         "/v2/health/live",
@@ -118,7 +100,7 @@ def _add_model(
     async def metadata(request: Request) -> ModelMetadata:
         """Describe the tensors that the served model takes and gives; a request has one of the inputs."""
         current = classifier()
-        return _metadata(_found(request, current), current)
+        return models.describe(_found(request, current), current)
 
     @router.get(
         f"{path}/ready",
@@ -157,15 +139,15 @@ def _add_infer(
         about = trace(request.scope)
         with classifier() as current:
             model = _found(request, current)
-            about.facts["variant"] = model.variant.name
+            inference.admit(model, current, about)
             deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
-            plan = Single([model.variant])
-            current.check_room(plan)  # before the body is read, which may be long
             body = await payload.read_any(request, settings, deadline)
-            inference = tensors.read(body, json_bytes, model, settings.max_images)
-            wish = Wish(embedding=True) if inference.embedding else NOTHING
-            classifying = current.classify(inference.images, plan, deadline, about.span, wish)
-            return _answer(model, inference, await payload.unless_departed(request.receive, classifying), about)
+            wanted = tensors.read(body, json_bytes, model, settings.max_images)
+            classifying = inference.classify(wanted, model, current, deadline, about)
+            outcomes = await payload.unless_departed(request.receive, classifying)
+            said, raw = inference.answer(wanted, model, outcomes, about)
+            binary = any(form.binary for form in wanted.wanted)
+            return _response(said.model_dump_json().encode(), b"".join(raw) if binary else None)
 
 
 def _subject(path: str) -> str:
@@ -174,73 +156,8 @@ def _subject(path: str) -> str:
 
 
 def _found(request: Request, classifier: Classifier) -> Model:
-    """Return the model that the path names; its versions are the loaded variants. Raises `NotFound`."""
-    name, version = request.path_params["name"], request.path_params.get("version")
-    if name != MODEL:
-        raise NotFound(f"there is no model {name[:80]!r}; {MODEL} is served")
-    if version is None:
-        return classifier.model
-    served = _versions(classifier)
-    if version not in served:
-        raise NotFound(f"there is no version {version[:80]!r} of {MODEL}; served: {', '.join(served)}")
-    return served[version]
-
-
-def _versions(classifier: Classifier) -> dict[str, Model]:
-    """Return the loaded models by their version, the default first."""
-    return {_version(model): model for model in classifier.models.values()}
-
-
-def _version(model: Model) -> str:
-    return f"{model.variant.alpha:g}@{model.variant.resolution}"
-
-
-def _metadata(model: Model, classifier: Classifier) -> ModelMetadata:
-    side = model.variant.resolution
-    return ModelMetadata(
-        name=MODEL,
-        versions=list(_versions(classifier)),
-        platform=model.engine.name,
-        inputs=[
-            TensorMetadata(name=tensors.IMAGE, datatype="BYTES", shape=[-1]),
-            TensorMetadata(name=tensors.PIXELS, datatype="UINT8", shape=[-1, side, side, 3]),
-        ],
-        outputs=[
-            TensorMetadata(name=name, datatype="FP32", shape=[-1, size])
-            for name, size in tensors.outputs(model).items()
-        ],
-    )
-
-
-def _answer(
-    model: Model, inference: Inference, outcomes: Sequence[Classification | ServiceError], current: Trace
-) -> Response:
-    batch_size = account(outcomes, current)
-    found = _all(outcomes)
-    outputs = [tensors.answer(_rows(found, form.name), form, model.labels) for form in inference.wanted]
-    answer = InferenceResponse(
-        model_name=MODEL,
-        model_version=_version(model),
-        id=current.request_id if inference.id is None else inference.id,
-        parameters=AnswerParameters(macs=model.cost.macs, batch_size=batch_size),
-        outputs=[output for output, _ in outputs],
-    )
-    raw = b"".join(content for _, content in outputs)
-    binary = any(form.binary for form in inference.wanted)
-    return _response(answer.model_dump_json().encode(), raw if binary else None)
-
-
-def _rows(found: Sequence[Classification], name: str) -> list[Any]:
-    return [one.embedding if name == tensors.EMBEDDING else one.probabilities for one in found]
-
-
-def _all(outcomes: Sequence[Classification | ServiceError]) -> list[Classification]:
-    """Return the results of all images, or raise the first error: the protocol knows no errors of single images."""
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, ServiceError):
-            detail = f"image {index} of {len(outcomes)}: {outcome.detail}" if len(outcomes) > 1 else outcome.detail
-            raise type(outcome)(detail, outcome.headers, outcome.facts) from outcome
-    return [outcome for outcome in outcomes if isinstance(outcome, Classification)]
+    """Return the model that the path names. Raises `NotFound`."""
+    return models.find(request.path_params["name"], request.path_params.get("version"), classifier)
 
 
 def _response(text: bytes, raw: bytes | None) -> Response:

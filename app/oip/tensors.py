@@ -4,7 +4,7 @@ As raw bytes, each element of a BYTES tensor follows its length, which is 4 litt
 is the sequence of its values, little-endian, with the last axis varying fastest.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -67,24 +67,33 @@ def read(body: bytes, json_bytes: int | None, model: Model, max_images: int) -> 
     size = len(body) if json_bytes is None else json_bytes
     if size > len(body):
         raise MalformedRequest(f"Inference-Header-Content-Length is {size}, but the body has {len(body)} bytes")
+    check_values(body[:size], max_images * model.variant.resolution**2 * 3)
+    request = valid(InferenceRequest.model_validate_json, body[:size])
+    return interpret(request, memoryview(body)[size:], model, max_images)
+
+
+def valid(validate: Callable[[Any], InferenceRequest], given: object) -> InferenceRequest:
+    """Return what pydantic makes of a request. Raises `MalformedRequest` with the first thing that is wrong."""
+    try:
+        return validate(given)
+    except ValidationError as exc:
+        raise MalformedRequest(invalid(exc.errors()[0]).detail) from exc
+
+
+def interpret(request: InferenceRequest, rest: memoryview, model: Model, max_images: int) -> Inference:
+    """Return the content of a request; `rest` has the raw bytes of its tensor, or none.
+
+    Raises `MalformedRequest`, `TooManyImages` or `InvalidParameter`.
+    """
     resolution = model.variant.resolution
-    check_values(body[:size], max_images * resolution**2 * 3)
-    request = _parse(body[:size])
     wanted = _wanted(request, model)
     (tensor,) = request.inputs
     count = _count(tensor, resolution)
     if count > max_images:
         raise too_many(max_images + 1, max_images)
-    raw = _raw(tensor, memoryview(body)[size:])
+    raw = _raw(tensor, rest)
     images = _files(tensor, raw, count) if tensor.name == IMAGE else _pixels(tensor, raw, resolution)
     return Inference(request.id, images, wanted)
-
-
-def _parse(text: bytes) -> InferenceRequest:
-    try:
-        return InferenceRequest.model_validate_json(text)
-    except ValidationError as exc:
-        raise MalformedRequest(invalid(exc.errors()[0]).detail) from exc
 
 
 def _wanted(request: InferenceRequest, model: Model) -> list[OutputForm]:
@@ -141,7 +150,7 @@ def _files(tensor: InputTensor, raw: memoryview | None, count: int) -> list[Payl
     files: list[Any] = _flat(tensor) if raw is None else list(islice(split(raw), count + 1))
     if len(files) != count:
         raise MalformedRequest(f"{IMAGE} does not have the {count} elements that its shape says")
-    if raw is None and not all(isinstance(file, str) for file in files):
+    if raw is None and not all(isinstance(file, str | bytes) for file in files):  # JSON has no bytes, gRPC has
         raise MalformedRequest(f"the data of {IMAGE} must be strings: image files in base64")
     return files
 

@@ -21,7 +21,7 @@ SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Else every process of the tests translates TensorFlow and all other packages again, which takes most of its seconds.
 test test-fast test-slow test-distil: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-fast test-slow test-distil mutants lint format lock bench bench-quick
+.PHONY: run test test-fast test-slow test-distil mutants lint format lock proto bench bench-quick
 
 run: $(VENV)/installed
 	@$(BIN)/mobilenet serve
@@ -71,6 +71,10 @@ lock: $(VENV)/installed-for-tests
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade \
 		--no-emit-index-url --no-header --output-file constraints.txt pyproject.toml
 
+# What Python has of the messages of gRPC.
+proto: $(VENV)/installed-for-tests
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. app/oip/grpc/inference.proto
+
 # uv installs in two thirds of the time that pip takes.
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -81,7 +85,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	touch $@
 
 $(VENV)/installed-for-tests: pyproject.toml constraints.txt | $(VENV)/bin/uv
-	$(INSTALL) --editable '.[tensorflow,train,otel,parquet,test]'
+	$(INSTALL) --editable '.[tensorflow,train,otel,parquet,grpc,test]'
 	touch $(VENV)/installed $@
 
 # A client that the tests ask the service with, apart from the service: `make build/clients/kserve/installed` is another.

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,6 +61,10 @@ def _model_workers() -> int:
 def _model_threads(engine: str, model_workers: int, **_: Any) -> int:
     """Return the default of `model_threads`: what one run may use without taking it from others."""
     return available_cpus() if engine == "tensorflow" else max(1, model_workers)
+
+
+def _has_grpc() -> bool:
+    return all(find_spec(package) for package in ("grpc", "grpc_health", "grpc_reflection"))
 
 
 def _split(value: Any) -> Any:
@@ -256,6 +261,13 @@ class Settings(BaseSettings):
         le=65535,
         description="Port to listen on. 0: a free one, which is printed. It means nothing with a Unix socket.",
     )
+    grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for the Open Inference Protocol over gRPC, at the same address; needs the extra `grpc`. 0: a "
+        "free one, which is logged. Default: none, and no gRPC.",
+    )
 
     @field_validator("log_format", "log_level", "engine", "precision", mode="before")
     @classmethod
@@ -316,9 +328,17 @@ class Settings(BaseSettings):
             problems.append(f"{PREFIX}PRECISION=int8 needs {PREFIX}ENGINE=litert")
         if self.model_workers == 0 and self.engine != "litert":
             problems.append(f"{PREFIX}MODEL_WORKERS=0 needs {PREFIX}ENGINE=litert")
+        if self.grpc_port is not None:
+            problems += self._grpc_problems()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _grpc_problems(self) -> list[str]:
+        given = f"{PREFIX}GRPC_PORT={self.grpc_port} needs"
+        missing = [] if _has_grpc() else [f"{given} the extra grpc: pip install 'mobilenet-service[grpc]'"]
+        unix = [f"{given} an address as {PREFIX}HOST, which is {self.host}"] if self.host.startswith(UNIX) else []
+        return missing + unix
 
     @property
     def patience_s(self) -> float:

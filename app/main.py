@@ -29,6 +29,7 @@ from app.observability.metrics import METRICS, Metrics
 from app.observability.snapshots import Snapshots
 from app.observability.trace import SPANS, Requests, Tracing
 from app.oip import routes as oip
+from app.oip.grpc import GRPC
 from app.prediction.classifier import Previewer
 from app.reload import Reloads
 from app.runtime.loading import load_beside, start_loading
@@ -38,6 +39,7 @@ from app.service import Open, Service
 
 if TYPE_CHECKING:
     from app.observability.spans import Spans
+    from app.oip.grpc.server import GrpcServer
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +106,11 @@ def create_app(
         watching = asyncio.create_task(service.watch(on_fault)) if on_fault and settings.exit_on_fault else None
         if snapshots:
             await starting
+        grpc = await _serve_grpc(settings, guard, requests, service, spans)
         async with told():
-            yield {SPANS: spans, METRICS: metrics}
+            yield {SPANS: spans, METRICS: metrics, GRPC: grpc}
+        if grpc:
+            await grpc.stop()
         starting.cancel()
         await asyncio.to_thread(stop_loading)
         if watching:
@@ -149,6 +154,23 @@ def create_app(
     both = Bodies(_in_front(predict, app.build_middleware_stack()), settings.max_body_bytes)
     app.middleware_stack = Prefix(both, settings.root_path or "")
     return app
+
+
+async def _serve_grpc(
+    settings: Settings, guard: Guard, requests: Requests, service: Service, spans: "Spans | None"
+) -> "GrpcServer | None":
+    """Serve gRPC if there is a port for it. Ends the process, with one line, if that port is taken."""
+    if settings.grpc_port is None:
+        return None
+    from app.oip.grpc.server import GrpcServer
+
+    server = GrpcServer(settings, guard, requests, classifier=service.classifier, alive=service.alive, spans=spans)
+    try:
+        await server.start()
+    except StartError as exc:
+        logger.error("%s", exc)
+        os._exit(BAD_START)  # uvicorn would turn an exception into a traceback and a code of its own
+    return server
 
 
 def _heeding(service: Service, metrics: Metrics) -> AbstractAsyncContextManager[None]:

@@ -96,12 +96,17 @@ async def read_any(request: Incoming, settings: Settings, deadline: float) -> by
         async with asyncio.timeout(deadline - time.monotonic()):
             body = await _body(request, settings.max_body_bytes)
     except TimeoutError:
-        raise DeadlineExceeded(
-            f"the body did not arrive within the time of the request, at most {settings.request_timeout_ms:,} ms"
-        ) from None
+        raise late(settings) from None
     if not body:
         raise EmptyImage("the body is empty; send the bytes of an image")
     return body
+
+
+def late(settings: Settings) -> DeadlineExceeded:
+    """Return the error of a body that comes too slowly."""
+    return DeadlineExceeded(
+        f"the body did not arrive within the time of the request, at most {settings.request_timeout_ms:,} ms"
+    )
 
 
 def _check_encoding(request: Incoming) -> None:

@@ -8,6 +8,7 @@ from time import monotonic
 from app.config import Settings
 from app.errors import StartError
 from app.machine import open_files_limit
+from app.oip.grpc.limits import most_connections as grpc_connections
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ SECOND = 1.0
 def most_connections(settings: Settings) -> int:
     """Return how many connections an HTTP process may have. Raises `StartError` if its open files allow too few."""
     limit = open_files_limit()
-    most = limit - OTHER_FILES - settings.model_workers
+    of_grpc = 0 if settings.grpc_port is None else grpc_connections(limit)
+    most = limit - OTHER_FILES - settings.model_workers - of_grpc
     if most < FEWEST:
         raise StartError(
             f"this process may have {limit} open files (ulimit -n); with {settings.model_workers} model workers it "

@@ -28,7 +28,7 @@ def listener(host: str, port: int) -> Iterator[socket.socket]:
         with _at_path(Path(host.removeprefix(UNIX))) as bound:
             yield bound
     else:
-        with _at_address(host, port) as bound:
+        with at_address(host, port, f"{PREFIX}PORT") as bound:
             yield bound
 
 
@@ -42,14 +42,16 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _at_address(host: str, port: int) -> socket.socket:
+def at_address(host: str, port: int, name: str, *options: int) -> socket.socket:
+    """Return a socket with these options that is bound to a port; raises `StartError`, which names its setting."""
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for option in (socket.SO_REUSEADDR, *options):
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
     try:
         bound.bind((host, port))
     except OSError as exc:
         bound.close()
-        raise _cannot_listen(f"{PREFIX}HOST={host} {PREFIX}PORT={port}", exc) from exc
+        raise _cannot_listen(f"{PREFIX}HOST={host} {name}={port}", exc) from exc
     return bound
 
 

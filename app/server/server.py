@@ -11,6 +11,7 @@ import uvicorn
 
 from app.config import Settings
 from app.observability.metrics import METRICS
+from app.oip.grpc import GRPC
 from app.server.acceptor import Accepted
 from app.server.connections import Bound
 from app.server.listening import Listening
@@ -83,6 +84,8 @@ class Server(uvicorn.Server):
         """Take no more connections and finish those that there are."""
         if self._source is not None:
             self._source.close()
+        if grpc := self.lifespan.state.get(GRPC):
+            grpc.drain()
         await super().shutdown(sockets)
 
 

@@ -21,7 +21,8 @@ FILES = [solid((220, 30, 30)), solid((30, 40, 210), "JPEG"), solid((30, 180, 40)
 
 @pytest.fixture(scope="module")
 def server(serve: Serve) -> Process:
-    return serve(PRECISION="int8", VARIANTS="0.25/128")  # the bundled weights, which nobody needs to compile
+    # The bundled weights, which nobody needs to compile.
+    return serve(PRECISION="int8", VARIANTS="0.25/128", GRPC_PORT=0)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,11 @@ def predicted(server: Process, **variant: float) -> list[list[float]]:
     return [[item["probability"] for item in row] for row in ordered]
 
 
-def answers(client: str, script: str, server: Process, model: dict[str, Any], folder: Path) -> dict[str, Any]:
+def over_http(server: Process) -> str:
+    return server.url.removeprefix("http://")
+
+
+def answers(client: str, script: str, address: str, model: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return what a client gets, asked by its script in its own environment."""
     python = needs.CLIENTS / client / "bin" / "python"
     paths = []
@@ -54,7 +59,6 @@ def answers(client: str, script: str, server: Process, model: dict[str, Any], fo
     side = model["inputs"][1]["shape"][1]
     pixels = [decode.decode(file, resolution=side, max_pixels=Settings().max_pixels) for file in FILES]
     np.save(folder / "pixels.npy", np.stack(pixels))
-    address = server.url.removeprefix("http://")
     command = [python, SCRIPTS / script, address, model["versions"][0], folder / "pixels.npy", *paths]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -63,7 +67,7 @@ def answers(client: str, script: str, server: Process, model: dict[str, Any], fo
 
 
 def check_answers(found: dict[str, Any], expected: list[list[float]], labels: list[dict[str, Any]]) -> None:
-    assert (found["live"], found["ready"], found["model_ready"], found["another_ready"]) == (True, True, True, False)
+    assert (found["live"], found["ready"], found["model_ready"]) == (True, True, True)
     for form, rows in found["probabilities"].items():
         assert np.allclose(rows, expected, atol=1e-5), form
     for rows in found["classes"]:
@@ -78,8 +82,9 @@ def check_answers(found: dict[str, Any], expected: list[list[float]], labels: li
 def test_tritons_client_gets_what_predict_answers_and_reads_what_went_wrong(
     server: Process, model: dict[str, Any], expected: list[list[float]], tmp_path: Path
 ) -> None:
-    found = answers("triton", "triton_http.py", server, model, tmp_path)
+    found = answers("triton", "triton_http.py", over_http(server), model, tmp_path)
     check_answers(found, expected, httpx.get(f"{server.url}/labels").json())
+    assert not found["another_ready"]
     assert np.allclose(found["last version"], predicted(server, alpha=0.25, resolution=128), atol=1e-5)
     assert found["model"] == model
     assert found["server"] == httpx.get(f"{server.url}/v2").json()
@@ -93,10 +98,32 @@ def test_tritons_client_gets_what_predict_answers_and_reads_what_went_wrong(
         assert (status, part in message) == (code, True), message
 
 
+@needs.TRITON.mark()
+def test_tritons_client_gets_the_same_over_grpc(
+    server: Process, model: dict[str, Any], expected: list[list[float]], tmp_path: Path
+) -> None:
+    found = answers("triton", "triton_grpc.py", f"127.0.0.1:{server.grpc_port}", model, tmp_path)
+    check_answers(found, expected, httpx.get(f"{server.url}/labels").json())
+    assert np.allclose(found["last version"], predicted(server, alpha=0.25, resolution=128), atol=1e-5)
+    assert found["model"] == model
+    assert found["server"] == httpx.get(f"{server.url}/v2").json() | {"extensions": ["classification"]}
+    said = [
+        ("NOT_FOUND", "mobilenet is served"),
+        ("NOT_FOUND", "mobilenet is served"),
+        ("NOT_FOUND", "served: 0.5@160, 0.25@128"),
+        ("INVALID_ARGUMENT", "between 1 and"),
+        ("INVALID_ARGUMENT", "image 0 of 3"),
+        ("UNIMPLEMENTED", "gzip"),
+    ]
+    for (status, message), (code, part) in zip(found["errors"], said, strict=True):
+        assert (status, part in message) == (f"StatusCode.{code}", True), message
+
+
 @needs.KSERVE.mark()
 def test_kserves_client_gets_what_predict_answers(
     server: Process, model: dict[str, Any], expected: list[list[float]], tmp_path: Path
 ) -> None:
-    found = answers("kserve", "kserve_rest.py", server, model, tmp_path)
+    found = answers("kserve", "kserve_rest.py", over_http(server), model, tmp_path)
     check_answers(found, expected, httpx.get(f"{server.url}/labels").json())
+    assert not found["another_ready"]
     assert found["errors"] == [["404", "there is no model 'resnet'; mobilenet is served"]]

@@ -40,6 +40,13 @@ class Process:
             return httpx.Client(base_url="http://localhost", transport=transport)
         return httpx.Client(base_url=self.url)
 
+    @property
+    def grpc_port(self) -> int:
+        """The port on which it takes gRPC."""
+        found = re.search(r"gRPC on \S+:(\d+)$", self.log.read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
     def listens(self) -> bool:
         """Whether it takes a connection. httpx leaves a Unix socket that refuses one unclosed, and a warning."""
         with socket.socket(socket.AF_UNIX) as probe:

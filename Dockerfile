@@ -2,6 +2,7 @@
 #
 #   docker build -t mobilenet-service .
 #   docker build -t mobilenet-service:full --target full .
+#   docker build -t mobilenet-service:grpc --build-arg EXTRAS=grpc .
 #   docker build -t mobilenet-service:imagenet --build-arg WEIGHTS=imagenet --build-arg VARIANTS="0.5@160 1@224" .
 
 ARG BASE_IMAGE=python:3.11-slim
@@ -32,8 +33,11 @@ FROM base AS dependencies
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/venv
 COPY constraints.txt pyproject.toml /build/
-RUN python -c "import tomllib; print(*tomllib.load(open('/build/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-        > /build/requirements.txt \
+# Extras of pyproject.toml that this image has, with spaces between, such as grpc.
+ARG EXTRAS=
+RUN python -c "import sys, tomllib; project = tomllib.load(open('/build/pyproject.toml', 'rb'))['project']; \
+        print(*project['dependencies'], *sum([project['optional-dependencies'][name] for name in sys.argv[1:]], []), sep='\n')" \
+        $EXTRAS > /build/requirements.txt \
     && pip --python /opt/venv install --quiet --requirement /build/requirements.txt --constraint /build/constraints.txt
 # What serving on a CPU never loads, a fifth of the whole, and what only debuggers read. Not every platform has all of it;
 # libraries that wheels bring in folders `*.libs` were rewritten, and do not bear it.

@@ -16,7 +16,7 @@ GROUPS: Final = {
     "Engine": ("engine", "precision", "model_workers", "model_threads", "http_workers", "exit_on_fault"),
     "Batches and queues": ("max_batch_size", "max_wait_ms", "max_queue"),
     "Limits of a request": ("request_timeout_ms", "max_body_bytes", "max_pixels", "max_images"),
-    "Address and callers": ("host", "port", "root_path", "api_keys_file", "open_metrics", "cors_origins"),
+    "Address and callers": ("host", "port", "grpc_port", "root_path", "api_keys_file", "open_metrics", "cors_origins"),
     "Log": ("log_format", "log_level"),
 }
 """The settings that are flags, as the help groups them.

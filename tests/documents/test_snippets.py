@@ -56,6 +56,11 @@ LEFT_OUT = {
     "MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128 .venv/bin/python -m tools.load.batching": "measures for minutes",
     "MOBILENET_PRECISION=int8 MOBILENET_MODEL_WORKERS=2": "starts four services and measures for minutes",
     ".venv/bin/pip install -e": "trains for hours",
+    ".venv/bin/pip install 'mobilenet-service[grpc]'": "installs, and serves until it is stopped; test_grpc.py asks",
+    "MOBILENET_PRECISION=int8 MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128 .venv/bin/python -m tools.load.protocols": (
+        "measures for minutes"
+    ),
+    "grpcurl": "is not everywhere; tests/oip/grpc/test_calls.py asks as it does",
     "import psycopg": "needs PostgreSQL with pgvector; it was run by hand",
     ".venv/bin/uv pip compile": "asks for what is published; nothing is installed",
     "pip install": "is what `make build/clients/…/installed` does",
@@ -98,7 +103,8 @@ RUN = ("sh", "python")
 
 @pytest.fixture(scope="module")
 def process(serve: Serve) -> Iterator[Process]:
-    process = serve(PRECISION="int8", VARIANTS="0.25/128,0.75/192")  # as docs/budgets.md starts it
+    # As docs/budgets.md starts it, and with gRPC as docs/inference-protocol.md does.
+    process = serve(PRECISION="int8", VARIANTS="0.25/128,0.75/192", GRPC_PORT=0)
     yield process
     assert process.stop() == 0
 
@@ -147,6 +153,7 @@ MADE = ("*.csv", "*-client", "why.png")
 def test_a_snippet_runs(snippet: Snippet, process: Process, folder: Path, cache: Path, installed_client: Path) -> None:
     home = home_of(snippet)
     text = ADDRESS.sub(process.url.removeprefix("http://"), snippet.text)
+    text = text.replace("localhost:9000", f"localhost:{process.grpc_port}")
     command = ["bash", "-euo", "pipefail", "-c", FAIL + text] if snippet.language == "sh" else ["python", "-c", text]
     settings = environment(PRECISION="int8", CACHE=cache)
     settings |= {"PYTHONPATH": f"{REPOSITORY}:{installed_client}", "PATH": f"{home}:{settings['PATH']}"}

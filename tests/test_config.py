@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from app import config
 from app.config import OTLP_ENDPOINTS, PROCESS_BYTES, WORKER_BYTES, Settings, load, read_keys, spans_wanted
 from app.errors import StartError
 from app.machine import available_cpus
@@ -15,6 +16,18 @@ def test_the_defaults_are_valid_and_frozen() -> None:
     assert settings.port == 8000
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 9000  # type: ignore[misc]
+
+
+def test_grpc_needs_its_extra_and_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_GRPC_PORT", "9000")
+    assert load().grpc_port == 9000
+    monkeypatch.setenv("MOBILENET_HOST", "unix:/run/mobilenet.sock")
+    with pytest.raises(StartError, match="GRPC_PORT=9000 needs an address as MOBILENET_HOST, which is unix:/run"):
+        load()
+    monkeypatch.setenv("MOBILENET_HOST", "127.0.0.1")
+    monkeypatch.setattr(config, "find_spec", lambda name: None if name == "grpc_health" else name)
+    with pytest.raises(StartError, match=r"needs the extra grpc: pip install 'mobilenet-service\[grpc\]'"):
+        load()
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ TEMPLATE_BYTES = 45 * MB
 """What a template takes of `PROCESS_BYTES`, without models."""
 TENSORFLOW_BYTES = 200 * MB
 """What an HTTP process takes in addition when it runs TensorFlow."""
+GRPC_BYTES = 20 * MB
+"""What an HTTP process takes in addition when it serves gRPC: 15 MB when it is idle."""
 PARAMETER_BYTES = 8
 """A float32 as it was read, and once more as the kernels need it."""
 CLASSES = 1000
@@ -22,7 +24,8 @@ CLASSES = 1000
 def needed_bytes(settings: Settings) -> int:
     """Return what all processes and models take together before the first image."""
     engine = TENSORFLOW_BYTES if settings.engine == "tensorflow" else 0
-    return settings.http_workers * (PROCESS_BYTES - TEMPLATE_BYTES + engine + _pipeline_bytes(settings))
+    grpc = 0 if settings.grpc_port is None else GRPC_BYTES
+    return settings.http_workers * (PROCESS_BYTES - TEMPLATE_BYTES + engine + grpc + _pipeline_bytes(settings))
 
 
 def _pipeline_bytes(settings: Settings) -> int:

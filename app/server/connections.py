@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from itertools import count
 from math import inf
 from time import monotonic
 
@@ -22,14 +23,20 @@ SECOND = 1.0
 def most_connections(settings: Settings) -> int:
     """Return how many connections an HTTP process may have. Raises `StartError` if its open files allow too few."""
     limit = open_files_limit()
-    of_grpc = 0 if settings.grpc_port is None else grpc_connections(limit)
-    most = limit - OTHER_FILES - settings.model_workers - of_grpc
+    most = _left(limit, settings)
     if most < FEWEST:
+        enough = next(files for files in count(limit) if _left(files, settings) >= FEWEST)
         raise StartError(
             f"this process may have {limit} open files (ulimit -n); with {settings.model_workers} model workers it "
-            f"needs at least {limit - most + FEWEST}"
+            f"needs at least {enough}"
         )
     return most
+
+
+def _left(limit: int, settings: Settings) -> int:
+    """Return how many of so many open files are left for connections over HTTP."""
+    of_grpc = 0 if settings.grpc_port is None else grpc_connections(limit)
+    return limit - OTHER_FILES - settings.model_workers - of_grpc
 
 
 class Bound:

@@ -37,6 +37,7 @@ def test_processes_and_models_are_added_up() -> None:
     assert needed_bytes(TWO.model_copy(update={"http_workers": 3})) == 3 * one
     assert needed_bytes(TWO.model_copy(update={"variants": (Variant(1, 224),)})) > one + 30 * MB
     assert needed_bytes(TWO.model_copy(update={"engine": "tensorflow"})) > one + 100 * MB
+    assert needed_bytes(TWO.model_copy(update={"grpc_port": 0})) > one + 15 * MB
 
 
 def test_all_that_decode_at_once_stay_within_the_limit() -> None:

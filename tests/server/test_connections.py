@@ -40,6 +40,18 @@ def test_there_are_files_left_for_the_workers_and_all_else(monkeypatch: pytest.M
         most_connections(Settings(model_workers=fitting + 1))
 
 
+def test_grpc_has_a_quarter_of_the_files_and_a_thousand_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(model_workers=4, grpc_port=0)
+    for limit, of_grpc in ((100, 25), (4096, 1024), (1_000_000, 1024)):
+        monkeypatch.setattr(connections, "open_files_limit", lambda limit=limit: limit)
+        assert most_connections(settings) == limit - OTHER_FILES - 4 - of_grpc
+    monkeypatch.setattr(connections, "open_files_limit", lambda: 50)
+    with pytest.raises(StartError, match="needs at least 58"):
+        most_connections(settings)
+    monkeypatch.setattr(connections, "open_files_limit", lambda: 58)
+    assert most_connections(settings) == FEWEST
+
+
 def test_at_the_bound_no_more_are_taken_until_one_is_closed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

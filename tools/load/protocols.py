@@ -1,8 +1,8 @@
 """Measures one service by three ways to ask it: `/predict`, the Open Inference Protocol over HTTP, and over gRPC.
 
 The ways take turns, so that other work on the machine disturbs all of them alike. A client of gRPC in Python takes more
-of the machine than one that writes bytes to a socket, so beside requests per second there is the CPU time that the
-service itself took for each.
+of the machine than one that writes bytes to a socket, and of a busy machine whoever has more threads gets more. So beside
+requests per second there is the CPU time that the service took for each, which depends on neither.
 """
 
 import asyncio
@@ -45,13 +45,17 @@ class Asked(NamedTuple):
 
 
 class Round(NamedTuple):
-    """One load by one way, over so many connections; `cpu_ms` is the CPU time of the service for each request."""
+    """One load by one way, over so many connections.
+
+    `service_ms` and `client_ms` are the CPU time of the service and of this client for each request.
+    """
 
     way: str
     connections: int
     requests_per_s: float
     p50_ms: float
-    cpu_ms: float
+    service_ms: float
+    client_ms: float
 
 
 Way = Callable[[int, float], Coroutine[Any, Any, Asked]]
@@ -128,37 +132,42 @@ def measure(
         for connections in CONNECTIONS:
             order = list(ways) if number % 2 == 0 else list(ways)[::-1]
             for way in order:
-                before = cpu_s(service.popen.pid)
+                before = cpu_s(service.popen.pid), time.process_time()
                 asked = uvloop.run(ways[way](connections, seconds))
-                spent_ms = 1000 * (cpu_s(service.popen.pid) - before)
-                found.append(Round(way, connections, *asked, spent_ms / (asked.requests_per_s * seconds)))
+                after = cpu_s(service.popen.pid), time.process_time()
+                spent = [1000 * (end - start) for start, end in zip(before, after, strict=True)]
+                found.append(Round(way, connections, *asked, *(ms / (asked.requests_per_s * seconds) for ms in spent)))
                 note()
     return found
 
 
 def table(rounds: Sequence[Round]) -> str:
-    """Return the medians as a table in Markdown, with the ratios to `/predict` of each round and their range."""
-    lines = [
-        "| asked by | connections | requests/s | p50 (ms) | CPU of the service (ms) | requests/s beside `/predict` |"
-    ]
+    """Return the medians as a table in Markdown, with the ratios to `/predict` in each round: median and quartiles."""
+    lines = ["| asked by | connections | requests/s | p50 (ms) | CPU of the client (ms) | of the service (ms) |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
     for connections in CONNECTIONS:
-        base = [one.requests_per_s for one in rounds if (one.way, one.connections) == (PREDICT, connections)]
+        base = [one for one in rounds if (one.way, one.connections) == (PREDICT, connections)]
         for way in dict.fromkeys(one.way for one in rounds):
             mine = [one for one in rounds if (one.way, one.connections) == (way, connections)]
-            ratios = [one.requests_per_s / other for one, other in zip(mine, base, strict=True)]
-            lines.append(
-                f"| {way} | {connections} | {median(one.requests_per_s for one in mine):.0f} | "
-                f"{median(one.p50_ms for one in mine):.2f} | {median(one.cpu_ms for one in mine):.2f} | "
-                f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+            speed, cpu = (
+                _beside([getattr(one, name) for one in mine], [getattr(one, name) for one in base])
+                for name in ("requests_per_s", "service_ms")
             )
+            p50, client = (median(getattr(one, name) for one in mine) for name in ("p50_ms", "client_ms"))
+            lines.append(f"| {way} | {connections} | {speed} | {p50:.1f} | {client:.2f} | {cpu} |")
     return "\n".join(lines)
+
+
+def _beside(mine: Sequence[float], base: Sequence[float]) -> str:
+    low, middle, high = np.percentile([one / other for one, other in zip(mine, base, strict=True)], (25, 50, 75))
+    found = f"{median(mine):.3g}"
+    return found if mine == base else f"{found}: {middle:.2f} × ({low:.2f} to {high:.2f})"
 
 
 def main(
     photos: Annotated[Path | None, typer.Option(help="Folder of photos. Default: made ones, 224 × 224.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often each way has its turn.")] = 7,
-    seconds: Annotated[float, typer.Option(help="Length of each load.")] = 4,
+    rounds: Annotated[int, typer.Option(help="How often each way has its turn.")] = 25,
+    seconds: Annotated[float, typer.Option(help="Length of each load.")] = 1,
 ) -> None:
     """Measure with the settings of the environment, and print a table in Markdown."""
     with socket.create_server(("127.0.0.1", 0)) as free:

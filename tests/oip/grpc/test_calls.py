@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,10 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from google.protobuf.descriptor_pool import DescriptorPool
 from grpc import aio
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from app.api.security import Guard
 from app.config import Settings
@@ -29,8 +25,8 @@ from app.prediction.classifier import Classifier
 from tests.support.asgi import Held
 from tests.support.client import parsed
 from tests.support.data import solid
-from tests.support.fakes import COLOURS, colour_model, serving
-from tests.support.grpc import Client, classification, raw_files, served, typed_files
+from tests.support.fakes import COLOURS, colour_model
+from tests.support.grpc import classification, raw_files, served, typed_files
 
 RED, BLUE = solid(COLOURS["red"]), solid(COLOURS["blue"])
 BROKEN = RED[: len(RED) // 2]
@@ -262,16 +258,6 @@ async def test_images_of_a_cancelled_call_are_not_run(caplog: pytest.LogCaptureF
         assert (await samples(app))["mobilenet_dropped_total", "departed"] == 1
 
 
-async def test_a_model_that_hangs_is_neither_live_nor_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with served() as (_, client):
-        monkeypatch.setattr(Classifier, "fault", "the model hangs")
-        assert not (await client.call("ServerLive", b"", pb.ServerLiveResponse)).live
-        assert not (await client.call("ServerReady", b"", pb.ServerReadyResponse)).ready
-        asked = pb.ModelReadyRequest(name="mobilenet")
-        assert not (await client.call("ModelReady", asked, pb.ModelReadyResponse)).ready
-        assert (await checked(client)).status == health_pb2.HealthCheckResponse.NOT_SERVING
-
-
 async def test_another_model_is_not_found() -> None:
     async with served() as (_, client):
         with pytest.raises(aio.AioRpcError) as caught:
@@ -291,86 +277,3 @@ async def test_a_port_that_is_taken_is_one_line() -> None:
 
 def never() -> Classifier:
     raise AssertionError
-
-
-async def checked(client: Client, service: str = "") -> health_pb2.HealthCheckResponse:
-    ask: Any = client.channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-        response_deserializer=health_pb2.HealthCheckResponse.FromString,
-    )
-    found: health_pb2.HealthCheckResponse = await ask(health_pb2.HealthCheckRequest(service=service))
-    return found
-
-
-def watched(client: Client, service: str) -> Any:
-    ask: Any = client.channel.unary_stream(
-        "/grpc.health.v1.Health/Watch",
-        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-        response_deserializer=health_pb2.HealthCheckResponse.FromString,
-    )
-    return ask(health_pb2.HealthCheckRequest(service=service))
-
-
-async def test_before_the_model_is_loaded_the_process_is_live_and_nothing_is_ready() -> None:
-    loading = threading.Event()
-
-    def opening(settings: Any) -> Any:
-        loading.wait(10)
-        return serving(colour_model())(settings)
-
-    state = health_pb2.HealthCheckResponse
-    async with served(open_=opening, until_ready=False) as (_, client):
-        assert (await client.call("ServerLive", b"", pb.ServerLiveResponse)).live
-        assert not (await client.call("ServerReady", b"", pb.ServerReadyResponse)).ready
-        assert (await checked(client, SERVICE)).status == state.NOT_SERVING
-        error = await client.refused(raw_files(RED))
-        assert (error.code(), error.details()) == (CODE.UNAVAILABLE, "the model is loading")
-        watching = watched(client, SERVICE)
-        assert (await watching.read()).status == state.NOT_SERVING
-        loading.set()
-        assert (await watching.read()).status == state.SERVING
-        watching.cancel()
-
-
-async def test_health_knows_the_services_that_there_are() -> None:
-    async with served() as (_, client):
-        assert (await checked(client)).status == health_pb2.HealthCheckResponse.SERVING
-        with pytest.raises(aio.AioRpcError) as caught:
-            await checked(client, "other")
-        assert (caught.value.code(), SERVICE in str(caught.value.details())) == (CODE.NOT_FOUND, True)
-        watching = watched(client, "other")
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        watching.cancel()
-
-
-async def test_reflection_tells_clients_the_services_and_the_messages() -> None:
-    def look(port: int) -> tuple[list[str], list[str]]:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            database = ProtoReflectionDescriptorDatabase(channel)
-            service = DescriptorPool(database).FindServiceByName(SERVICE)
-            return list(database.get_services()), [method.name for method in service.methods]
-
-    async with served() as (_, client):
-        services, methods = await asyncio.to_thread(look, client.server.port)
-    assert {SERVICE, "grpc.health.v1.Health"} <= set(services)
-    assert methods == ["ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"]
-
-
-async def test_a_server_that_stops_answers_what_it_has_and_refuses_the_rest() -> None:
-    engine = Held()
-    async with served(held(engine), max_batch_size=1) as (_, client):
-        engine.armed = True
-        state = health_pb2.HealthCheckResponse
-        watching = watched(client, "")
-        assert (await watching.read()).status == state.SERVING
-        first = asyncio.ensure_future(client.infer(raw_files(RED)))
-        await asyncio.to_thread(engine.running.wait, 10)
-        client.server.drain()
-        error = await client.refused(raw_files(RED))
-        assert (error.code(), error.details()) == (CODE.UNAVAILABLE, "the service is stopping")
-        assert (await watching.read()).status == state.NOT_SERVING
-        assert await watching.read() is aio.EOF
-        engine.gate.set()
-        assert (await first).outputs
-        await asyncio.wait_for(client.server.stop(), 5)

@@ -11,16 +11,15 @@ from tools.load.protocols import CONNECTIONS, GRPC, HTTP, PREDICT, Round, grpc_l
 def test_the_table_has_medians_and_ratios_of_each_round() -> None:
     speeds = {PREDICT: (100.0, 200.0, 400.0), HTTP: (50.0, 100.0, 100.0), GRPC: (80.0, 200.0, 600.0)}
     rounds = [
-        Round(way, connections, speed, 2.0, 1.0)
+        Round(way, connections, found[number], 2.0, 1000 / found[number], 0.5)
         for number in range(3)
         for connections in CONNECTIONS
         for way, found in speeds.items()
-        for speed in [found[number]]
     ]
     text = table(rounds)
-    assert "| /predict | 1 | 200 | 2.00 | 1.00 | 1.00 (1.00 to 1.00) |" in text
-    assert "| /v2 | 32 | 100 | 2.00 | 1.00 | 0.50 (0.25 to 0.50) |" in text
-    assert "| gRPC | 32 | 200 | 2.00 | 1.00 | 1.00 (0.80 to 1.50) |" in text
+    assert "| /predict | 1 | 200 | 2.0 | 0.50 | 5 |" in text
+    assert "| /v2 | 32 | 100: 0.50 × (0.38 to 0.50) | 2.0 | 0.50 | 10: 2.00 × (2.00 to 3.00) |" in text
+    assert "| gRPC | 32 | 200: 1.00 × (0.90 to 1.25) | 2.0 | 0.50 |" in text
 
 
 async def test_a_load_over_grpc_counts_answers() -> None:

@@ -60,10 +60,10 @@ class Client:
 
 
 @asynccontextmanager
-async def client_of(port: int) -> AsyncIterator[Client]:
+async def client_of(port: int, *options: tuple[str, Any]) -> AsyncIterator[Client]:
     # Not shared with other channels to the port, which an earlier server may have had.
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    async with aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+    alone = [("grpc.use_local_subchannel_pool", 1), *options]
+    async with aio.insecure_channel(f"127.0.0.1:{port}", options=alone) as channel:
         yield Client(channel)
 
 

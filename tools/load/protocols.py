@@ -1,8 +1,8 @@
 """Measures one service by three ways to ask it: `/predict`, the Open Inference Protocol over HTTP, and over gRPC.
 
 The ways take turns, so that other work on the machine disturbs all of them alike. A client of gRPC in Python takes more
-of the machine than one that writes bytes to a socket, and of a busy machine whoever has more threads gets more. So beside
-requests per second there is the CPU time that the service took for each, which depends on neither.
+of the machine than one that writes bytes to a socket, and of a busy machine whoever has more threads gets more. So
+beside requests per second there is the CPU time that the service took for each, which depends on neither.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """The protocol over gRPC in one process, on a model of colours; its real clients are in e2e/."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +27,7 @@ from tests.support.asgi import Held
 from tests.support.client import parsed
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, colour_model
-from tests.support.grpc import classification, raw_files, served, typed_files
+from tests.support.grpc import classification, client_of, raw_files, served, typed_files
 
 RED, BLUE = solid(COLOURS["red"]), solid(COLOURS["blue"])
 BROKEN = RED[: len(RED) // 2]
@@ -179,6 +180,31 @@ async def test_a_full_queue_refuses_before_the_message_is_read_and_says_when_to_
         engine.gate.set()
         assert (await first).outputs
         assert (await samples(app))["mobilenet_rejected_total", "queue_full"] == 1
+
+
+async def test_a_client_that_retries_by_its_configuration_heeds_when_to_come_again() -> None:
+    policy = {
+        "maxAttempts": 2,
+        "initialBackoff": "30s",
+        "maxBackoff": "30s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+    engine = Held()
+    async with (
+        served(held(engine), max_queue=1, max_images=1) as (app, client),
+        client_of(client.server.port, ("grpc.service_config", config)) as patient,
+    ):
+        engine.armed = True
+        first = asyncio.ensure_future(client.infer(raw_files(RED)))
+        await asyncio.to_thread(engine.running.wait, 10)
+        second = asyncio.ensure_future(patient.infer(raw_files(RED)))
+        while ("mobilenet_rejected_total", "queue_full") not in await samples(app):
+            await asyncio.sleep(0.01)
+        engine.gate.set()
+        assert (await first).outputs
+        assert (await asyncio.wait_for(second, 10)).outputs
 
 
 async def test_an_error_of_a_late_refusal_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,8 @@ def measure(
             for way in order:
                 before = cpu_s(service.popen.pid), time.process_time()
                 asked = uvloop.run(ways[way](connections, seconds))
+                if not asked.requests_per_s:
+                    raise ServiceFailed(f"nothing was answered over {way} in {seconds:g} s: make the loads longer")
                 after = cpu_s(service.popen.pid), time.process_time()
                 spent = [1000 * (end - start) for start, end in zip(before, after, strict=True)]
                 found.append(Round(way, connections, *asked, *(ms / (asked.requests_per_s * seconds) for ms in spent)))
@@ -166,7 +168,7 @@ def _beside(mine: Sequence[float], base: Sequence[float]) -> str:
 
 def main(
     photos: Annotated[Path | None, typer.Option(help="Folder of photos. Default: made ones, 224 × 224.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often each way has its turn.")] = 25,
+    rounds: Annotated[int, typer.Option(help="How often each way has its turn.")] = 15,
     seconds: Annotated[float, typer.Option(help="Length of each load.")] = 1,
 ) -> None:
     """Measure with the settings of the environment, and print a table in Markdown."""

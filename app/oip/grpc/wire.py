@@ -1,27 +1,25 @@
 """A look at the bytes of a request before they are parsed, by the rules of the protocol buffers' encoding.
 
 An empty tensor is two bytes, and the object that it is parsed to about eighty: 20 MB of them would take 800 MB, and 4 s
-in which nobody else is served. So a message with far more fields than an image needs is refused unparsed.
+in which nobody else is served. So a request may have few bytes beside those of its images, which are not parsed.
 """
 
-from collections.abc import Iterator
-from typing import Final
+import sys
 
 from app.errors import BodyTooLarge, MalformedRequest
 
-MOST_FIELDS = 1_000
-"""Fields that a request may have beside one for each image."""
-SHORT: Final = 65_536
-"""Longest field in bytes, but for those that hold images."""
-ANY: Final = None
-"""No limit of its own, for what is parsed to as many bytes."""
+BESIDE_BYTES = 16_384
+"""Most bytes that a request may have beside those of its images, and a few for each of these."""
+IMAGE_HEAD_BYTES = 8
+"""Room for what comes before each image: its number and its length."""
+PIXEL_BYTES = 2
+"""Most bytes that a pixel takes as a number."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTH = {FIXED64: 8, FIXED32: 4}
-PIXEL_BYTES = 2
-"""Most bytes that a pixel takes, a number up to 255."""
 
-Tree = dict[int, "Tree | int | None"]
-"""What is in the fields of a message, by number: another message, or bytes and how many of them there may be."""
+ANY = sys.maxsize
+Tree = dict[int, "Tree | int"]
+"""The fields that have images in them, by number: messages, or images of at most so many bytes."""
 
 
 def check(body: bytes, most_images: int, most_values: int) -> None:
@@ -30,28 +28,34 @@ def check(body: bytes, most_images: int, most_values: int) -> None:
     `most_values` is the number of values that the images of a request may have. Raises `MalformedRequest` for what is
     not in the encoding.
     """
-    contents: Tree = {4: PIXEL_BYTES * most_values, 8: ANY}
-    request: Tree = {4: {2: {}}, 5: {4: {2: {}}, 5: contents}, 6: {2: {2: {}}}, 7: ANY}
-    most = MOST_FIELDS + most_images
-    for count, (size, limit) in enumerate(_fields(memoryview(body), request)):
-        if count >= most:
-            raise BodyTooLarge(f"the request has more than {most:,} fields, many more than its images need")
-        if limit is not None and size > limit:
-            raise BodyTooLarge(f"a field of the request has {size:,} bytes, and may have {limit:,}")
+    most = BESIDE_BYTES + IMAGE_HEAD_BYTES * most_images
+    if len(body) > most:
+        _beside(memoryview(body), {5: {5: {4: PIXEL_BYTES * most_values, 8: ANY}}, 7: ANY}, most)
 
 
-def _fields(message: memoryview, tree: Tree) -> Iterator[tuple[int, int | None]]:
-    """Yield the size of each field, of inner messages too, and its limit."""
-    at = 0
+def _beside(message: memoryview, tree: Tree, most: int) -> int:
+    """Return how many bytes of a message are not of images. Raises `BodyTooLarge` if there are more than `most`."""
+    at = total = 0
     while at < len(message):
+        began = at
         tag, at = _varint(message, at)
         start, at = _content(message, at, tag & 7)
-        inner = tree.get(tag >> 3, SHORT) if tag & 7 == BYTES else SHORT
-        if isinstance(inner, dict):
-            yield 0, ANY
-            yield from _fields(message[start:at], inner)
-        else:
-            yield at - start, inner
+        found = tree.get(tag >> 3) if tag & 7 == BYTES else None
+        total += start - began + _size(message[start:at], found, most)
+        if total > most:
+            raise BodyTooLarge(f"the request has more than {most:,} bytes beside those of its images")
+    return total
+
+
+def _size(content: memoryview, found: "Tree | int | None", most: int) -> int:
+    """Return how many bytes of a field are not of images."""
+    if isinstance(found, int):
+        if len(content) > found:
+            raise BodyTooLarge(f"the pixels of the request take {len(content):,} bytes, and may take {found:,}")
+        return 0
+    if found is None or len(content) <= most:  # one that is short needs no look
+        return len(content)
+    return _beside(content, found, most)
 
 
 def _content(message: memoryview, at: int, kind: int) -> tuple[int, int]:

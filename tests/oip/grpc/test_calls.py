@@ -108,9 +108,9 @@ async def test_a_version_that_is_named_answers_and_the_id_is_that_of_the_request
         (raw_files(RED, BROKEN), CODE.INVALID_ARGUMENT, "image 1 of 2: ", "undecodable_image"),
         (raw_files(b"text"), CODE.INVALID_ARGUMENT, "JPEG", "unsupported_image"),
         (raw_files(*[RED] * 3), CODE.INVALID_ARGUMENT, "2 is the most", "too_many_images"),
-        (b"\x3a\x00" * 2000, CODE.INVALID_ARGUMENT, "fields", "body_too_large"),
+        (b"\x3a\x00" * 20_000, CODE.INVALID_ARGUMENT, "bytes beside", "body_too_large"),
         (b"\x0a\x01\xff", CODE.INVALID_ARGUMENT, "ModelInferRequest", "malformed_request"),
-        (b"\x0a", CODE.INVALID_ARGUMENT, "encoding", "malformed_request"),
+        (b"\x0a", CODE.INVALID_ARGUMENT, "ModelInferRequest", "malformed_request"),
         (b"", CODE.NOT_FOUND, "there is no model ''", "not_found"),
     ],
 )

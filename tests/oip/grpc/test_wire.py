@@ -10,8 +10,9 @@ from app.errors import BodyTooLarge, MalformedRequest, ServiceError
 from app.oip.grpc import wire
 from tests.support.grpc import classification, raw_files, typed_files
 
-IMAGES, VALUES = 4, 1_000
-MANY = wire.MOST_FIELDS + IMAGES + 1
+IMAGES, VALUES = 4, 100_000
+MOST = wire.BESIDE_BYTES + wire.IMAGE_HEAD_BYTES * IMAGES
+LARGE = bytes(2 * MOST)
 
 
 def check(body: bytes) -> None:
@@ -27,66 +28,68 @@ def inner(number: int, content: bytes) -> bytes:
     return bytes([*encoded, size]) + content
 
 
-@given(st.lists(st.binary(max_size=300), min_size=1, max_size=IMAGES), st.integers(1, 1000))
+@given(st.lists(st.binary(max_size=300), max_size=IMAGES - 1), st.integers(1, 1000))
 def test_a_request_for_images_passes_in_either_form(files: list[bytes], k: int) -> None:
-    for request in (raw_files(*files, outputs=classification(k), id="mine"), typed_files(*files)):
+    for request in (raw_files(LARGE, *files, outputs=classification(k), id="mine"), typed_files(LARGE, *files)):
         request.parameters["other"].double_param = 1.5
         check(request.SerializeToString())
 
 
-def test_a_large_image_passes() -> None:
-    large = bytes(2 * wire.SHORT)
-    for request in (raw_files(large), typed_files(large)):
-        check(request.SerializeToString())
+def inputs(content: bytes) -> bytes:
+    return inner(5, content)
+
+
+def contents(content: bytes) -> bytes:
+    return inner(5, inner(5, content))
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b"\x2a\x00" * MANY,  # inputs
-        b"\x32\x00" * MANY,  # outputs
-        b"\x3a\x00" * MANY,  # raw_input_contents
-        b"\x22\x00" * MANY,  # parameters
-        b"\xf8\x07\x01" * MANY,  # a field that there is not
-        inner(5, b"\x18\x01" * MANY),  # dimensions one by one
-        inner(5, b"\x22\x00" * MANY),  # parameters of an input
-        inner(5, inner(5, b"\x42\x00" * MANY)),  # elements
-        inner(5, inner(4, inner(2, b"\x08\x01" * MANY))),  # values of a parameter
-        inner(6, inner(2, inner(2, b"\x08\x01" * MANY))),
-        (inner(5, b"") + inner(5, inner(5, b"\x42\x00"))) * (MANY // 4 + 1),
+        b"\x2a\x00" * MOST,  # inputs
+        b"\x32\x00" * MOST,  # outputs
+        b"\x3a\x00" * MOST,  # raw_input_contents
+        b"\x22\x00" * MOST,  # parameters
+        b"\x08\x01" * MOST,  # fields that there are not
+        b"\x09" + bytes(8 * MOST),
+        inner(1, LARGE),  # the name of the model
+        inputs(b"\x18\x01" * MOST),  # dimensions one by one
+        inputs(inner(3, LARGE)),  # and together
+        inputs(inner(4, b"\x08\x01" * MOST)),  # parameters
+        contents(b"\x42\x00" * MOST),  # elements
+        *(contents(inner(number, LARGE)) for number in (1, 2, 3, 5, 6, 7)),  # values of other kinds
+        inner(6, inner(2, LARGE)),  # parameters of an output
+        inputs(bytes([2 << 3 | wire.BYTES, 100]) + bytes(100)) * (MOST // 100),  # many that are small
     ],
+    ids=range(19),
 )
-def test_a_message_of_very_many_fields_is_refused_wherever_they_are(body: bytes) -> None:
-    with pytest.raises(BodyTooLarge, match="fields"):
+def test_much_beside_images_is_refused_wherever_it_is(body: bytes) -> None:
+    with pytest.raises(BodyTooLarge, match=f"{MOST:,} bytes beside"):
         check(body)
 
 
-@pytest.mark.parametrize(
-    ("number", "limit"), [(3, wire.SHORT), (2, wire.SHORT), (4, 2 * VALUES)], ids=["dimensions", "name", "values"]
-)
-def test_a_field_that_needs_not_be_long_must_not_be(number: int, limit: int) -> None:
-    def body(size: int) -> bytes:
-        field = inner(number, b"\x01" * size)
-        return inner(5, inner(5, field) if number == 4 else field)
-
-    check(body(limit))
-    with pytest.raises(BodyTooLarge, match=f"{limit:,}"):
-        check(body(limit + 1))
-
-
-def test_numbers_of_other_kinds_are_bounded_too() -> None:
-    for number in (1, 2, 3, 5, 6, 7):
+def test_a_request_may_have_so_many_bytes_beside_its_images_and_no_more() -> None:
+    for image in (inner(7, LARGE), contents(inner(8, LARGE))):
+        heads = len(image) - len(LARGE) + len(inner(1, bytes(MOST))) - MOST
+        left = MOST - heads
+        check(image + inner(1, bytes(left)))
         with pytest.raises(BodyTooLarge):
-            check(inner(5, inner(5, inner(number, bytes(wire.SHORT + 8)))))
+            check(image + inner(1, bytes(left + 1)))
 
 
-@pytest.mark.parametrize("body", [b"\x2a", b"\x2a\x05\x00", b"\x08", b"\x09\x00", b"\x0b", b"\x0c", b"\xff" * 20])
-def test_what_is_not_in_the_encoding_or_truncated_is_refused(body: bytes) -> None:
+def test_pixels_may_have_the_bytes_that_they_need() -> None:
+    check(contents(inner(4, b"\x01" * 2 * VALUES)))
+    with pytest.raises(BodyTooLarge, match="200,001 bytes, and may take 200,000"):
+        check(contents(inner(4, b"\x01" * (2 * VALUES + 1))))
+
+
+@pytest.mark.parametrize("end", [b"\x2a", b"\x2a\x05\x00", b"\x08", b"\x09\x00", b"\x0b", b"\x0c", b"\xff" * 20])
+def test_what_is_not_in_the_encoding_or_truncated_is_refused(end: bytes) -> None:
     with pytest.raises(MalformedRequest, match="encoding"):
-        check(body)
+        check(inner(7, LARGE) + end)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_pass_or_are_refused_in_a_sentence(body: bytes) -> None:
+def test_any_bytes_pass_or_are_refused_in_a_sentence(end: bytes) -> None:
     with suppress(ServiceError):
-        check(body)
+        check(inner(7, LARGE) + end)

@@ -336,7 +336,7 @@ class Settings(BaseSettings):
 
     def _grpc_problems(self) -> list[str]:
         given = f"{PREFIX}GRPC_PORT={self.grpc_port} needs"
-        missing = [] if _has_grpc() else [f"{given} the extra grpc: pip install 'mobilenet-service[grpc]'"]
+        missing = [] if _has_grpc() else [f"{given} the extra grpc: pip install '.[grpc]'"]
         unix = [f"{given} an address as {PREFIX}HOST, which is {self.host}"] if self.host.startswith(UNIX) else []
         return missing + unix
 

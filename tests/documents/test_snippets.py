@@ -48,7 +48,7 @@ LEFT_OUT = {
     ".venv/bin/python -m tools.weights.evaluate": "takes minutes and photos of no reader; test_evaluate.py asks less",
     "cp retrained.keras": "needs a network of the reader's; tests/e2e/test_reload.py replaces weights",
     "promtool": "is not everywhere; test_deploy.py runs it where it is",
-    ".venv/bin/pip install --constraint": "installs, and serves until it is stopped; test_operations.py has the spans",
+    ".venv/bin/pip install --constraint": "serves until it is stopped; test_operations.py, test_grpc.py",
     ".venv/bin/python -m tools.training.experiments": "takes days; tests/mobilenet trains the networks for a step",
     ".venv/bin/python -m tools.weights.colours": "needs photos of no reader; test_colours.py has its parts",
     "make build/distil/installed": "gigabytes, and trains for hours without a GPU; `make test-distil` takes some steps",
@@ -56,11 +56,7 @@ LEFT_OUT = {
     "MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128 .venv/bin/python -m tools.load.batching": "measures for minutes",
     "MOBILENET_PRECISION=int8 MOBILENET_MODEL_WORKERS=2": "starts four services and measures for minutes",
     ".venv/bin/pip install -e": "trains for hours",
-    ".venv/bin/pip install 'mobilenet-service[grpc]'": "installs, and serves until it is stopped; test_grpc.py asks",
-    "MOBILENET_PRECISION=int8 MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128 .venv/bin/python -m tools.load.protocols": (
-        "measures for minutes"
-    ),
-    "grpcurl": "is not everywhere; tests/oip/grpc/test_calls.py asks as it does",
+    "MOBILENET_PRECISION=int8 MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128": "measures for minutes",
     "import psycopg": "needs PostgreSQL with pgvector; it was run by hand",
     ".venv/bin/uv pip compile": "asks for what is published; nothing is installed",
     "pip install": "is what `make build/clients/…/installed` does",

@@ -168,8 +168,8 @@ def _beside(mine: Sequence[float], base: Sequence[float]) -> str:
 
 def main(
     photos: Annotated[Path | None, typer.Option(help="Folder of photos. Default: made ones, 224 × 224.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often each way has its turn.")] = 15,
-    seconds: Annotated[float, typer.Option(help="Length of each load.")] = 1,
+    rounds: Annotated[int, typer.Option(help="How often each way has its turn.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Length of each load.")] = 3,
 ) -> None:
     """Measure with the settings of the environment, and print a table in Markdown."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -38,9 +38,19 @@ PROCESS_BYTES = 105_000_000
 """What an HTTP process takes with the template of its workers, without models."""
 WORKER_BYTES = 25_000_000
 """What a model worker has of its own, of which small photos are a half. docs/reliability.md has the measurements."""
+OPENVINO_BYTES = 40_000_000
+"""What a process that runs OpenVINO has of its own beside its models, which no two processes share."""
 STALLED_AT_LEAST_S = 5.0
 STALL_GRACE_S = 1.0
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+WORKING = ("litert", "openvino")
+"""The engines that run in model workers, and in the HTTP processes where there are none."""
+ENGINES_OF: dict[Precision, tuple[str, ...]] = {
+    "float32": (*WORKING, "tensorflow"),
+    "int8": WORKING,
+    "bfloat16": ("openvino",),
+}
+"""The engines that compute in each precision."""
 RENAMED = {
     "THREADS": f"{PREFIX}MODEL_WORKERS (processes that decode and classify); with TensorFlow set {PREFIX}MODEL_THREADS",
     "WORKERS": f"{PREFIX}HTTP_WORKERS (processes that take HTTP requests)",
@@ -51,11 +61,12 @@ CARD = "card.json"
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
 
 
-def _model_workers() -> int:
+def _model_workers(engine: str = "litert", **_: Any) -> int:
     """Return the default of `model_workers`: one for each CPU, if the memory limit has room for so many."""
     limit = memory_limit_bytes()
     cpus = available_cpus()
-    return cpus if limit is None else max(1, min(cpus, (limit - PROCESS_BYTES) // (2 * WORKER_BYTES)))
+    worker_bytes = 2 * WORKER_BYTES + (OPENVINO_BYTES if engine == "openvino" else 0)
+    return cpus if limit is None else max(1, min(cpus, (limit - PROCESS_BYTES) // worker_bytes))
 
 
 def _model_threads(engine: str, model_workers: int, **_: Any) -> int:
@@ -65,6 +76,10 @@ def _model_threads(engine: str, model_workers: int, **_: Any) -> int:
 
 def _has_grpc() -> bool:
     return all(find_spec(package) for package in ("grpc", "grpc_health", "grpc_reflection"))
+
+
+def _engines(names: tuple[str, ...]) -> str:
+    return f"{PREFIX}ENGINE={' or '.join(names)}"
 
 
 def _split(value: Any) -> Any:
@@ -161,16 +176,17 @@ class Settings(BaseSettings):
         description="Folder for downloaded weights and compiled models. It may be read-only if it already holds what "
         "the other settings need.",
     )
-    engine: Literal["litert", "tensorflow"] = Field(
+    engine: Literal["litert", "openvino", "tensorflow"] = Field(
         "litert",
-        description="`litert` compiles the weights once and serves without TensorFlow. `tensorflow` is the reference "
-        "to compare with, and slower.",
+        description="`litert` compiles the weights once and serves without TensorFlow. `openvino` serves the same "
+        "compiled models with Intel's kernels; it needs the extra `openvino`. `tensorflow` is the reference to compare "
+        "with, and slower.",
     )
     precision: Precision = Field(
         "float32",
         description="`float32`, or `int8`: quantised, a third of the size, and faster on processors with instructions "
         "for it. Bundled for `imagenette`; for other weights made by `mobilenet compile --precision int8 --calibrate "
-        "FOLDER`.",
+        "FOLDER`. `bfloat16`, with OpenVINO alone: float32 with fewer digits, on processors with AMX or AVX512-BF16.",
     )
     max_batch_size: PositiveInt = Field(8, description="Largest number of images in one run of the model.")
     max_wait_ms: float = Field(
@@ -198,7 +214,7 @@ class Settings(BaseSettings):
         32, description="Largest number of images in one request. More are answered with 413."
     )
     model_workers: NonNegativeInt = Field(
-        default_factory=_model_workers,
+        default_factory=lambda data: _model_workers(**data),
         description="Processes that decode and classify. Default: the available CPUs, or as many as a memory limit has "
         "room for. 0: the HTTP processes do it themselves. TensorFlow always runs in the HTTP processes.",
     )
@@ -324,10 +340,10 @@ class Settings(BaseSettings):
         problems = []
         if self.max_images > self.max_queue:
             problems.append(f"{PREFIX}MAX_IMAGES={self.max_images} is over {PREFIX}MAX_QUEUE={self.max_queue}")
-        if self.precision == "int8" and self.engine != "litert":
-            problems.append(f"{PREFIX}PRECISION=int8 needs {PREFIX}ENGINE=litert")
-        if self.model_workers == 0 and self.engine != "litert":
-            problems.append(f"{PREFIX}MODEL_WORKERS=0 needs {PREFIX}ENGINE=litert")
+        if self.engine not in ENGINES_OF[self.precision]:
+            problems.append(f"{PREFIX}PRECISION={self.precision} needs {_engines(ENGINES_OF[self.precision])}")
+        if self.model_workers == 0 and self.engine not in WORKING:
+            problems.append(f"{PREFIX}MODEL_WORKERS=0 needs {_engines(WORKING)}")
         if self.grpc_port is not None:
             problems += self._grpc_problems()
         if problems:

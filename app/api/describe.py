@@ -11,7 +11,7 @@ from app.measurements import UNFAMILIAR, Latency
 from app.mobilenet.ablations import ABLATIONS, Ablation
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
-from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Variant
+from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Precision, Variant
 from app.model import latency
 from app.model.model import Model
 from app.schemas import (
@@ -29,7 +29,7 @@ from app.schemas import (
     VariantItem,
 )
 
-PACKAGES = ("ai-edge-litert", "fastapi", "pillow", "tensorflow", "uvicorn")
+PACKAGES = ("ai-edge-litert", "fastapi", "openvino", "pillow", "tensorflow", "uvicorn")
 
 PREPROCESSING = Preprocessing(
     orientation="turned upright as EXIF says",
@@ -144,12 +144,12 @@ def _versions() -> dict[str, str]:
     for package in PACKAGES:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # TensorFlow is not there in the slim container
+        except PackageNotFoundError:  # TensorFlow and OpenVINO are extras
             continue
     return found
 
 
-BYTES = {"float32": 4, "int8": 1}
+BYTES: dict[Precision, int] = {"float32": 4, "int8": 1, "bfloat16": 2}
 
 
 def variants(models: Sequence[Model], settings: Settings) -> Catalogue:

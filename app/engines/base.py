@@ -70,6 +70,14 @@ class FeatureEngine(Engine, Protocol):
         ...
 
 
+class ServingEngine(FeatureEngine, Protocol):
+    """An engine for worker processes, whose threads are made after the fork."""
+
+    def with_threads(self, threads: int) -> "ServingEngine":
+        """Return another engine for the same model, with another number of threads."""
+        ...
+
+
 def patterns(count: int, resolution: int) -> Pixels:
     """Return made-up images `[count, r, r, 3]` of coarse random blocks.
 

@@ -68,8 +68,8 @@ def _bundle(settings: Settings, bundled: Bundle = BUNDLED) -> Bundle | None:
 
 
 def _check_compiled(name: str, settings: Settings) -> None:
-    if settings.engine == "tensorflow":
-        raise StartError(f"MOBILENET_ENGINE=tensorflow: cannot run {name}; a .tflite file needs litert")
+    if settings.engine != "litert":
+        raise StartError(f"MOBILENET_ENGINE={settings.engine}: cannot run {name}; a .tflite file needs litert")
     if len(settings.lineup) > 1:
         others = ", ".join(variant.name for variant in settings.variants)
         raise StartError(f"MOBILENET_VARIANTS={others}: {name} is one variant; a .tflite file is served alone")

@@ -10,8 +10,16 @@ ALPHAS = (1.0, 0.75, 0.5, 0.25)
 RESOLUTIONS = (224, 192, 160, 128)
 BASE_RESOLUTION = 224
 
-Precision = Literal["float32", "int8"]
-"""The number format of weights and arithmetic. int8 means 8-bit integers, with a scale for each channel of weights."""
+Precision = Literal["float32", "int8", "bfloat16"]
+"""The number format of weights and arithmetic. int8 means 8-bit integers, with a scale for each channel of weights.
+
+bfloat16 is float32 without its last 16 bits. It is what a model in float32 is computed in, and not stored.
+"""
+
+
+def stored(precision: Precision) -> Precision:
+    """Return the precision of the file that a model of this precision is read from."""
+    return "float32" if precision == "bfloat16" else precision
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.errors import StartError
 from app.imaging import decode
-from app.mobilenet.variants import Precision
+from app.mobilenet.variants import Precision, stored
 from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 
 NAME = "answers.json"
 MAX_PIXELS = 10**6
-TOLERANCES: dict[Precision, float] = {"float32": 0.1, "int8": 0.5}
+TOLERANCES: dict[Precision, float] = {"float32": 0.1, "int8": 0.5, "bfloat16": 0.5}
 """How far the logarithm of a probability may be from the pinned one; decoders and processors round differently."""
 SMALLEST = 1e-5
 """Smaller probabilities are compared as if they were this one, since their logarithms vary wildly."""
@@ -66,7 +66,7 @@ def check(model: Model) -> None:
     """
     if model.golden is None:
         return
-    key = (model.weights, model.variant.alpha, model.variant.resolution, model.engine.precision)
+    key = (model.weights, model.variant.alpha, model.variant.resolution, stored(model.engine.precision))
     for answers in read(model.golden):
         if (answers.weights, answers.alpha, answers.resolution, answers.precision) == key:
             for name, expected in answers.probabilities.items():

@@ -93,6 +93,8 @@ def _load_engine(weights: Weights, settings: Settings) -> Engine:
     if settings.engine == "tensorflow":
         with hushed(TENSORFLOW):
             return _load_tensorflow(weights, settings)
+    if settings.engine == "openvino":
+        return _load_openvino(weights, settings)
     if weights.compiled:
         from app.engines.tflite import foreign
 
@@ -111,6 +113,15 @@ def _load_tensorflow(weights: Weights, settings: Settings) -> Engine:
             "MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra 'tensorflow'"
         ) from exc
     return TensorFlowEngine(weights, settings.variant, settings.model_threads)
+
+
+def _load_openvino(weights: Weights, settings: Settings) -> Engine:
+    try:
+        from app.engines.openvino import OpenVINOEngine
+    except ImportError as exc:
+        raise StartError("MOBILENET_ENGINE=openvino: OpenVINO is not installed; install the extra 'openvino'") from exc
+    model = compiled(weights, settings.variant, settings.cache, settings.precision)
+    return OpenVINOEngine(model.path, settings.model_threads, settings.precision)
 
 
 def _load_labels(weights: Weights, settings: Settings, classes: int) -> Labels:

@@ -11,8 +11,8 @@ from app.runtime.pool import Pool
 def start_loading(settings: Settings) -> Callable[[], Pipeline]:
     """Begin to load and test the models that the settings name; return a function that waits for the pipeline.
 
-    With LiteRT this happens in another process, unless `model_workers` is 0, so that the caller can go on meanwhile. In
-    this process, also with TensorFlow, which does not survive a fork, the function does all of it. The function raises
+    This happens in another process, so that the caller can go on meanwhile. With TensorFlow, or if `model_workers` is
+    0, the function does all of it in this process. The function raises
     `StartError`, whose message is one line, or `SelfTestFailed`.
     """
     keep_to_limit(settings)
@@ -37,6 +37,6 @@ def load_beside(settings: Settings) -> Pipeline:
     not end this process, and `stop_loading` can end the compiler. Raises `StartError` or `SelfTestFailed`.
     """
     check_room_beside(settings)
-    if settings.engine == "litert" and settings.model_workers == 0:
+    if settings.engine != "tensorflow" and settings.model_workers == 0:
         Pool(settings).ready().end()
     return start_loading(settings)()

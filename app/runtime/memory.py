@@ -3,7 +3,7 @@
 docs/reliability.md has the measurements behind the figures. Without a limit nothing is bounded here.
 """
 
-from app.config import PREFIX, PROCESS_BYTES, WORKER_BYTES, Settings
+from app.config import OPENVINO_BYTES, PREFIX, PROCESS_BYTES, WORKER_BYTES, Settings
 from app.errors import StartError
 from app.imaging.bounds import LARGE_BYTES, allow
 from app.machine import memory_limit_bytes
@@ -29,8 +29,10 @@ def needed_bytes(settings: Settings) -> int:
 
 
 def _pipeline_bytes(settings: Settings) -> int:
-    parameters = sum(cost(variant, CLASSES).parameters for variant in settings.lineup)
-    return TEMPLATE_BYTES + PARAMETER_BYTES * parameters + settings.model_workers * WORKER_BYTES
+    models = PARAMETER_BYTES * sum(cost(variant, CLASSES).parameters for variant in settings.lineup)
+    running = max(1, settings.model_workers) if settings.engine == "openvino" else 0
+    workers = settings.model_workers * WORKER_BYTES + running * (OPENVINO_BYTES + models)
+    return TEMPLATE_BYTES + models + workers
 
 
 def room_bytes(limit: int, settings: Settings) -> float:

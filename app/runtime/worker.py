@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from app.config import Settings
-from app.engines.litert import LiteRTEngine
+from app.engines.base import ServingEngine
 from app.errors import ServiceError
 from app.logs import configure_logging
 from app.machine import no_room
 from app.mobilenet.variants import Precision, Variant
 from app.model.model import Model
 from app.runtime import handshake, replies, requests
+from app.runtime.elsewhere import elsewhere
 from app.runtime.local import Local, in_process
+from app.runtime.memory import keep_to_limit
 from app.runtime.pipeline import Overlay, Payload, Sizes
 from app.runtime.requests import Request
 
@@ -44,7 +46,7 @@ def _template(control: socket.socket) -> None:
     settings: Settings = handshake.receive(control)
     configure_logging(settings)
     try:
-        pipeline = in_process(settings.model_copy(update={"model_threads": 1}))
+        pipeline = _loaded(settings.model_copy(update={"model_threads": 1}))
     except Exception as exc:
         _tell(control, (True, exc))
         return
@@ -58,6 +60,22 @@ def _template(control: socket.socket) -> None:
                 control.close()  # a worker has a socket of its own; only the template may use this one
                 _work(front, pipeline, settings)
                 os._exit(0)
+
+
+def _loaded(settings: Settings) -> Local:
+    """Load and test the models: those of OpenVINO in another process, as its threads would not survive the next fork.
+
+    What comes back from there is opened by each worker, when it runs its first image.
+    """
+    if settings.engine != "openvino":
+        return in_process(settings)
+    keep_to_limit(settings)
+
+    def load() -> Sequence[Model]:
+        _end_with_parent(signal.SIGTERM)
+        return in_process(settings).models
+
+    return Local(elsewhere(load), settings.max_pixels)
 
 
 def _forked(front: socket.socket, variants: Sequence[Variant]) -> bool:
@@ -99,7 +117,7 @@ def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
     @cache
     def wide() -> Local:
         """Return the same models with all threads, which do not survive a fork and so are made when first needed."""
-        engines = [cast("LiteRTEngine", model.engine).with_threads(threads) for model in pipeline.models]
+        engines = [cast("ServingEngine", model.engine).with_threads(threads) for model in pipeline.models]
         pairs = zip(pipeline.models, engines, strict=True)
         return pipeline.with_models([replace(model, engine=engine) for model, engine in pairs])
 

@@ -13,7 +13,7 @@ import { again, classify, remember } from "./question.js";
 import { variants } from "./variants.js";
 import { onSwitch } from "./why.js";
 
-const ENGINES = { litert: "LiteRT", tensorflow: "TensorFlow" };
+const ENGINES = { litert: "LiteRT", openvino: "OpenVINO", tensorflow: "TensorFlow" };
 const LATER = ["starting", "draining", "unreachable"];
 
 function served(info, variants) {

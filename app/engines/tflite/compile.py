@@ -17,7 +17,7 @@ from app.engines.tflite import convert
 from app.engines.tflite.convert import ConversionReport, Photos
 from app.engines.weights import Weights
 from app.errors import StartError
-from app.mobilenet.variants import Precision, Variant
+from app.mobilenet.variants import Precision, Variant, stored
 
 REVISION = 5
 """Part of every cache key. Increase it when a change of the network or the conversion changes the answers.
@@ -43,7 +43,7 @@ def compiled(
 ) -> Compiled:
     """Return the `.tflite` of these weights, variant and precision; compile it now if it is not in the cache.
 
-    Weights that are a `.tflite` already are checked and returned as they are.
+    Weights that are a `.tflite` already are checked and returned as they are. bfloat16 has the model of float32.
     A folder of weights may have the model too; the bundled one has those in int8. Other int8 models are calibrated on
     most of the `photos`; the rest are used for the report. The name of a cached model has the SHA-256 of the weights,
     α, the precision, TensorFlow's version and our revision, and for int8 the resolution; a float32 model serves every
@@ -55,6 +55,7 @@ def compiled(
 
         foreign.load(weights.path, variant, precision, threads=1)
         return Compiled(weights.path, None)
+    precision = stored(precision)
     if weights.bundle and weights.bundle.has(path := weights.bundle.compiled(variant.alpha, precision)):
         return Compiled(verified(path), None)
     resolution = f"-{variant.resolution}" if precision == "int8" else ""

@@ -1,0 +1,175 @@
+"""The engine of OpenVINO, with Intel's kernels, which compute in bfloat16 too where the processor can."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# `import openvino` imports a converter, too, which tells its maker of the import over the internet, and leaves a thread
+# behind. OpenVINO does without it where it cannot be imported.
+sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
+
+from app.engines.base import Features, Head, Pixels, Predictions  # noqa: E402
+from app.engines.tflite.interface import predictions  # noqa: E402
+from app.errors import StartError  # noqa: E402
+from app.mobilenet.variants import Precision  # noqa: E402
+
+DEVICE = "CPU"
+ARITHMETIC = {"float32": ov.Type.f32, "int8": ov.Type.f32, "bfloat16": ov.Type.bf16}
+"""What is computed in, apart from the layers that are quantised in the file."""
+Shape = tuple[int, ...]
+
+
+class _Opened(NamedTuple):
+    """A model that is ready for images of one shape."""
+
+    shape: Shape
+    compiled: Any
+    request: Any
+    outputs: list[Any]
+
+
+class OpenVINOEngine:
+    """One OpenVINO request for a compiled model, which runs the images of a batch one after the other.
+
+    It reads the same `.tflite` files as LiteRT and gives the same answers. Each resolution is compiled when its first
+    image comes, which takes tenths of a second; the last one is kept.
+
+    OpenVINO has threads of its own, which do not survive a fork. So an engine that has run must not be forked. It is
+    pickled instead: whoever unpickles it has the model as it was compiled, and opens it at the first image, without
+    compiling again (docs/decisions/0031).
+    """
+
+    name = "openvino"
+
+    def __init__(self, model: Path, threads: int, precision: Precision = "float32") -> None:
+        """Read a model that this project compiled; `bfloat16` is computed from one in float32.
+
+        Raises `StartError` if the file is not a compiled model, or if this processor does not have the precision.
+        """
+        _check_processor(precision)
+        self.precision = precision
+        self._threads = threads
+        self._exported: tuple[Shape, bytes] | None = None
+        self._opened: _Opened | None = None
+        try:
+            self._model = model.read_bytes()  # what was tested is what runs, whatever becomes of the file
+            answer, *features = _answer_first(self._read().outputs)
+        except (OSError, RuntimeError, ValueError) as exc:
+            raise StartError(f"{model} is not a compiled model; delete it and start again") from exc
+        self.classes = _last_axis(answer)
+        self.channels = _last_axis(features[0]) if features else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process opens the model from: all but what is open here."""
+        opened = self._opened
+        # A model that was opened from an export is not exported again: nothing could be opened from that.
+        if opened is not None and (self._exported is None or self._exported[0] != opened.shape):
+            stream = BytesIO()
+            opened.compiled.export_model(stream)
+            self._exported = opened.shape, stream.getvalue()
+        return self.__dict__ | {"_opened": None}
+
+    def with_threads(self, threads: int) -> "OpenVINOEngine":
+        """Return another engine for the same model, with another number of threads."""
+        engine = object.__new__(OpenVINOEngine)
+        engine.__dict__ |= self.__getstate__() | {"_threads": threads}
+        return engine
+
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Return the predictions for n images. Must not be called from two threads at once."""
+        return predictions(np.stack([self._run(image)[0] for image in images]))
+
+    def observe(self, images: Sequence[Pixels]) -> tuple[Predictions, Features]:
+        """Return the predictions for n images, and their features. Must not be called from two threads at once.
+
+        Raises `ValueError` if the model gives no features (`channels` is 0).
+        """
+        if not self.channels:
+            raise ValueError("this model gives no features")
+        logits, features = zip(*map(self._run, images), strict=True)
+        return predictions(np.stack(logits)), np.stack(features)
+
+    @cached_property
+    def head(self) -> Head:
+        """The classifier, read from the model when it is first asked for."""
+        from app.engines.tflite.graph import Graph  # only who explains an answer needs it
+
+        return Graph(self._model).head()
+
+    def _run(self, image: Pixels) -> list[NDArray[np.float32]]:
+        """Return the logits `[classes]` of an image and its features `[side, side, channels]`, if it has any."""
+        opened = self._opened
+        if opened is None or image.shape != opened.shape:
+            opened = self._opened = self._open(image.shape)
+        opened.request.get_input_tensor().data[0] = image
+        opened.request.infer()
+        # Copied, as the next run writes to the same memory.
+        return [opened.request.get_tensor(output).data[0].copy() for output in opened.outputs]
+
+    def _open(self, shape: Shape) -> "_Opened":
+        """Make the model ready for images of this shape `[r, r, 3]`. Raises `StartError` or `RuntimeError`."""
+        core = ov.Core()
+        if self._exported is not None and self._exported[0] == shape:
+            compiled = core.import_model(self._exported[1], DEVICE, self._settings())
+        else:
+            network = self._read()
+            network.reshape([1, *shape])  # not any: given images of another shape than it has, it may answer nonsense
+            compiled = core.compile_model(network, DEVICE, self._settings())
+        _check_arithmetic(compiled, self.precision)
+        return _Opened(shape, compiled, compiled.create_infer_request(), _answer_first(compiled.outputs))
+
+    def _settings(self) -> dict[str, Any]:
+        """Return all settings that its own defaults, which depend on the processor, would decide otherwise."""
+        return {
+            "INFERENCE_PRECISION_HINT": ARITHMETIC[self.precision],  # its default is bfloat16 where the processor can
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # it would put the first thread of every worker on the first core
+        }
+
+    def _read(self) -> Any:
+        """Return the network of the model. Raises `RuntimeError` if it is none. OpenVINO reads `.tflite` from files."""
+        with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+            file.write(self._model)
+            file.flush()
+            return ov.Core().read_model(file.name)
+
+
+def _check_processor(precision: Precision) -> None:
+    """Raise `StartError` if OpenVINO says that this processor does not compute in this precision."""
+    if precision != "bfloat16":
+        return
+    core = ov.Core()
+    if "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        raise _lacking(core.get_property(DEVICE, "FULL_DEVICE_NAME"))
+
+
+def _check_arithmetic(compiled: Any, precision: Precision) -> None:
+    """Raise `StartError` if OpenVINO computes in something else than it was asked to, which it does without a word."""
+    if compiled.get_property("INFERENCE_PRECISION_HINT") != ARITHMETIC[precision]:
+        raise _lacking(ov.Core().get_property(DEVICE, "FULL_DEVICE_NAME"))
+
+
+def _lacking(processor: str) -> StartError:
+    return StartError(
+        f"MOBILENET_PRECISION=bfloat16: this processor ({processor}) has no instructions for bfloat16 (AMX or "
+        "AVX512-BF16), and would compute in float32; set float32 or int8"
+    )
+
+
+def _answer_first(outputs: Sequence[Any]) -> list[Any]:
+    """Return the outputs of a model, its answer before its features, which have more axes."""
+    return sorted(outputs, key=lambda output: len(output.partial_shape))
+
+
+def _last_axis(output: Any) -> int:
+    return int(output.partial_shape[-1].get_length())

@@ -85,7 +85,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	touch $@
 
 $(VENV)/installed-for-tests: pyproject.toml constraints.txt | $(VENV)/bin/uv
-	$(INSTALL) --editable '.[tensorflow,train,otel,parquet,grpc,test]'
+	$(INSTALL) --editable '.[tensorflow,train,otel,parquet,grpc,openvino,test]'
 	touch $(VENV)/installed $@
 
 # A client that the tests ask the service with, apart from the service: `make build/clients/kserve/installed` is another.

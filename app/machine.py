@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+CPUS = Path("/proc/cpuinfo")
 MEMBERSHIPS = Path("/proc/self/cgroup")
 UNLIMITED_BYTES = 2**60
 """Version 1 writes no limit as the largest multiple of a page that 63 bits hold."""
@@ -20,6 +21,15 @@ def available_cpus() -> int:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = min(_limits("cpu", _quota_v1, _quota_v2), default=inf)
     return cpus if quota == inf else max(1, min(cpus, round(quota)))
+
+
+def instructions() -> frozenset[str]:
+    """Return the extensions of the instruction set that an x86 processor has, as Linux names them; else nothing."""
+    try:
+        lines = CPUS.read_text().splitlines()
+    except OSError:  # not Linux
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").partition(":")[2].split())
 
 
 def memory_limit_bytes() -> int | None:

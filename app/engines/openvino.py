@@ -19,11 +19,14 @@ import openvino as ov  # noqa: E402
 from app.engines.base import Features, Head, Pixels, Predictions  # noqa: E402
 from app.engines.tflite.interface import predictions  # noqa: E402
 from app.errors import StartError  # noqa: E402
+from app.machine import instructions  # noqa: E402
 from app.mobilenet.variants import Precision  # noqa: E402
 
 DEVICE = "CPU"
 ARITHMETIC = {"float32": ov.Type.f32, "int8": ov.Type.f32, "bfloat16": ov.Type.bf16}
 """What is computed in, apart from the layers that are quantised in the file."""
+INT8 = {"avx512_vnni", "avx_vnni", "amx_int8"}
+"""Instructions that add products of 8-bit integers in 32 bits."""
 Shape = tuple[int, ...]
 
 
@@ -145,24 +148,30 @@ class OpenVINOEngine:
 
 
 def _check_processor(precision: Precision) -> None:
-    """Raise `StartError` if OpenVINO says that this processor does not compute in this precision."""
-    if precision != "bfloat16":
-        return
-    core = ov.Core()
-    if "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
-        raise _lacking(core.get_property(DEVICE, "FULL_DEVICE_NAME"))
+    """Raise `StartError` if this processor has no instructions for the precision.
+
+    In bfloat16 OpenVINO would compute in float32. In int8 it would give wrong answers: without these instructions its
+    kernels add products in 16 bits, which overflow (docs/decisions/0031).
+    """
+    if precision == "bfloat16" and "BF16" not in ov.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        raise _lacking(precision)
+    if precision == "int8" and not instructions() & INT8:
+        raise _lacking(precision)
 
 
 def _check_arithmetic(compiled: Any, precision: Precision) -> None:
     """Raise `StartError` if OpenVINO computes in something else than it was asked to, which it does without a word."""
     if compiled.get_property("INFERENCE_PRECISION_HINT") != ARITHMETIC[precision]:
-        raise _lacking(ov.Core().get_property(DEVICE, "FULL_DEVICE_NAME"))
+        raise _lacking(precision)
 
 
-def _lacking(processor: str) -> StartError:
+def _lacking(precision: Precision) -> StartError:
+    processor = ov.Core().get_property(DEVICE, "FULL_DEVICE_NAME")
+    wanted = "VNNI or AMX" if precision == "int8" else "AVX512-BF16 or AMX"
+    instead = ", or MOBILENET_ENGINE=litert" if precision == "int8" else ""
     return StartError(
-        f"MOBILENET_PRECISION=bfloat16: this processor ({processor}) has no instructions for bfloat16 (AMX or "
-        "AVX512-BF16), and would compute in float32; set float32 or int8"
+        f"MOBILENET_PRECISION={precision}: this processor ({processor}) has no instructions for it ({wanted}), which "
+        f"OpenVINO needs; set MOBILENET_PRECISION=float32{instead}"
     )
 
 

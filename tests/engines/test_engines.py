@@ -1,5 +1,6 @@
-"""The two engines give the same answers, whatever an image was batched with."""
+"""The engines give the same answers, whatever an image was batched with."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +12,46 @@ from app.engines.weights import Weights
 from app.errors import StartError
 from app.mobilenet.architecture import STRIDE
 from app.model.evidence import evidence
+from tests.support import needs
 from tests.support.weights import CLASSES, VARIANT, Converted
 
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.fixture(scope="module", params=["litert", "tensorflow"])
+@pytest.fixture(scope="module", params=["litert", "openvino", "tensorflow"])
 def engine(request: pytest.FixtureRequest, weights: Weights, float32_model: Converted) -> Engine:
     if request.param == "litert":
         return LiteRTEngine(float32_model.path, 2)
+    if request.param == "openvino":
+        return openvino(float32_model)
     from app.engines.tensorflow import TensorFlowEngine
 
     return TensorFlowEngine(weights, VARIANT, 2)
 
 
-def test_the_engines_agree_within_1e_4(weights: Weights, float32_model: Converted) -> None:
+def openvino(model: Converted) -> FeatureEngine:
+    needs.OPENVINO.check()
+    from app.engines.openvino import OpenVINOEngine
+
+    return OpenVINOEngine(model.path, 2)
+
+
+ENGINES = pytest.mark.parametrize(
+    "make", [lambda model: LiteRTEngine(model.path, 2), openvino], ids=["litert", "openvino"]
+)
+
+
+@ENGINES
+def test_the_engines_agree_within_1e_4(
+    make: Callable[[Converted], Engine], weights: Weights, float32_model: Converted
+) -> None:
     from app.engines.tensorflow import TensorFlowEngine
     from tests.support.networks import images
 
     pixels = list(images(16, VARIANT.resolution, seed=5))
     reference = TensorFlowEngine(weights, VARIANT, 2).predict(pixels)
     assert np.ptp(reference.probabilities, axis=0).max() > 0.1
-    found = LiteRTEngine(float32_model.path, 2).predict(pixels)
+    found = make(float32_model).predict(pixels)
     np.testing.assert_allclose(found.probabilities, reference.probabilities, atol=1e-4)
     np.testing.assert_allclose(found.energies, reference.energies, atol=1e-3)
 
@@ -61,7 +80,7 @@ def test_answers_are_probabilities_of_all_classes(engine: Engine) -> None:
 def test_what_the_places_of_an_image_say_adds_up_to_its_logits_within_1e_4(engine: FeatureEngine) -> None:
     from tests.support.networks import images
 
-    for resolution in (VARIANT.resolution, 224) if engine.name == "litert" else (VARIANT.resolution,):
+    for resolution in (VARIANT.resolution,) if engine.name == "tensorflow" else (VARIANT.resolution, 224, 96):
         pixels = list(images(4, resolution, seed=resolution))
         found, features = engine.observe(pixels)
         assert features.shape == (4, resolution // STRIDE, resolution // STRIDE, engine.channels)
@@ -73,17 +92,31 @@ def test_what_the_places_of_an_image_say_adds_up_to_its_logits_within_1e_4(engin
             np.testing.assert_allclose(sums, expected, atol=1e-4)
 
 
-def test_the_engines_see_the_same_in_an_image(weights: Weights, float32_model: Converted) -> None:
+@ENGINES
+def test_the_engines_see_the_same_in_an_image(
+    make: Callable[[Converted], FeatureEngine], weights: Weights, float32_model: Converted
+) -> None:
     from app.engines.tensorflow import TensorFlowEngine
     from tests.support.networks import images
 
     pixels = list(images(3, VARIANT.resolution, seed=2))
-    engines: list[FeatureEngine] = [LiteRTEngine(float32_model.path, 2), TensorFlowEngine(weights, VARIANT, 2)]
-    (_, one), (_, other) = (engine.observe(pixels) for engine in engines)
+    found, reference = make(float32_model), TensorFlowEngine(weights, VARIANT, 2)
+    (_, one), (_, other) = (engine.observe(pixels) for engine in (found, reference))
     assert np.ptp(one) > 0.1
     np.testing.assert_allclose(one, other, atol=1e-3)
-    for part, same in zip(engines[0].head, engines[1].head, strict=True):
+    for part, same in zip(found.head, reference.head, strict=True):
         np.testing.assert_allclose(part, same, atol=1e-6)
+
+
+def test_openvino_answers_at_each_resolution_as_litert_does(float32_model: Converted) -> None:
+    from tests.support.networks import images
+
+    engine, reference = openvino(float32_model), LiteRTEngine(float32_model.path, 1)
+    for side in (64, 96, 64, 160):
+        pixels = list(images(3, side, seed=side))
+        (found, features), (expected, others) = engine.observe(pixels), reference.observe(pixels)
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
+        np.testing.assert_allclose(features, others, atol=1e-3)
 
 
 def test_answers_are_kept_when_the_next_batch_runs(engine: Engine) -> None:

@@ -94,6 +94,7 @@ FIRST_PROCESS = ("unshare", "--map-root-user", "--pid", "--fork", "--kill-child"
 """Runs a command as process 1 of a namespace, as a container does."""
 NAMESPACES = Need("namespaces of processes", "allow them to users", lambda: _succeeds(*FIRST_PROCESS, "true"))
 OPENTELEMETRY = extra("otel", "OpenTelemetry", "opentelemetry")
+OPENVINO = extra("openvino", "OpenVINO", "openvino")
 PROMETHEUS = program("prometheus", "Prometheus", "prometheus")
 PYTORCH = Need("PyTorch", "make test-distil", lambda: find_spec("torch"))
 REFERENCE_DATA = Need("the reference photos and weights", "bring ../shared/data", SAMPLES.is_dir)

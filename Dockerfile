@@ -4,6 +4,7 @@
 #   docker build -t mobilenet-service:full --target full .
 #   docker build -t mobilenet-service:grpc --build-arg EXTRAS=grpc .
 #   docker build -t mobilenet-service:imagenet --build-arg WEIGHTS=imagenet --build-arg VARIANTS="0.5@160 1@224" .
+#   docker build -t mobilenet-service:openvino --build-arg EXTRAS=openvino .
 
 ARG BASE_IMAGE=python:3.11-slim
 
@@ -33,7 +34,7 @@ FROM base AS dependencies
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/venv
 COPY constraints.txt pyproject.toml /build/
-# Extras of pyproject.toml that this image has, with spaces between, such as grpc.
+# Extras of pyproject.toml, several with spaces between: `grpc`, `openvino` (the other engine), `otel` (spans).
 ARG EXTRAS=
 RUN python -c "import sys, tomllib; project = tomllib.load(open('/build/pyproject.toml', 'rb'))['project']; \
         print(*project['dependencies'], *sum([project['optional-dependencies'][name] for name in sys.argv[1:]], []), sep='\n')" \
@@ -43,6 +44,9 @@ RUN python -c "import sys, tomllib; project = tomllib.load(open('/build/pyprojec
 # libraries that wheels bring in folders `*.libs` were rewritten, and do not bear it.
 RUN cd /opt/venv/lib/python3*/site-packages \
     && rm -rf ai_edge_litert/libLiteRtWebGpuAccelerator.so ai_edge_litert/tools ai_edge_litert/vendors \
+        openvino/libs/libopenvino_intel_[gn]pu_plugin.so openvino/libs/cache.json openvino/include openvino/cmake \
+        openvino/tools openvino_telemetry \
+    && for format in gguf jax onnx paddle pytorch tensorflow; do rm -f openvino/libs/libopenvino_${format}_frontend.so*; done \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && apt-get update -qq && apt-get install -qq --no-install-recommends binutils > /dev/null \
     && find . -name '*.so*' -type f -not -path '*.libs/*' -exec strip --strip-unneeded {} +

@@ -51,9 +51,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("VARIANTS", "0.5/160,0.3/128", "is not one of 1, 0.75, 0.5, 0.25"),
         ("VARIANTS", "0.5", "such as 0.5/160"),
         ("DEGRADE", "sometimes", "valid boolean"),
-        ("PRECISION", "int4", "'float32' or 'int8'"),
+        ("PRECISION", "int4", "'float32', 'int8' or 'bfloat16'"),
         ("WEIGHTS_URL", "mirror", "URL"),
-        ("ENGINE", "onnx", "'litert' or 'tensorflow'"),
+        ("ENGINE", "onnx", "'litert', 'openvino' or 'tensorflow'"),
         ("MAX_BATCH_SIZE", "0", "greater than 0"),
         ("MAX_WAIT_MS", "-1", "greater than or equal to 0"),
         ("MAX_WAIT_MS", "nan", "finite number"),
@@ -111,7 +111,7 @@ def test_settings_that_do_not_go_together_are_a_line_each(monkeypatch: pytest.Mo
         load()
     assert str(caught.value).splitlines() == [
         "MOBILENET_MAX_IMAGES=64 is over MOBILENET_MAX_QUEUE=32",
-        "MOBILENET_PRECISION=int8 needs MOBILENET_ENGINE=litert",
+        "MOBILENET_PRECISION=int8 needs MOBILENET_ENGINE=litert or openvino",
     ]
 
 
@@ -175,10 +175,10 @@ def test_a_run_hangs_after_twice_the_deadline_and_at_least_five_seconds(timeout_
     assert found.stalled_after_s > found.patience_s, "a worker that hangs is replaced before the process is at fault"
 
 
-def test_without_model_workers_the_engine_is_litert(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorflow_needs_threads_of_the_http_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBILENET_MODEL_WORKERS", "0")
     monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")
-    with pytest.raises(StartError, match="MOBILENET_MODEL_WORKERS=0 needs MOBILENET_ENGINE=litert"):
+    with pytest.raises(StartError, match=r"^MOBILENET_MODEL_WORKERS=0 needs MOBILENET_ENGINE=litert or openvino$"):
         load()
 
 
@@ -238,12 +238,22 @@ def test_keys_are_read_again_and_what_is_wrong_with_their_file_is_one_line_that_
     assert read_keys(Settings()) == ()
 
 
-def test_int8_on_an_engine_that_cannot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOBILENET_PRECISION", "INT8")
-    assert load().precision == "int8"
-    monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")
-    with pytest.raises(StartError, match="MOBILENET_PRECISION=int8 needs MOBILENET_ENGINE=litert"):
-        load()
+@pytest.mark.parametrize(
+    ("precision", "engines"),
+    [("float32", "litert openvino tensorflow"), ("int8", "litert openvino"), ("bfloat16", "openvino")],
+)
+def test_a_precision_on_an_engine_that_cannot_is_refused(
+    precision: str, engines: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOBILENET_PRECISION", precision.upper())
+    allowed = " or ".join(engines.split())
+    for engine in ("litert", "openvino", "tensorflow"):
+        monkeypatch.setenv("MOBILENET_ENGINE", engine)
+        if engine in engines.split():
+            assert load().precision == precision
+        else:
+            with pytest.raises(StartError, match=f"^MOBILENET_PRECISION={precision} needs MOBILENET_ENGINE={allowed}$"):
+                load()
 
 
 def test_the_lineup_is_the_default_variant_and_the_others_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,3 +324,5 @@ def test_there_are_as_many_model_workers_as_cpus_and_as_the_memory_limit_has_roo
     ):
         monkeypatch.setattr("app.config.memory_limit_bytes", lambda limit=limit: limit)
         assert Settings().model_workers == workers
+    monkeypatch.setattr("app.config.memory_limit_bytes", lambda: PROCESS_BYTES + 6 * WORKER_BYTES)
+    assert Settings(engine="openvino").model_workers == 1

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from app.engines.files import sha256
+from tests.support import needs
 from tests.support.data import solid
 from tests.support.processes import PATIENCE_S, Process, Serve, environment, mobilenet, wait_for
 from tests.support.weights import CLASSES, Converted, Saved
@@ -28,7 +29,12 @@ pytestmark = pytest.mark.tensorflow
 
 PNG = {"Content-Type": "image/png"}
 RED = solid((220, 30, 30))
-CONFIGURATIONS: list[dict[str, int]] = [{"MODEL_WORKERS": 1}, {"MODEL_WORKERS": 0}, {"HTTP_WORKERS": 2}]
+CONFIGURATIONS = [
+    {"MODEL_WORKERS": 1},
+    {"MODEL_WORKERS": 0},
+    {"HTTP_WORKERS": 2},
+    pytest.param({"ENGINE": "openvino"}, marks=needs.OPENVINO.mark()),
+]
 Answer = tuple[tuple[str, float], ...]
 
 

@@ -6,7 +6,7 @@ from math import inf
 import pytest
 
 from app import config
-from app.config import PROCESS_BYTES, WORKER_BYTES, Settings
+from app.config import OPENVINO_BYTES, PROCESS_BYTES, WORKER_BYTES, Settings
 from app.errors import StartError, TooManyPixels
 from app.imaging import bounds
 from app.imaging.bounds import LARGE_BYTES
@@ -38,6 +38,14 @@ def test_processes_and_models_are_added_up() -> None:
     assert needed_bytes(TWO.model_copy(update={"variants": (Variant(1, 224),)})) > one + 30 * MB
     assert needed_bytes(TWO.model_copy(update={"engine": "tensorflow"})) > one + 100 * MB
     assert needed_bytes(TWO.model_copy(update={"grpc_port": 0})) > one + 15 * MB
+
+
+def test_with_openvino_each_process_that_runs_it_has_the_models_of_its_own() -> None:
+    two = TWO.model_copy(update={"engine": "openvino"})
+    assert needed_bytes(two) > needed_bytes(TWO) + 2 * OPENVINO_BYTES
+    more = {workers: needed_bytes(two.model_copy(update={"model_workers": workers})) for workers in (0, 1, 2, 3)}
+    assert more[3] - more[2] == more[2] - more[1] > WORKER_BYTES + OPENVINO_BYTES
+    assert more[0] == more[1] - WORKER_BYTES
 
 
 def test_all_that_decode_at_once_stay_within_the_limit() -> None:

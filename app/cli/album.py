@@ -4,10 +4,11 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
-from app.cli.backend import Backend, PhotoResult
+from app.cli.backend import Backend
 from app.cli.photos import PhotoFile
 from app.client.many import group_size, grouped, in_order
 from app.errors import Unreadable
+from app.prediction.blocking import PhotoResult
 
 R = TypeVar("R")
 

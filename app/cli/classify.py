@@ -39,8 +39,9 @@ def classify(
     """Print the most probable classes of photos. The exit code is 1 if some could not be classified."""
     from app.cli import report
     from app.cli.album import classify_photos
-    from app.cli.backend import LocalBackend, RemoteBackend
+    from app.cli.backend import RemoteBackend
     from app.cli.photos import find
+    from app.prediction.blocking import LocalBackend
 
     if as_json and as_csv:
         raise StartError("--json and --csv cannot be used together; choose one")

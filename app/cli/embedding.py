@@ -107,10 +107,11 @@ def duplicates(
 
 def _vectors(photos: list[str], asked: Asked, most: int | None = None) -> "tuple[Vectors, int]":
     """Return the embeddings of photos, and how many of these failed. Raises `StartError` for more than `most`."""
-    from app.cli.backend import LocalBackend, RemoteBackend
+    from app.cli.backend import RemoteBackend
     from app.cli.photos import find
     from app.cli.report import print_any_name
     from app.cli.vectors import collect
+    from app.prediction.blocking import LocalBackend
 
     settings = choice.settings_with(asked.alpha, asked.resolution, asked.precision, url=asked.url)
     found = find(photos)

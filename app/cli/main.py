@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import config, control
-from app.cli import choice, embedding, tables
+from app.cli import batch, choice, embedding, tables
 from app.cli.classify import classify
 from app.cli.flags import with_settings
 from app.cli.usage import Commands
@@ -158,7 +158,7 @@ def reload(
     print(f"reloaded: {outcome.said}")
 
 
-for command in (classify, embedding.embed, embedding.similar, embedding.duplicates):
+for command in (classify, embedding.embed, embedding.similar, embedding.duplicates, batch.batch):
     cli.command()(command)
 
 

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from app.cli.backend import PhotoResult
 from app.cli.photos import PhotoFile
+from app.prediction.blocking import PhotoResult
 
 T = TypeVar("T")
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.cli.album import each
-from app.cli.backend import Backend, Source
+from app.cli.backend import Backend
 from app.cli.photos import PhotoFile
 from app.cli.report import tracked
 from app.errors import StartError
+from app.prediction.blocking import Source
 
 MOST: Final = 100_000
 """The most photos that are compared here; docs/similar.md says what to use for more."""

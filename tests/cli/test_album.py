@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from app.cli.album import classify_photos
-from app.cli.backend import PhotoResult, Source, VectorResult
 from app.cli.photos import PhotoFile
 from app.client.many import MOST_BYTES
 from app.errors import Unreadable
+from app.prediction.blocking import PhotoResult, Source, VectorResult
 from app.schemas import Prediction, Predictions
 
 

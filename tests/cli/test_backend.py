@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.cli import backend
-from app.cli.backend import Backend, LocalBackend, PhotoResult, RemoteBackend, Source
+from app.cli.backend import Backend, RemoteBackend
 from app.config import Settings
 from app.errors import (
     BodyTooLarge,
@@ -25,6 +25,8 @@ from app.errors import (
 from app.imaging.decode import LargeImage
 from app.model.model import Model
 from app.model.selftest import SelfTestFailed
+from app.prediction import blocking
+from app.prediction.blocking import LocalBackend, PhotoResult, Source
 from app.runtime.pipeline import NOTHING, Job, JobResult, Wish
 from app.runtime.replies import WorkerDied
 from app.schemas import Predictions
@@ -126,7 +128,7 @@ def test_a_model_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch)
     def wrong(_: Settings) -> Any:
         raise SelfTestFailed("it answers nonsense")
 
-    monkeypatch.setattr(backend, "start_loading", lambda _: lambda: wrong(SETTINGS))
+    monkeypatch.setattr(blocking, "start_loading", lambda _: lambda: wrong(SETTINGS))
     with pytest.raises(StartError, match="it answers nonsense"):
         LocalBackend(SETTINGS)
 

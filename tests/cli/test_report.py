@@ -6,9 +6,9 @@ import json
 import pytest
 
 from app.cli import report
-from app.cli.backend import PhotoResult
 from app.cli.photos import PhotoFile
 from app.errors import QueueFull, Unreadable
+from app.prediction.blocking import PhotoResult
 from app.schemas import Prediction, Predictions
 
 TENCH = Prediction(class_id=0, wordnet_id="n01440764", label="tench, Tinca", probability=0.93)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.cli.backend import PhotoResult, Source, VectorResult
 from app.cli.photos import PhotoFile
 from app.cli.vectors import ROWS, Vectors, alike, collect, nearest, pairs, unit, writer
 from app.errors import StartError, UndecodableImage
+from app.prediction.blocking import PhotoResult, Source, VectorResult
 
 SOURCE = Source("cats", "ab" * 32, "0.5/160", "int8", 7)
 VALUES = np.array([[3, 4], [0, 0], [1.5, 1 / 3]], np.float32)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from app.cli.backend import Source
 from app.cli.vectors import Vectors, writer
 from app.config import MODEL_WEIGHTS
+from app.prediction.blocking import Source
 from tests.support import needs
 from tests.support.data import REPOSITORY
 from tests.support.images import encoded, photo

@@ -1,0 +1,1 @@
+"""Bulk classification: millions of photos, by Ray, on this machine or on a cluster."""

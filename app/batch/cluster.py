@@ -1,0 +1,98 @@
+"""Ray: one of this machine, which begins and ends with the job, or a cluster that is there already."""
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from secrets import token_hex
+from typing import Any, Final
+
+from app.errors import StartError
+
+LOCAL: Final = "local"
+OBJECTS_BYTES: Final = 100 * 2**20
+"""Memory of Ray's object store on this machine; only counts pass through it."""
+QUIET: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what its next version does, and this one warns of
+}
+ATTEMPTS: Final = 3
+"""Ray gives its processes 30 seconds to start, and no way to give them more."""
+ALONE: Final = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listens on the loopback interface, as it does by itself on those
+    "RAY_AUTH_MODE": "token",
+}
+"""What else Ray is told that nobody shall reach from another machine, or as another user."""
+LOGGERS: Final = ("ray", "ray.data")
+
+
+def _imported(environment: dict[str, str]) -> Any:
+    """Return Ray with its data library. Raises `StartError` if it is not installed."""
+    for name, value in environment.items():  # read while it is imported
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.data
+    except ImportError as exc:
+        raise StartError(f"batches need Ray: install the extra 'ray' ({exc})") from exc
+    return ray
+
+
+@contextmanager
+def joined(address: str | None, cpus: int, verbose: bool) -> Iterator[Any]:
+    """Connect to the cluster at an address, or start Ray on this machine; yield Ray, and leave it or end it.
+
+    What it logs goes to a temporary folder, unless `verbose` has it shown. Raises `StartError`.
+    """
+    ray = _imported(QUIET if address else {**QUIET, **ALONE, "RAY_AUTH_TOKEN": token_hex(32)})
+    folder = None if address else tempfile.mkdtemp(prefix="mobilenet-ray-")
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+        try:
+            _init(ray, address, folder, cpus, verbose)
+            yield ray
+        finally:
+            ray.shutdown()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(ray: Any, address: str | None, folder: str | None, cpus: int, verbose: bool) -> None:
+    level = logging.INFO if verbose else logging.CRITICAL
+    said = {"logging_level": level, "log_to_driver": verbose}
+    try:
+        if address:
+            ray.init(address=address, **said)
+        else:
+            _start(ray, folder, cpus, said)
+    except Exception as exc:  # Ray raises this class itself
+        raise StartError(f"Ray {f'at {address} cannot be reached' if address else 'cannot be started'}: {exc}") from exc
+    for name in () if verbose else LOGGERS:
+        logging.getLogger(name).setLevel(level)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def _start(ray: Any, folder: str | None, cpus: int, said: dict[str, Any]) -> None:
+    """Start Ray on this machine, where only this machine can reach it. On a busy one it takes several attempts."""
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(
+                address=LOCAL,
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECTS_BYTES,
+                _temp_dir=folder,
+                **said,
+            )
+        except Exception:
+            ray.shutdown()
+            if attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return

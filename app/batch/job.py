@@ -1,0 +1,129 @@
+"""A whole job: what is asked for is checked and written down, then Ray has every piece of it classified."""
+
+import os
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.batch import storage, work
+from app.batch.classifier import TALLY, Classifier, alone
+from app.batch.cluster import joined
+from app.batch.row import About
+from app.batch.sink import Form, Sink
+from app.batch.source import Source
+from app.batch.tally import Tally
+from app.batch.work import Wanted, Work
+from app.config import Settings
+from app.errors import StartError
+from app.machine import available_cpus
+from app.prediction.blocking import LocalBackend
+
+CALLS: Final = 2
+"""Pieces that an actor has in work at a time: one is read while another is classified."""
+REMOTE_CALLS: Final = 16
+"""The same where photos come from object storage, which takes its time to answer."""
+DEFAULT_TOP_K: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the command line asks for. `top_k` is None for as many classes as there are, at most 5."""
+
+    source: Source
+    output: str
+    form: Form = "parquet"
+    top_k: int | None = None
+    embedding: bool = False
+    address: str | None = None
+    gpus: bool = False
+    resume: bool = False
+    verbose: bool = False
+
+    @property
+    def sink(self) -> Sink:
+        """Where the rows go."""
+        remote = storage.is_remote(self.output)
+        return Sink(self.output.rstrip("/") if remote else os.path.abspath(self.output), self.form)
+
+
+def prepare(order: Order, settings: Settings) -> Work:
+    """Check the order, and write down its work in its output, or read there what was begun. Raises `StartError`."""
+    sink = order.sink
+    try:
+        begun = work.exists(sink)
+        if not order.resume and not storage.is_empty(sink.folder):
+            raise StartError(f"--output {order.output} is not empty; go on with --resume, or name another folder")
+        wanted = _wanted(order, settings)
+        return work.resume(wanted, sink) if begun else work.begin(wanted, sink, order.source.pieces())
+    except OSError as exc:
+        raise StartError(f"--output {order.output}: {exc.strerror or exc}") from exc
+
+
+def _wanted(order: Order, settings: Settings) -> Wanted:
+    source = order.source
+    about, classes = _about(settings, order.embedding)
+    if order.top_k is not None and not 1 <= order.top_k <= classes:
+        raise StartError(f"--top-k {order.top_k} is not between 1 and {classes}, the number of classes")
+    return Wanted(
+        sources=list(source.arguments),
+        folder=os.getcwd(),
+        size=source.size,
+        column=source.column,
+        names=source.names,
+        top_k=order.top_k or min(DEFAULT_TOP_K, classes),
+        form=order.form,
+        about=about,
+    )
+
+
+def _about(settings: Settings, embedding: bool) -> tuple[About, int]:
+    """Load the model once, so that wrong weights are reported here, and are compiled once if they have to be."""
+    with closing(LocalBackend(alone(settings))) as backend:
+        model = backend.model
+        channels = model.channels if embedding and backend.source() else 0
+        about = About(
+            model.cost.macs, model.weights, model.weights_sha256, model.variant.name, model.engine.precision, channels
+        )
+        return about, backend.classes
+
+
+def run(order: Order, settings: Settings, all_of_it: Work) -> Generator[Tally]:
+    """Have all pieces classified that are not, and yield what came of each, in any order.
+
+    Raises `StartError` for what is wrong with Ray or its nodes. Rows that are written stay if this ends early.
+    """
+    with joined(order.address, available_cpus(), order.verbose) as ray:
+        try:
+            for row in _dataset(ray, order, settings, all_of_it).iter_rows():
+                yield Tally.unpack(row[TALLY])
+        except ray.exceptions.RayError as exc:
+            raise StartError(f"the job ended early, and --resume goes on with it: {_reason(exc)}") from exc
+
+
+def _dataset(ray: Any, order: Order, settings: Settings, all_of_it: Work) -> Any:
+    """Return the numbers of the pieces, each a block of its own, mapped to tallies by actors."""
+    count = len(all_of_it)
+    cpus = int(ray.cluster_resources().get("GPU" if order.gpus else "CPU", 0))
+    if not cpus and not order.address:
+        raise StartError("there is no GPU on this machine")
+    calls = REMOTE_CALLS if any(map(storage.is_remote, order.source.arguments)) else CALLS
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1,
+        initial_size=max(1, min(cpus, count)),
+        max_size=None if order.address else cpus,
+        max_concurrent_calls_per_actor=calls,
+        enable_true_multi_threading=True,
+    )
+    return ray.data.range(count, override_num_blocks=count).map(
+        Classifier,
+        fn_constructor_args=(all_of_it, settings.model_copy(update={"api_keys": (), "api_keys_file": None})),
+        compute=pool,
+        **({"num_gpus": 1} if order.gpus else {"num_cpus": 1}),
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return what went wrong first, in a line, without the traces of a node."""
+    told = [line for line in str(error).splitlines() if line and not line.startswith((" ", "\x1b", "ray::"))]
+    return told[0] if told else type(error).__name__

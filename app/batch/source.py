@@ -1,0 +1,116 @@
+"""From the sources that a user names to pieces of work, without holding the names of all photos."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.batch import storage
+from app.batch.piece import Files, Piece, Rows, Tar
+from app.batch.suffixes import PARQUET, TARS, is_parquet, is_photo, is_tar
+from app.errors import StartError
+from app.imaging.formats import SUFFIXES
+
+IMAGES: Final = "bytes"
+"""The field of a struct with the bytes of an image, as Hugging Face's datasets keep them."""
+MANY: Final = 8192
+"""How many names of a Parquet file are held at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the command line names, how many photos make a piece, and which columns of Parquet files are meant."""
+
+    arguments: tuple[str, ...]
+    size: int
+    column: str | None = None
+    names: str | None = None
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the work, piece by piece. Raises `StartError` for a source without photos."""
+        waiting: list[str] = []
+        for found in self._found():
+            if not isinstance(found, str):
+                yield found
+                continue
+            waiting.append(found)
+            if len(waiting) == self.size:
+                yield Files(waiting)
+                waiting = []
+        if waiting:
+            yield Files(waiting)
+
+    def _found(self) -> Iterator[str | Piece]:
+        """Yield the name of each photo, and what has many of them."""
+        for argument in self.arguments:
+            nothing = True
+            for name in storage.find(argument):
+                for found in self._in(name, named=name == argument):
+                    nothing = False
+                    yield found
+            if nothing:
+                raise StartError(
+                    f"there are no photos in {argument}; names of photos end with {', '.join(sorted(SUFFIXES))}, and "
+                    f"of files with many of them with {', '.join((*TARS, PARQUET))}"
+                )
+
+    def _in(self, name: str, named: bool) -> Iterator[str | Piece]:
+        """Yield what a file is or has; a file that the user names is a photo whatever its name ends with."""
+        if is_tar(name):
+            yield Tar(name)
+        elif is_parquet(name):
+            yield from self._of_table(name)
+        elif named or is_photo(name):
+            yield name
+
+    def _of_table(self, name: str) -> Iterator[str | Piece]:
+        from pyarrow import ArrowException, parquet
+
+        system, path = storage.locate(name)
+        try:
+            with system.open_input_file(path) as file:
+                table = parquet.ParquetFile(file)
+                column, kind = self._column(name, table.schema_arrow)
+                yield from self._names(table, column) if _is_text(kind) else self._groups(name, table, column)
+        except (OSError, ArrowException) as exc:
+            raise StartError(f"{name} cannot be read: {exc}") from exc
+
+    def _column(self, name: str, schema: Any) -> tuple[str, Any]:
+        """Return the column of photos, and its type: the one that is named, else the only one that it can be."""
+        wanted = [one for one in (self.column, self.names) if one is not None]
+        if missing := [one for one in wanted if one not in schema.names]:
+            raise StartError(f"{name} has no column {missing[0]!r}; it has {', '.join(schema.names)}")
+        fitting = [field for field in schema if _holds_bytes(field.type)]
+        fitting = fitting or [field for field in schema if _is_text(field.type) and field.name != self.names]
+        if self.column is not None:
+            fitting = [schema.field(self.column)]
+        if len(fitting) != 1 or not (_holds_bytes(fitting[0].type) or _is_text(fitting[0].type)):
+            raise StartError(
+                f"{name}: say with --column which column has the bytes or the paths of the photos; it has "
+                + ", ".join(f"{field.name} ({field.type})" for field in schema)
+            )
+        return fitting[0].name, fitting[0].type
+
+    def _names(self, table: Any, column: str) -> Iterator[str]:
+        for batch in table.iter_batches(MANY, columns=[column]):
+            yield from (str(name) for name in batch.column(0).to_pylist() if name is not None)
+
+    def _groups(self, name: str, table: Any, column: str) -> Iterator[Piece]:
+        first = 0
+        for group in range(table.num_row_groups):
+            rows = table.metadata.row_group(group).num_rows
+            yield Rows(name, group, first, column, self.names, rows)
+            first += rows
+
+
+def _holds_bytes(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return any(field.name == IMAGES and _holds_bytes(field.type) for field in kind)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))

@@ -44,7 +44,7 @@ class Classifier:
         self._classifying = Lock()
         self._counted_cpu_s = 0.0
         if (found := self._backend.model.weights_sha256) != work.wanted.about.weights_sha256:
-            self._backend.close()
+            self.close()
             raise StartError(f"node {os.uname().nodename} has other weights: {found}")
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
@@ -52,6 +52,10 @@ class Classifier:
         number = int(row[NUMBER])
         tally = self._work.sink.written(number)
         return {TALLY: (tally or self._classified(number)).pack()}
+
+    def close(self) -> None:
+        """End the process of the model; Ray ends that of the actor, and the former with it."""
+        self._backend.close()
 
     def _classified(self, number: int) -> Tally:
         photos = self._work.piece(number).photos()
@@ -84,10 +88,15 @@ class Classifier:
         return max(0.0, new)  # a process that was replaced takes its seconds with it
 
 
+def without_keys(settings: Settings) -> Settings:
+    """Return the settings without what no other machine needs to know."""
+    return settings.model_copy(update={"api_keys": (), "api_keys_file": None})
+
+
 def alone(settings: Settings) -> Settings:
     """Return the settings of one actor among those of a node: its one process shares the memory with theirs."""
     mine = {"model_workers": 1, "model_threads": 1, "http_workers": available_cpus(), "variants": ()}
-    return settings.model_copy(update={**mine, "api_keys": (), "api_keys_file": None})
+    return without_keys(settings).model_copy(update=mine)
 
 
 def groups(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ ALONE: Final = {
     "RAY_AUTH_MODE": "token",
 }
 """What else Ray is told that nobody shall reach from another machine, or as another user."""
+CONNECT_S: Final = 10.0
 LOGGERS: Final = ("ray", "ray.data")
 
 
@@ -66,6 +68,7 @@ def _init(ray: Any, address: str | None, folder: str | None, cpus: int, verbose:
     said = {"logging_level": level, "log_to_driver": verbose}
     try:
         if address:
+            _check_reachable(address)
             ray.init(address=address, **said)
         else:
             _start(ray, folder, cpus, said)
@@ -76,6 +79,13 @@ def _init(ray: Any, address: str | None, folder: str | None, cpus: int, verbose:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `OSError` if nothing listens at an address of a host and a port; Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), CONNECT_S).close()
 
 
 def _start(ray: Any, folder: str | None, cpus: int, said: dict[str, Any]) -> None:

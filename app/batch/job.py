@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.batch import storage, work
-from app.batch.classifier import TALLY, Classifier, alone
+from app.batch.classifier import TALLY, Classifier, alone, without_keys
 from app.batch.cluster import joined
 from app.batch.row import About
 from app.batch.sink import Form, Sink
@@ -117,7 +117,7 @@ def _dataset(ray: Any, order: Order, settings: Settings, all_of_it: Work) -> Any
     )
     return ray.data.range(count, override_num_blocks=count).map(
         Classifier,
-        fn_constructor_args=(all_of_it, settings.model_copy(update={"api_keys": (), "api_keys_file": None})),
+        fn_constructor_args=(all_of_it, without_keys(settings)),
         compute=pool,
         **({"num_gpus": 1} if order.gpus else {"num_cpus": 1}),
     )

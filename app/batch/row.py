@@ -54,7 +54,8 @@ class About:
         """The columns of the rows, and their Arrow types."""
         if not self.channels:
             return _SCHEMA
-        return _SCHEMA.append(pyarrow.field("embedding", pyarrow.list_(pyarrow.float32(), self.channels)))
+        # A list of one length cannot be read again where a row has none.
+        return _SCHEMA.append(pyarrow.field("embedding", pyarrow.list_(pyarrow.float32())))
 
     def row(self, name: str, result: Predictions | ServiceError | ClientError, embedding: Embedding | None) -> Row:
         """Return the row of a photo. One that failed has no predictions, and cost no multiply-accumulates."""

@@ -1,0 +1,176 @@
+"""An actor writes a row for each photo, good or bad; the same ones each time, and none twice. It needs no Ray."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from app.batch import job, storage, work
+from app.batch.classifier import MOST_BYTES, NUMBER, TALLY, Classifier, groups, without_keys
+from app.batch.job import Order
+from app.batch.piece import Photo
+from app.batch.sink import Form
+from app.batch.source import Source
+from app.batch.tally import Tally
+from app.batch.work import Work
+from app.config import Settings
+from app.errors import StartError, Unreadable
+from app.mobilenet.cost import cost
+from tests.support.images import WRITTEN, encoded, photo, png
+
+SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128)
+LARGE = png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
+BAD = {"text.jpg": "unsupported_image", "empty.png": "empty_image", "huge.png": "too_many_pixels"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for form in WRITTEN:
+        (folder / f"{form}.{form.lower()}").write_bytes(encoded(photo(), form))
+    for turn in range(6):
+        (folder / f"turned {turn}.png").write_bytes(encoded(photo().rotate(60 * turn), "PNG"))
+    (folder / "large.png").write_bytes(LARGE)
+    for name, content in zip(BAD, (b"text", b"", png(9000, 9000)), strict=True):
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def order(folder: Path, output: Path, form: Form = "parquet", **more: Any) -> Order:
+    return Order(Source((str(folder),), 4), str(output), form, **more)
+
+
+def classified(wanted: Order) -> tuple[Tally, Work]:
+    """Do what Ray does, in this process: hand all pieces to an actor, here the last one first."""
+    all_of_it = job.prepare(wanted, SETTINGS)
+    total = Tally()
+    actor = Classifier(all_of_it, SETTINGS)
+    for number in reversed(range(len(all_of_it))):
+        total.add(Tally.unpack(actor({NUMBER: number})[TALLY]))
+    actor.close()
+    return total, all_of_it
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = parquet.read_table(output).to_pylist()
+    return sorted(found, key=lambda row: str(row["path"]))
+
+
+@pytest.fixture(scope="module")
+def once(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tally]:
+    output = tmp_path_factory.mktemp("once") / "out"
+    return output, classified(order(folder, output, top_k=3, embedding=True))[0]
+
+
+def test_each_photo_has_a_row_with_its_classes_or_its_error(folder: Path, once: tuple[Path, Tally]) -> None:
+    found = {Path(row["path"]).name: row for row in rows(once[0])}
+    assert set(found) == {path.name for path in folder.iterdir()}
+    assert {name: found[name]["error"] for name in BAD} == BAD
+    assert all(found[name]["detail"] and found[name]["predictions"] is None and not found[name]["macs"] for name in BAD)
+    good = [row for name, row in found.items() if name not in BAD]
+    assert all(row["error"] is None and len(row["predictions"]) == 3 and len(row["embedding"]) == 256 for row in good)
+    assert {row["macs"] for row in good} == {cost(SETTINGS.variant, 10).macs}
+    assert {(row["weights"], row["variant"], row["precision"], len(row["weights_sha256"])) for row in good} == {
+        ("imagenette", "0.25/128", "int8", 64)
+    }
+
+
+def test_what_came_of_them_is_counted(folder: Path, once: tuple[Path, Tally]) -> None:
+    tally = once[1]
+    assert (tally.photos, tally.failed, tally.already) == (len(list(folder.iterdir())), len(BAD), 0)
+    assert dict(tally.errors) == dict.fromkeys(BAD.values(), 1)
+    assert tally.classes.total() == tally.photos - tally.failed
+    assert tally.macs == sum(row["macs"] for row in rows(once[0]))
+    assert tally.cpu_s > 0
+
+
+def test_two_runs_give_the_same_rows(folder: Path, once: tuple[Path, Tally], tmp_path: Path) -> None:
+    classified(order(folder, tmp_path / "again", top_k=3, embedding=True))
+    assert rows(tmp_path / "again") == rows(once[0])
+
+
+def test_json_lines_say_the_same(folder: Path, once: tuple[Path, Tally], tmp_path: Path) -> None:
+    classified(order(folder, tmp_path / "lines", form="jsonl", top_k=3, embedding=True))
+    lines = [line for path in (tmp_path / "lines").glob("*.jsonl") for line in path.read_text().splitlines()]
+    assert sorted(map(json.loads, lines), key=lambda row: str(row["path"])) == rows(once[0])
+
+
+def test_what_is_written_is_not_classified_again_and_is_counted(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    _, all_of_it = classified(order(folder, output))
+    before = {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
+    all_rows = rows(output)
+    gone = Path(all_of_it.sink.file(1))
+    gone.unlink()
+    (folder / "new.jpg").write_bytes(encoded(photo(), "JPEG"))  # the list of photos was made once
+    try:
+        total, _ = classified(order(folder, output, resume=True))
+    finally:
+        (folder / "new.jpg").unlink()
+    assert (total.photos, total.already) == (len(all_rows), len(all_rows) - 4)
+    assert rows(output) == all_rows
+    assert [path for path, time in before.items() if path.stat().st_mtime_ns != time] == [gone]
+
+
+def test_an_output_that_has_something_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(StartError, match=r"is not empty; go on with --resume"):
+        job.prepare(order(folder, tmp_path), SETTINGS)
+
+
+def test_another_job_does_not_go_on_with_an_output(folder: Path, tmp_path: Path) -> None:
+    job.prepare(order(folder, tmp_path / "out"), SETTINGS)
+    with pytest.raises(StartError, match=r"another job.*: top_k 5 and now 2"):
+        job.prepare(order(folder, tmp_path / "out", top_k=2, resume=True), SETTINGS)
+    other = SETTINGS.model_copy(update={"resolution": 160})
+    with pytest.raises(StartError, match=r"another job.*variant.*0\.25/128.*0\.25/160"):
+        job.prepare(order(folder, tmp_path / "out", resume=True), other)
+
+
+def test_a_job_that_was_killed_while_it_listed_photos_begins_anew(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    begun = job.prepare(order(folder, output), SETTINGS)
+    Path(begun.sink.of_job(work.JOB)).unlink()
+    again = job.prepare(order(folder, output, resume=True), SETTINGS)
+    assert len(again) == len(begun)
+
+
+@pytest.mark.parametrize("k", [0, 11])
+def test_more_classes_than_there_are_are_refused(folder: Path, tmp_path: Path, k: int) -> None:
+    with pytest.raises(StartError, match=rf"--top-k {k} is not between 1 and 10"):
+        job.prepare(order(folder, tmp_path / "out", top_k=k), SETTINGS)
+
+
+def test_an_output_that_cannot_be_is_said(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match=r"--output .*file/out: Not a directory"):
+        job.prepare(order(folder, tmp_path / "file" / "out"), SETTINGS)
+
+
+def test_a_node_with_other_weights_does_not_take_part(folder: Path, tmp_path: Path) -> None:
+    all_of_it = job.prepare(order(folder, tmp_path / "out"), SETTINGS)
+    with pytest.raises(StartError, match="has other weights"):
+        Classifier(all_of_it, SETTINGS.model_copy(update={"alpha": 0.5}))
+
+
+def test_large_photos_go_in_smaller_groups() -> None:
+    small, large = b"s", b"l" * (MOST_BYTES // 2 + 1)
+    photos: Iterator[Photo] = iter(
+        [("1", small), ("2", small), ("3", small), ("4", large), ("5", large), ("6", Unreadable("gone"))]
+    )
+    assert [[name for name, _ in group] for group in groups(photos, 3)] == [["1", "2", "3"], ["4", "5"], ["6"]]
+
+
+def test_no_key_of_the_service_goes_to_a_cluster() -> None:
+    assert without_keys(Settings(api_keys=("secret",))).api_keys == ()
+
+
+def test_names_in_rows_are_text_whatever_they_are_on_disk(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "caf\udce9.jpg").write_bytes(encoded(photo(), "JPEG"))
+    classified(order(tmp_path / "in", tmp_path / "out"))
+    assert [row["path"] for row in rows(tmp_path / "out")] == [f"{tmp_path}/in/caf�.jpg"]
+    assert storage.exists(str(tmp_path / "out" / "part-000000.parquet"))

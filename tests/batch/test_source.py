@@ -1,0 +1,139 @@
+"""Every kind of source becomes pieces of work, whose photos are read one by one; damage is an error of its own row."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from app.batch import piece
+from app.batch.piece import Files, Photo, Piece, Rows, Tar
+from app.batch.source import Source
+from app.errors import StartError, Unreadable
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def pieces(*arguments: str, size: int = 2, column: str | None = None, names: str | None = None) -> list[Piece]:
+    return list(Source(arguments, size, column, names).pieces())
+
+
+def photos(*arguments: str, column: str | None = None, names: str | None = None) -> list[Photo]:
+    found = pieces(*arguments, column=column, names=names)
+    return [photo for one in found for photo in piece.unpack(piece.pack(one)).photos()]
+
+
+def archive(path: Path, **members: bytes) -> None:
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name.replace("_", "."))
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def table(to: Path, /, **columns: Any) -> None:
+    parquet.write_table(pyarrow.table(columns), to, row_group_size=2)
+
+
+def test_files_come_in_pieces_of_one_size_across_the_arguments(here: Path) -> None:
+    for name in ("a/1.jpg", "a/2.png", "b/3.jpg", "a/notes.txt", "a/._1.jpg", "plain"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_bytes(name.encode())
+    found = pieces("a", "b", "plain", "missing.jpg", size=3)
+    assert [one.count for one in found] == [3, 2]
+    names = [name for one in found if isinstance(one, Files) for name in one.names]
+    assert sorted(names) == ["a/1.jpg", "a/2.png", "b/3.jpg", "missing.jpg", "plain"]
+    contents = dict(photos("a", "b", "plain", "missing.jpg"))
+    assert contents["a/1.jpg"] == b"a/1.jpg"
+    assert str(contents["missing.jpg"]) == "No such file or directory"
+
+
+def test_a_name_that_is_no_text_is_read_all_the_same(here: Path) -> None:
+    (here / "caf\udce9.jpg").write_bytes(b"old")
+    assert photos(".") == [("./caf\udce9.jpg", b"old")]
+
+
+@pytest.mark.parametrize("argument", ["empty", "*.tiff"])
+def test_a_source_without_photos_is_a_mistake(here: Path, argument: str) -> None:
+    (here / "empty").mkdir()
+    (here / "empty" / "notes.txt").write_text("none")
+    with pytest.raises(StartError, match=rf"there are no photos in .*{argument.strip('*')}.*\.webp.*\.parquet"):
+        pieces(argument)
+
+
+@pytest.mark.parametrize("name", ["shard.tar", "shard.tar.gz"])
+def test_an_archive_is_a_piece_and_its_photos_have_its_name(here: Path, name: str) -> None:
+    archive(here / name, a_jpg=b"one", a_cls=b"3", b_png=b"two")
+    assert [one.count for one in pieces(".")] == [None]
+    assert photos(name) == [(f"{name}/a.jpg", b"one"), (f"{name}/b.png", b"two")]
+
+
+def test_a_damaged_archive_gives_what_it_has_and_one_error_under_its_own_name(here: Path) -> None:
+    archive(here / "shard.tar", a_jpg=b"1" * 2000, b_jpg=b"2" * 2000)
+    whole = (here / "shard.tar").read_bytes()
+    (here / "shard.tar").write_bytes(whole[:4000])
+    first, (name, error) = photos("shard.tar")
+    assert first == ("shard.tar/a.jpg", b"1" * 2000)
+    assert name == "shard.tar"
+    assert isinstance(error, Unreadable)
+
+
+def test_a_missing_archive_is_one_error(here: Path) -> None:
+    ((name, error),) = Tar("gone.tar").photos()
+    assert (name, isinstance(error, Unreadable)) == ("gone.tar", True)
+
+
+def test_photos_in_a_column_of_bytes_are_named_by_their_row(here: Path) -> None:
+    table(here / "photos.parquet", image=[b"one", b"two", None], label=[1, 2, 3])
+    assert [one.count for one in pieces("photos.parquet")] == [2, 1]
+    (first, second, (name, error)) = photos("photos.parquet")
+    assert (first, second, name) == (("photos.parquet#0", b"one"), ("photos.parquet#1", b"two"), "photos.parquet#2")
+    assert str(error) == "there are no bytes in this row"
+
+
+def test_photos_in_a_column_of_bytes_are_named_by_another_column(here: Path) -> None:
+    table(here / "photos.parquet", image=[b"one", b"two"], name=["a", "b"])
+    assert photos("photos.parquet", names="name") == [("a", b"one"), ("b", b"two")]
+
+
+def test_photos_are_found_in_the_structs_of_hugging_face(here: Path) -> None:
+    table(here / "photos.parquet", image=[{"bytes": b"one", "path": "1.jpg"}, {"bytes": b"two", "path": None}])
+    assert photos("photos.parquet") == [("1.jpg", b"one"), ("photos.parquet#1", b"two")]
+
+
+def test_a_column_of_paths_is_a_list_of_photos(here: Path) -> None:
+    (here / "1.jpg").write_bytes(b"one")
+    table(here / "list.parquet", path=["1.jpg", None, "2.jpg"], label=[1, 2, 3])
+    assert pieces("list.parquet") == [Files(["1.jpg", "2.jpg"])]
+    assert photos("list.parquet")[0] == ("1.jpg", b"one")
+
+
+def test_which_column_is_meant_has_to_be_said_where_several_could_be(here: Path) -> None:
+    table(here / "two.parquet", small=[b"s"], large=[b"l"], name=["n"])
+    with pytest.raises(StartError, match=r"say with --column .* small \(binary\), large \(binary\), name \(string\)"):
+        pieces("two.parquet")
+    with pytest.raises(StartError, match="has no column 'medium'; it has small, large, name"):
+        pieces("two.parquet", column="medium")
+    assert photos("two.parquet", column="large") == [("two.parquet#0", b"l")]
+
+
+def test_a_table_that_is_none_is_said_before_anything_is_classified(here: Path) -> None:
+    (here / "bad.parquet").write_bytes(b"no table")
+    with pytest.raises(StartError, match=r"bad.parquet cannot be read"):
+        pieces(".")
+
+
+def test_a_table_that_is_damaged_later_is_one_error(here: Path) -> None:
+    table(here / "photos.parquet", image=[b"one"])
+    (only,) = pieces("photos.parquet")
+    assert isinstance(only, Rows)
+    (here / "photos.parquet").write_bytes(b"PAR1 no table PAR1")
+    ((name, error),) = only.photos()
+    assert (name, isinstance(error, Unreadable)) == ("photos.parquet", True)

@@ -1,0 +1,132 @@
+"""`mobilenet batch` on Ray of this machine: killed, resumed, and with the answers of the service."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from tests.support import corpus, needs
+from tests.support.data import SAMPLES, SHARED
+from tests.support.images import WRITTEN, encoded, photo
+from tests.support.processes import Environment, Process, Serve, environment, mobilenet, wait_for
+
+pytestmark = [pytest.mark.e2e, needs.RAY.mark()]
+
+BUNDLED = {"PRECISION": "int8", "MODEL_WORKERS": 2}
+START_S = 200
+"""On a busy machine, the processes of Ray take their time."""
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return photos of every format, damaged ones, and the reference photos where they are."""
+    folder = tmp_path_factory.mktemp("photos")
+    for form in WRITTEN:
+        (folder / f"{form}.{form.lower()}").write_bytes(encoded(photo(), form))
+    for number, case in enumerate(corpus.cut()):
+        (folder / f"cut {number}.jpg").write_bytes(case.data)
+    for path in [*SAMPLES.glob("*"), *(SHARED / "odd").glob("*")]:
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundled(cache: Path) -> Environment:
+    return environment(**BUNDLED, CACHE=cache) | {"PYTHONDONTWRITEBYTECODE": ""}  # else Ray's start takes a minute
+
+
+def command(folder: Path, output: Path, *more: str) -> list[str]:
+    return mobilenet("batch", str(folder), "--output", str(output), "--rows", "4", *more)
+
+
+@pytest.fixture(scope="module")
+def killed(folder: Path, bundled: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output of a job that was killed after its first files."""
+    output = tmp_path_factory.mktemp("job") / "out"
+    popen = subprocess.Popen(command(folder, output), env=bundled, start_new_session=True)
+    try:
+        wait_for(lambda: len(list(output.glob("part-*"))) > 2 or popen.poll() is not None, START_S)
+        popen.send_signal(signal.SIGKILL)
+    finally:
+        popen.kill()
+        popen.wait()
+    return output
+
+
+@pytest.fixture(scope="module")
+def resumed(folder: Path, killed: Path, bundled: Environment) -> Iterator[tuple[Path, str]]:
+    """Return the same output, once the job was resumed, and what was printed."""
+    before = [path for path in killed.glob("part-*") if parquet.read_table(path).num_rows]  # each is whole
+    assert 2 < len(before) < len(list(folder.iterdir())) / 4
+    done = subprocess.run(
+        command(folder, killed, "--resume"), env=bundled, capture_output=True, text=True, timeout=START_S, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    yield killed, done.stdout + done.stderr
+
+
+def rows(output: Path) -> dict[str, Row]:
+    table = parquet.read_table(output)
+    found = {row["path"]: row for row in table.to_pylist()}
+    assert len(found) == table.num_rows, "no photo has two rows"
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_a_job_that_was_killed_is_resumed_and_has_a_row_for_each_photo(folder: Path, resumed: tuple[Path, str]) -> None:
+    output, said = resumed
+    names = {str(path) for path in folder.iterdir()}
+    found = rows(output)
+    assert set(found) == names
+    failed = sum(row["error"] is not None for row in found.values())
+    assert f"mobilenet: {failed:,} of {len(names):,} photos failed\n" in said
+    assert "written before" in said
+    assert "undecodable_image" in said
+    assert "MACs" in said
+    assert "Traceback" not in said
+    assert not [path for path in output.iterdir() if path.suffix == ".part"]
+
+
+@pytest.fixture(scope="module")
+def process(serve: Serve) -> Iterator[Process]:
+    process = serve(**BUNDLED)
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.mark.timeout(600)
+def test_rows_have_the_answers_of_the_service_to_the_bit(resumed: tuple[Path, str], process: Process) -> None:
+    with process.client() as client:
+        for name, row in rows(resumed[0]).items():
+            response = client.post("/predict", content=Path(name).read_bytes())
+            answer = json.loads(response.text)
+            if response.status_code != 200:
+                assert (row["error"], row["detail"], row["predictions"]) == (answer["code"], answer["detail"], None)
+                continue
+            (result,) = answer["results"]
+            assert row["predictions"] == result["predictions"], name
+            assert row["familiarity"] == result.get("familiarity")
+            assert row["macs"] == answer["cost"]["macs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--address", "127.0.0.1:1"), "mobilenet: Ray at 127.0.0.1:1 cannot be reached: "),
+        (("--gpus",), "mobilenet: --gpus needs MOBILENET_ENGINE=tensorflow"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    folder: Path, bundled: Environment, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    wanted = command(folder, tmp_path / "out", *arguments)
+    done = subprocess.run(wanted, env=bundled, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == 1

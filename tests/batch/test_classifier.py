@@ -1,7 +1,6 @@
 """An actor writes a row for each photo, good or bad; the same ones each time, and none twice. It needs no Ray."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,10 +157,8 @@ def test_a_node_with_other_weights_does_not_take_part(folder: Path, tmp_path: Pa
 
 def test_large_photos_go_in_smaller_groups() -> None:
     small, large = b"s", b"l" * (MOST_BYTES // 2 + 1)
-    photos: Iterator[Photo] = iter(
-        [("1", small), ("2", small), ("3", small), ("4", large), ("5", large), ("6", Unreadable("gone"))]
-    )
-    assert [[name for name, _ in group] for group in groups(photos, 3)] == [["1", "2", "3"], ["4", "5"], ["6"]]
+    found: list[Photo] = [("1", small), ("2", small), ("3", small), ("4", large), ("5", large), ("6", Unreadable("?"))]
+    assert [[name for name, _ in group] for group in groups(found, 3)] == [["1", "2", "3"], ["4", "5"], ["6"]]
 
 
 def test_no_key_of_the_service_goes_to_a_cluster() -> None:

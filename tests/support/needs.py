@@ -3,6 +3,7 @@
 A test without what it needs is skipped, for a reason of one form; `tests.support.skips` lists them all at the end.
 """
 
+import os
 import platform
 import shutil
 import subprocess
@@ -94,6 +95,7 @@ FIRST_PROCESS = ("unshare", "--map-root-user", "--pid", "--fork", "--kill-child"
 """Runs a command as process 1 of a namespace, as a container does."""
 NAMESPACES = Need("namespaces of processes", "allow them to users", lambda: _succeeds(*FIRST_PROCESS, "true"))
 MOTO = client("moto", "a server that speaks S3")
+NODES = Need("a minute for three nodes of Ray", "make test-nodes", lambda: os.environ.get("TEST_NODES"))
 OPENTELEMETRY = extra("otel", "OpenTelemetry", "opentelemetry")
 OPENVINO = extra("openvino", "OpenVINO", "openvino")
 PROMETHEUS = program("prometheus", "Prometheus", "prometheus")

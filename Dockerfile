@@ -2,6 +2,7 @@
 #
 #   docker build -t mobilenet-service .
 #   docker build -t mobilenet-service:full --target full .
+#   docker build -t mobilenet-batch --target batch .
 #   docker build -t mobilenet-service:grpc --build-arg EXTRAS=grpc .
 #   docker build -t mobilenet-service:imagenet --build-arg WEIGHTS=imagenet --build-arg VARIANTS="0.5@160 1@224" .
 #   docker build -t mobilenet-service:openvino --build-arg EXTRAS=openvino .
@@ -69,6 +70,12 @@ RUN set -e; export MOBILENET_WEIGHTS=$WEIGHTS; for variant in $VARIANTS; do \
         MOBILENET_ALPHA=${variant%@*} MOBILENET_RESOLUTION=${variant#*@} python -m app compile; \
     done
 
+# With Ray, whose jobs KubeRay starts.
+FROM dependencies AS cluster
+RUN python -c "import tomllib; print(*tomllib.load(open('/build/pyproject.toml', 'rb'))['project']['optional-dependencies']['cluster'], sep='\n')" \
+        > /build/requirements.txt \
+    && pip --python /opt/venv install --quiet --requirement /build/requirements.txt --constraint /build/constraints.txt
+
 # Who compiles nothing needs no Keras weights: what they were compiled to is there.
 FROM compiler AS pruned
 USER root
@@ -81,6 +88,20 @@ COPY --from=pruned /var/cache/mobilenet /var/cache/mobilenet
 
 # The revision comes last, so that a new one makes no other layer anew.
 FROM compiler AS full
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="$REVISION"
+
+# Classifies millions of photos, as the head and as the workers of a cluster of Ray: deploy/ray/job.yaml.
+FROM base AS batch
+ENV OPENBLAS_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0
+# With wget KubeRay asks whether a node is alive.
+RUN apt-get update -qq && apt-get install -qq --no-install-recommends wget > /dev/null && rm -r /var/lib/apt/lists/*
+COPY --from=cluster /opt/venv /opt/venv
+COPY --from=compiled /opt/mobilenet ./
+COPY --from=compiled /var/cache/mobilenet /var/cache/mobilenet
+HEALTHCHECK NONE
+USER 10001:10001
+CMD ["batch", "--help"]
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="$REVISION"
 

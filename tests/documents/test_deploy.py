@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from fastapi.routing import APIRoute
 
 from app import __version__
+from app.cli.main import cli
 from app.config import PREFIX, Settings
 from app.errors import BAD_START
 from app.main import create_app
@@ -33,6 +36,11 @@ MONITORING = REPOSITORY / "deploy" / "monitoring"
 TESTS_OF_ALERTS = [path.name for path in sorted(MONITORING.glob("alerts*_test.yml"))]
 KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 KSERVE = REPOSITORY / "deploy" / "kserve" / "inference-service.yaml"
+RAY = REPOSITORY / "deploy" / "ray" / "job.yaml"
+RAY_JOB = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
+RAY_CLUSTER = {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+RAY_GROUP = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+"""What KubeRay's types have (`ray-operator/apis/ray/v1`), as far as it is used."""
 SCALE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
 """What KServe's predictor has beside what any pod has, as far as it is used."""
 SEALED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -194,6 +202,50 @@ def test_the_predictor_of_kserve_is_the_deployment_with_probes_of_the_protocol()
     for probe in ("startupProbe", "livenessProbe"):
         assert container[probe]["httpGet"] == {"path": container[probe]["httpGet"]["path"], "port": Settings().port}
         assert container[probe]["httpGet"]["path"] in paths
+
+
+def ray_job() -> dict[str, Any]:
+    job: dict[str, Any] = yaml.safe_load(RAY.read_text())
+    return job
+
+
+def ray_groups() -> list[dict[str, Any]]:
+    cluster = ray_job()["spec"]["rayClusterSpec"]
+    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+
+
+def test_the_job_of_kuberay_has_fields_of_its_published_types_and_pods_that_kubernetes_accepts() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import kubernetes_validate
+    job = ray_job()
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    assert set(job["spec"]) <= RAY_JOB
+    assert set(job["spec"]["rayClusterSpec"]) <= RAY_CLUSTER
+    for group in ray_groups():
+        assert set(group) <= RAY_GROUP
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values()), "they are text"
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ray"}, "spec": group["template"]["spec"]}
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_nodes_of_ray_are_sealed_and_of_the_pinned_version() -> None:
+    pinned = re.search(r"^ray==(.*)$", (REPOSITORY / "constraints.txt").read_text(), re.M)
+    assert pinned
+    assert ray_job()["spec"]["rayClusterSpec"]["rayVersion"] == pinned[1]
+    for group in ray_groups():
+        pod = group["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["enableServiceLinks"]
+        assert pod["containers"][0]["securityContext"] == SEALED
+
+
+def test_the_job_of_ray_is_a_command_that_the_command_line_has() -> None:
+    command, _, rest = ray_job()["spec"]["entrypoint"].partition(" || ")
+    assert rest == "[ $? = 1 ]"
+    assert shlex.split(command)[:4] == ["python", "-m", "app", "batch"]
+    options = {option for parameter in typer.main.get_group(cli).commands["batch"].params for option in parameter.opts}
+    assert {word for word in shlex.split(command) if word.startswith("--")} <= options
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:

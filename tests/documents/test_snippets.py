@@ -57,6 +57,8 @@ LEFT_OUT = {
     "MOBILENET_PRECISION=int8 MOBILENET_MODEL_WORKERS=2": "starts four services and measures for minutes",
     ".venv/bin/pip install -e": "trains for hours",
     "MOBILENET_PRECISION=int8 MOBILENET_ALPHA=0.25 MOBILENET_RESOLUTION=128": "measures for minutes",
+    ".venv/bin/mobilenet batch": "starts Ray; test_batch.py runs it",
+    "from collections.abc import Iterator\nfrom contextlib import closing": "needs Spark and Java; it was run by hand",
     "import psycopg": "needs PostgreSQL with pgvector; it was run by hand",
     ".venv/bin/uv pip compile": "asks for what is published; nothing is installed",
     "pip install": "is what `make build/clients/…/installed` does",

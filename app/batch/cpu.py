@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-PROCESSES = Path("/proc")
-_PARENT, _USER, _SYSTEM = 1, 11, 12  # fields of `stat` behind the name of the command, from 0
+PROCESSES: Final = Path("/proc")
+_USER, _SYSTEM = 11, 12  # fields of `stat` behind the name of the command, from 0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -16,17 +17,21 @@ def cpu_s() -> float:
 
     Where there is no `/proc`, only those of this process.
     """
-    return time.process_time() + sum(_cpu_s_below(os.getpid()))
+    return time.process_time() + sum(map(_cpu_s, _below(os.getpid())))
 
 
-def _cpu_s_below(parent: int) -> Iterator[float]:
-    found = {}
-    for folder in PROCESSES.glob("[0-9]*"):
-        with suppress(OSError):  # it has ended meanwhile
-            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            found[int(folder.name)] = (int(fields[_PARENT]), (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_S)
-    parents = {parent}
-    while parents:
-        children = {number for number, (above, _) in found.items() if above in parents}
-        yield from (found[number][1] for number in children)
-        parents = children
+def _below(process: int) -> Iterator[int]:
+    """Yield the processes that one has started, and those that these have."""
+    with suppress(OSError):  # it has ended meanwhile
+        for thread in (PROCESSES / str(process) / "task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child
+                yield from _below(child)
+
+
+def _cpu_s(process: int) -> float:
+    try:
+        fields = (PROCESSES / str(process) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_S

@@ -16,7 +16,6 @@ from app.batch.tally import Tally
 from app.batch.work import Wanted, Work
 from app.config import Settings
 from app.errors import StartError
-from app.machine import available_cpus
 from app.prediction.blocking import LocalBackend
 
 CALLS: Final = 2
@@ -93,7 +92,7 @@ def run(order: Order, settings: Settings, all_of_it: Work) -> Generator[Tally]:
 
     Raises `StartError` for what is wrong with Ray or its nodes. Rows that are written stay if this ends early.
     """
-    with joined(order.address, available_cpus(), order.verbose) as ray:
+    with joined(order.address, max(1, settings.model_workers), order.verbose) as ray:
         try:
             for row in _dataset(ray, order, settings, all_of_it).iter_rows():
                 yield Tally.unpack(row[TALLY])
@@ -107,12 +106,11 @@ def _dataset(ray: Any, order: Order, settings: Settings, all_of_it: Work) -> Any
     cpus = int(ray.cluster_resources().get("GPU" if order.gpus else "CPU", 0))
     if not cpus and not order.address:
         raise StartError("there is no GPU on this machine")
-    calls = REMOTE_CALLS if any(map(storage.is_remote, order.source.arguments)) else CALLS
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
         initial_size=max(1, min(cpus, count)),
         max_size=None if order.address else cpus,
-        max_concurrent_calls_per_actor=calls,
+        max_concurrent_calls_per_actor=REMOTE_CALLS if order.source.far else CALLS,
         enable_true_multi_threading=True,
     )
     return ray.data.range(count, override_num_blocks=count).map(

@@ -25,6 +25,11 @@ class Source:
     column: str | None = None
     names: str | None = None
 
+    @property
+    def far(self) -> bool:
+        """Whether photos may have to be fetched from another machine, such as those whose URLs are in a table."""
+        return any(storage.is_remote(name) or is_parquet(name) for name in self.arguments)
+
     def pieces(self) -> Iterator[Piece]:
         """Yield the work, piece by piece. Raises `StartError` for a source without photos."""
         waiting: list[str] = []

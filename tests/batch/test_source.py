@@ -124,6 +124,17 @@ def test_which_column_is_meant_has_to_be_said_where_several_could_be(here: Path)
     assert photos("two.parquet", column="large") == [("two.parquet#0", b"l")]
 
 
+def test_what_may_come_from_another_machine_is_known_before() -> None:
+    sources = {
+        "photos": False,
+        "a.tar": False,
+        "s3://bucket/photos": True,
+        "urls.parquet": True,
+        "file:///photos": False,
+    }
+    assert {name: Source((name,), 1).far for name in sources} == sources
+
+
 def test_a_table_that_is_none_is_said_before_anything_is_classified(here: Path) -> None:
     (here / "bad.parquet").write_bytes(b"no table")
     with pytest.raises(StartError, match=r"bad.parquet cannot be read"):

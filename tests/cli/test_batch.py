@@ -1,6 +1,8 @@
 """What `mobilenet batch` says while it runs and at its end."""
 
+import io
 import json
+import time
 from collections import Counter
 
 import pytest
@@ -17,7 +19,7 @@ TOTAL = Tally(
     macs=76_017_920,
     cpu_s=4321.5,
     errors=Counter(undecodable_image=7, unreadable=1200),
-    classes=Counter({f"class [{number}]": 1 + number for number in range(30)}),
+    classes=Counter({f"class [b{number}]": 1 + number for number in range(30)}),
 )
 
 
@@ -45,8 +47,8 @@ def test_the_summary_has_photos_errors_by_kind_time_and_cost() -> None:
 def test_the_chart_has_the_most_frequent_classes_and_the_others_together() -> None:
     text = printed(batch.chart(TOTAL))
     assert [line.split()[:3] for line in text.splitlines() if "class [" in line][:2] == [
-        ["class", "[29]", "30"],
-        ["class", "[28]", "29"],
+        ["class", "[b29]", "30"],
+        ["class", "[b28]", "29"],
     ]
     assert text.count("class [") == batch.MOST_CLASSES
     assert text.split("10 others")[1].split()[0] == "55"
@@ -78,12 +80,13 @@ def test_where_there_is_no_terminal_a_line_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(batch.time, "monotonic", lambda: now[0])
-    with Progress(disable=True) as progress:
-        track = batch.Track(progress, progress.add_task(""), pieces=10, photos=2000)
-        for seconds in (10, 30, 10):
-            now[0] += seconds
-            track.add(Tally(photos=200, already=50))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for hidden in (True, False):
+        with Progress(disable=hidden, console=Console(file=io.StringIO())) as progress:
+            track = batch.Track(progress, progress.add_task(""), pieces=10, photos=2000)
+            for seconds in (10, 30, 10):
+                now[0] += seconds
+                track.add(Tally(photos=200, already=50))
     assert capsys.readouterr().err == "mobilenet: 400 of 2,000 photos, 8/s, 2 min 40 s left\n"
 
 
@@ -92,4 +95,4 @@ def test_counts_survive_the_way_from_an_actor_and_add_up() -> None:
     assert twice == TOTAL
     twice.add(TOTAL)
     assert (twice.photos, twice.already, twice.macs, twice.cpu_s) == (3_000_000, 1_000_000, 2 * TOTAL.macs, 8643)
-    assert (twice.failed, twice.classes["class [29]"]) == (2414, 60)
+    assert (twice.failed, twice.classes["class [b29]"]) == (2414, 60)

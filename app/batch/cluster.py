@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import warnings
@@ -54,8 +55,10 @@ def joined(address: str | None, cpus: int, verbose: bool) -> Iterator[Any]:
     with warnings.catch_warnings():
         if not verbose:
             warnings.simplefilter("ignore")
+        on_end = signal.getsignal(signal.SIGTERM)
         try:
             _init(ray, address, folder, cpus, verbose)
+            signal.signal(signal.SIGTERM, on_end)  # Ray has put its own in its place
             yield ray
         finally:
             ray.shutdown()

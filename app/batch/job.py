@@ -53,6 +53,7 @@ def prepare(order: Order, settings: Settings) -> Work:
         begun = work.exists(sink)
         if not order.resume and not storage.is_empty(sink.folder):
             raise StartError(f"--output {order.output} is not empty; go on with --resume, or name another folder")
+        storage.remove_halves(sink.folder)
         wanted = _wanted(order, settings)
         return work.resume(wanted, sink) if begun else work.begin(wanted, sink, order.source.pieces())
     except OSError as exc:

@@ -21,6 +21,7 @@ from app.errors import StartError, Unreadable
 
 _URL: Final = re.compile(r"(?P<root>[a-z][a-z0-9+.-]*://[^/]+)(?:/(?P<path>.*))?", re.DOTALL)
 _LOCAL: Final = "file://"
+_HALF: Final = ".part"
 
 
 def is_remote(name: str) -> bool:
@@ -75,7 +76,7 @@ def write(name: str, content: bytes) -> None:
         with system.open_output_stream(path) as stream:  # object storage shows what was sent when all of it was
             stream.write(content)
         return
-    half = Path(name).with_name(f".{uuid4().hex}.part")
+    half = Path(name).with_name(f".{uuid4().hex}{_HALF}")
     try:
         with half.open("wb") as file:
             file.write(content)
@@ -86,6 +87,13 @@ def write(name: str, content: bytes) -> None:
         with suppress(OSError):
             half.unlink()
         raise
+
+
+def remove_halves(folder: str) -> None:
+    """Remove what processes that were killed have left in a folder. Raises `OSError`."""
+    if not is_remote(folder):
+        for half in Path(folder).glob(f".*{_HALF}"):
+            half.unlink(missing_ok=True)
 
 
 def make_folder(name: str) -> None:

@@ -33,14 +33,12 @@ LOGGERS: Final = ("ray", "ray.data")
 
 
 def _imported(environment: dict[str, str]) -> Any:
-    """Return Ray with its data library. Raises `StartError` if it is not installed."""
+    """Return Ray with its data library."""
     for name, value in environment.items():  # read while it is imported
         os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError as exc:
-        raise StartError(f"batches need Ray: install the extra 'ray' ({exc})") from exc
+    import ray
+    import ray.data
+
     return ray
 
 

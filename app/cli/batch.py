@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -30,6 +31,7 @@ EVERY_S: Final = 30.0
 MOST_CLASSES: Final = 20
 """How many classes the bar chart has; ImageNet has a thousand."""
 BAR_WIDTH: Final = 40
+NEEDED: Final = ("ray", "pyarrow")
 
 
 class Form(StrEnum):
@@ -79,11 +81,11 @@ def batch(
     settings = config.load()
     if gpus and settings.engine != "tensorflow":
         raise StartError("--gpus needs MOBILENET_ENGINE=tensorflow: LiteRT runs on CPUs")
-    try:
-        from app.batch import job
-        from app.batch.source import Source
-    except ImportError as exc:
-        raise StartError(f"batches need Ray and pyarrow: install the extra 'ray' ({exc})") from exc
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise StartError(f"batches need {' and '.join(missing)}: install the extra 'ray'")
+    from app.batch import job
+    from app.batch.source import Source
+
     order = job.Order(
         source=Source(tuple(sources), rows, column, names),
         output=output,

@@ -4,6 +4,7 @@ import io
 import json
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from app.batch.tally import Tally
 from app.cli import batch
+from app.errors import StartError
 
 TOTAL = Tally(
     photos=1_500_000,
@@ -88,6 +90,13 @@ def test_where_there_is_no_terminal_a_line_says_how_far_it_is(
                 now[0] += seconds
                 track.add(Tally(photos=200, already=50))
     assert capsys.readouterr().err == "mobilenet: 400 of 2,000 photos, 8/s, 2 min 40 s left\n"
+
+
+def test_without_ray_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "find_spec", lambda name: None if name == "ray" else name)
+    with pytest.raises(StartError, match="^batches need ray: install the extra 'ray'$"):
+        batch.batch([str(tmp_path)], output=str(tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_counts_survive_the_way_from_an_actor_and_add_up() -> None:

@@ -21,6 +21,7 @@ from app.errors import StartError, Unreadable
 
 _URL: Final = re.compile(r"(?P<root>[a-z][a-z0-9+.-]*://[^/]+)(?:/(?P<path>.*))?", re.DOTALL)
 _LOCAL: Final = "file://"
+_ARROW: Final = ("s3://", "gs://", "gcs://", "abfs://", "abfss://", "hdfs://", "viewfs://")
 _HALF: Final = ".part"
 
 
@@ -31,9 +32,13 @@ def is_remote(name: str) -> bool:
 
 @lru_cache
 def _root(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL without its path, and where in it that URL is. Raises `StartError`."""
+    """Return the file system of a URL without its path, and where in it that URL is. Raises `StartError`.
+
+    What Arrow does not know itself, fsspec may, which finds the packages of others.
+    """
+    own = url.startswith(_ARROW)
     try:
-        found: tuple[Any, str] = fs.FileSystem.from_uri(url)
+        found: tuple[Any, str] = fs.FileSystem.from_uri(url if own else f"fsspec+{url}")
     except (ValueError, ImportError, OSError) as exc:  # an unknown scheme; a package that is missing; no such host
         raise StartError(f"{url}: {exc}") from exc
     return found

@@ -7,6 +7,7 @@ import pytest
 
 from app.batch import storage
 from app.errors import StartError, Unreadable
+from tests.support import needs
 
 FILES = ("b.jpg", "sub/c.jpeg", "sub/deep/d.webp", "[odd].gif")
 
@@ -80,3 +81,21 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 def test_whether_a_folder_is_empty_is_seen(folder: Path) -> None:
     (folder / "empty").mkdir()
     assert [storage.is_empty(str(folder / name)) for name in ("empty", "missing", "sub")] == [True, True, False]
+
+
+@needs.RAY.mark()  # which brings fsspec
+def test_file_systems_of_others_are_read_and_written_by_fsspec() -> None:
+    import fsspec
+
+    for name in ("photos/1.jpg", "photos/sub/2 b.jpg", "photos/notes.txt"):
+        fsspec.filesystem("memory").pipe(f"/bucket/{name}", name.encode())
+    assert sorted(storage.find("memory://bucket/photos")) == [
+        "memory://bucket/photos/1.jpg",
+        "memory://bucket/photos/notes.txt",
+        "memory://bucket/photos/sub/2 b.jpg",
+    ]
+    assert list(storage.find("memory://bucket/*/[0-9].jpg")) == ["memory://bucket/photos/1.jpg"]
+    assert storage.read("memory://bucket/photos/sub/2 b.jpg") == b"photos/sub/2 b.jpg"
+    storage.write("memory://bucket/out/part-0.jsonl", b"{}")
+    assert storage.exists("memory://bucket/out/part-0.jsonl")
+    assert [storage.is_empty(f"memory://bucket/{name}") for name in ("out", "none")] == [False, True]

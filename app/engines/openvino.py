@@ -136,7 +136,7 @@ class OpenVINOEngine:
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,  # it would put the first thread of every worker on the first core
+            "ENABLE_CPU_PINNING": False,  # pinned threads of several workers may come to share a core
         }
 
     def _read(self) -> Any:

@@ -13,13 +13,14 @@ import httpx
 import pytest
 
 from tests.support import needs
-from tests.support.data import REPOSITORY, SHARED, solid
+from tests.support.data import REPOSITORY, SAMPLES, SHARED, solid
 from tests.support.processes import environment, free_port, half_sent
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
 SERVICE, FULL = "mobilenet-service:test", "mobilenet-service:test-full"
 PROJECT = "mobilenet-test"
+EMULATION_S = 300
 ADDED_MB, IDLE_MB = 200, 150
 """What the image adds to its base image at most, and what an idle service takes."""
 
@@ -151,6 +152,30 @@ def test_the_image_is_small_and_the_idle_service_too(stack: Stack, capsys: pytes
     assert 0 < idle < IDLE_MB
     labels = {name.rpartition(".")[2] for name in config["Config"]["Labels"]}
     assert {"title", "description", "licenses", "version", "revision"} <= labels
+
+
+@needs.ARM64.mark()
+@needs.REFERENCE_DATA.mark()
+def test_the_image_for_arm64_answers_as_this_machine_does(stack: Stack) -> None:
+    photos = [path.read_bytes() for path in sorted(SAMPLES.glob("*.JPEG"))[:3]]
+    port = free_port()
+    publish = ("--publish", f"127.0.0.1:{port}:8000")
+    container = run("docker", "run", "--detach", "--platform", "linux/arm64", *publish, needs.ARM64_IMAGE).strip()
+    emulated = f"http://127.0.0.1:{port}"
+    try:
+        eventually(lambda: is_ready(emulated), "ready", EMULATION_S)
+        assert run("docker", "exec", container, "uname", "-m").strip() == "aarch64"
+        for photo in photos:
+            here, there = (shares(url, photo) for url in (stack.url, emulated))
+            assert there == pytest.approx(here, abs=1e-3)
+    finally:
+        run("docker", "rm", "--force", container)
+
+
+def shares(url: str, photo: bytes) -> dict[str, float]:
+    """Return the probability of each class of a photo."""
+    answer = httpx.post(f"{url}/predict?top_k=10", content=photo, timeout=EMULATION_S).raise_for_status().json()
+    return {found["label"]: found["probability"] for found in answer["results"][0]["predictions"]}
 
 
 def test_a_service_whose_process_is_killed_comes_back(stack: Stack) -> None:

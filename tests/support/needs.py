@@ -83,6 +83,14 @@ def _succeeds(*command: str) -> bool:
     return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
+def _arm64() -> bool:
+    """Whether the engine has the image for arm64, and its processes run here: on such a machine, or emulated."""
+    machine = ("docker", "run", "--rm", "--platform", "linux/arm64", "--entrypoint", "uname", ARM64_IMAGE, "-m")
+    return _succeeds("docker", "image", "inspect", ARM64_IMAGE) and _succeeds(*machine)
+
+
+ARM64_IMAGE = "mobilenet-service:arm64"
+ARM64 = Need("the image for arm64", 'build it as docs/deployment.md says, "Other processors"', _arm64)
 BROWSER = Need("a browser", "apt-get install chromium", chromium)
 CURL = program("curl", "curl", "curl")
 DOCKER = Need("a Docker engine with Compose", "apt-get install docker.io docker-compose", compose)

@@ -11,6 +11,10 @@ from pydantic import TypeAdapter
 from tools.load.report import format_number
 
 FILE = "report.json"
+ABOUT = (
+    "This report has every figure of one comparison of this service with other servers. "
+    "`docs/performance.md` says what the figures mean and how they are measured."
+)
 OURS, LOOP = "this service, ", "bare loop, "
 BUSY, ALONE = 32, 1
 """The numbers of connections that the goals are about."""
@@ -206,8 +210,11 @@ def markdown(report: Report) -> str:
 def _head(report: Report) -> str:
     photos = ", ".join(f"{name} {size / 1000:.0f} KB" for name, size in report.photo_bytes.items())
     versions = "; ".join(f"{name}: {', '.join(each)}" for name, each in report.versions.items())
-    facts = f"{report.date}, {report.machine}. Model: {report.model}. Photos: {photos}. Versions: {versions}."
-    return f"# Report of a comparison\n\n{facts}\n\n    {report.command}"
+    facts = (
+        f"Measured on {report.date}. Machine: {report.machine}. Model: {report.model}. Photos: {photos}. "
+        f"Versions: {versions}. The command was:"
+    )
+    return f"# Report of a comparison\n\n{ABOUT}\n\n{facts}\n\n    {report.command}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -68,10 +68,15 @@ def settings_with(
         raise StartError("--precision is for a model that runs here; a service has the one that it was started with")
     if budget != FREE and (alpha or resolution):
         raise StartError("--alpha or --resolution and a budget exclude each other; choose one")
-    if budget.max_latency_ms is not None and not 0 < budget.max_latency_ms < inf:
-        raise StartError(f"--max-latency-ms {budget.max_latency_ms:g} is not more than 0")
+    check_latency(budget.max_latency_ms)
     override(alpha=alpha, resolution=resolution, precision=precision)
     return config.load()
+
+
+def check_latency(max_latency_ms: float | None) -> None:
+    """Raise `StartError` for a budget of milliseconds that is no positive number; None is no budget."""
+    if max_latency_ms is not None and not 0 < max_latency_ms < inf:
+        raise StartError(f"--max-latency-ms {max_latency_ms:g} is not more than 0")
 
 
 def options(settings: Settings, alpha: str | None, resolution: str | None, budget: Budget = FREE) -> "PredictOptions":

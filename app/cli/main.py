@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import config, control
-from app.cli import batch, choice, embedding, tables
+from app.cli import batch, embedding, tables
+from app.cli.bench import bench
 from app.cli.classify import classify
 from app.cli.flags import with_settings
 from app.cli.usage import Commands
@@ -218,36 +219,7 @@ def _compile(settings: Settings, precision: Precision, folder: Path | None) -> s
     return tables.compile_row(settings.variant, precision, model)
 
 
-@cli.command()
-def bench(
-    seconds: Annotated[float, typer.Option(min=0, max=60, help="How long to run each variant.")] = 1.0,
-    alpha: Annotated[str | None, typer.Option(metavar="NUMBER", help="Only variants of this width multiplier.")] = None,
-    resolution: Annotated[str | None, typer.Option(metavar="NUMBER", help="Only variants of this resolution.")] = None,
-    precision: choice.Precision = None,
-) -> None:
-    """Measure how long one image takes in every variant of the weights on this machine; `/variants` then shows it."""
-    from app.engines.weights import variants
-    from app.model import latency
-
-    settings = choice.settings_with(alpha, resolution, precision)
-    chosen = [
-        one
-        for one in variants(settings)
-        if (not alpha or one.alpha == settings.alpha) and (not resolution or one.resolution == settings.resolution)
-    ]
-    print(f"{latency.machine()}; {settings.engine}, {settings.precision}, {settings.model_threads} threads")
-    print(tables.BENCH_HEADER)
-    raise typer.Exit(_print_rows(settings, chosen or [settings.variant], partial(_bench, seconds=seconds)))
-
-
-def _bench(settings: Settings, seconds: float) -> str:
-    from app.model import latency
-    from app.model import model as models
-
-    model = models.load(settings)
-    found = latency.measure(model.engine, settings.variant, settings.model_threads, seconds)
-    latency.save(settings.cache, [found])
-    return tables.bench_row(settings.variant, model.cost, found)
+cli.command()(bench)
 
 
 @cli.command()

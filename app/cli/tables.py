@@ -13,8 +13,8 @@ from app.mobilenet.cost import Cost
 from app.mobilenet.variants import Precision, Variant
 
 if TYPE_CHECKING:
+    from app.cli.recommendation import Measured
     from app.engines.tflite.compile import Compiled
-    from app.measurements import Latency
 
 PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, which has no width of its own; nothing may be cut off there."""
@@ -117,9 +117,17 @@ def compile_row(variant: Variant, precision: Precision, model: "Compiled") -> st
     return f"{start}{report.seconds:>7.1f} s{agreement:>21}{report.largest_difference:>20.2g}"
 
 
-BENCH_HEADER = f"{'variant':14}{'MACs':>13}{'median':>11}{'95 %':>11}"
+BENCH_HEADER = (
+    f"{'variant':14}{'engine':12}{'precision':10}{'top-1':>8}{'median':>12}{'95 %':>12}{'medians of turns':>22}"
+)
 
 
-def bench_row(variant: Variant, total: Cost, latency: "Latency") -> str:
-    """Return the row of a measured variant."""
-    return f"{variant!s:14}{total.macs:>13,}{latency.median_ms:>8.2f} ms{latency.p95_ms:>8.2f} ms"
+def bench_row(measured: "Measured") -> str:
+    """Return the row of a variant in one engine and precision."""
+    latency = measured.latency
+    top1 = "" if measured.top1 is None else f"{measured.top1:.4f}"
+    spread = f"{min(measured.turns_ms):.2f} to {max(measured.turns_ms):.2f} ms"
+    return (
+        f"{measured.variant!s:14}{latency.engine:12}{latency.precision:10}{top1:>8}"
+        f"{latency.median_ms:>9.2f} ms{latency.p95_ms:>9.2f} ms{spread:>22}"
+    )

@@ -15,7 +15,7 @@ from app.engines.base import Engine
 from app.engines.files import replacing
 from app.machine import available_cpus
 from app.measurements import Latency
-from app.mobilenet.variants import Variant
+from app.mobilenet.variants import Precision, Variant
 
 logger = logging.getLogger(__name__)
 
@@ -40,23 +40,33 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def measure(engine: Engine, variant: Variant, threads: int, seconds: float) -> Latency:
-    """Time the engine on one image, repeatedly, for so many seconds and at least 20 times."""
+def runs(engine: Engine, variant: Variant, seconds: float, least: int = MIN_RUNS) -> list[float]:
+    """Run the engine on one image, repeatedly, for so many seconds and at least so often, after a warm-up.
+
+    Return how many milliseconds each run took.
+    """
     image = np.random.default_rng(0).integers(0, 256, (variant.resolution, variant.resolution, 3), np.uint8)
     for _ in range(WARM_UP):
         engine.predict([image])
     times_ms: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times_ms) < MIN_RUNS or time.perf_counter() < end:
+    while len(times_ms) < least or time.perf_counter() < end:
         start = time.perf_counter()
         engine.predict([image])
         times_ms.append((time.perf_counter() - start) * 1000)
+    return times_ms
+
+
+def summary(
+    times_ms: Sequence[float], variant: Variant, *, engine: str, precision: Precision, classes: int, threads: int
+) -> Latency:
+    """Return what these runs, at least two, say of a variant on this machine today."""
     return Latency(
         alpha=variant.alpha,
         resolution=variant.resolution,
-        classes=engine.classes,
-        precision=engine.precision,
-        engine=engine.name,
+        classes=classes,
+        precision=precision,
+        engine=engine,
         threads=threads,
         machine=machine(),
         measured=datetime.now(UTC).date().isoformat(),

@@ -112,12 +112,6 @@ def test_the_bundled_weights_have_their_measured_accuracy_and_a_frontier(tmp_pat
     assert items[Variant(0.5, 160)].latency_frontier is None, "nobody measured it"
 
 
-def test_measuring_takes_at_least_twenty_runs_of_one_image(tmp_path: Path) -> None:
-    found = latency.measure(colour_model().engine, Variant(0.25, 64), threads=2, seconds=0)
-    assert (found.runs, found.engine, found.classes, found.threads) == (20, "colour", 6, 2)
-    assert 0 < found.median_ms <= found.p95_ms
-
-
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize(("query", "resolution"), [("", 64), ("?resolution=64", 64), ("?resolution=192", 192)])
 def test_the_preview_is_the_networks_input_to_the_pixel(launch: Launch, form: str, query: str, resolution: int) -> None:

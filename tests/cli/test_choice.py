@@ -165,10 +165,3 @@ def test_a_service_that_needs_a_key_says_where_to_give_it() -> None:
 def test_every_command_that_runs_a_model_takes_a_variant(command: str) -> None:
     shown = CliRunner().invoke(cli, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).stdout
     assert all(flag in shown for flag in ("--alpha", "--resolution", "--precision"))
-
-
-def test_bench_measures_the_variants_that_the_flags_say(tmp_path: Path) -> None:
-    found = ["bench", "--seconds", "0", "--precision", "int8", "--alpha", "0.25", "--resolution"]
-    os.environ["MOBILENET_CACHE"] = str(tmp_path)
-    assert CliRunner().invoke(cli, [*found, "128"]).stdout.count("α") == 1
-    assert CliRunner().invoke(cli, [*found, "96"]).stdout.count("α 0.25 @ 96") == 1

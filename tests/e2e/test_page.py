@@ -44,7 +44,8 @@ RINGS: FilePayload = {"name": "rings.png", "mimeType": "image/png", "buffer": ri
 def service(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Process:
     """The bundled weights in int8, which need no compiling, measured on this machine."""
     settings = {"PRECISION": "int8", "CACHE": tmp_path_factory.mktemp("measured")}
-    subprocess.run(mobilenet("bench", "--seconds", "0"), env=environment(**settings), check=True, timeout=100)
+    command = mobilenet("bench", "--seconds", "0", "--engine", "litert", "--precision", "int8")
+    subprocess.run(command, env=environment(**settings), check=True, timeout=100)
     return serve(**settings)
 
 

@@ -27,5 +27,13 @@ class Timed(ColourEngine):
 def test_it_says_the_median_and_what_95_of_100_runs_stay_within(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Timed([*[1.0] * 60, *[2.0] * 31, *[10.0] * 8, 500.0])
     monkeypatch.setattr(time, "perf_counter", lambda: engine.now_s)
-    found = latency.measure(engine, Variant(0.25, 64), 1, seconds=0.7)
+    variant = Variant(0.25, 64)
+    times_ms = latency.runs(engine, variant, seconds=0.7)
+    found = latency.summary(times_ms, variant, engine="colour", precision="float32", classes=6, threads=1)
     assert (found.runs, found.median_ms, found.p95_ms) == (100, 1.0, 10.0)
+
+
+def test_measuring_takes_at_least_twenty_runs_of_one_image() -> None:
+    times_ms = latency.runs(ColourEngine(), Variant(0.25, 64), seconds=0)
+    assert len(times_ms) == 20
+    assert min(times_ms) > 0

@@ -1,0 +1,218 @@
+"""`mobilenet bench`: how long an image takes in every engine and precision, and which of them to serve with."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from statistics import median
+from typing import Annotated, Final, Literal, Protocol
+
+import typer
+
+from app.cli import choice, recommendation, tables
+from app.cli.recommendation import Measured
+from app.config import ENGINES_OF, WORKING, Settings
+from app.errors import BAD_START, StartError
+from app.mobilenet.variants import Precision, Variant
+
+TURNS: Final = 5
+"""Every engine has so many turns with a variant, so that a machine which becomes slower meanwhile is fair to all."""
+TENSORFLOW: Final = "tensorflow"
+
+Engine = Literal["litert", "openvino", "tensorflow"]
+
+
+class Loaded(Protocol):
+    """What is known of a model that is ready to be measured."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes it knows."""
+
+    @property
+    def top1(self) -> float | None:
+        """The share of photos, 0 to 1, that it classifies correctly; None if that was not measured."""
+
+
+class Contender(Protocol):
+    """An engine in one precision; see `app.cli.contender`."""
+
+    engine: str
+    precision: Precision
+
+    def load(self, settings: Settings) -> Loaded:
+        """Load the default variant of the settings. Raises `StartError` if this engine does not start."""
+        ...
+
+    def turn(self, seconds: float, least: int) -> list[float]:
+        """Return the milliseconds of each run. Raises `StartError` if the engine fails."""
+        ...
+
+
+Refusals = dict[str, list[str]]
+"""By each reason the engines and precisions that were not measured."""
+
+
+def bench(
+    *,
+    seconds: Annotated[
+        float, typer.Option(min=0, max=60, help="How long to run each engine and precision of a variant.")
+    ] = 1.0,
+    alpha: Annotated[str | None, typer.Option(metavar="NUMBER", help="Only variants of this width multiplier.")] = None,
+    resolution: Annotated[str | None, typer.Option(metavar="NUMBER", help="Only variants of this resolution.")] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="Only this engine. TensorFlow is measured only if it is named or set.")
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Only this precision.")] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER", help="Recommend the most accurate that takes at most so many milliseconds, too."
+        ),
+    ] = None,
+) -> None:
+    """Measure every engine and precision on this machine, save it for `/variants`, and say which to serve with.
+
+    Without `--alpha` and `--resolution`, these are all variants of the weights. An engine or a precision that this
+    machine cannot run is named with the reason.
+    """
+    from app.cli.contender import Contender
+    from app.model import latency
+
+    choice.check_latency(max_latency_ms)
+    settings = choice.settings_with(alpha, resolution, None)
+    print(f"{latency.machine()}; threads of one run: {settings.model_threads}")
+    print(tables.BENCH_HEADER)
+    with ExitStack() as processes:
+        contenders = [Contender(*one) for one in entrants(settings.engine, engine, precision)]
+        for one in contenders:
+            processes.callback(one.close)
+        raise typer.Exit(report(contenders, settings, _chosen(settings, alpha, resolution), seconds, max_latency_ms))
+
+
+def entrants(configured: str, engine: str | None, precision: Precision | None) -> list[tuple[str, Precision]]:
+    """Return each engine and precision to measure. Raises `StartError` if the flags exclude each other."""
+    usual = (*WORKING, TENSORFLOW) if configured == TENSORFLOW else WORKING
+    found = [
+        (name, computed)
+        for name in ((engine,) if engine else usual)
+        for computed, able in ENGINES_OF.items()
+        if name in able and precision in (None, computed)
+    ]
+    if not found and precision is not None:
+        able = " or ".join(ENGINES_OF[precision])
+        raise StartError(f"--precision {precision} needs --engine {able}, and not {engine}")
+    return found
+
+
+def _chosen(settings: Settings, alpha: str | None, resolution: str | None) -> list[Variant]:
+    from app.engines.weights import variants
+
+    chosen = [
+        one
+        for one in variants(settings)
+        if (not alpha or one.alpha == settings.alpha) and (not resolution or one.resolution == settings.resolution)
+    ]
+    return chosen or [settings.variant]
+
+
+def report(
+    contenders: Sequence[Contender],
+    settings: Settings,
+    variants: Sequence[Variant],
+    seconds: float,
+    max_latency_ms: float | None = None,
+) -> int:
+    """Print and save what is measured of each variant, then what to serve with. Return the exit code.
+
+    A variant that no engine runs does not keep the others from theirs. Raises `StartError` for a budget that nothing
+    fits.
+    """
+    found: list[list[Measured]] = []
+    told: set[str] = set()
+    failed = False
+    for variant in variants:
+        measured, refusals = contest(contenders, settings.serving(variant), seconds)
+        failed |= not (_print(measured, refusals, told) and _save(settings, measured))
+        found += [measured] if measured else []
+    for line in _advice(found, max_latency_ms):
+        print(line)
+    return BAD_START if failed else 0
+
+
+def contest(contenders: Sequence[Contender], settings: Settings, seconds: float) -> tuple[list[Measured], Refusals]:
+    """Measure the default variant of the settings in every engine, by turns, and return what did not run as well."""
+    refusals: Refusals = {}
+    ready: list[tuple[Contender, Loaded, list[list[float]]]] = []
+    for one in contenders:
+        try:
+            ready.append((one, one.load(settings), []))
+        except StartError as exc:
+            _refuse(refusals, one, exc)
+    for _ in range(TURNS):
+        for entry in list(ready):
+            try:
+                entry[2].append(entry[0].turn(seconds / TURNS, _least()))
+            except StartError as exc:
+                ready.remove(entry)
+                _refuse(refusals, entry[0], exc)
+    return [_measured(*entry, settings) for entry in ready], refusals
+
+
+def _least() -> int:
+    from app.model import latency
+
+    return -(-latency.MIN_RUNS // TURNS)
+
+
+def _refuse(refusals: Refusals, contender: Contender, why: StartError) -> None:
+    refusals.setdefault(str(why), []).append(f"{contender.engine} {contender.precision}")
+
+
+def _measured(contender: Contender, loaded: Loaded, turns: list[list[float]], settings: Settings) -> Measured:
+    from app.model import latency
+
+    found = latency.summary(
+        [time for turn in turns for time in turn],
+        settings.variant,
+        engine=contender.engine,
+        precision=contender.precision,
+        classes=loaded.classes,
+        threads=settings.model_threads,
+    )
+    return Measured(found, loaded.top1, tuple(map(median, turns)))
+
+
+def _print(measured: Sequence[Measured], refusals: Refusals, told: set[str]) -> bool:
+    """Print a variant's rows, and why others are missing, unless that was told before. Return whether any ran."""
+    for one in measured:
+        print(tables.bench_row(one))
+    for reason, names in refusals.items():
+        if not measured:
+            print(StartError(reason).report, file=sys.stderr)
+        elif reason not in told:
+            print(f"not measured: {', '.join(names)}: {reason}")
+            told.add(reason)
+    sys.stdout.flush()
+    return bool(measured)
+
+
+def _save(settings: Settings, measured: Sequence[Measured]) -> bool:
+    """Save what was measured. A cache that cannot be written is reported; the figures are of use without it."""
+    from app.model import latency
+
+    try:
+        latency.save(settings.cache, [one.latency for one in measured])
+    except StartError as exc:
+        print(exc.report, file=sys.stderr)
+        return False
+    return True
+
+
+def _advice(found: Sequence[Sequence[Measured]], max_latency_ms: float | None) -> Iterator[str]:
+    if not found:
+        return
+    yield ""
+    for measured in found:
+        yield from recommendation.advice(measured)
+    if max_latency_ms is not None:
+        yield from recommendation.advice_within([one for each in found for one in each], max_latency_ms)

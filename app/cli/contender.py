@@ -1,0 +1,94 @@
+"""An engine in one precision, which `mobilenet bench` measures in a process of its own."""
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import NamedTuple, TypeVar
+
+from app.config import Settings
+from app.errors import StartError
+from app.mobilenet.variants import Precision
+from app.model import latency
+from app.model.model import Model
+from app.model.selftest import SelfTestFailed
+
+T = TypeVar("T")
+
+
+class Loaded(NamedTuple):
+    """What is known of a model that is ready to be measured; `top1` is a share, 0 to 1, or None if it is unknown."""
+
+    classes: int
+    top1: float | None
+
+
+class Contender:
+    """An engine in one precision.
+
+    Its process is started afresh and not forked from this one, as neither OpenVINO's threads nor TensorFlow's survive a
+    fork, and no engine shall find what another has left (docs/decisions/0031).
+    """
+
+    def __init__(self, engine: str, precision: Precision) -> None:
+        self.engine, self.precision = engine, precision
+        self._process = _start()
+
+    def load(self, settings: Settings) -> Loaded:
+        """Load the default variant of the settings, and test it as the service does.
+
+        It replaces the one before. Raises `StartError`, whose message is one line, if this engine does not start.
+        """
+        own = {"engine": self.engine, "precision": self.precision, "variants": ()}
+        return self._run(_load, settings.model_copy(update=own))
+
+    def turn(self, seconds: float, least: int) -> list[float]:
+        """Return how many milliseconds each run took of so many seconds, and of so many runs at least.
+
+        Raises `StartError` if the engine fails.
+        """
+        return self._run(_turn, seconds, least)
+
+    def close(self) -> None:
+        """End the process, once it has done what it is doing."""
+        self._process.shutdown(cancel_futures=True)
+
+    def _run(self, work: Callable[..., T], *given: object) -> T:
+        try:
+            return self._process.submit(work, *given).result()
+        except BrokenProcessPool as exc:
+            self.close()
+            self._process = _start()
+            raise StartError("its process ended before it was done; was there too little memory?") from exc
+        except (SelfTestFailed, RuntimeError) as exc:  # the engines' own errors are a `RuntimeError`
+            raise StartError(next(iter(str(exc).splitlines()), type(exc).__name__)) from exc
+
+
+def _start() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"), _leave_interrupts)
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C to the process of the command, which ends this one in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+_models: list[Model] = []
+"""The model that this process measures, if it is one of a contender."""
+
+
+def _load(settings: Settings) -> Loaded:
+    from app.runtime.local import in_process
+
+    _models.clear()
+    _models.extend(in_process(settings).models)
+    (model,) = _models
+    # What is published is of float32.
+    known = model.score(model.variant) or model.engine.precision == "float32"
+    return Loaded(model.engine.classes, model.top1 if known else None)
+
+
+def _turn(seconds: float, least: int) -> list[float]:
+    (model,) = _models
+    return latency.runs(model.engine, model.variant, seconds, least)

@@ -1,0 +1,107 @@
+"""Which engine and precision to serve with, by what `mobilenet bench` has measured: a rule, and lines to paste."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from app.errors import StartError
+from app.measurements import Latency
+from app.mobilenet.variants import Variant
+
+LOSS: Final = 0.005
+"""How much top-1 accuracy, 0 to 1, a faster precision may lose against the most accurate one: half a point."""
+
+
+class Measured(NamedTuple):
+    """A variant in one engine and precision: how long an image takes, and how accurate it is.
+
+    `top1` is a share, 0 to 1, and None if nobody has measured it in this precision. `turns_ms` are the medians of the
+    turns in which it was measured, in milliseconds.
+    """
+
+    latency: Latency
+    top1: float | None
+    turns_ms: tuple[float, ...]
+
+    @property
+    def variant(self) -> Variant:
+        """The variant that was measured."""
+        return Variant(self.latency.alpha, self.latency.resolution)
+
+    @property
+    def name(self) -> str:
+        """The engine and the precision."""
+        return f"{self.latency.engine} {self.latency.precision}"
+
+    @property
+    def command(self) -> str:
+        """The command that serves this variant in this way."""
+        return (
+            f"mobilenet serve --engine {self.latency.engine} --precision {self.latency.precision} "
+            f"--alpha {self.latency.alpha:g} --resolution {self.latency.resolution}"
+        )
+
+    def __str__(self) -> str:
+        accuracy = "top-1 unknown" if self.top1 is None else f"top-1 {self.top1:.4g}"
+        return f"{self.name}, {self.latency.median_ms:g} ms, {accuracy}"
+
+
+def fastest(measured: Sequence[Measured]) -> Measured | None:
+    """Return the fastest of a variant that loses at most `LOSS` against the most accurate one.
+
+    Those of unknown accuracy do not count; None if there are no others. Of equally fast ones it is the more accurate,
+    and of equals the first.
+    """
+    known = [(one, one.top1) for one in measured if one.top1 is not None]
+    best = max((top1 for _, top1 in known), default=0.0)
+    # Rounded, as 0.93 - 0.925 is a little more than 0.005 in binary.
+    near = [(one.latency.median_ms, -top1, one) for one, top1 in known if round(best - top1, 6) <= LOSS]
+    return min(near, key=lambda item: item[:2])[2] if near else None
+
+
+def most_accurate(measured: Sequence[Measured], max_latency_ms: float) -> Measured:
+    """Return the most accurate one whose median is within a budget, and of equally accurate ones the fastest.
+
+    Raises `StartError`, in one line, if none is, or if it is not known how accurate those are.
+    """
+    fitting = [one for one in measured if one.latency.median_ms <= max_latency_ms]
+    known = [(-one.top1, one.latency.median_ms, one) for one in fitting if one.top1 is not None]
+    if known:
+        return min(known, key=lambda item: item[:2])[2]
+    if fitting:
+        names = ", ".join(dict.fromkeys(one.latency.precision for one in fitting))
+        raise StartError(
+            f"--max-latency-ms {max_latency_ms:g}: which setting within it is the most accurate is not known, as "
+            f"nobody has measured the accuracy of these weights in {names}"
+        )
+    nearest = min(measured, key=lambda one: one.latency.median_ms)
+    raise StartError(
+        f"--max-latency-ms {max_latency_ms:g}: nothing that was measured is as fast; the fastest is "
+        f"{nearest.variant} with {nearest}"
+    )
+
+
+def advice(measured: Sequence[Measured]) -> list[str]:
+    """Return the lines that recommend a setting for one variant, the last of them a command to paste."""
+    variant, best = measured[0].variant, fastest(measured)
+    if best is None:
+        quickest = min(measured, key=lambda one: one.latency.median_ms)
+        return [
+            f"For {variant}, the fastest setting, whose accuracy nobody has measured ({quickest}):",
+            f"    {quickest.command}",
+        ]
+    unknown = ", ".join(f"{one.name} ({one.latency.median_ms:g} ms)" for one in measured if one.top1 is None)
+    left_out = [f"For {variant}, nobody has measured how accurate this is, so it is left out: {unknown}."]
+    return [
+        *(left_out if unknown else []),
+        f"For {variant}, the fastest setting within {LOSS * 100:g} points of the most accurate one ({best}):",
+        f"    {best.command}",
+    ]
+
+
+def advice_within(measured: Sequence[Measured], max_latency_ms: float) -> list[str]:
+    """Return the lines that recommend the most accurate of all within a budget. Raises as `most_accurate` does."""
+    best = most_accurate(measured, max_latency_ms)
+    return [
+        f"The most accurate within {max_latency_ms:g} ms, by the median, is {best.variant} ({best}):",
+        f"    {best.command}",
+    ]

@@ -1,0 +1,95 @@
+"""The rule by which `mobilenet bench` recommends an engine and a precision."""
+
+import pytest
+
+from app.cli.recommendation import Measured, advice, advice_within, fastest, most_accurate
+from app.errors import StartError
+from app.measurements import Latency
+from app.mobilenet.variants import Precision, Variant
+
+SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
+
+
+def measured(
+    engine: str, precision: Precision, median_ms: float, top1: float | None, variant: Variant = SMALL
+) -> Measured:
+    found = Latency(
+        alpha=variant.alpha,
+        resolution=variant.resolution,
+        classes=10,
+        precision=precision,
+        engine=engine,
+        threads=1,
+        machine="a machine",
+        measured="2026-01-31",
+        runs=20,
+        median_ms=median_ms,
+        p95_ms=median_ms,
+    )
+    return Measured(found, top1, (median_ms,))
+
+
+FLOAT32 = measured("litert", "float32", 2.0, 0.93)
+
+
+@pytest.mark.parametrize(("top1", "takes_it"), [(0.9251, True), (0.925, True), (0.9249, False), (0.94, True)])
+def test_a_faster_precision_may_lose_half_a_point_and_no_more(top1: float, takes_it: bool) -> None:
+    int8 = measured("litert", "int8", 1.0, top1)
+    assert fastest([FLOAT32, int8]) == (int8 if takes_it else FLOAT32)
+
+
+def test_a_slower_precision_is_taken_if_it_alone_is_accurate_enough() -> None:
+    int8 = measured("litert", "int8", 3.0, 0.95)
+    assert fastest([FLOAT32, int8]) == int8
+
+
+def test_of_equally_fast_settings_the_more_accurate_is_taken_and_of_equals_the_first() -> None:
+    same, better = measured("openvino", "float32", 2.0, 0.93), measured("litert", "int8", 2.0, 0.931)
+    assert fastest([FLOAT32, same]) == FLOAT32
+    assert fastest([FLOAT32, same, better]) == better
+
+
+def test_what_has_no_score_is_left_out_and_said() -> None:
+    unknown = measured("openvino", "bfloat16", 0.5, None)
+    assert advice([FLOAT32, unknown]) == [
+        "For α 0.25 @ 128, nobody has measured how accurate this is, so it is left out: openvino bfloat16 (0.5 ms).",
+        "For α 0.25 @ 128, the fastest setting within 0.5 points of the most accurate one "
+        "(litert float32, 2 ms, top-1 0.93):",
+        "    mobilenet serve --engine litert --precision float32 --alpha 0.25 --resolution 128",
+    ]
+
+
+def test_without_any_score_the_fastest_is_named_and_that_its_accuracy_is_unknown() -> None:
+    slow, quick = measured("litert", "float32", 2.0, None), measured("litert", "int8", 1.0, None)
+    assert fastest([slow, quick]) is None
+    assert advice([slow, quick]) == [
+        "For α 0.25 @ 128, the fastest setting, whose accuracy nobody has measured (litert int8, 1 ms, top-1 unknown):",
+        "    mobilenet serve --engine litert --precision int8 --alpha 0.25 --resolution 128",
+    ]
+
+
+def test_within_a_budget_the_most_accurate_of_all_is_taken_and_of_equals_the_fastest() -> None:
+    large = measured("litert", "float32", 5.0, 0.95, LARGE)
+    quicker = measured("openvino", "float32", 4.0, 0.95, LARGE)
+    found = [FLOAT32, large, quicker, measured("openvino", "bfloat16", 0.5, None)]
+    assert most_accurate(found, 10) == quicker
+    assert most_accurate(found, 4) == quicker
+    assert most_accurate(found, 3.9) == FLOAT32
+    assert advice_within(found, 10)[-1] == (
+        "    mobilenet serve --engine openvino --precision float32 --alpha 0.5 --resolution 160"
+    )
+
+
+def test_a_budget_that_nothing_fits_is_one_line_with_the_fastest() -> None:
+    with pytest.raises(StartError) as caught:
+        most_accurate([measured("litert", "int8", 3.0, 0.92), FLOAT32], 0.1)
+    assert str(caught.value) == (
+        "--max-latency-ms 0.1: nothing that was measured is as fast; the fastest is "
+        "α 0.25 @ 128 with litert float32, 2 ms, top-1 0.93"
+    )
+
+
+def test_a_budget_that_only_unknown_accuracies_fit_is_one_line() -> None:
+    unknown = measured("openvino", "bfloat16", 0.5, None)
+    with pytest.raises(StartError, match=r"^--max-latency-ms 1: .+ accuracy of these weights in bfloat16$"):
+        most_accurate([FLOAT32, unknown], 1)

@@ -1,9 +1,12 @@
 """An engine in one precision, which `mobilenet bench` measures in a process of its own."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
 from typing import NamedTuple, TypeVar
 
@@ -33,7 +36,11 @@ class Contender:
 
     def __init__(self, engine: str, precision: Precision) -> None:
         self.engine, self.precision = engine, precision
-        self._process = _start()
+        self._start()
+
+    def _start(self) -> None:
+        self._process = ProcessPoolExecutor(1, get_context("spawn"), _end_in_order)
+        self._pid = self._process.submit(os.getpid)
 
     def load(self, settings: Settings) -> Loaded:
         """Load the default variant of the settings, and test it as the service does.
@@ -51,27 +58,26 @@ class Contender:
         return self._run(_turn, seconds, least)
 
     def close(self) -> None:
-        """End the process, once it has done what it is doing."""
+        """End the process, which leaves what it is doing: it may be compiling, and the user has pressed Ctrl-C."""
+        with suppress(BrokenProcessPool, ProcessLookupError, TimeoutError):
+            os.kill(self._pid.result(timeout=0), signal.SIGTERM)
         self._process.shutdown(cancel_futures=True)
 
     def _run(self, work: Callable[..., T], *given: object) -> T:
         try:
             return self._process.submit(work, *given).result()
         except BrokenProcessPool as exc:
-            self.close()
-            self._process = _start()
+            self._process.shutdown()
+            self._start()
             raise StartError("its process ended before it was done; was there too little memory?") from exc
         except (SelfTestFailed, RuntimeError) as exc:  # the engines' own errors are a `RuntimeError`
             raise StartError(next(iter(str(exc).splitlines()), type(exc).__name__)) from exc
 
 
-def _start() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, get_context("spawn"), _leave_interrupts)
-
-
-def _leave_interrupts() -> None:
-    """Leave Ctrl-C to the process of the command, which ends this one in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _end_in_order() -> None:
+    """Have signals end this process by an exception and no traceback, so that half-written files and compilers go."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 _models: list[Model] = []

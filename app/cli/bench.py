@@ -72,8 +72,9 @@ def bench(
 ) -> None:
     """Measure every engine and precision on this machine, save it for `/variants`, and say which to serve with.
 
-    Without `--alpha` and `--resolution`, these are all variants of the weights. An engine or a precision that this
-    machine cannot run is named with the reason.
+    Without `--alpha` and `--resolution`, these are all variants of the weights.
+
+    What is not installed, or not made for this processor, is named with the reason.
     """
     from app.cli.contender import Contender
     from app.model import latency

@@ -51,11 +51,15 @@ def fastest(measured: Sequence[Measured]) -> Measured | None:
     Those of unknown accuracy do not count; None if there are no others. Of equally fast ones it is the more accurate,
     and of equals the first.
     """
+    return min(_near(measured), key=lambda one: (one.latency.median_ms, -(one.top1 or 0)), default=None)
+
+
+def _near(measured: Sequence[Measured]) -> list[Measured]:
+    """Return those that lose at most `LOSS` against the most accurate one."""
     known = [(one, one.top1) for one in measured if one.top1 is not None]
     best = max((top1 for _, top1 in known), default=0.0)
     # Rounded, as 0.93 - 0.925 is a little more than 0.005 in binary.
-    near = [(one.latency.median_ms, -top1, one) for one, top1 in known if round(best - top1, 6) <= LOSS]
-    return min(near, key=lambda item: item[:2])[2] if near else None
+    return [one for one, top1 in known if round(best - top1, 6) <= LOSS]
 
 
 def most_accurate(measured: Sequence[Measured], max_latency_ms: float) -> Measured:
@@ -81,7 +85,7 @@ def most_accurate(measured: Sequence[Measured], max_latency_ms: float) -> Measur
 
 
 def advice(measured: Sequence[Measured]) -> list[str]:
-    """Return the lines that recommend a setting for one variant, the last of them a command to paste."""
+    """Return the lines that recommend a setting for one variant, with a command to paste."""
     variant, best = measured[0].variant, fastest(measured)
     if best is None:
         quickest = min(measured, key=lambda one: one.latency.median_ms)
@@ -90,11 +94,17 @@ def advice(measured: Sequence[Measured]) -> list[str]:
             f"    {quickest.command}",
         ]
     unknown = ", ".join(f"{one.name} ({one.latency.median_ms:g} ms)" for one in measured if one.top1 is None)
+    rivals = [one.name for one in _near(measured) if one != best and min(one.turns_ms) <= max(best.turns_ms)]
     left_out = [f"For {variant}, nobody has measured how accurate this is, so it is left out: {unknown}."]
     return [
         *(left_out if unknown else []),
         f"For {variant}, the fastest setting within {LOSS * 100:g} points of the most accurate one ({best}):",
         f"    {best.command}",
+        *(
+            [f"    # Its turns overlap with those of {', '.join(rivals)}: which is faster is not sure."]
+            if rivals
+            else []
+        ),
     ]
 
 

@@ -1,6 +1,7 @@
 """`mobilenet bench`: every engine and precision by turns, those that do not start by name, and what to serve with."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -183,7 +184,17 @@ def test_a_process_that_ends_in_the_middle_is_one_line_and_another_takes_its_pla
     contender = Contender("litert", "int8")
     with pytest.raises(StartError, match=r"^its process ended before it was done"):
         contender._run(os._exit, 1)
-    known = scores.find(scores.read(), VARIANTS[0], "int8")
-    assert contender.load(settings.serving(VARIANTS[0])) == Loaded(10, known.top1 if known else None)
+    for variant in VARIANTS:
+        known = scores.find(scores.read(), variant, "int8")
+        assert contender.load(settings.serving(variant)) == Loaded(10, known.top1 if known else None)
     assert len(contender.turn(0, 4)) == 4
     contender.close()
+
+
+def test_closing_does_not_wait_for_what_is_under_way() -> None:
+    contender = Contender("litert", "int8")
+    contender._pid.result()
+    contender._process.submit(time.sleep, 100)
+    began = time.monotonic()
+    contender.close()
+    assert time.monotonic() - began < 50, "it waited"

@@ -93,3 +93,12 @@ def test_a_budget_that_only_unknown_accuracies_fit_is_one_line() -> None:
     unknown = measured("openvino", "bfloat16", 0.5, None)
     with pytest.raises(StartError, match=r"^--max-latency-ms 1: .+ accuracy of these weights in bfloat16$"):
         most_accurate([FLOAT32, unknown], 1)
+
+
+@pytest.mark.parametrize(("turns_ms", "unsure"), [((1.9, 2.3), True), ((2.2, 2.4), False)])
+def test_it_is_said_that_the_faster_one_is_not_sure_if_turns_overlap(turns_ms: tuple[float, ...], unsure: bool) -> None:
+    best, other = FLOAT32._replace(turns_ms=(1.8, 2.1)), measured("openvino", "float32", 2.2, 0.93)
+    lines = advice([best, other._replace(turns_ms=turns_ms)])
+    said = "    # Its turns overlap with those of openvino float32: which is faster is not sure."
+    assert (lines[-1] == said) is unsure
+    assert best.command in "".join(lines)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from app.engines.tflite.interface import softmax
 
-WIDEST = 20.0
-"""T is searched between 1/20 and 20."""
+WIDEST = 1e4
+"""T is searched where it leaves the largest logit between the inverse of this and this: logits may have any size."""
 CLOSE = 1 + 1e-6
 
 
@@ -28,7 +28,8 @@ def fit(logits: NDArray[np.float32], truths: NDArray[np.int64], photos: int) -> 
     doubt = 1 / (photos + 2) / (classes - 1)
     right = logits[np.arange(len(truths)), truths]
     targets = right + doubt * (logits.sum(axis=-1) - classes * right)
-    low, high = 1 / WIDEST, WIDEST
+    largest = float(np.abs(logits).max()) or 1.0
+    low, high = 1 / WIDEST / largest, WIDEST / largest
     while high > low * CLOSE:
         inverse = (low * high) ** 0.5
         expected = (softmax(logits * np.float32(inverse)) * logits).sum(axis=-1)

@@ -38,6 +38,12 @@ def test_the_probabilities_say_how_often_answers_to_other_photos_are_right() -> 
     assert loss(probabilities, others.labels) < np.log(4)
 
 
+def test_with_few_photos_that_are_all_right_no_answer_is_beyond_doubt() -> None:
+    head = fit(sample([10] * 2, 1, spread=0.01), sample([3] * 2, 2, spread=0.01))
+    others = sample([20] * 2, 3, spread=0.01)
+    assert 0.8 < softmax(logits(head, others.features)).max(axis=1).mean() < 0.95
+
+
 def test_photos_that_all_look_the_same_have_a_classifier_of_finite_numbers() -> None:
     labels = np.repeat(np.arange(2), 3)
     same = Sample(np.ones((6, CHANNELS), np.float32), labels)

@@ -164,6 +164,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 FLAGS = ["--seconds", "0", "--engine", "litert", "--precision", "int8", "--alpha", "0.25", "--resolution"]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("resolution", ["128", "96"])
 def test_it_measures_the_variant_that_the_flags_name_in_a_process_of_its_own(cache: Path, resolution: str) -> None:
     done = CliRunner().invoke(cli, ["bench", *FLAGS, resolution])
@@ -180,6 +181,7 @@ def test_a_budget_that_is_no_time_is_refused_before_anything_is_measured(cache: 
     assert str(done.exception) == "--max-latency-ms 0 is not more than 0"
 
 
+@pytest.mark.e2e
 def test_a_process_that_ends_in_the_middle_is_one_line_and_another_takes_its_place(settings: Settings) -> None:
     contender = Contender("litert", "int8")
     with pytest.raises(StartError, match=r"^its process ended before it was done"):
@@ -191,6 +193,7 @@ def test_a_process_that_ends_in_the_middle_is_one_line_and_another_takes_its_pla
     contender.close()
 
 
+@pytest.mark.e2e
 def test_closing_does_not_wait_for_what_is_under_way() -> None:
     contender = Contender("litert", "int8")
     contender._pid.result()

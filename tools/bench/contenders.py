@@ -51,7 +51,7 @@ class Contender:
     """The folder that it runs in."""
 
 
-RUNTIME = ("ai-edge-litert", "numpy", "pillow")
+RUNTIME = ("ai-edge-litert", "cykooz.resizer", "numpy", "pillow", "simplejpeg")
 
 
 def _ours(precision: Precision, kind: str = "", **more: str) -> Contender:
@@ -89,7 +89,7 @@ CONTENDERS = (
     _peer("MLServer", "mlserver", "mlserver==1.7.1", "uvloop==0.21.0", *RUNTIME),
     Contender("BentoML", BENTOML, ("bentoml==1.4.40", *RUNTIME), PEER),
     _peer("Ray Serve", "ray", "ray[serve]==2.60.0", *RUNTIME),
-    _peer("FastAPI + Keras", "tutorial", "fastapi", "uvicorn", "tensorflow", "keras", "numpy", "pillow", keras=True),
+    _peer("FastAPI + Keras", "tutorial", "fastapi", "uvicorn", "tensorflow", "keras", *RUNTIME[1:], keras=True),
 )
 """Packages without a version get the version that the service has, so that decoder and runtime are the same."""
 

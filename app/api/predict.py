@@ -6,7 +6,6 @@ the route for the document alone. Decision 0011 has the figures.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -66,8 +65,7 @@ class PredictQuery(Selection):
 _timeout_ms: TypeAdapter[int | None] = TypeAdapter(int | None)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What a request wants, by its head: a plan, so many classes, extras, a response by a time of `time.monotonic`."""
 
     plan: Plan
@@ -77,10 +75,9 @@ class Wanted:
 
 
 class Request(NamedTuple):
-    """A request for a prediction: where to, its query, its headers, and what receives its body."""
+    """A request for a prediction: its scope, its headers, and what receives its body."""
 
-    path: str
-    query: bytes
+    scope: Scope
     headers: Mapping[str, str]
     receive: Receive
 
@@ -89,7 +86,7 @@ class Request(NamedTuple):
         """Read a scope. Its headers become a plain dictionary, in which a look-up costs next to nothing."""
         fields = reversed(scope["headers"])  # of a name that is there twice the first counts
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
-        return cls(scope["path"], scope["query_string"], headers, receive)
+        return cls(scope, headers, receive)
 
 
 class Predict:
@@ -121,7 +118,7 @@ class Predict:
         except ClientDisconnect:
             pass
         finally:
-            self._requests.end(current, status, method="POST", path=request.path, route=ROUTE)
+            self._requests.end(current, status, method="POST", path=scope["path"], route=ROUTE)
 
     async def _respond(self, request: Request, current: Trace) -> tuple[int, str, bytes, Mapping[str, str]]:
         """Return the status, the media type, the body and the headers of the response."""
@@ -136,12 +133,12 @@ class Predict:
             error = problems.bug()
         else:
             return 200, "application/json", to_json(response), current.headers
-        return error.status, problems.MEDIA_TYPE, *problems.respond(error, current, request.path)
+        return error.status, problems.MEDIA_TYPE, *problems.respond(error, current, request.scope["path"])
 
     async def _predict(self, request: Request, current: Trace) -> dict[str, Any]:
         """Return the `PredictResponse` of a request. Raises the `ServiceError` of one that cannot be met."""
         self._guard.check(request.headers)
-        query = _query(request.query)
+        query = _query(request.scope["query_string"])
         timeout_ms = _timeout(request.headers.get(TIMEOUT.lower()))
         with self._classifier() as classifier:
             current.facts["variant"] = classifier.model.variant.name

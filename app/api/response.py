@@ -23,16 +23,15 @@ from app.prediction.result import Classification, Result
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
 
 Json = dict[str, Any]
+STAGES = ("decode", "queue", "inference")
 
 
 def account(outcomes: Sequence[Result], current: Trace) -> int:
     """Note in the trace how long the stages took and how many images failed; return the largest batch size."""
     done = [outcome for outcome in outcomes if isinstance(outcome, Classification)]
-    current.stages = {
-        "decode": round(max([one.decode_ms for one in done], default=0.0), 3),
-        "queue": round(max([one.queue_ms for one in done], default=0.0), 3),
-        "inference": round(max([one.inference_ms for one in done], default=0.0), 3),
-    }
+    times = [(one.decode_ms, one.queue_ms, one.inference_ms) for one in done] or [(0.0, 0.0, 0.0)]
+    longest = times[0] if len(times) == 1 else [max(stage) for stage in zip(*times, strict=True)]
+    current.stages = dict(zip(STAGES, [round(stage_ms, 3) for stage_ms in longest], strict=True))
     current.images = done
     batch_size = max([one.batch_size for one in done], default=0)
     current.facts |= {"images": len(outcomes), "failed": len(outcomes) - len(done), "batch_size": batch_size}
@@ -43,9 +42,9 @@ def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Resu
     """Return a `PredictResponse` as a dictionary, and note its stages and facts in the trace."""
     batch_size = account(outcomes, current)
     runs = {outcome.model: outcome for outcome in current.images}  # nearly always of one model
-    model = max(runs, key=_macs) if runs else classifier.model
+    model = max(runs, key=_macs, default=classifier.model) if len(runs) != 1 else current.images[0].model
     current.facts["variant"] = model.variant.name
-    costs = [_cost_of_run(one) for one in runs.values()] or [cost_of([model])]
+    costs = [_cost_of_run(one) for one in runs.values()] or [_cost_of_model(model)]
     body: Json = {
         "model": model_reference(model),
         "results": [_result(outcome, plan, k, current) for outcome in outcomes],
@@ -143,6 +142,7 @@ def forget_models() -> None:
     """Forget what was made of models, so that those that no longer serve can go from memory."""
     _classes.cache_clear()
     model_reference.cache_clear()
+    _cost_of_model.cache_clear()
 
 
 def model_name(model: Model) -> str:
@@ -173,6 +173,8 @@ def timing(current: Trace) -> Json:
 
 def _cost_of_run(run: Classification) -> Json:
     """Return the cost of an image in the networks that ran on it, and that of its evidence if there is any."""
+    if not run.runs and run.evidence is None:
+        return _cost_of_model(run.model)
     spent = cost_of(run.models)
     macs = sum(one.evidence.size * one.model.channels for one in run.runs or [run] if one.evidence is not None)
     return {**spent, "explain_macs": macs} if macs else spent
@@ -183,7 +185,12 @@ def cost_of(models: Sequence[Model]) -> Json:
     return _spent(tuple(model.variant for model in models), models[0].engine.classes)
 
 
-@lru_cache(maxsize=64)  # every response has a cost, and few costs differ
+@lru_cache(maxsize=64)  # every response has a cost, nearly always that of one model
+def _cost_of_model(model: Model) -> Json:
+    return cost_of([model])
+
+
+@lru_cache(maxsize=64)
 def _spent(variants: tuple[Variant, ...], classes: int) -> Json:
     costs = [cost(variant, classes) for variant in variants]
     return {

@@ -18,7 +18,6 @@ from app.prediction.result import Result
 from app.prediction.run import Run
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STAGES = ("decode", "queue", "inference")
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -243,11 +242,11 @@ class ImageMetrics:
         for run in found.runs or (found,):
             name = run.model.variant.name
             self._classified(name, run.format).add()
-            for stage in STAGES:
-                self._stages(name, stage).observe(getattr(run, f"{stage}_ms") / 1000)
-            familiarity = run.familiarity
-            if familiarity is not None:
-                self._familiarity(name).observe(familiarity)
+            self._stages(name, "decode").observe(run.decode_ms / 1000)
+            self._stages(name, "queue").observe(run.queue_ms / 1000)
+            self._stages(name, "inference").observe(run.inference_ms / 1000)
+            if run.familiarity is not None:
+                self._familiarity(name).observe(run.familiarity)
 
 
 def _labels(model: Model) -> Labels:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from app.errors import DeadlineExceeded, QueueFull
 
@@ -22,8 +22,7 @@ FRESH_S = 10.0
 chosen again by a budget, and so never be measured again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completed(Generic[R]):
+class Completed(NamedTuple, Generic[R]):
     """The result of one item, how long it was queued, how long its batch ran, and how many items the batch had."""
 
     result: R

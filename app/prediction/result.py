@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from app.engines.base import Probabilities
 from app.errors import ServiceError
@@ -12,7 +12,7 @@ from app.model.model import Model
 from app.runtime.pipeline import Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Classification:
     """The probabilities `[classes]` of one image, where its time went, and how many images ran with it.
 
@@ -35,16 +35,16 @@ class Classification:
     evidence: Evidence | None = None
     region: Region | None = None
     runs: tuple["Classification", ...] = ()
+    familiarity: float | None = field(init=False)
+    """How familiar the image is to the model, 0 to 1; None if that is unknown."""
+
+    def __post_init__(self) -> None:
+        self.familiarity = self.model.familiarity_of(self.energy)
 
     @property
     def models(self) -> list[Model]:
         """The models that ran on the image."""
         return [run.model for run in self.runs] or [self.model]
-
-    @property
-    def familiarity(self) -> float | None:
-        """How familiar the image is to the model, 0 to 1; None if that is unknown."""
-        return self.model.familiarity_of(self.energy)
 
 
 Result = Classification | ServiceError

@@ -1,11 +1,9 @@
 """A batch of images, from its start to the news of its end."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from app.mobilenet.variants import Variant
 from app.model.model import Model
 from app.runtime.pipeline import Job, JobResult, Pipeline
 
@@ -13,8 +11,7 @@ Task = tuple[Job, object]
 """A job, and the owner of its image."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One batch: how many images each model ran on, two times of `time.monotonic`, and the owner of each image."""
 
     images: Mapping[Model, int]
@@ -30,11 +27,10 @@ async def run(
     jobs, owners = [job for job, _ in tasks], [owner for _, owner in tasks]
     began = time.monotonic()
     results = await pipeline.run(jobs, large)
-    ended, images = time.monotonic(), Counter[Variant]()
-    for job, result in zip(jobs, results, strict=True):
-        if isinstance(result, tuple):
-            images.update(job.variants)
-    by_model = {model: images[model.variant] for model in pipeline.models if model.variant in images}
+    ended = time.monotonic()
+    ran = [job.variants for job, result in zip(jobs, results, strict=True) if isinstance(result, tuple)]
+    images = {model: sum([model.variant in variants for variants in ran]) for model in pipeline.models}
+    done = Run({model: count for model, count in images.items() if count}, began, ended, owners)
     for tell in on_run:
-        tell(Run(by_model, began, ended, owners))
+        tell(done)
     return results

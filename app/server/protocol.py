@@ -1,20 +1,31 @@
-"""The HTTP/1.1 protocol of a connection: uvicorn's, which outlasts slow and wrong clients."""
+"""The HTTP/1.1 protocol of a connection, which outlasts slow and wrong clients.
+
+httptools parses, and an ASGI application answers. uvicorn's own protocol takes several times the time, most of it for
+large bodies and for refusals (decision 34).
+"""
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from math import inf
+from typing import Any, Final, cast
+from urllib.parse import unquote
 
+import httptools
 from pydantic_core import to_json
+from starlette.types import Scope
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
 from app.api import problems
 from app.api.security import RAW_HEADERS
 from app.errors import MalformedRequest
+from app.server.exchange import Exchange, Fields
 from app.server.parser import Parser
 
+ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 HEADERS_S = 5.0
 """How long the headers of a request may take."""
 HEADERS_BYTES = 64 * 1024
@@ -24,13 +35,21 @@ READ_S = 0.1
 """How long bytes are waited for once a time is over: those that came while the process stood still are not read yet."""
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, but headers are bounded in time and size, and so is a body that was answered already."""
+class Protocol(asyncio.Protocol):
+    """One connection: its requests one after the other, each within bounds of time and size, and their responses."""
 
+    _transport: asyncio.Transport
+    _exchange: Exchange | None = None  # the last one
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
     _head_ended = False  # in the data that came last, or before
     _head_bytes = 0
+    _idle_until = inf  # a time of the loop; infinite while there is a request
+    _idle_timer: asyncio.TimerHandle | None = None
+    _overdue = False
+    _reading = True
+    blocked: asyncio.Event | None = None
+    """While the client does not take what was sent to it, this is there, and is set when it does or is gone."""
 
     def __init__(
         self,
@@ -39,74 +58,214 @@ class Protocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take what uvicorn's protocol takes, and what is called when the connection is there and when it is gone."""
-        super().__init__(config, server_state, app_state)
+        """Take what uvicorn has of a server, and what is called when the connection is there and when it is gone."""
+        self._loop = asyncio.get_running_loop()
+        self._application: Any = config.loaded_app
+        self._idle_s = config.timeout_keep_alive
+        self._state = server_state
+        self._app_state = app_state
         self._changed = changed
-        self.parser = Parser(self)  # type: ignore[assignment]  # it has what uvicorn asks of one
+        self._parser = Parser(self)
+        self._waiting: deque[Exchange] = deque()
+        """Requests that came before the one ahead of them was answered."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    @property
+    def default_headers(self) -> Fields:
+        """The headers of every response: the date."""
+        return self._state.default_headers
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first headers."""
-        super().connection_made(transport)
+        self._transport = cast("asyncio.Transport", transport)
+        self._ends = {"server": get_local_addr(self._transport), "client": get_remote_addr(self._transport)}
+        self._state.connections.add(self)  # type: ignore[arg-type]  # it has what uvicorn asks of one
         self._changed()
         self._close_in(HEADERS_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give up the timer and the request, if there are any."""
+        """Give up the timers, and tell the requests that nobody waits for them any more."""
         self._keep_open()
-        super().connection_lost(exc)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self.resume_writing()
+        for exchange in (*self._waiting, self._exchange):
+            if exchange is not None:
+                exchange.disconnect()
+        self._waiting.clear()
+        self._state.connections.discard(self)
         self._changed()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and bound how long and how large the headers of a request may be."""
+        if self._transport.is_closing():
+            return
+        self._idle_until, self._overdue = inf, False
         self._head_ended = not self._in_head
-        super().data_received(data)
-        if not self._head_ended and not self.transport.is_closing():
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse("Invalid HTTP request received.")
+            return
+        if not self._head_ended:
             self._close_in(HEADERS_S)  # blank lines before a request are no reason to wait longer
             self._head_bytes += len(data)
             if self._head_bytes > HEADERS_BYTES:
-                self.send_400_response(f"The headers have more than {HEADERS_BYTES:,} bytes.")
+                self._refuse(f"The headers have more than {HEADERS_BYTES:,} bytes.")
+
+    def on_message_begin(self) -> None:
+        """Expect the parts of a head."""
+        self._target = b""
+        self.headers: Fields = []
+        self._expects_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the target."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Let the request take the time that it has."""
+        """Begin an exchange, which has the time that its application gives it."""
         self._keep_open()
         self._in_head, self._head_ended, self._head_bytes = False, True, 0
-        super().on_headers_complete()
+        version = self._parser.get_http_version()
+        keep_alive = version != "1.0" and self._parser.should_keep_alive()
+        ahead = self._exchange
+        self._exchange = Exchange(
+            self, self._scope(version), keep_alive=keep_alive, expects_continue=self._expects_continue
+        )
+        if ahead is None or ahead.complete:
+            self._start(self._exchange)
+        else:
+            self.pause_reading()
+            self._waiting.append(self._exchange)
+
+    def _scope(self, version: str) -> Scope:
+        target = httptools.parse_url(self._target)
+        path = target.path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": version,
+            "method": self._parser.get_method().decode("ascii"),
+            "scheme": "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": target.path,
+            "query_string": target.query or b"",
+            "root_path": "",
+            "headers": self.headers,
+            "state": self._app_state.copy(),
+            **self._ends,
+        }
+
+    def _start(self, exchange: Exchange) -> None:
+        task = self._loop.create_task(exchange.run(self._application))
+        task.add_done_callback(self._state.tasks.discard)
+        self._state.tasks.add(task)
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on."""
+        cast("Exchange", self._exchange).add_body(body)
 
     def on_message_complete(self) -> None:
         """Expect the next request."""
         self._keep_open()
         self._in_head = True
-        super().on_message_complete()
+        exchange = cast("Exchange", self._exchange)
+        exchange.end_body()
+        if exchange.complete:
+            self._idle()
 
-    def on_response_complete(self) -> None:
-        """Leave a client that still sends the time to read its answer, and no more."""
-        unread = not self.pipeline and self.cycle.more_body
-        super().on_response_complete()
-        if unread:
+    def answered(self, exchange: Exchange) -> None:
+        """Go on with the next request, or wait for one; a client that still sends has some time to read its answer."""
+        self._state.total_requests += 1
+        if self._transport.is_closing():
+            return
+        self.resume_reading()
+        if self._waiting:
+            self._start(self._waiting.popleft())
+        elif exchange.more_body:
             self._close_in(LINGER_S)
+        else:
+            self._idle()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been idle for long, unless a request has come that is not read yet."""
-        self.timeout_keep_alive_task = self.loop.call_later(READ_S, super().timeout_keep_alive_handler)
+    def _idle(self) -> None:
+        """Let the next request have its time to come. One timer serves many requests, as most come soon."""
+        self._idle_until = self._loop.time() + self._idle_s
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._idle_s, self._look)
+
+    def _look(self) -> None:
+        """Close the connection if it has been idle for long, and then once more nothing was there to be read."""
+        self._idle_timer = None
+        left_s = self._idle_until - self._loop.time()
+        if left_s <= 0 and self._overdue:
+            self._transport.close()
+        elif left_s < inf:
+            self._overdue = left_s <= 0
+            self._idle_timer = self._loop.call_later(READ_S if self._overdue else left_s, self._look)
 
     def _close_in(self, seconds: float) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(seconds, self._close_soon)
+            self._timer = self._loop.call_later(seconds, self._close_soon)
 
     def _close_soon(self) -> None:
-        self._timer = self.loop.call_later(READ_S, self.transport.close)
+        self._timer = self._loop.call_later(READ_S, self._transport.close)
 
     def _keep_open(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def send_400_response(self, msg: str) -> None:
+    def shutdown(self) -> None:
+        """Close the connection, now or with the response to its last request."""
+        if self._exchange is None or self._exchange.complete:
+            self._transport.close()
+        else:
+            self._exchange.keep_alive = False
+
+    def write(self, data: bytes) -> None:
+        """Send it, unless the client is gone."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection once everything is sent."""
+        self._transport.close()
+
+    def pause_reading(self) -> None:
+        """Read no more from the client for now."""
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, if reading was paused."""
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Hear that the client takes less than is sent to it."""
+        self.blocked = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """Hear that the client has taken most of it."""
+        if self.blocked is not None:
+            self.blocked.set()
+            self.blocked = None
+
+    def _refuse(self, detail: str) -> None:
         """Answer what is not HTTP with a problem, as every other error, and close the connection."""
         request_id = uuid.uuid4().hex
-        body = to_json(problems.problem(MalformedRequest(msg), request_id))
+        body = to_json(problems.problem(MalformedRequest(detail), request_id))
         about = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
         own = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
-        fields = b"".join(b"%b: %b\r\n" % field for field in [*RAW_HEADERS, *about, *own])
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (fields, body))
-        self.transport.close()
+        fields = b"".join([b"%b: %b\r\n" % field for field in [*RAW_HEADERS, *about, *own]])
+        self.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (fields, body))
+        self._transport.close()

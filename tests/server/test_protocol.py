@@ -3,94 +3,22 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import uvloop
-from uvicorn.server import ServerState
 
-from app.config import Settings
 from app.server import protocol
-from app.server.protocol import Protocol
-from app.server.server import uvicorn_config
+from tests.support.http11 import HEAD, connected, echo, refuse
 
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 BOUND_S = 0.2
 """The times of the protocol in these tests."""
-
-
-class Client:
-    """One connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self.port = int(writer.get_extra_info("peername")[1])
-
-    def send(self, data: bytes) -> None:
-        """Send it."""
-        self._writer.write(data)
-
-    async def head(self) -> bytes:
-        """Return the first line of a response that has come, after all of its headers."""
-        async with asyncio.timeout(5):
-            return (await self._reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
-
-    async def body(self) -> bytes:
-        """Return the five bytes that the applications answer with."""
-        async with asyncio.timeout(5):
-            return await self._reader.readexactly(5)
-
-    async def end(self) -> bytes:
-        """Return what still comes until the connection is closed."""
-        async with asyncio.timeout(5):
-            return await self._reader.read()
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEADERS_S", BOUND_S)
     monkeypatch.setattr(protocol, "LINGER_S", BOUND_S)
-
-
-@asynccontextmanager
-async def connected(app: Any, idle_s: int = 5) -> AsyncIterator[Client]:
-    """Serve an application, and connect to it. Between two requests the connection may be idle for `idle_s`."""
-    config = uvicorn_config(app, Settings())
-    config.timeout_keep_alive = idle_s
-    config.load()
-    state = ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-    try:
-        yield Client(reader, writer)
-    finally:
-        writer.close()
-        await writer.wait_closed()
-        server.close()
-        await asyncio.gather(*state.tasks)
-
-
-async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the body of the request, once it is whole."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    await _answer(send, 200, body)
-
-
-async def refuse(scope: Any, receive: Any, send: Any) -> None:
-    """Answer without the body of the request."""
-    await _answer(send, 429, b"later")
-
-
-async def _answer(send: Any, status: int, body: bytes) -> None:
-    headers = [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.mark.parametrize("offer", [b"", H2C], ids=["none", "h2c"])

@@ -1,0 +1,228 @@
+"""One request of a connection and its response, between the protocol of the connection and an ASGI application."""
+
+import asyncio
+import logging
+import re
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from starlette.types import ASGIApp, Message, Scope
+
+from app.api.payload import WHOLE
+
+logger = logging.getLogger(__name__)
+
+UNREAD_BYTES = 256 * 1024
+"""So much of a body is kept until the application reads it; meanwhile the client is not read from."""
+STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+NO_TOKEN = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\"/\[\]?={}]')
+"""What a name of a header must not have, and `CONTROL` what a value must not have (RFC 9110, 5.1 and 5.5)."""
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+WITHOUT_BODY = (204, 304)
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class Connection(Protocol):
+    """What an exchange needs of its connection."""
+
+    blocked: asyncio.Event | None
+    """While the client does not take what was sent to it, this is there, and is set when it does or is gone."""
+
+    @property
+    def default_headers(self) -> Fields:
+        """The headers of every response."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send it."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Read no more from the client."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Read on, if reading was paused."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection once everything is sent."""
+        ...
+
+    def answered(self, exchange: "Exchange") -> None:
+        """Hear that the response of this exchange is complete."""
+        ...
+
+
+class Exchange:
+    """A request that comes in, and what an application answers to it.
+
+    An application that wants the body gets all of it at once, or `UNREAD_BYTES` and more of it at a time.
+    """
+
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_expects_continue",
+        "_head",
+        "_left",
+        "_news",
+        "_told_end",
+        "_unread",
+        "complete",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "scope",
+    )
+
+    def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
+        self.scope = scope
+        scope["extensions"] = {WHOLE: self._whole}
+        self.keep_alive = keep_alive
+        self.more_body = True
+        """Whether some of the body has not come yet."""
+        self.complete = False
+        """Whether all of the response was sent."""
+        self.disconnected = False
+        self._connection = connection
+        self._expects_continue = expects_continue
+        self._body: list[bytes] = []
+        self._unread = 0
+        self._told_end = False  # of the body, to the application
+        self._news: asyncio.Event | None = None  # made by whoever has to wait
+        self._head: bytes | None = None  # of the response, until its body comes
+        self._left: int | None = None  # bytes of the response's body; None if its length was not said
+
+    def add_body(self, data: bytes) -> None:
+        """Take a part of the body; what comes after the response is thrown away."""
+        if self.complete:
+            return
+        self._body.append(data)
+        self._unread += len(data)
+        if self._unread >= UNREAD_BYTES:
+            self._connection.pause_reading()
+            self._tell()
+
+    def end_body(self) -> None:
+        """Hear that the body is whole."""
+        if not self.complete:
+            self.more_body = False
+            self._tell()
+
+    def disconnect(self) -> None:
+        """Hear that the client is gone."""
+        self.disconnected = not self.complete
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    def _whole(self) -> bool:
+        return not self.more_body
+
+    @property
+    def _over(self) -> bool:
+        return self.disconnected or self.complete
+
+    @property
+    def _readable(self) -> bool:
+        return (not self.more_body and not self._told_end) or self._unread >= UNREAD_BYTES
+
+    async def receive(self) -> Message:
+        """Return the next part of the body, or wait until the exchange is over (ASGI)."""
+        if self._expects_continue:
+            self._expects_continue = False
+            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not (self._over or self._readable):
+            self._connection.resume_reading()
+            if self._news is None:
+                self._news = asyncio.Event()
+            self._news.clear()
+            await self._news.wait()
+        if self._over:
+            return {"type": "http.disconnect"}
+        self._told_end = not self.more_body
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body, self._unread = [], 0
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def send(self, message: Message) -> None:
+        """Send the head of the response, or a part of its body (ASGI). Raises `RuntimeError` for anything else."""
+        if self._connection.blocked is not None:
+            await self._connection.blocked.wait()
+        if self.disconnected:
+            return
+        kind = message["type"]
+        if kind == "http.response.start" and self._head is None and not self.complete:
+            self._expects_continue = False
+            self._head = self._started(message["status"], message.get("headers", ()))
+        elif kind == "http.response.body" and self._head is not None and not self.complete:
+            self._send_body(message.get("body", b""), message.get("more_body", False))
+        else:
+            raise RuntimeError(f"the application sends {kind} where a response has none")
+
+    def _started(self, status: int, headers: Any) -> bytes:
+        """Return the head of the response, and note how its body will be framed."""
+        fields: Fields = [*self._connection.default_headers, *headers]
+        names, values = b"".join([name for name, _ in fields]), b"".join([value for _, value in fields])
+        if NO_TOKEN.search(names) or CONTROL.search(values):
+            raise RuntimeError("the application sends a header that HTTP does not have")
+        said = {name.lower(): value for name, value in fields}
+        if b"close" in said.get(b"connection", b"").lower():
+            self.keep_alive = False
+        elif not self.keep_alive:
+            fields.append((b"connection", b"close"))
+        if self.scope["method"] == "HEAD" or status in WITHOUT_BODY:
+            self._left = 0
+        elif b"content-length" in said:
+            self._left = int(said[b"content-length"])
+        else:
+            fields.append((b"transfer-encoding", b"chunked"))
+        lines = [b"%b: %b\r\n" % field for field in fields]
+        return b"".join([STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, *lines, b"\r\n"])
+
+    def _send_body(self, body: bytes, more: bool) -> None:
+        if self._left is None:
+            framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            framed = framed if more else framed + b"0\r\n\r\n"
+        elif self.scope["method"] == "HEAD":
+            framed = b""
+        else:
+            self._left -= len(body)
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError("the body of the response has another length than its head says")
+            framed = body
+        if framed or self._head:
+            self._connection.write((self._head or b"") + framed)
+            self._head = b""
+        if not more:
+            self.complete = True
+            self._tell()
+            if not self.keep_alive:
+                self._connection.close()
+            self._connection.answered(self)
+
+    async def run(self, application: ASGIApp) -> None:
+        """Have an application answer. If it fails, that is answered with 500, or the connection is closed."""
+        try:
+            await application(self.scope, self.receive, self.send)
+        except BaseException as exc:
+            logger.error("the application failed", exc_info=exc)
+        else:
+            if self.complete or self.disconnected:
+                return
+            logger.error("the application ended without a whole response")
+        await self._fail()
+
+    async def _fail(self) -> None:
+        if self._head == b"" or self.complete or self.disconnected:  # a part of the response was sent
+            self._connection.close()
+            return
+        self._head, self.keep_alive = None, False
+        text = b"Internal Server Error"
+        about = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
+        await self.send({"type": "http.response.start", "status": 500, "headers": about})
+        await self.send({"type": "http.response.body", "body": text})

@@ -6,9 +6,10 @@ so figures are lower than on a machine with a client of its own. Only ratios wit
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,46 +19,33 @@ import uvloop
 from rich.console import Console
 
 from app.config import Settings
-from app.engines.base import Probabilities
-from app.imaging.formats import SUFFIXES
 from app.mobilenet.variants import Precision
 from app.model.latency import machine
-from app.runtime.local import in_process
-from app.runtime.pipeline import Job
 from tools.bench import wrk
-from tools.bench.contenders import (
-    CONTENDERS,
-    FOLDER,
-    Contender,
-    ContenderFailed,
-    check,
-    environment,
-    model_file,
-    ours_in,
-    pinned,
-    running,
-)
+from tools.bench.answers import check
+from tools.bench.contenders import CONTENDERS, FOLDER, Contender, ContenderFailed, chosen, ours_in
 from tools.bench.disturbance import Others
+from tools.bench.environments import environment, versions
+from tools.bench.kinds import KINDS, MIX, SAMPLES, default_kinds, photos_of
 from tools.bench.loop import loop
-from tools.bench.peers import classify
+from tools.bench.models import model_file
 from tools.bench.plots import draw
-from tools.bench.results import DISTURBED, FILE, LOOP, Report, Run, knee, markdown, read, save
+from tools.bench.results import DISTURBED, FILE, LOOP, Report, Run, knee, read, save
+from tools.bench.running import running
+from tools.bench.tables import goal_table, markdown, overview
 from tools.bench.wrk import Load
 from tools.load.loops import closed_loop, open_loop
-from tools.load.messages import Message, make_photos, post
+from tools.load.messages import Message, post
 from tools.load.result import OK, LoadResult
 
-PHOTOS = {"small": (16, 224, 224, 75), "large": (16, 500, 375, 93), "phone": (4, 4032, 3024, 80)}
-"""The number of photos of each kind, their width and height in pixels, and their JPEG quality."""
-PHOTOS_OF_FOLDER = 16
 CONNECTIONS = (1, 8, 32, 128)
 STEPS = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2)
 """The rates of open loops, as parts of the capacity. The first rate that is too high is the last one that is tried."""
 WARM_UP_S = 1.0
 ATTEMPTS = 3
-PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+LOOPS: dict[str, Precision] = {f"{LOOP}{precision}": precision for precision in ("float32", "int8")}
 CLIENT = "wrk, for open loops tools/load" if wrk.installed() else "tools/load"
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +66,21 @@ def load_of(result: LoadResult) -> Load:
     return Load(result.goodput_per_s, p50_ms, p95_ms, p99_ms, success)
 
 
-def photos_of(kind: str) -> list[bytes]:
-    """Return the photos of a kind, or as many from all over a folder. Raises `ContenderFailed` if there are none."""
-    if kind in PHOTOS:
-        return make_photos(*PHOTOS[kind])
-    files = sorted(path for path in Path(kind).rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise ContenderFailed(f"{kind} is neither one of {', '.join(PHOTOS)} nor a folder with photos")
-    return [path.read_bytes() for path in files[:: max(1, len(files) // PHOTOS_OF_FOLDER)][:PHOTOS_OF_FOLDER]]
-
-
 async def _closed(url: str, bodies: Sequence[bytes], messages: Sequence[Message], connections: int, s: float) -> Load:
     if wrk.installed():
         return wrk.closed_loop(url, bodies, connections=connections, seconds=s)
     return load_of(await closed_loop(url, messages, connections=connections, seconds=s))
+
+
+async def _attempts(measure: Callable[[], Awaitable[Load]], cpus: int) -> AsyncIterator[tuple[Load, float]]:
+    """Measure until other processes did not disturb it, a few times; yield each load, and the share of the others."""
+    for _ in range(ATTEMPTS):
+        others = Others()
+        load = await measure()
+        share = others.share(cpus)
+        yield load, share
+        if share <= DISTURBED:
+            return
 
 
 async def _loaded(url: str, name: str, number: int, plan: BenchPlan) -> list[Run]:
@@ -101,14 +90,10 @@ async def _loaded(url: str, name: str, number: int, plan: BenchPlan) -> list[Run
         await closed_loop(url, messages, connections=max(plan.connections), seconds=WARM_UP_S)
         capacity = 0.0
         for connections in plan.connections:
-            for _ in range(ATTEMPTS):
-                others = Others()
-                load = await _closed(url, bodies, messages, connections, plan.seconds)
-                share = others.share(plan.cpus)
+            measure = partial(_closed, url, bodies, messages, connections, plan.seconds)
+            async for load, share in _attempts(measure, plan.cpus):
                 found.append(Run(number, name, photos, connections, None, load.requests_per_s, *load, share))
-                if share <= DISTURBED:
-                    break
-            capacity = max(capacity, load.requests_per_s)
+            capacity = max(capacity, found[-1].requests_per_s)
         for part in plan.steps:
             rate = capacity * part
             others = Others()
@@ -123,38 +108,25 @@ async def _loaded(url: str, name: str, number: int, plan: BenchPlan) -> list[Run
 def _serve(contender: Contender, settings: Settings, number: int, plan: BenchPlan) -> list[Run]:
     bodies = [body for group in plan.photos.values() for body in group]
     with running(contender, settings, plan.cpus, bodies[0]) as url:
-        check(contender.name, url, bodies, _expected(contender, settings, bodies))
+        check(contender, settings, url, bodies)
         return uvloop.run(_loaded(url, contender.name, number, plan))
 
 
-def _expected(contender: Contender, settings: Settings, bodies: Sequence[bytes]) -> list[Probabilities]:
-    """Return the answers of the service's own model to the photos, decoded as this contender decodes them."""
-    pipeline = in_process(settings.model_copy(update={"precision": contender.precision}))
-    if contender.packages:
-        predict = pipeline.models[0].engine.predict
-        return [predict(list(classify.decode(body, settings.resolution))).probabilities[0] for body in bodies]
-    results = pipeline.run([Job(body, (settings.variant,)) for body in bodies], large=True)
-    return [result[0].probabilities for result in results if isinstance(result, tuple)]
-
-
-def _bare(precision: Precision, settings: Settings, number: int, plan: BenchPlan) -> Iterator[Run]:
-    settings = settings.model_copy(update={"precision": precision})
+async def _bare(name: str, settings: Settings, number: int, plan: BenchPlan) -> list[Run]:
+    settings = settings.model_copy(update={"precision": LOOPS[name]})
+    found = []
     for photos, bodies in plan.photos.items():
         for processes in sorted({1, plan.cpus}):
-            others = Others()
-            times = loop(settings, bodies, processes, plan.seconds)
-            share = others.share(plan.cpus)
-            outcomes = np.full(len(times), OK, np.int16)
-            zeros = np.zeros(len(times))
-            result = LoadResult(0.0, plan.seconds, outcomes, zeros, zeros, zeros, times)
-            load = load_of(result)
-            yield Run(number, f"{LOOP}{precision}", photos, processes, None, load.requests_per_s, *load, share)
+            measure = partial(_looped, settings, bodies, processes, plan.seconds)
+            async for load, share in _attempts(measure, plan.cpus):
+                found.append(Run(number, name, photos, processes, None, load.requests_per_s, *load, share))
+    return found
 
 
-def _versions(contenders: Sequence[Contender]) -> dict[str, list[str]]:
-    found = {each.name: [name for name in each.packages if "==" in name] for each in contenders}
-    shared = {name for each in CONTENDERS for name in each.packages if "==" not in name}
-    return {name: packages for name, packages in found.items() if packages} | {"of the service": pinned(sorted(shared))}
+async def _looped(settings: Settings, bodies: Sequence[bytes], processes: int, seconds: float) -> Load:
+    times = loop(settings, bodies, processes, seconds)
+    zeros = np.zeros(len(times))
+    return load_of(LoadResult(0.0, seconds, np.full(len(times), OK, np.int16), zeros, zeros, zeros, times))
 
 
 def _report(contenders: Sequence[Contender], settings: Settings, plan: BenchPlan, earlier: Report | None) -> Report:
@@ -165,7 +137,7 @@ def _report(contenders: Sequence[Contender], settings: Settings, plan: BenchPlan
         command=f"python -m tools.bench {' '.join(sys.argv[1:])}",
         model=f"{settings.weights}, {settings.variant}",
         photo_bytes=(earlier.photo_bytes if earlier else {}) | sizes,
-        versions=(earlier.versions if earlier else {}) | _versions(contenders),
+        versions=(earlier.versions if earlier else {}) | versions(contenders),
         runs=list(earlier.runs) if earlier else [],
     )
 
@@ -178,14 +150,13 @@ def _save(report: Report, folder: Path) -> None:
 
 def main(
     only: Annotated[
-        list[str] | None, typer.Option(help="Contenders whose names have this in them. Default: all.")
+        list[str] | None, typer.Option(help="Contenders of this name, or with this in their names. Default: all.")
     ] = None,
     against: Annotated[
         list[Path] | None, typer.Option(help="Checkouts of this repository whose service is a contender too.")
     ] = None,
     photos: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Some of {', '.join(PHOTOS)}, or folders of photos. Default: the three kinds."),
+        list[str] | None, typer.Option(help=f"Some of {', '.join(KINDS)}, or folders of photos. Default: all kinds.")
     ] = None,
     connections: Annotated[
         list[int] | None, typer.Option(help="Numbers of connections of closed loops. Default: 1, 8, 32, 128.")
@@ -201,34 +172,41 @@ def main(
     add: Annotated[bool, typer.Option(help="Add the rounds to the report that is in the folder.")] = False,
     folder: Annotated[Path, typer.Option(help="Folder for report.json, report.md and report.png.")] = FOLDER / "report",
 ) -> None:
-    """Print how this service compares with others, and save the report."""
+    """Print which goals the service meets beside others, and save the report."""
     cpus = len(os.sched_getaffinity(0))
-    everyone = (*CONTENDERS, *map(ours_in, against or ()))
-    chosen = [each for each in everyone if not only or any(word in each.name for word in only)]
+    everyone = {each.name: each for each in (*CONTENDERS, *map(ours_in, against or ()))}
+    names = chosen((*everyone, *LOOPS), only or ())
     plan = BenchPlan(
-        photos={kind: photos_of(kind) for kind in photos or PHOTOS},
+        photos={kind: photos_of(kind) for kind in photos or _default_kinds()},
         connections=connections or CONNECTIONS,
         steps=[part for part in steps or STEPS if part],
         seconds=seconds,
         cpus=cpus,
     )
     settings = Settings(alpha=alpha, resolution=resolution, weights="imagenette", model_threads=1)
-    for contender in chosen:
+    contenders = [everyone[name] for name in names if name in everyone]
+    for contender in contenders:
         environment(contender)
-        model_file(settings, contender.keras)
+        model_file(settings, contender)
     earlier = read(folder) if add and (folder / FILE).is_file() else None
-    report = _report(chosen, settings, plan, earlier)
+    report = _report(contenders, settings, plan, earlier)
     first = 1 + max((run.round for run in report.runs), default=0)
     for number in range(first, first + rounds):
-        for contender in chosen:
-            console.print(f"round {number}: {contender.name}")
-            report.runs.extend(_serve(contender, settings, number, plan))
-        for precision in PRECISIONS:
-            if not only or any(word in f"{LOOP}{precision}" for word in only):
-                console.print(f"round {number}: {LOOP}{precision}")
-                report.runs.extend(_bare(precision, settings, number, plan))
+        for name in names:
+            console.print(f"round {number}: {name}")
+            if name in LOOPS:
+                report.runs.extend(uvloop.run(_bare(name, settings, number, plan)))
+            else:
+                report.runs.extend(_serve(everyone[name], settings, number, plan))
         _save(report, folder)  # after each round, so that an interrupted comparison keeps the rounds that it finished
-    print(markdown(report))
+    print(f"{overview(report)}\n\n{goal_table(report)}\n\nEvery figure is in {folder / 'report.md'}.")
+
+
+def _default_kinds() -> list[str]:
+    found = default_kinds()
+    if MIX not in found:
+        console.print(f"{MIX} is left out, as its photos are absent: {SAMPLES}")
+    return found
 
 
 if __name__ == "__main__":

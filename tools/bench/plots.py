@@ -1,54 +1,67 @@
-"""Pictures of a comparison: throughput by the number of connections, and latency by throughput."""
+"""The picture of a comparison: answers per second beside the bare loop, and the latency of a request that is alone."""
 
 from pathlib import Path
-from statistics import median
 
 import matplotlib.figure
 
-from tools.bench.results import LOOP, Report, Summary
+from tools.bench.goals import LOOP_FLOAT32
+from tools.bench.results import LOOP, OTHER_DECODERS, OURS, Report, Rounds, Summary, middle
+from tools.bench.tables import LEADING_PHOTOS
+
+COLOURS = {"service": "#1b6ca8", "same decoder": "#8a8f98", "other decoder": "#c9ccd1", "loop": "#2f2f2f"}
+PERCENT = 100
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw answers per second by connections (a vertical tick spans the runs), and p99 by answers per second."""
+    """Draw a bar for each contender in float32; a line at its end spans the rounds."""
     summary = Summary(report.runs)
-    opened = len({run.offered for run in report.runs} - {None}) > 1  # of a single rate there is no curve
-    rows, columns = 1 + opened, len(summary.photos)
-    figure = matplotlib.figure.Figure(figsize=(6 * columns, 4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis, photos in zip(axes[0], summary.photos, strict=True):
-        _throughput(axis, summary, photos)
-    for axis, photos in zip(axes[1] if opened else (), summary.photos, strict=False):
-        _latency(axis, summary, photos)
+    kinds = [photos for photos in LEADING_PHOTOS if photos in summary.photos] or summary.photos[:2]
+    names = [name for name in summary.contenders if "int8" not in name][::-1]
+    figure = matplotlib.figure.Figure(figsize=(6 * len(kinds), 1.6 + 0.62 * len(names)), layout="constrained")
+    axes = figure.subplots(2, len(kinds), squeeze=False, sharey=True)
+    for column, photos in enumerate(kinds):
+        _rates(axes[0][column], summary, names, photos)
+        _latencies(axes[1][column], summary, names, photos)
     figure.suptitle(f"{report.model}; {report.machine}; {report.date}", fontsize=9)
     figure.savefig(path, dpi=110)
 
 
-def _throughput(axis: "matplotlib.axes.Axes", summary: Summary, photos: str) -> None:
-    for name in summary.contenders:
-        if name.startswith(LOOP):
-            rate = summary.loop(name.removeprefix(LOOP), photos)
-            axis.axhline(rate, linestyle=":" if "int8" in name else "--", color="grey", label=name)
-            continue
-        rates = [summary.median(name, photos, count) for count in summary.connections]
-        (line,) = axis.plot(summary.connections, rates, marker="o", label=name)
-        for count in summary.connections:
-            found = summary.values(name, photos, count, "requests_per_s")
-            axis.vlines(count, min(found, default=0), max(found, default=0), color=line.get_color(), alpha=0.5)
-    axis.set(xscale="log", xlabel="connections", ylabel="answers per second", title=f"{photos} photo, closed loop")
-    axis.set_xticks(summary.connections, map(str, summary.connections))
-    axis.set_xticks([], minor=True)
-    axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7)
+def _rates(axis: "matplotlib.axes.Axes", summary: Summary, names: list[str], photos: str) -> None:
+    bound = middle(list(summary.loop("float32", photos).values()))
+    whole = bound if LOOP_FLOAT32 in names else 1.0
+    rates = {name: summary.figures(name, photos)[0] for name in names}
+    _bars(axis, rates, PERCENT / whole, "{:,.0f}")
+    what = "answers/s, % of the bare loop" if LOOP_FLOAT32 in names else "answers/s, %"
+    axis.set(title=f"{photos} photos, {summary.busy} connections", xlabel=f"{what} (labels: answers/s)")
 
 
-def _latency(axis: "matplotlib.axes.Axes", summary: Summary, photos: str) -> None:
-    for name in summary.contenders:
-        steps = summary.open(name, photos)
-        if steps:
-            rates = [median(run.requests_per_s for run in runs) for runs in steps.values()]
-            axis.plot(rates, [median(run.p99_ms for run in runs) for runs in steps.values()], marker="o", label=name)
-    axis.set(yscale="log", xlabel="answers per second", ylabel="p99, ms", title=f"{photos} photo, open loop")
-    if axis.lines:
-        axis.legend(fontsize=7)
-    else:
-        axis.set_axis_off()
+def _latencies(axis: "matplotlib.axes.Axes", summary: Summary, names: list[str], photos: str) -> None:
+    _bars(axis, {name: summary.figures(name, photos)[1] for name in names}, 1.0, "{:.1f}")
+    axis.set(title=f"{photos} photos, 1 connection", xlabel="p50, ms")
+
+
+def _bars(axis: "matplotlib.axes.Axes", found: dict[str, Rounds], factor: float, form: str) -> None:
+    for place, (name, rounds) in enumerate(found.items()):
+        if rounds:
+            values = list(rounds.values())
+            axis.barh(place, middle(values) * factor, color=_colour(name), height=0.7)
+            axis.hlines(place, min(values) * factor, max(values) * factor, color="black", linewidth=1)
+            axis.annotate(
+                form.format(middle(values)),
+                (max(values) * factor, place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+    axis.set_yticks(range(len(found)), list(found), fontsize=8)
+    axis.margins(x=0.12)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _colour(name: str) -> str:
+    if name.startswith(OURS):
+        return COLOURS["service"]
+    if name.startswith(LOOP):
+        return COLOURS["loop"]
+    return COLOURS["other decoder" if name in OTHER_DECODERS else "same decoder"]

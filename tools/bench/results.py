@@ -1,24 +1,24 @@
-"""Summarises a comparison: medians and spread of repeated runs, tables, and which goals are met."""
+"""The runs of a comparison, saved and read, and their figures by contender, photos and round."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 from statistics import median
 
 from pydantic import TypeAdapter
 
-from tools.load.report import format_number
-
 FILE = "report.json"
-ABOUT = (
-    "This report has every figure of one comparison of this service with other servers. "
-    "`docs/performance.md` says what the figures mean and how they are measured."
-)
-OURS, LOOP = "this service, ", "bare loop, "
+OURS, EARLIER, LOOP = "this service, ", "the service in ", "bare loop, "
+"""What the names of the service, of the service in other checkouts and of the bare loop begin with."""
+DEFAULT, INLINE = f"{OURS}float32", f"{OURS}float32, inline"
+PILLOW, FASTIFY = "mosec with Pillow", "Fastify"
+OTHER_DECODERS = (PILLOW, FASTIFY)
+"""Servers that do not decode with the service's libraries: how fast they are says as much of the decoder."""
+ORDER = ("mix", "small", "large", "phone")
+"""The kinds of photos in the order of the tables."""
 BUSY, ALONE = 32, 1
 """The numbers of connections that the goals are about."""
-GOAL_LOAD = 0.7
 DISTURBED = 0.1
 """A measurement is spoilt if other processes took more than this share of the CPUs."""
 KNEE_SUCCESS, KNEE_ANSWERED = 0.99, 0.95
@@ -73,27 +73,13 @@ def save(report: Report, folder: Path) -> None:
     (folder / FILE).write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A figure and its goal, at least or at most so much. The figure is nan if it was not measured."""
-
-    name: str
-    value: float
-    least: float | None = None
-    most: float | None = None
-
-    @property
-    def status(self) -> str:
-        """Whether the goal is met, in words."""
-        if isnan(self.value):
-            return "not measured"
-        enough = (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
-        return "met" if enough else "**missed**"
-
-
 def knee(success: float, requests_per_s: float, offered_per_s: float) -> bool:
     """Whether a rate is too high for a contender: some requests fail, or answers come more slowly than requests."""
     return success < KNEE_SUCCESS or requests_per_s < KNEE_ANSWERED * offered_per_s
+
+
+Rounds = dict[int, float]
+"""A figure by the number of the round in which it was measured."""
 
 
 class Summary:
@@ -102,21 +88,25 @@ class Summary:
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
         self.contenders = list(dict.fromkeys(run.contender for run in runs))
-        self.photos = list(dict.fromkeys(run.photos for run in runs))
+        found = dict.fromkeys(run.photos for run in runs)
+        self.photos = [kind for kind in ORDER if kind in found] + [kind for kind in found if kind not in ORDER]
         self.connections = sorted(
             {run.connections for run in runs if run.connections and not run.contender.startswith(LOOP)}
         )
 
-    def values(self, contender: str, photos: str, connections: int | None, field: str) -> list[float]:
-        """Return a field of each repetition of a closed loop, or of the bare loop."""
+    def rounds(self, contender: str, photos: str, connections: int | None, field: str = "requests_per_s") -> Rounds:
+        """Return a field of a closed loop, or of the bare loop, in each round.
+
+        Rounds that other processes disturbed are left out, unless there are no others.
+        """
         wanted = (contender, photos, connections)
-        found = [run for run in self.runs if (run.contender, run.photos, run.connections) == wanted]
-        return [getattr(run, field) for run in _quiet(found)]
+        found = _quiet([run for run in self.runs if (run.contender, run.photos, run.connections) == wanted])
+        numbers = sorted({run.round for run in found})
+        return {number: median(getattr(run, field) for run in found if run.round == number) for number in numbers}
 
     def median(self, contender: str, photos: str, connections: int | None, field: str = "requests_per_s") -> float:
-        """Return the median of the repeated runs; nan without any."""
-        found = self.values(contender, photos, connections, field)
-        return median(found) if found else nan
+        """Return the median over the rounds; nan without any."""
+        return middle(list(self.rounds(contender, photos, connections, field).values()))
 
     def open(self, contender: str, photos: str) -> dict[float, list[Run]]:
         """Return the runs of open loops by their rate, as a part of the capacity."""
@@ -126,21 +116,40 @@ class Summary:
                 found.setdefault(run.offered, []).append(run)
         return {part: _quiet(runs) for part, runs in sorted(found.items())}
 
-    def loop(self, precision: str, photos: str, field: str = "requests_per_s", *, alone: bool = False) -> float:
-        """Return the median of the bare loop in one process, or in the largest number of processes."""
+    def loop(self, precision: str, photos: str, field: str = "requests_per_s", *, alone: bool = False) -> Rounds:
+        """Return a field of the bare loop in one process, or in the largest number of processes, in each round."""
         name = f"{LOOP}{precision}"
         processes = [run.connections or 0 for run in self.runs if run.contender == name]
-        return self.median(name, photos, 1 if alone else max(processes, default=0), field)
+        return self.rounds(name, photos, 1 if alone else max(processes, default=0), field)
 
-    def fastest_peer(self, photos: str) -> str | None:
-        """Return the name of the other server with the most answers per second at 32 connections."""
-        peers = [name for name in self.contenders if not name.startswith((OURS, LOOP))]
-        return max(peers, key=lambda name: self.median(name, photos, BUSY), default=None)
+    def figures(self, contender: str, photos: str) -> tuple[Rounds, Rounds]:
+        """Return the answers per second with many connections, and the milliseconds of p50 with one, in each round.
+
+        Of the bare loop they are the images per second of all processes, and the p50 of one process.
+        """
+        if contender.startswith(LOOP):
+            precision = contender.removeprefix(LOOP)
+            return self.loop(precision, photos), self.loop(precision, photos, "p50_ms", alone=True)
+        return self.rounds(contender, photos, self.busy), self.rounds(contender, photos, ALONE, "p50_ms")
+
+    @property
+    def busy(self) -> int:
+        """The number of connections that tables show: that of the goals, or else the largest that was measured."""
+        return BUSY if BUSY in self.connections else max(self.connections, default=BUSY)
+
+    @property
+    def peers(self) -> list[str]:
+        """The other servers that decode as the service does."""
+        return [name for name in self.contenders if not name.startswith((OURS, EARLIER, LOOP, *OTHER_DECODERS))]
 
 
 def _quiet(runs: list[Run]) -> list[Run]:
-    """Return the runs that other processes did not disturb, or all runs if there is no such run."""
     return [run for run in runs if run.others <= DISTURBED] or runs
+
+
+def middle(values: Sequence[float]) -> float:
+    """Return the median of the values, nan without any."""
+    return median(values) if values else nan
 
 
 def spread(values: Sequence[float]) -> float:
@@ -148,131 +157,6 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / median(values) if len(values) > 1 else nan
 
 
-FASTER = {("float32", "small"): 1.5, ("float32", "large"): 1.35, ("int8", "small"): 1.8, ("int8", "large"): 1.5}
-OF_LOOP, OF_PEER_P50, SPREAD, P99_OF_P50 = 0.75, 0.65, 0.1, 5.0
-
-
-def goals(summary: Summary) -> Iterator[Goal]:
-    """Yield the goals of the service beside the fastest peer, the bare loop and its own other figures."""
-    for (precision, photos), least in FASTER.items():
-        for name in summary.contenders:
-            if f"{name}, ".startswith(f"{OURS}{precision}, "):
-                yield from _of(summary, name, precision, photos, least)
-
-
-def _of(summary: Summary, name: str, precision: str, photos: str, least: float) -> Iterator[Goal]:
-    ours = summary.median(name, photos, BUSY)
-    if isnan(ours):
-        return
-    peer = summary.fastest_peer(photos)
-    where = f"{name.removeprefix(OURS)}, {photos} photo"
-    if peer is not None:
-        yield Goal(f"{where}: answers/s ÷ those of {peer}", ours / summary.median(peer, photos, BUSY), least=least)
-        alone = summary.median(name, photos, ALONE, "p50_ms") / summary.median(peer, photos, ALONE, "p50_ms")
-        yield Goal(f"{where}: p50 alone ÷ that of {peer}", alone, most=OF_PEER_P50)
-    yield Goal(f"{where}: answers/s ÷ images/s of the bare loop", ours / summary.loop(precision, photos), least=OF_LOOP)
-    repeated = summary.values(name, photos, BUSY, "requests_per_s")
-    yield Goal(f"{where}: spread of {len(repeated)} runs", spread(repeated), most=SPREAD)
-    at_load = summary.open(name, photos).get(GOAL_LOAD, [])
-    if at_load:
-        ratio = median(run.p99_ms / run.p50_ms for run in at_load)
-        yield Goal(f"{where}: p99 ÷ p50 at {GOAL_LOAD:.0%} load", ratio, most=P99_OF_P50)
-
-
-def overview(report: Report) -> str:
-    """Return a table in Markdown with the most important figures: one row for each contender and bare loop."""
-    summary = Summary(report.runs)
-    busy = _busy(summary)
-    head = ("", *(f"{photos} photo: {what}" for photos in summary.photos for what in ("answers/s", "p50 alone, ms")))
-    rows = []
-    for name in summary.contenders:
-        row = [name]
-        for photos in summary.photos:
-            if name.startswith(LOOP):
-                precision = name.removeprefix(LOOP)
-                figures = summary.loop(precision, photos), summary.loop(precision, photos, "p50_ms", alone=True)
-            else:
-                figures = summary.median(name, photos, busy), summary.median(name, photos, ALONE, "p50_ms")
-            row += [format_number(figures[0], 0), format_number(figures[1], 2)]
-        rows.append(row)
-    return _table(head, rows)
-
-
-def markdown(report: Report) -> str:
-    """Return the whole report in Markdown."""
-    summary = Summary(report.runs)
-    parts = [*(_closed(summary, photos) for photos in summary.photos), _loops(summary)]
-    if any(run.offered is not None for run in report.runs):
-        parts.append(_open(summary))
-    return "\n\n".join([_head(report), *parts, goal_table(report)]) + "\n"
-
-
-def _head(report: Report) -> str:
-    photos = ", ".join(f"{name} {size / 1000:.0f} KB" for name, size in report.photo_bytes.items())
-    versions = "; ".join(f"{name}: {', '.join(each)}" for name, each in report.versions.items())
-    facts = (
-        f"Measured on {report.date}. Machine: {report.machine}. Model: {report.model}. Photos: {photos}. "
-        f"Versions: {versions}. The command was:"
-    )
-    return f"# Report of a comparison\n\n{ABOUT}\n\n{facts}\n\n    {report.command}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _closed(summary: Summary, photos: str) -> str:
-    busy = _busy(summary)
-    rates = [f"{count} conn." for count in summary.connections]
-    head = (f"{photos} photo, answers/s", *rates, f"spread at {busy}", "p50 ms alone", f"p99 ms at {busy}")
-    names = (name for name in summary.contenders if not name.startswith(LOOP))
-    return _table(head, [_row(summary, name, photos) for name in names])
-
-
-def _busy(summary: Summary) -> int:
-    return BUSY if BUSY in summary.connections else max(summary.connections, default=BUSY)
-
-
-def _row(summary: Summary, name: str, photos: str) -> list[str]:
-    busy = _busy(summary)
-    rates = (format_number(summary.median(name, photos, count), 0) for count in summary.connections)
-    repeated = spread(summary.values(name, photos, busy, "requests_per_s"))
-    p50, p99 = summary.median(name, photos, ALONE, "p50_ms"), summary.median(name, photos, busy, "p99_ms")
-    shown = "–" if isnan(repeated) else f"{repeated:.0%}"
-    return [name, *rates, shown, format_number(p50, 2), format_number(p99, 1)]
-
-
-def _loops(summary: Summary) -> str:
-    rows = []
-    for precision in (name.removeprefix(LOOP) for name in summary.contenders if name.startswith(LOOP)):
-        for photos in summary.photos:
-            one, all_ = (summary.loop(precision, photos, alone=alone) for alone in (True, False))
-            p50 = summary.loop(precision, photos, "p50_ms", alone=True)
-            shown = (format_number(one, 0), format_number(all_, 0), format_number(p50, 2))
-            rows.append((f"{precision}, {photos}", *shown))
-    return _table(("bare loop, images/s", "one process", "one a CPU", "p50 ms of one process"), rows)
-
-
-def _open(summary: Summary) -> str:
-    head = ("open loop", "offered", "offered/s", "answers/s", "p50 ms", "p95 ms", "p99 ms", "success")
-    rows = []
-    for name in summary.contenders:
-        for photos in summary.photos:
-            for part, runs in summary.open(name, photos).items():
-                columns = ("requests_per_s", "p50_ms", "p95_ms", "p99_ms")
-                rate, *times = (median(getattr(run, column) for run in runs) for column in columns)
-                success = median(run.success for run in runs)
-                offered = median(run.offered_per_s for run in runs)
-                shown = (format_number(offered, 0), format_number(rate, 0), *map(format_number, times))
-                rows.append((f"{name}, {photos}", f"{part:.0%}", *shown, f"{success:.1%}"))
-    return _table(head, rows)
-
-
-def goal_table(report: Report) -> str:
-    """Return a table in Markdown of the goals, with what was measured."""
-    rows = []
-    for goal in goals(Summary(report.runs)):
-        wanted = f"≥ {goal.least:g}" if goal.least is not None else f"≤ {goal.most:g}"
-        rows.append((goal.name, format_number(goal.value, 2), wanted, goal.status))
-    return _table(("goal", "measured", "wanted", ""), rows)
+def ratios(ours: Rounds, theirs: Rounds) -> list[float]:
+    """Return ours ÷ theirs in each round in which both were measured."""
+    return [ours[number] / theirs[number] for number in sorted(ours.keys() & theirs.keys()) if theirs[number]]

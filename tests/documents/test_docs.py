@@ -17,8 +17,9 @@ from app.main import create_app
 from app.model import scores
 from tests.support.data import REPOSITORY
 from tests.support.fakes import colour_model, serving
-from tools.bench import results
-from tools.load.batching import Served, Speed, tables
+from tools.bench import results, tables
+from tools.load import batching
+from tools.load.batching import Served, Speed
 
 README = (REPOSITORY / "README.md").read_text()
 CARD = (MODEL_WEIGHTS / "README.md").read_text()
@@ -112,15 +113,14 @@ def test_the_figures_of_batching_are_those_that_were_measured() -> None:
     found = json.loads((REPOSITORY / "docs" / "performance" / "batching.json").read_text())
     speeds, served = [Speed(**one) for one in found["engines"]], [Served(**one) for one in found["service"]]
     text = (REPOSITORY / "docs" / "batching.md").read_text()
-    assert all(table in text for table in tables(speeds, served).split("\n\n"))
+    assert all(table in text for table in batching.tables(speeds, served).split("\n\n"))
 
 
 def test_the_figures_of_performance_are_those_that_were_measured() -> None:
     folder = REPOSITORY / "docs" / "performance"
     report = results.read(folder)
-    assert (folder / "report.md").read_text() == results.markdown(report)
-    assert results.overview(report) in (REPOSITORY / "docs" / "performance.md").read_text()
-    assert results.goal_table(report) in (folder / "history.md").read_text()
+    assert (folder / "report.md").read_text() == tables.markdown(report)
+    assert tables.overview(report) in (REPOSITORY / "docs" / "performance.md").read_text()
 
 
 def test_the_list_of_documents_has_every_document() -> None:

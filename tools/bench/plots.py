@@ -3,26 +3,31 @@
 from pathlib import Path
 
 import matplotlib.figure
+import matplotlib.patches
 
 from tools.bench.goals import LOOP_FLOAT32
-from tools.bench.results import LOOP, OTHER_DECODERS, OURS, Report, Rounds, Summary, middle
-from tools.bench.tables import LEADING_PHOTOS
+from tools.bench.results import EARLIER, LOOP, OTHER_DECODERS, OURS, Report, Rounds, Summary, middle
+from tools.bench.tables import LEADING, LEADING_PHOTOS
 
-COLOURS = {"service": "#1b6ca8", "same decoder": "#8a8f98", "other decoder": "#c9ccd1", "loop": "#2f2f2f"}
+SERVICE, SAME, OTHER, BARE = "this service", "other server, same decoder", "other server, other decoder", "bare loop"
+COLOURS = {SERVICE: "#1b6ca8", SAME: "#7d8590", OTHER: "#c9ccd1", BARE: "#2f2f2f"}
 PERCENT = 100
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw a bar for each contender in float32; a line at its end spans the rounds."""
+    """Draw a bar for each contender of the leading table, or for all if it has none; a line at its end spans rounds."""
     summary = Summary(report.runs)
     kinds = [photos for photos in LEADING_PHOTOS if photos in summary.photos] or summary.photos[:2]
-    names = [name for name in summary.contenders if "int8" not in name][::-1]
-    figure = matplotlib.figure.Figure(figsize=(6 * len(kinds), 1.6 + 0.62 * len(names)), layout="constrained")
+    leading = [name for name in LEADING if name in summary.contenders]
+    names = (leading or summary.contenders)[::-1]
+    figure = matplotlib.figure.Figure(figsize=(max(9, 6 * len(kinds)), 2 + 0.62 * len(names)), layout="constrained")
     axes = figure.subplots(2, len(kinds), squeeze=False, sharey=True)
     for column, photos in enumerate(kinds):
         _rates(axes[0][column], summary, names, photos)
         _latencies(axes[1][column], summary, names, photos)
-    figure.suptitle(f"{report.model}; {report.machine}; {report.date}", fontsize=9)
+    patches = [matplotlib.patches.Patch(color=colour, label=name) for name, colour in COLOURS.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8, frameon=False)
+    figure.suptitle(f"{report.model}; {report.date}\n{report.machine}", fontsize=9)
     figure.savefig(path, dpi=110)
 
 
@@ -60,8 +65,8 @@ def _bars(axis: "matplotlib.axes.Axes", found: dict[str, Rounds], factor: float,
 
 
 def _colour(name: str) -> str:
-    if name.startswith(OURS):
-        return COLOURS["service"]
+    if name.startswith((OURS, EARLIER)):
+        return COLOURS[SERVICE]
     if name.startswith(LOOP):
-        return COLOURS["loop"]
-    return COLOURS["other decoder" if name in OTHER_DECODERS else "same decoder"]
+        return COLOURS[BARE]
+    return COLOURS[OTHER if name in OTHER_DECODERS else SAME]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 
@@ -97,12 +97,16 @@ class Summary:
     def rounds(self, contender: str, photos: str, connections: int | None, field: str = "requests_per_s") -> Rounds:
         """Return a field of a closed loop, or of the bare loop, in each round.
 
-        Rounds that other processes disturbed are left out, unless there are no others.
+        Rounds that other processes disturbed are left out, unless there are no others; so are latencies of rounds
+        without an answer.
         """
         wanted = (contender, photos, connections)
-        found = _quiet([run for run in self.runs if (run.contender, run.photos, run.connections) == wanted])
-        numbers = sorted({run.round for run in found})
-        return {number: median(getattr(run, field) for run in found if run.round == number) for number in numbers}
+        runs = _quiet([run for run in self.runs if (run.contender, run.photos, run.connections) == wanted])
+        found: dict[int, list[float]] = {}
+        for run in runs:
+            if not isnan(value := getattr(run, field)):
+                found.setdefault(run.round, []).append(value)
+        return {number: median(values) for number, values in sorted(found.items())}
 
     def median(self, contender: str, photos: str, connections: int | None, field: str = "requests_per_s") -> float:
         """Return the median over the rounds; nan without any."""

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 import pytest
@@ -75,6 +75,12 @@ def test_the_latency_is_held_against_the_peer_that_is_the_quickest_alone() -> No
     assert goal.value == pytest.approx(2 / 3.5)
     assert (goal.most, goal.status) == (0.7, "met")
     assert goal.bound == pytest.approx([1 / 3.5] * 3)
+
+
+def test_a_peer_without_an_answer_is_not_the_quickest() -> None:
+    silent = list(rounds("FastAPI + Keras", (0, 0, 0), (nan, nan, nan)))
+    assert found([*RUNS, *silent]) == found(RUNS)
+    assert found([*silent, *RUNS]) == found(RUNS)
 
 
 def test_each_way_of_running_the_service_has_its_goals() -> None:

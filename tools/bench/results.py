@@ -6,7 +6,7 @@ from math import isnan, nan
 from pathlib import Path
 from statistics import median
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 FILE = "report.json"
 OURS, EARLIER, LOOP = "this service, ", "the service in ", "bare loop, "
@@ -60,6 +60,8 @@ class Report:
     photo_bytes: dict[str, int]
     versions: dict[str, list[str]]
     runs: list[Run]
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")  # else nan is saved as null, which is no number
 
 
 def read(folder: Path) -> Report:

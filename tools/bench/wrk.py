@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -14,7 +15,10 @@ REST_S = 30.0
 
 
 class Load(NamedTuple):
-    """The result of a load: answers with status 200 per second, their latencies, and their share of all, 0 to 1."""
+    """The result of a load: answers with status 200 per second, their latencies, and their share of all, 0 to 1.
+
+    Without answers the latencies are nan.
+    """
 
     requests_per_s: float
     p50_ms: float
@@ -46,6 +50,7 @@ def read(output: str) -> Load:
     failed = found["errors"] + found["refused"]
     # wrk counts refusals among the requests, but not connections that failed.
     answered = found["requests"] - found["refused"]
-    p50_ms, p95_ms, p99_ms = (found[f"p{percent}_us"] / 1000 for percent in (50, 95, 99))
+    # Without any answer wrk says that they took no time.
+    p50_ms, p95_ms, p99_ms = (found[f"p{percent}_us"] / 1000 if answered else nan for percent in (50, 95, 99))
     rate = answered / found["duration_us"] * 1e6
     return Load(rate, p50_ms, p95_ms, p99_ms, answered / max(1, answered + failed))

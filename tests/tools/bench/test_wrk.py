@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import isnan
 
 import pytest
 
@@ -45,6 +46,14 @@ def url() -> Iterator[str]:
 def test_answers_are_counted_without_those_that_were_refused_or_failed() -> None:
     output = f"Running 2s test\n  99%  9.00ms\n{json.dumps(SAID | TIMES)}\n"
     assert wrk.read(output) == wrk.Load(40, 1.5, 2.5, 9.0, 80 / 95)
+
+
+def test_without_an_answer_there_is_no_latency() -> None:
+    silent = {"requests": 0, "duration_us": 1_000_000, "refused": 0, "errors": 0}
+    load = wrk.read(json.dumps(silent | dict.fromkeys(TIMES, 0)))
+    assert (load.requests_per_s, load.success) == (0, 0)
+    assert isnan(load.p50_ms)
+    assert isnan(load.p99_ms)
 
 
 @needs.WRK.mark()

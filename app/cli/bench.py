@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, Protocol
 
 import typer
 
-from app.cli import choice, recommendation, tables
+from app.cli import choice, recommendation
 from app.cli.recommendation import Measured
 from app.config import ENGINES_OF, WORKING, Settings
 from app.errors import BAD_START, StartError
@@ -76,6 +76,7 @@ def bench(
 
     What is not installed, or not made for this processor, is named with the reason.
     """
+    from app.cli import tables
     from app.cli.contender import Contender
     from app.model import latency
 
@@ -185,6 +186,8 @@ def _measured(contender: Contender, loaded: Loaded, turns: list[list[float]], se
 
 def _print(measured: Sequence[Measured], refusals: Refusals, told: set[str]) -> bool:
     """Print a variant's rows, and why others are missing, unless that was told before. Return whether any ran."""
+    from app.cli import tables
+
     for one in measured:
         print(tables.bench_row(one))
     for reason, names in refusals.items():

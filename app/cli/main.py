@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import config, control
-from app.cli import batch, embedding, tables
+from app.cli import batch, embedding
 from app.cli.bench import bench
 from app.cli.classify import classify
 from app.cli.flags import with_settings
 from app.cli.usage import Commands
 from app.config import Settings
 from app.errors import BAD_START, StartError
-from app.mobilenet.cost import cost
 from app.mobilenet.variants import Precision, Variant
 from app.version import __version__
 
 if TYPE_CHECKING:
     from app.runtime.pipeline import Pipeline
 
-# Whatever only one command needs is imported in that command, so that `info`, which is arithmetic, answers at once.
+# Whatever only one command needs is imported in that command, tables included: `serve` is ready sooner without them.
 
 cli = typer.Typer(
     cls=Commands,
@@ -139,6 +138,8 @@ def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":
 @with_settings
 def settings_() -> None:
     """Print the settings that hold, and where each comes from. Keys are counted and not shown."""
+    from app.cli import tables
+
     tables.show(tables.settings(config.load()))
 
 
@@ -173,6 +174,9 @@ def info(
     layers: Annotated[bool, typer.Option("--layers", help="Add tables of the layers and of similar networks.")] = False,
 ) -> None:
     """Print what a variant costs: MACs, FLOPs, parameters and activations. No model is loaded."""
+    from app.cli import tables
+    from app.mobilenet.cost import cost
+
     settings = config.load()
     try:
         variant = Variant(
@@ -197,6 +201,7 @@ def compile_(
     calibrate: Annotated[Path | None, typer.Option(help="Folder of photos, which int8 needs.", exists=True)] = None,
 ) -> None:
     """Compile weights into the cache, so that serving them needs no TensorFlow, and compare the result with Keras."""
+    from app.cli import tables
     from app.engines.weights import variants
 
     settings = config.load()
@@ -207,6 +212,7 @@ def compile_(
 
 
 def _compile(settings: Settings, precision: Precision, folder: Path | None) -> str:
+    from app.cli import tables
     from app.engines.tflite.compile import compiled
     from app.engines.weights import locate
     from app.model import calibration

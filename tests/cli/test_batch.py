@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from app.batch.tally import Tally
-from app.cli import batch
+from app.cli import batch, progress
 from app.errors import StartError
 
 TOTAL = Tally(
@@ -33,7 +33,7 @@ def printed(table: Table) -> str:
 
 
 def test_the_summary_has_photos_errors_by_kind_time_and_cost() -> None:
-    lines = [line.split() for line in printed(batch.summary(TOTAL, 7_500)).splitlines() if line.strip()]
+    lines = [line.split() for line in printed(progress.summary(TOTAL, 7_500)).splitlines() if line.strip()]
     assert lines == [
         ["photos", "1,500,000"],
         ["written", "before", "500,000"],
@@ -47,20 +47,20 @@ def test_the_summary_has_photos_errors_by_kind_time_and_cost() -> None:
 
 
 def test_the_chart_has_the_most_frequent_classes_and_the_others_together() -> None:
-    text = printed(batch.chart(TOTAL))
+    text = printed(progress.chart(TOTAL))
     assert [line.split()[:3] for line in text.splitlines() if "class [" in line][:2] == [
         ["class", "[b29]", "30"],
         ["class", "[b28]", "29"],
     ]
-    assert text.count("class [") == batch.MOST_CLASSES
+    assert text.count("class [") == progress.MOST_CLASSES
     assert text.split("10 others")[1].split()[0] == "55"
     bars = [line.count("█") for line in text.splitlines() if "class [" in line]
-    assert bars[0] == batch.BAR_WIDTH
+    assert bars[0] == progress.BAR_WIDTH
     assert bars == sorted(bars, reverse=True)
 
 
 def test_a_job_without_a_single_class_has_an_empty_chart() -> None:
-    assert "others" not in printed(batch.chart(Tally(photos=1, errors=Counter(unreadable=1))))
+    assert "others" not in printed(progress.chart(Tally(photos=1, errors=Counter(unreadable=1))))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_job_without_a_single_class_has_an_empty_chart() -> None:
     ],
 )
 def test_times_are_said_as_people_read_them(seconds: float, text: str) -> None:
-    assert batch.duration(seconds) == text
+    assert progress.duration(seconds) == text
 
 
 def test_where_there_is_no_terminal_a_line_says_how_far_it_is(
@@ -84,8 +84,8 @@ def test_where_there_is_no_terminal_a_line_says_how_far_it_is(
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for hidden in (True, False):
-        with Progress(disable=hidden, console=Console(file=io.StringIO())) as progress:
-            track = batch.Track(progress, progress.add_task(""), pieces=10, photos=2000)
+        with Progress(disable=hidden, console=Console(file=io.StringIO())) as bar:
+            track = progress.Track(bar, bar.add_task(""), pieces=10, photos=2000)
             for seconds in (10, 30, 10):
                 now[0] += seconds
                 track.add(Tally(photos=200, already=50))

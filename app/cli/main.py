@@ -77,9 +77,11 @@ def serve() -> None:
     control.remember_hangup()
     settings = config.load()
     from app.server.connections import most_connections
+    from app.server.garbage import collect_none
     from app.server.grpc_port import kept
     from app.server.listener import listener
 
+    collect_none()
     most_connections(settings)  # refused here, if the limit of open files allows too few, and raised for all processes
     with listener(settings.host, settings.port) as found, kept(settings):
         if settings.http_workers == 1:

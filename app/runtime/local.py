@@ -22,7 +22,7 @@ from app.imaging.overlay import overlay
 from app.imaging.region import Region
 from app.imaging.text import from_base64
 from app.mobilenet.variants import Variant
-from app.model import golden, model
+from app.model import golden, loading
 from app.model.evidence import Embedding, Evidence, embedding, evidence
 from app.model.labels import top_k
 from app.model.model import Model
@@ -155,7 +155,7 @@ def _extras(engine: FeatureEngine, wish: Wish, probabilities: Probabilities, fea
     return mean, evidence(features, engine.head, classes)
 
 
-def in_process(settings: Settings, load: Callable[[Settings], Model] = model.load) -> Local:
+def in_process(settings: Settings, load: Callable[[Settings], Model] = loading.load) -> Local:
     """Load the models that the settings name, and test them.
 
     Raises `StartError`, whose message is one line, or `SelfTestFailed`.

@@ -11,13 +11,14 @@ from app.errors import BAD_START
 from app.logs import configure_logging
 from app.observability.snapshots import shared_folder
 from app.server.connections import most_connections
-from app.server.server import ServerAlone, ServerOfSeveral, collect_garbage_seldom, graceful_timeout_s, uvicorn_config
+from app.server.garbage import collect_seldom
+from app.server.server import ServerAlone, ServerOfSeveral, graceful_timeout_s, uvicorn_config
 from app.server.supervisor import Supervisor
 
 
 def serve_alone(app: object, settings: Settings, listener: socket.socket) -> None:
     """Serve in this process until SIGTERM or SIGINT."""
-    collect_garbage_seldom()
+    collect_seldom()
     server = ServerAlone(uvicorn_config(app, settings), most_connections(settings), listener)
     # uvicorn raises the signal once more when it is done, which would end this process as if it had failed.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,6 +45,7 @@ def serve_in_several(command: Sequence[str], settings: Settings, listener: socke
     `command` starts one of them. The descriptor of its channel and the file that it counts in are appended.
     """
     configure_logging(settings)
+    collect_seldom()
     with shared_folder() as folder:
         supervisor = Supervisor(command, folder, graceful_timeout_s(settings))
         return asyncio.run(supervisor.run(listener, settings.http_workers))

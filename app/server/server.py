@@ -1,6 +1,5 @@
 """uvicorn's server: for a process that is alone, and for one of several, whose connections come from the acceptor."""
 
-import gc
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -14,23 +13,12 @@ from app.observability.metrics import METRICS
 from app.oip.grpc import GRPC
 from app.server.acceptor import Accepted
 from app.server.connections import Bound
+from app.server.garbage import collect_seldom
 from app.server.listening import Listening
 from app.server.protocol import Protocol
 
 GRACE_S = 5
 """How much longer than the deadline of requests a process that stops waits for its requests."""
-GENERATION_0_THRESHOLD = 10_000
-"""How many more new objects than freed ones start a collection of garbage.
-
-At Python's own threshold of 700 (2,000 from Python 3.13 on) collections take a twentieth of the time of a request.
-"""
-
-
-def collect_garbage_seldom() -> None:
-    """Exempt what has been loaded by now from every collection, and collect less often: few objects are in cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GENERATION_0_THRESHOLD)
 
 
 def graceful_timeout_s(settings: Settings) -> int:
@@ -114,7 +102,7 @@ class ServerOfSeveral(Server):
         self._channel = channel
 
     async def _open(self, protocol: Callable[[], Protocol]) -> Accepted:
-        collect_garbage_seldom()
+        collect_seldom()
         self._source = accepted = Accepted(self._channel, protocol, self._stop)
         if self.should_exit:  # told to stop meanwhile, which does not close connections that come in this moment
             self.should_exit = False

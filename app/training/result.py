@@ -21,8 +21,7 @@ from app.engines.tflite.convert import convert
 from app.errors import StartError
 from app.mobilenet.network import build, trunk
 from app.mobilenet.variants import RESOLUTIONS, Precision
-from app.model import familiarity, golden, latency, scores
-from app.model import model as models
+from app.model import familiarity, golden, latency, loading, scores
 from app.model.calibration import COUNT
 from app.model.familiarity import FAMILIARITIES, Familiarity, auroc
 from app.model.golden import ANSWERS
@@ -157,7 +156,7 @@ def _models(bundle: Bundle, task: Task) -> Iterator[Model]:
     for resolution in dict.fromkeys((task.recipe.resolution, *RESOLUTIONS)):
         for precision in PRECISIONS:
             # Not validated, which would read the environment: what is measured must not depend on it.
-            yield models.load(
+            yield loading.load(
                 Settings.model_construct(
                     weights=str(bundle.folder), alpha=task.recipe.alpha, resolution=resolution, precision=precision
                 )

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from app import config
 from app.config import Settings
 from app.engines.base import Engine, patterns
-from app.model import model
+from app.model import loading
 from app.model.latency import machine
 from tools.load.loops import closed_loop
 from tools.load.messages import Message, make_photos, post
@@ -174,7 +174,7 @@ def main(
 
 
 def _engine(settings: Settings, how: dict[str, str]) -> Engine:
-    return model.load(settings.model_copy(update=how | {"model_threads": 1})).engine
+    return loading.load(settings.model_copy(update=how | {"model_threads": 1})).engine
 
 
 if __name__ == "__main__":

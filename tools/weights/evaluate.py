@@ -28,8 +28,7 @@ from app.errors import ServiceError, StartError
 from app.imaging.decode import decode
 from app.measurements import Score
 from app.mobilenet.variants import Precision, Variant
-from app.model import labels, scores
-from app.model import model as models
+from app.model import labels, loading, scores
 from app.model.scores import SCORES, calibration_error
 from app.training.card import draw_confusion
 from tools.weights import cascade
@@ -87,7 +86,7 @@ def find_photos(folder: Path, classes: list[Class]) -> list[LabelledPhoto]:
 
 def in_process(settings: Settings) -> Subject:
     """Return the model that the settings name, which decodes and classifies as the service does."""
-    model = models.load(settings)
+    model = loading.load(settings)
 
     def pixels(photo: LabelledPhoto) -> Pixels | None:
         try:

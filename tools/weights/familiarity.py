@@ -21,7 +21,7 @@ from app.engines.bundle import BUNDLED
 from app.imaging import decode
 from app.measurements import UNFAMILIAR
 from app.mobilenet.variants import RESOLUTIONS
-from app.model import model as models
+from app.model import loading
 from app.model.familiarity import NAME, Familiarity, auroc, measure
 from app.model.labels import load
 from app.model.model import Model
@@ -80,7 +80,7 @@ def measure_all(paths: Photos) -> Iterator[Measured]:
     for resolution in RESOLUTIONS:
         pixels = {kind: [_decoded(path, resolution) for path in of] for kind, of in paths.items()}
         for alpha, precision in product(BUNDLED.alphas, PRECISIONS):
-            model = models.load(Settings(alpha=alpha, resolution=resolution, precision=precision))
+            model = loading.load(Settings(alpha=alpha, resolution=resolution, precision=precision))
             yield measured(model, {kind: energies(model, images) for kind, images in pixels.items()})
 
 

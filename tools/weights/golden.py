@@ -12,7 +12,7 @@ from rich.progress import track
 from app.config import Settings
 from app.engines.bundle import BUNDLED
 from app.engines.weights import variants
-from app.model import model as models
+from app.model import loading
 from app.model.golden import ANSWERS, answers
 from tools.weights.evaluate import PRECISIONS
 
@@ -81,7 +81,7 @@ def main() -> None:
     pairs = [(variant, precision) for variant in variants(Settings()) for precision in PRECISIONS]
     pinned = []
     for variant, precision in track(pairs, "pinning"):
-        model = models.load(Settings(alpha=variant.alpha, resolution=variant.resolution, precision=precision))
+        model = loading.load(Settings(alpha=variant.alpha, resolution=variant.resolution, precision=precision))
         pinned.append(answers(model, [BUNDLED.golden / name for name in files]))
     (BUNDLED.golden / "answers.json").write_bytes(ANSWERS.dump_json(pinned) + b"\n")
 

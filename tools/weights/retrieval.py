@@ -19,7 +19,7 @@ from app.engines.base import FeatureEngine, Pixels
 from app.engines.bundle import BUNDLED
 from app.imaging import decode
 from app.mobilenet.variants import Precision
-from app.model import model as models
+from app.model import loading
 from app.model.evidence import embedding
 from tools.weights.evaluate import PRECISIONS
 from tools.weights.temperature import MAX_PIXELS
@@ -77,7 +77,7 @@ def measure_all(data: Path, resolution: int) -> Iterator[Measured]:
     """Measure each bundled α in both precisions."""
     imagenette, *hands = (read(data / folder, resolution) for folder in ("imagenette/val", "signs/val", "signs/train"))
     for alpha, kind in product(BUNDLED.alphas, PRECISIONS):
-        model = models.load(Settings(alpha=alpha, resolution=resolution, precision=kind))
+        model = loading.load(Settings(alpha=alpha, resolution=resolution, precision=kind))
         engine = cast("FeatureEngine", model.engine)
         all_ = embedded(engine, imagenette.pixels)
         others = all_ @ all_.T

@@ -19,7 +19,7 @@ from app.engines.weights import locate, variants
 from app.errors import StartError
 from app.mobilenet.architecture import layers
 from app.mobilenet.variants import Precision, Variant
-from app.model import model as models
+from app.model import loading
 from app.model.selftest import self_test
 from tests.support.foreign import interpreted
 from tests.support.networks import images
@@ -185,8 +185,8 @@ def test_one_file_is_one_variant_and_needs_litert() -> None:
 
 def test_the_labels_are_those_of_the_setting(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"tflite has 10 classes; set MOBILENET_LABELS"):
-        models.load(settings(BUNDLED_VARIANT, weights=BUNDLED))
-    model = models.load(settings(BUNDLED_VARIANT, weights=BUNDLED, labels=MODEL_WEIGHTS / "imagenette.labels.txt"))
+        loading.load(settings(BUNDLED_VARIANT, weights=BUNDLED))
+    model = loading.load(settings(BUNDLED_VARIANT, weights=BUNDLED, labels=MODEL_WEIGHTS / "imagenette.labels.txt"))
     assert (model.engine.classes, model.top1, model.cost.macs) == (10, None, 20_805_760)
 
 

@@ -8,11 +8,12 @@ from typing import Annotated, Final, Literal, Protocol
 
 import typer
 
-from app.cli import choice, recommendation
-from app.cli.recommendation import Measured
+from app.cli import choice
 from app.config import ENGINES_OF, WORKING, Settings
 from app.errors import BAD_START, StartError
 from app.mobilenet.variants import Precision, Variant
+from app.model import recommendation
+from app.model.recommendation import Measured
 
 TURNS: Final = 5
 """Every engine has so many turns with a variant, so that a machine which becomes slower meanwhile is fair to all."""

@@ -13,7 +13,7 @@ from app.mobilenet.cost import Cost
 from app.mobilenet.variants import Precision, Variant
 
 if TYPE_CHECKING:
-    from app.cli.recommendation import Measured
+    from app.model.recommendation import Measured
     from app.engines.tflite.compile import Compiled
 
 PIPE_WIDTH = 160

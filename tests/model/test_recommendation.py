@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.cli.recommendation import Measured, advice, advice_within, fastest, most_accurate
 from app.errors import StartError
 from app.measurements import Latency
 from app.mobilenet.variants import Precision, Variant
+from app.model.recommendation import Measured, advice, advice_within, fastest, most_accurate
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
 

@@ -46,11 +46,23 @@ class Latency(BaseModel):
     precision: Precision
     engine: str = Field(examples=["litert"])
     threads: int = Field(description="threads that the model ran on")
+    weights: str | None = Field(
+        None, examples=["imagenette"], description="the weights that ran; null in what older versions have saved"
+    )
     machine: str = Field(description="the machine that measured it", examples=["AMD EPYC 9B14, 2 CPUs"])
     measured: str = Field(description="the day of the measurement, in UTC", examples=["2026-11-24"])
     runs: int = Field(description="how many runs were timed, after a warm-up")
     median_ms: float = Field(gt=0)
     p95_ms: float = Field(gt=0, description="95 % of the runs took no longer than this")
+    turns_ms: tuple[float, ...] = Field(
+        (), description="the median of each turn; empty in what older versions have saved", examples=[[2.1, 2.2]]
+    )
+    contest: str | None = Field(
+        None,
+        examples=["2026-11-24T10:30:00+00:00"],
+        description="when `mobilenet bench` began to measure this setting and others by turns, in UTC; only the turns "
+        "of the same contest can be compared. Null in what older versions have saved",
+    )
 
     @property
     def setup(self) -> tuple[str, str, Precision, int, int]:

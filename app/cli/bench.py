@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from statistics import median
 from typing import Annotated, Final, Literal, Protocol
 
 import typer
@@ -24,6 +23,10 @@ Engine = Literal["litert", "openvino", "tensorflow"]
 
 class Loaded(Protocol):
     """What is known of a model that is ready to be measured."""
+
+    @property
+    def weights(self) -> str:
+        """The name of its weights."""
 
     @property
     def classes(self) -> int:
@@ -144,7 +147,10 @@ def report(
 
 def contest(contenders: Sequence[Contender], settings: Settings, seconds: float) -> tuple[list[Measured], Refusals]:
     """Measure the default variant of the settings in every engine, by turns, and return what did not run as well."""
+    from app.model import latency
+
     refusals: Refusals = {}
+    began = latency.now()
     ready: list[tuple[Contender, Loaded, list[list[float]]]] = []
     for one in contenders:
         try:
@@ -158,7 +164,7 @@ def contest(contenders: Sequence[Contender], settings: Settings, seconds: float)
             except StartError as exc:
                 ready.remove(entry)
                 _refuse(refusals, entry[0], exc)
-    return [_measured(*entry, settings) for entry in ready], refusals
+    return [_measured(*entry, settings, began) for entry in ready], refusals
 
 
 def _least() -> int:
@@ -171,18 +177,22 @@ def _refuse(refusals: Refusals, contender: Contender, why: StartError) -> None:
     refusals.setdefault(str(why), []).append(f"{contender.engine} {contender.precision}")
 
 
-def _measured(contender: Contender, loaded: Loaded, turns: list[list[float]], settings: Settings) -> Measured:
+def _measured(
+    contender: Contender, loaded: Loaded, turns: list[list[float]], settings: Settings, began: str
+) -> Measured:
     from app.model import latency
 
     found = latency.summary(
-        [time for turn in turns for time in turn],
+        turns,
         settings.variant,
         engine=contender.engine,
         precision=contender.precision,
         classes=loaded.classes,
         threads=settings.model_threads,
+        weights=loaded.weights,
+        contest=began,
     )
-    return Measured(found, loaded.top1, tuple(map(median, turns)))
+    return Measured(found, loaded.top1)
 
 
 def _print(measured: Sequence[Measured], refusals: Refusals, told: set[str]) -> bool:

@@ -21,8 +21,12 @@ T = TypeVar("T")
 
 
 class Loaded(NamedTuple):
-    """What is known of a model that is ready to be measured; `top1` is a share, 0 to 1, or None if it is unknown."""
+    """What is known of a model that is ready to be measured: the name of its weights, its classes and its accuracy.
 
+    `top1` is a share, 0 to 1, or None if it is unknown.
+    """
+
+    weights: str
     classes: int
     top1: float | None
 
@@ -90,9 +94,9 @@ def _load(settings: Settings) -> Loaded:
     _models.clear()
     _models.extend(in_process(settings).models)
     (model,) = _models
-    # What is published is of float32.
-    known = model.score(model.variant) or model.engine.precision == "float32"
-    return Loaded(model.engine.classes, model.top1 if known else None)
+    if model.engine.precision != settings.precision:  # a .tflite of others is served in its own
+        raise StartError(f"{model.weights} is in {model.engine.precision}")
+    return Loaded(model.weights, model.engine.classes, model.top1_in(model.variant, settings.precision))
 
 
 def _turn(seconds: float, least: int) -> list[float]:

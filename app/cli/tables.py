@@ -13,8 +13,8 @@ from app.mobilenet.cost import Cost
 from app.mobilenet.variants import Precision, Variant
 
 if TYPE_CHECKING:
-    from app.model.recommendation import Measured
     from app.engines.tflite.compile import Compiled
+    from app.model.recommendation import Measured
 
 PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, which has no width of its own; nothing may be cut off there."""
@@ -126,7 +126,7 @@ def bench_row(measured: "Measured") -> str:
     """Return the row of a variant in one engine and precision."""
     latency = measured.latency
     top1 = "" if measured.top1 is None else f"{measured.top1:.4f}"
-    spread = f"{min(measured.turns_ms):.2f} to {max(measured.turns_ms):.2f} ms"
+    spread = f"{min(latency.turns_ms):.2f} to {max(latency.turns_ms):.2f} ms"
     return (
         f"{measured.variant!s:14}{latency.engine:12}{latency.precision:10}{top1:>8}"
         f"{latency.median_ms:>9.2f} ms{latency.p95_ms:>9.2f} ms{spread:>22}"

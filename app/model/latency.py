@@ -3,7 +3,7 @@
 import logging
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.engines.base import Engine
 from app.engines.files import replacing
+from app.engines.weights import COMPILED
 from app.machine import available_cpus
 from app.measurements import Latency
 from app.mobilenet.variants import Precision, Variant
@@ -58,9 +59,21 @@ def runs(engine: Engine, variant: Variant, seconds: float, least: int = MIN_RUNS
 
 
 def summary(
-    times_ms: Sequence[float], variant: Variant, *, engine: str, precision: Precision, classes: int, threads: int
+    turns: Sequence[Sequence[float]],
+    variant: Variant,
+    *,
+    engine: str,
+    precision: Precision,
+    classes: int,
+    threads: int,
+    weights: str,
+    contest: str,
 ) -> Latency:
-    """Return what these runs, at least two, say of a variant on this machine today."""
+    """Return what the runs of these turns, at least two runs in all, say of a variant on this machine today.
+
+    A turn is the milliseconds of its runs, at least one.
+    """
+    times_ms = [time for turn in turns for time in turn]
     return Latency(
         alpha=variant.alpha,
         resolution=variant.resolution,
@@ -68,12 +81,20 @@ def summary(
         precision=precision,
         engine=engine,
         threads=threads,
+        weights=weights,
         machine=machine(),
         measured=datetime.now(UTC).date().isoformat(),
         runs=len(times_ms),
         median_ms=round(median(times_ms), 3),
         p95_ms=round(quantiles(times_ms, n=20)[-1], 3),
+        turns_ms=tuple(round(median(turn), 3) for turn in turns),
+        contest=contest,
     )
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as the name of a contest that begins."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read(cache: Path) -> list[Latency]:
@@ -88,10 +109,29 @@ def read(cache: Path) -> list[Latency]:
 
 
 def save(cache: Path, measured: Sequence[Latency]) -> None:
-    """Save measurements, replacing older ones of the same variant and conditions.
+    """Save measurements, replacing older ones of the same variant, conditions and weights. The newest are the last.
 
     Raises `StartError` if the cache cannot be written.
     """
-    merged = {(*one.setup, one.alpha, one.resolution): one for one in [*read(cache), *measured]}
+    kept = [one for one in read(cache) if not any(_replaces(new, one) for new in measured)]
     with replacing(cache / NAME) as temporary:
-        temporary.write_bytes(LATENCIES.dump_json(list(merged.values()), indent=1) + b"\n")
+        temporary.write_bytes(LATENCIES.dump_json([*kept, *measured], indent=1) + b"\n")
+
+
+def _replaces(new: Latency, old: Latency) -> bool:
+    same = (new.setup, new.alpha, new.resolution) == (old.setup, old.alpha, old.resolution)
+    return same and old.weights in (new.weights, None)
+
+
+def under(saved: Iterable[Latency], setup: tuple[object, ...], weights: str) -> dict[tuple[float, int], Latency]:
+    """Return by α and resolution what was measured under the conditions `setup`, of these weights or of others alike.
+
+    The newest counts, and before all others that of the weights themselves.
+    """
+    alike = [one for one in saved if one.setup == setup and (one.weights == weights or _alike(one.weights, weights))]
+    return {(one.alpha, one.resolution): one for one in sorted(alike, key=lambda one: one.weights == weights)}
+
+
+def _alike(one: str | None, other: str) -> bool:
+    """Whether weights take equally long if they have equally many classes, as all do that this project compiles."""
+    return not any(name.endswith(COMPILED) for name in (one or "", other))

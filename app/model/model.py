@@ -7,7 +7,7 @@ from pathlib import Path
 from app.engines.base import Engine
 from app.measurements import Score
 from app.mobilenet.cost import Cost, cost
-from app.mobilenet.variants import PUBLISHED, Variant
+from app.mobilenet.variants import PUBLISHED, Precision, Variant
 from app.model import scores
 from app.model.familiarity import Familiarity
 from app.model.labels import Labels
@@ -43,6 +43,16 @@ class Model:
         if score := self.score(self.variant):
             return score.top1
         published = PUBLISHED.get(self.variant) if self.published else None
+        return published.checkpoint_top1 / 100 if published else None
+
+    def top1_in(self, variant: Variant, precision: Precision) -> float | None:
+        """Return the share of photos, 0 to 1, that these weights classify correctly in a variant and a precision.
+
+        None if nobody has measured it; what is published is of float32.
+        """
+        if score := scores.find(self.scores, variant, precision):
+            return score.top1
+        published = PUBLISHED.get(variant) if self.published and precision == "float32" else None
         return published.checkpoint_top1 / 100 if published else None
 
     def score(self, variant: Variant) -> Score | None:

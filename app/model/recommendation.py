@@ -1,6 +1,7 @@
 """Which engine and precision to serve with, by what `mobilenet bench` has measured: a rule, and lines to paste."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final, NamedTuple
 
 from app.errors import StartError
@@ -14,13 +15,11 @@ LOSS: Final = 0.005
 class Measured(NamedTuple):
     """A variant in one engine and precision: how long an image takes, and how accurate it is.
 
-    `top1` is a share, 0 to 1, and None if nobody has measured it in this precision. `turns_ms` are the medians of the
-    turns in which it was measured, in milliseconds.
+    `top1` is a share, 0 to 1, and None if nobody has measured it in this precision.
     """
 
     latency: Latency
     top1: float | None
-    turns_ms: tuple[float, ...]
 
     @property
     def variant(self) -> Variant:
@@ -34,24 +33,43 @@ class Measured(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The command that serves this variant in this way."""
+        """The command that serves this variant in this way; own weights are left to the settings."""
+        from app.engines.weights import PUBLISHED  # with NumPy, which the command line starts without
+
+        weights = f" --weights {PUBLISHED}" if self.latency.weights == PUBLISHED else ""
         return (
             f"mobilenet serve --engine {self.latency.engine} --precision {self.latency.precision} "
-            f"--alpha {self.latency.alpha:g} --resolution {self.latency.resolution}"
+            f"--alpha {self.latency.alpha:g} --resolution {self.latency.resolution}{weights}"
         )
+
+    def surely_faster(self, other: "Measured") -> bool:
+        """Whether each of its turns was faster than each of another, and the two took turns with one another."""
+        mine, theirs = self.latency, other.latency
+        return mine.contest == theirs.contest and max(mine.turns_ms, default=inf) < min(theirs.turns_ms, default=0)
 
     def __str__(self) -> str:
         accuracy = "top-1 unknown" if self.top1 is None else f"top-1 {self.top1:.4g}"
         return f"{self.name}, {self.latency.median_ms:g} ms, {accuracy}"
 
 
-def fastest(measured: Sequence[Measured]) -> Measured | None:
-    """Return the fastest of a variant that loses at most `LOSS` against the most accurate one.
+class Recommendation(NamedTuple):
+    """The setting to serve a variant with, and its rivals: those of which it is not sure that they are slower."""
 
-    Those of unknown accuracy do not count; None if there are no others. Of equally fast ones it is the more accurate,
-    and of equals the first.
+    best: Measured
+    rivals: tuple[Measured, ...]
+
+
+def recommend(measured: Sequence[Measured]) -> Recommendation | None:
+    """Return the fastest setting of a variant that loses at most `LOSS` against the most accurate one.
+
+    Those of unknown accuracy count only if there are no others. Of equally fast ones it is the more accurate, and of
+    equals the first. None if nothing was measured.
     """
-    return min(_near(measured), key=lambda one: (one.latency.median_ms, -(one.top1 or 0)), default=None)
+    eligible = _near(measured) or measured
+    if not eligible:
+        return None
+    best = min(eligible, key=lambda one: (one.latency.median_ms, -(one.top1 or 0)))
+    return Recommendation(best, tuple(one for one in eligible if one != best and not best.surely_faster(one)))
 
 
 def _near(measured: Sequence[Measured]) -> list[Measured]:
@@ -86,26 +104,23 @@ def most_accurate(measured: Sequence[Measured], max_latency_ms: float) -> Measur
 
 def advice(measured: Sequence[Measured]) -> list[str]:
     """Return the lines that recommend a setting for one variant, with a command to paste."""
-    variant, best = measured[0].variant, fastest(measured)
-    if best is None:
-        quickest = min(measured, key=lambda one: one.latency.median_ms)
-        return [
-            f"For {variant}, the fastest setting, whose accuracy nobody has measured ({quickest}):",
-            f"    {quickest.command}",
-        ]
+    found = recommend(measured)
+    return [] if found is None else [*_left_out(measured, found.best), *_recommended(found)]
+
+
+def _left_out(measured: Sequence[Measured], best: Measured) -> list[str]:
     unknown = ", ".join(f"{one.name} ({one.latency.median_ms:g} ms)" for one in measured if one.top1 is None)
-    rivals = [one.name for one in _near(measured) if one != best and min(one.turns_ms) <= max(best.turns_ms)]
-    left_out = [f"For {variant}, nobody has measured how accurate this is, so it is left out: {unknown}."]
-    return [
-        *(left_out if unknown else []),
-        f"For {variant}, the fastest setting within {LOSS * 100:g} points of the most accurate one ({best}):",
-        f"    {best.command}",
-        *(
-            [f"    # Its turns overlap with those of {', '.join(rivals)}: which is faster is not sure."]
-            if rivals
-            else []
-        ),
-    ]
+    if best.top1 is None or not unknown:
+        return []
+    return [f"For {best.variant}, nobody has measured how accurate this is, so it is left out: {unknown}."]
+
+
+def _recommended(found: Recommendation) -> list[str]:
+    best, rivals = found.best, ", ".join(one.name for one in found.rivals)
+    within = f" within {LOSS * 100:g} points of the most accurate one"
+    which = ", whose accuracy nobody has measured" if best.top1 is None else within
+    unsure = [f"    # Its turns overlap with those of {rivals}: which is faster is not sure."] if rivals else []
+    return [f"For {best.variant}, the fastest setting{which} ({best}):", f"    {best.command}", *unsure]
 
 
 def advice_within(measured: Sequence[Measured], max_latency_ms: float) -> list[str]:

@@ -3,12 +3,15 @@
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from app import config
+from app.cli import contender as contenders
 from app.cli.bench import TURNS, contest, entrants, report
 from app.cli.contender import Contender, Loaded
 from app.cli.main import cli
@@ -16,6 +19,8 @@ from app.config import Settings
 from app.errors import BAD_START, StartError
 from app.mobilenet.variants import Precision, Variant
 from app.model import latency, scores
+from app.runtime import local
+from tests.support.fakes import colour_model
 
 VARIANTS = (Variant(0.25, 128), Variant(0.5, 160))
 
@@ -43,7 +48,7 @@ class Fake:
         if self._refuses:
             raise StartError(self._refuses)
         self._turns = 0
-        return Loaded(10, self._top1)
+        return Loaded("imagenette", 10, self._top1)
 
     def turn(self, seconds: float, least: int) -> list[float]:
         self._turns += 1
@@ -75,7 +80,7 @@ def test_engines_are_measured_by_turns(settings: Settings) -> None:
 
 def test_a_median_is_over_all_turns_which_have_twenty_runs_together(settings: Settings) -> None:
     (found,), refusals = contest([Fake("litert", "int8", 2.5)], settings.serving(VARIANTS[0]), 0)
-    assert (found.latency.median_ms, found.latency.runs, found.turns_ms) == (2.5, 20, (2.5,) * TURNS)
+    assert (found.latency.median_ms, found.latency.runs, found.latency.turns_ms) == (2.5, 20, (2.5,) * TURNS)
     assert (found.variant, found.name, refusals) == (VARIANTS[0], "litert int8", {})
 
 
@@ -188,9 +193,19 @@ def test_a_process_that_ends_in_the_middle_is_one_line_and_another_takes_its_pla
         contender._run(os._exit, 1)
     for variant in VARIANTS:
         known = scores.find(scores.read(), variant, "int8")
-        assert contender.load(settings.serving(variant)) == Loaded(10, known.top1 if known else None)
+        assert contender.load(settings.serving(variant)) == Loaded("imagenette", 10, known.top1 if known else None)
     assert len(contender.turn(0, 4)) == 4
     contender.close()
+
+
+def test_a_file_of_others_is_measured_in_its_own_precision_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = replace(colour_model(), weights="theirs.tflite")
+    monkeypatch.setattr(local, "in_process", partial(local.in_process, load=lambda _: file))
+    assert contenders._load(settings.model_copy(update={"precision": "float32"})) == Loaded("theirs.tflite", 6, None)
+    with pytest.raises(StartError, match=r"^theirs\.tflite is in float32$"):
+        contenders._load(settings.model_copy(update={"precision": "int8"}))
 
 
 @pytest.mark.e2e

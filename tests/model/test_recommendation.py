@@ -1,17 +1,20 @@
 """The rule by which `mobilenet bench` recommends an engine and a precision."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from app.errors import StartError
 from app.measurements import Latency
 from app.mobilenet.variants import Precision, Variant
-from app.model.recommendation import Measured, advice, advice_within, fastest, most_accurate
+from app.model.recommendation import Measured, advice, advice_within, most_accurate, recommend
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
 
 
 def measured(
-    engine: str, precision: Precision, median_ms: float, top1: float | None, variant: Variant = SMALL
+    engine: str, precision: Precision, median_ms: float, top1: float | None, variant: Variant = SMALL, **other: Any
 ) -> Measured:
     found = Latency(
         alpha=variant.alpha,
@@ -25,8 +28,17 @@ def measured(
         runs=20,
         median_ms=median_ms,
         p95_ms=median_ms,
+        weights="imagenette",
+        turns_ms=(median_ms,),
+        contest="2026-01-31T10:00:00+00:00",
     )
-    return Measured(found, top1, (median_ms,))
+    return Measured(found.model_copy(update=other), top1)
+
+
+def fastest(found: Sequence[Measured]) -> Measured:
+    recommended = recommend(found)
+    assert recommended is not None
+    return recommended.best
 
 
 FLOAT32 = measured("litert", "float32", 2.0, 0.93)
@@ -61,7 +73,7 @@ def test_what_has_no_score_is_left_out_and_said() -> None:
 
 def test_without_any_score_the_fastest_is_named_and_that_its_accuracy_is_unknown() -> None:
     slow, quick = measured("litert", "float32", 2.0, None), measured("litert", "int8", 1.0, None)
-    assert fastest([slow, quick]) is None
+    assert fastest([slow, quick]) == quick
     assert advice([slow, quick]) == [
         "For α 0.25 @ 128, the fastest setting, whose accuracy nobody has measured (litert int8, 1 ms, top-1 unknown):",
         "    mobilenet serve --engine litert --precision int8 --alpha 0.25 --resolution 128",
@@ -97,8 +109,32 @@ def test_a_budget_that_only_unknown_accuracies_fit_is_one_line() -> None:
 
 @pytest.mark.parametrize(("turns_ms", "unsure"), [((1.9, 2.3), True), ((2.2, 2.4), False)])
 def test_it_is_said_that_the_faster_one_is_not_sure_if_turns_overlap(turns_ms: tuple[float, ...], unsure: bool) -> None:
-    best, other = FLOAT32._replace(turns_ms=(1.8, 2.1)), measured("openvino", "float32", 2.2, 0.93)
-    lines = advice([best, other._replace(turns_ms=turns_ms)])
+    best = measured("litert", "float32", 2.0, 0.93, turns_ms=(1.8, 2.1))
+    lines = advice([best, measured("openvino", "float32", 2.2, 0.93, turns_ms=turns_ms)])
     said = "    # Its turns overlap with those of openvino float32: which is faster is not sure."
     assert (lines[-1] == said) is unsure
     assert best.command in "".join(lines)
+
+
+@pytest.mark.parametrize("contest", ["2026-02-28T10:00:00+00:00", None])
+def test_turns_that_were_not_taken_with_one_another_leave_it_unsure(contest: str | None) -> None:
+    turns: dict[str, Any] = {"contest": contest, "turns_ms": (8.9, 9.1) if contest else ()}
+    found = recommend([FLOAT32, measured("openvino", "float32", 9.0, 0.93, **turns)])
+    assert found is not None
+    assert [one.name for one in found.rivals] == ["openvino float32"]
+
+
+def test_what_is_left_out_is_no_rival() -> None:
+    found = recommend([FLOAT32, measured("openvino", "bfloat16", 2.0, None), measured("litert", "int8", 2.0, 0.8)])
+    assert found == (FLOAT32, ())
+
+
+def test_nothing_is_recommended_where_nothing_was_measured() -> None:
+    assert recommend([]) is None
+
+
+def test_the_command_names_the_published_weights_which_are_not_the_default() -> None:
+    published = measured("litert", "int8", 1.0, None, weights="imagenet")
+    assert published.command == (
+        "mobilenet serve --engine litert --precision int8 --alpha 0.25 --resolution 128 --weights imagenet"
+    )

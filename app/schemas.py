@@ -362,6 +362,44 @@ class ModelInfo(BaseModel):
     ablations: list[AblationItem] | None = Field(None, description="with `layers=true`")
 
 
+class SettingRef(BaseModel):
+    """What a variant can be served with: an engine and a precision."""
+
+    engine: str = Field(examples=["openvino"])
+    precision: Precision
+
+
+class FastestSetting(SettingRef):
+    """The setting that `mobilenet bench` recommends by what it has measured of a variant on this machine.
+
+    It is the fastest of those that lose at most half a point of top-1 against the most accurate one. Where nobody has
+    measured how accurate any of them is, it is the fastest.
+    """
+
+    median_ms: float = Field(gt=0, description="the time of one image in the network alone", examples=[2.1])
+    top1: float | None = Field(description="top-1 accuracy, 0 to 1, in this precision; null if nobody has measured it")
+    compared: int = Field(ge=1, description="how many settings were measured, this one included", examples=[4])
+    rivals: list[SettingRef] = Field(
+        description="those of which it is not sure that they are slower: their turns overlap with its own, or they "
+        "did not take turns with it"
+    )
+    command: str = Field(
+        examples=["mobilenet serve --engine openvino --precision int8 --alpha 0.5 --resolution 160"],
+        description="serves it; all other settings, such as your own weights, are as before if they are in the "
+        "environment or in `.env`",
+    )
+
+
+class FasterSetting(FastestSetting):
+    """A setting in which the default variant would be faster than it is now."""
+
+    served_ms: float = Field(gt=0, description="the same time in the engine and the precision that serve")
+    sure: bool = Field(
+        description="false if it is not sure that it is faster: some turns of the two overlap, or they did not take "
+        "turns with one another"
+    )
+
+
 class VariantItem(BaseModel):
     """One variant: its cost, its accuracy and its latency. What is not known is null."""
 
@@ -378,7 +416,15 @@ class VariantItem(BaseModel):
         description="top-1 accuracy, 0 to 1, of the served weights: as measured, or else as published"
     )
     accuracy: Accuracy
-    latency: Latency | None = Field(description="of one image on this machine, if `mobilenet bench` measured it")
+    latency: Latency | None = Field(
+        description="of one image on this machine, in the engine and the precision that serve, if `mobilenet bench` "
+        "measured it"
+    )
+    fastest: FastestSetting | None = Field(
+        None,
+        description="the engine and the precision to serve it with on this machine; null if `mobilenet bench` measured "
+        "none that is installed",
+    )
     macs_frontier: bool | None = Field(
         None, description="true if no other variant is at least as accurate for at most as many MACs"
     )
@@ -395,6 +441,11 @@ class Catalogue(BaseModel):
     precision: Precision
     engine: str = Field(examples=["litert"])
     machine: str = Field(description="the machine that answers, on which the latencies were measured")
+    faster: FasterSetting | None = Field(
+        None,
+        description="the setting that would serve the default variant faster; null if none is known, or if nothing "
+        "was measured in the engine and the precision that serve",
+    )
     variants: list[VariantItem]
 
 

@@ -6,6 +6,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from app import __version__
+from app.api.fastest import faster, fastest
 from app.config import Settings
 from app.measurements import UNFAMILIAR, Latency
 from app.mobilenet.ablations import ABLATIONS, Ablation
@@ -13,6 +14,7 @@ from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import Cost, LayerCost, SeparableCost, cost
 from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Precision, Variant
 from app.model import latency
+from app.model.alternatives import alternatives
 from app.model.model import Model
 from app.schemas import (
     AblationItem,
@@ -20,6 +22,7 @@ from app.schemas import (
     Batching,
     Catalogue,
     FamiliarityInfo,
+    FastestSetting,
     LayerItem,
     ModelInfo,
     Parameters,
@@ -155,18 +158,24 @@ BYTES: dict[Precision, int] = {"float32": 4, "int8": 1, "bfloat16": 2}
 def variants(models: Sequence[Model], settings: Settings) -> Catalogue:
     """Describe the 16 published variants and any other that is served; the first model is the default."""
     model = models[0]
-    machine = latency.machine()
-    setup = (machine, model.engine.name, model.engine.precision, settings.model_threads, model.engine.classes)
-    measured = {(one.alpha, one.resolution): one for one in latency.read(settings.cache) if one.setup == setup}
+    machine, threads = latency.machine(), settings.model_threads
+    saved = latency.read(settings.cache)
+    setup = (machine, model.engine.name, model.engine.precision, threads, model.engine.classes)
+    measured = latency.under(saved, setup, model.weights)
     served = {one.variant: one for one in models}
+    known = {
+        variant: alternatives(saved, model, variant, machine=machine, threads=threads)
+        for variant in dict.fromkeys([*PUBLISHED, *served])
+    }
     items = [
         _item(
             served.get(variant, model),
             variant,
-            variant == model.variant,
-            measured.get((variant.alpha, variant.resolution)),
+            default=variant == model.variant,
+            measured=measured.get((variant.alpha, variant.resolution)),
+            best=fastest(found),
         )
-        for variant in dict.fromkeys([*PUBLISHED, *served])
+        for variant, found in known.items()
     ]
     return Catalogue(
         weights=model.weights,
@@ -174,11 +183,14 @@ def variants(models: Sequence[Model], settings: Settings) -> Catalogue:
         precision=model.engine.precision,
         engine=model.engine.name,
         machine=machine,
+        faster=faster(known[model.variant], model.engine.name, model.engine.precision),
         variants=_with_frontiers(items),
     )
 
 
-def _item(model: Model, variant: Variant, default: bool, measured: Latency | None) -> VariantItem:
+def _item(
+    model: Model, variant: Variant, *, default: bool, measured: Latency | None, best: FastestSetting | None
+) -> VariantItem:
     total = cost(variant, model.engine.classes)
     score = model.score(variant)
     known = published(model, variant)
@@ -196,6 +208,7 @@ def _item(model: Model, variant: Variant, default: bool, measured: Latency | Non
         top1=top1,
         accuracy=Accuracy(measured=score, published=known),
         latency=measured,
+        fastest=best,
     )
 
 

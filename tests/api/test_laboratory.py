@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.api import describe
@@ -82,6 +83,47 @@ def test_variants_shows_the_latencies_of_this_machine_and_this_setup_alone(launc
     assert list(found) == [(0.5, 160)]
     assert found[0.5, 160]["median_ms"] == 4.0, "the newest measurement counts"
     assert found[0.5, 160]["machine"] == answer["machine"]
+
+
+def test_variants_says_what_would_serve_faster_and_whether_that_is_sure(launch: Launch, tmp_path: Path) -> None:
+    served = Variant(0.25, 64)
+    client = launch(cache=tmp_path, model_threads=2)
+    assert (client.get("/variants").json()["faster"], fastest_of(client, served)) == (None, None)
+
+    ours = measured(served, 9.0, turns_ms=[8.9, 9.2], contest="a", weights="colours")
+    latency.save(tmp_path, [ours])
+    assert client.get("/variants").json()["faster"] is None
+    assert fastest_of(client, served) | {"command": ""} == {
+        "engine": "colour",
+        "precision": "float32",
+        "median_ms": 9.0,
+        "top1": None,
+        "compared": 1,
+        "rivals": [],
+        "command": "",
+    }
+
+    litert = ours.model_copy(update={"engine": "litert", "median_ms": 4.0, "turns_ms": (3.9, 4.1)})
+    latency.save(tmp_path, [litert])
+    faster = client.get("/variants").json()["faster"]
+    assert faster == fastest_of(client, served) | {"served_ms": 9.0, "sure": True}
+    assert (faster["engine"], faster["median_ms"], faster["compared"], faster["rivals"]) == ("litert", 4.0, 2, [])
+    assert faster["command"] == "mobilenet serve --engine litert --precision float32 --alpha 0.25 --resolution 64"
+
+    latency.save(tmp_path, [litert.model_copy(update={"turns_ms": (3.9, 9.0)})])
+    faster = client.get("/variants").json()["faster"]
+    assert (faster["sure"], faster["rivals"]) == (False, [{"engine": "colour", "precision": "float32"}])
+
+    latency.save(tmp_path, [litert.model_copy(update={"median_ms": 9.5})])
+    assert client.get("/variants").json()["faster"] is None, "what serves is the fastest"
+    assert fastest_of(client, served)["engine"] == "colour"
+
+
+def fastest_of(client: TestClient, variant: Variant) -> Any:
+    items = client.get("/variants").json()["variants"]
+    return next(
+        one["fastest"] for one in items if (one["alpha"], one["resolution"]) == (variant.alpha, variant.resolution)
+    )
 
 
 def test_a_damaged_file_of_latencies_is_none(launch: Launch, tmp_path: Path) -> None:

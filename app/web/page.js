@@ -10,17 +10,17 @@ import { intake } from "./intake.js";
 import { kept } from "./kept.js";
 import { notice } from "./notice.js";
 import { again, classify, remember } from "./question.js";
+import { engineName } from "./setting.js";
 import { variants } from "./variants.js";
 import { onSwitch } from "./why.js";
 
-const ENGINES = { litert: "LiteRT", openvino: "OpenVINO", tensorflow: "TensorFlow" };
 const LATER = ["starting", "draining", "unreachable"];
 
 function served(info, variants) {
   Object.assign(service, { loaded: variants.length, labels: info.labels, limits: info.batching });
   const others = variants.filter((item) => !item.default).map((item) => `α ${item.alpha} @ ${item.resolution}`);
   const more = others.length ? ` On request also ${others.join(", ")}.` : "";
-  byId("served").textContent = `Served now: MobileNetV1 α ${info.alpha} @ ${info.resolution} with the weights ${info.weights}, ${info.precision} on ${ENGINES[info.engine] ?? info.engine}.${more}`;
+  byId("served").textContent = `Served now: MobileNetV1 α ${info.alpha} @ ${info.resolution} with the weights ${info.weights}, ${info.precision} on ${engineName(info.engine)}.${more}`;
   byId("classes").replaceChildren(...known(info.labels));
 }
 

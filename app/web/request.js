@@ -1,5 +1,6 @@
 // The request that a photo travelled in, for programmers: the same with curl, and the answer as JSON.
 
+import { copying } from "./copying.js";
 import { curl } from "./curl.js";
 import { html } from "./dom.js";
 
@@ -25,17 +26,4 @@ function raw({ answer }) {
     text.textContent ||= written();
   });
   return details;
-}
-
-function copying(text) {
-  const copied = html("span", { role: "status" });
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text());
-      copied.textContent = "Copied";
-    } catch {
-      copied.textContent = "Select it and copy it by hand";
-    }
-  };
-  return html("p", {}, html("button", { type: "button", class: "button small", onclick: copy }, "Copy"), copied);
 }

@@ -1,6 +1,8 @@
 // What a smaller network gives up: accuracy against cost of the sixteen variants.
 
 import { byId, choices, drawn, html, integer, milliseconds, percent, short, svg, table, walkable } from "./dom.js";
+import { advice } from "./faster.js";
+import { setting } from "./setting.js";
 
 const HEIGHT = 320;
 const MARGIN = { left: 46, right: 24, top: 14, bottom: 40 };
@@ -16,6 +18,7 @@ export function variants(catalogue, choose) {
   const known = catalogue.variants.filter((item) => item.top1 !== null);
   byId("variants").hidden = false;
   lead(catalogue, known);
+  byId("faster").replaceChildren(...advice(catalogue));
   byId("variants-table").replaceChildren(variantTable(catalogue));
   byId("prices").hidden = !known.some((item) => item.latency);
   byId("variants-chart").parentElement.hidden = known.length === 0;
@@ -34,11 +37,9 @@ function lead({ weights, machine, variants: all }, known) {
   const parts = [
     first ? `Top-1 of the weights ${weights}, ${on}.` : `Nobody has measured how often the weights ${weights} are right.`,
     first && missing.length ? `There are none for α ${missing.join(", ")}.` : "",
+    all.some((item) => item.latency) ? `Latency is of one photo on ${machine}, the network alone.` : "",
   ];
-  const latency = all.some((item) => item.latency)
-    ? [`Latency is of one photo on ${machine}, the network alone.`]
-    : ["Latency on this machine is shown once ", html("code", {}, "mobilenet bench"), " has measured it."];
-  byId("variants-lead").replaceChildren(parts.filter(Boolean).join(" "), " ", ...latency);
+  byId("variants-lead").textContent = parts.filter(Boolean).join(" ");
 }
 
 function ticks(low, high) {
@@ -144,8 +145,10 @@ function words(item) {
   return `α ${item.alpha} at ${item.resolution} pixels: ${percent(item.top1, 2)} right, ${size}${time}${tags.length ? `; ${tags.join(", ")}` : ""}.`;
 }
 
+const best = (fastest) => `${setting(fastest)}, ${milliseconds(fastest.median_ms)}${fastest.rivals.length ? " (not sure)" : ""}`;
+
 function variantTable({ variants: all, precision }) {
-  const headings = ["Variant", "MACs", "Parameters", `Size in ${precision}`, "Top-1", "Latency", "Frontier"];
+  const headings = ["Variant", "MACs", "Parameters", `Size in ${precision}`, "Top-1", "Latency", "Fastest here", "Frontier"];
   const rows = all.map((item) => [
     `α ${item.alpha} @ ${item.resolution}${item.served ? " (served)" : ""}`,
     integer(item.macs),
@@ -153,6 +156,7 @@ function variantTable({ variants: all, precision }) {
     `${short(item.size_bytes)}B`,
     item.top1 === null ? "not measured" : percent(item.top1, 2),
     item.latency ? milliseconds(item.latency.median_ms) : "not measured",
+    item.fastest ? best(item.fastest) : "not measured",
     [item.macs_frontier && "MACs", item.latency_frontier && "latency"].filter(Boolean).join(", ") || "no",
   ]);
   return table(headings, rows, "The variants, what they cost and how often they are right");

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from app.config import PREFIX, Settings
 from app.engines.base import Pixels, Predictions
@@ -22,75 +22,99 @@ from app.errors import StartError, UndecodableImage
 from app.machine import no_room, oom_kills
 from app.mobilenet.variants import Precision
 from app.model.model import Model
-from app.runtime import handshake, requests
+from app.runtime import area, handshake, requests
+from app.runtime.area import Area, Buffer
 from app.runtime.pipeline import Job, JobResult, Overlay, Payload, Sizes
 from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
-from app.runtime.requests import Buffer, Request
+from app.runtime.requests import Request
 
 logger = logging.getLogger(__name__)
 
 WORKER_MODULE = "app.runtime.worker"
+READ_BYTES = 256 * 1024
 STOP_S = 5.0
 """How long the template may take to end before it is killed."""
 SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """Threads of numpy's linear algebra would not survive the fork, and nothing here needs them."""
 
 
-class Worker(asyncio.Protocol):
-    """The HTTP process's end of a worker's socket, on which one request is sent at a time."""
+class Worker:
+    """The HTTP process's end of a worker: the area that requests are written into, and a socket, which also says when.
 
-    _transport: asyncio.Transport
-    _reader: Reader
-    _reply: asyncio.Future[Body] | None = None
+    It is asked one request at a time. The socket is written to and read from without a transport of asyncio, which
+    would send what it is given only when the loop has done all else.
+    """
 
-    @property
-    def alive(self) -> bool:
+    def __init__(self, connection: socket.socket, area: Area) -> None:
+        """Take over this end of the socket, and the area."""
+        connection.setblocking(False)
+        self._socket, self._area = connection, area
+        self._loop = asyncio.get_running_loop()
+        self._reader: Reader | None = None
+        self._reply: asyncio.Future[Body] | None = None
+        self.alive = True
         """Whether the worker has not ended, as far as is known here."""
-        return not self._transport.is_closing()
+        self._loop.add_reader(connection, self._readable)
 
     async def ask(self, request: Sequence[Buffer], reader: Reader, patience_s: float) -> Body:
         """Send a request and return its reply. Raises `WorkerDied`, or `WorkerHung` after `patience_s` without one."""
-        loop = asyncio.get_running_loop()
         self._reader = reader
-        self._reply = loop.create_future()
-        self._transport.writelines(request)
-        timer = loop.call_later(patience_s, self._give_up, patience_s)
+        self._reply = self._loop.create_future()
+        try:
+            size = self._area.write(request)
+            self._socket.send(requests.SIZE.pack(size))
+        except OSError as exc:
+            self.close()
+            raise WorkerDied(f"a worker could not be asked: {exc}") from exc
+        timer = self._loop.call_later(patience_s, self._give_up, patience_s)
         try:
             return await self._reply
         finally:
             timer.cancel()
+            if self.alive:
+                self._area.give_back()
 
     def _give_up(self, patience_s: float) -> None:
+        self._fail(WorkerHung(f"a worker has hung for {patience_s:g} s and is replaced"))
+
+    def _fail(self, error: WorkerDied) -> None:
         if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(WorkerHung(f"a worker has hung for {patience_s:g} s and is replaced"))
+            self._reply.set_exception(error)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, to send requests on."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Read a part of the reply, and end the wait of `ask` when it is whole or bad."""
-        if self._reply is None or self._reply.done():
+    def _readable(self) -> None:
+        """Read a part of the reply, and end the wait of `ask` when it is whole, or bad, or will not come."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            self._fail(WorkerDied("a worker ended in the middle of its work"))
+        elif self._reader is None or self._reply is None or self._reply.done():
             self.close()
             logger.error("a worker said something that it was not asked for, and is given up")
-            return
+        else:
+            self._read(self._reader, self._reply, data)
+
+    def _read(self, reader: Reader, reply: "asyncio.Future[Body]", data: bytes) -> None:
         try:
-            body = self._reader.add(data)
+            body = reader.add(data)
         except BadReply as exc:
             self.close()
-            self._reply.set_exception(exc)
+            reply.set_exception(exc)
         else:
             if body is not None:
-                self._reply.set_result(body)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the wait of `ask`: there will be no reply."""
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(WorkerDied("a worker ended in the middle of its work"))
+                reply.set_result(body)
 
     def close(self) -> None:
         """Close the socket, so that the worker ends."""
-        self._transport.close()
+        if self.alive:
+            self.alive = False
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+            self._area.close()
 
 
 _loading: "set[Workers]" = set()
@@ -147,7 +171,7 @@ class Workers:
         `WorkerHung`, `WorkerFailed`, or the `ServiceError` of a preview.
         """
         try:
-            return await self._ask(await self._free(), request)
+            return await self._ask(self._free(), request)
         except WorkerHung:
             raise
         except WorkerDied:
@@ -155,7 +179,7 @@ class Workers:
 
     async def _ask_again(self, request: Request) -> Any:
         try:
-            return await self._ask(await self._fork(), request)
+            return await self._ask(self._fork(), request)
         except WorkerHung:
             raise
         except WorkerDied as exc:
@@ -165,11 +189,11 @@ class Workers:
                 "decoding the image ended its process, twice: it is damaged, or takes more memory than there is"
             ) from exc
 
-    async def _free(self) -> Worker:
+    def _free(self) -> Worker:
         while self._idle:
             if (worker := self._idle.pop()).alive:
                 return worker
-        return await self._fork()
+        return self._fork()
 
     async def _ask(self, worker: Worker, request: Request) -> Any:
         places = [self._places[variant] for job in request.jobs for variant in job.variants]
@@ -190,12 +214,16 @@ class Workers:
         before, self._oom_kills = self._oom_kills, oom_kills()
         return ": the kernel killed it for want of memory" if self._oom_kills > before else ""
 
-    async def _fork(self) -> Worker:
+    def _fork(self) -> Worker:
         ours, theirs = socket.socketpair()
-        with theirs, suppress(OSError):  # if the template has ended, this closes both ends, and the request fails
-            socket.send_fds(self._control, [b"f"], [theirs.fileno()])
-        _, worker = await asyncio.get_running_loop().create_unix_connection(Worker, sock=ours)
-        return worker
+        descriptor = area.new()
+        try:
+            worker = Worker(ours, Area(descriptor))
+            with theirs, suppress(OSError):  # if the template has ended, this closes both ends, and the request fails
+                socket.send_fds(self._control, [b"f"], [theirs.fileno(), descriptor])
+            return worker
+        finally:
+            os.close(descriptor)
 
     async def close(self) -> None:
         """End the idle workers, and with the template the busy ones."""

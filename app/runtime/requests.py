@@ -1,10 +1,10 @@
-"""What the HTTP process asks of a worker, in a fixed layout on a stream socket.
+"""What the HTTP process asks of a worker, in a fixed layout in the area of memory that both see.
 
     HEAD | for each job: JOB | for each variant of each job: its place among the loaded ones | the payloads
     | the evidence of an overlay, float32
 
-Numbers are in the byte order of the machine. Payloads are sent from where they lie, and the only one of a request is
-received into the object that is decoded, so that the socket alone copies it. A worker trusts what it is asked.
+Numbers are in the byte order of the machine. The socket of the worker carries only `SIZE`, the length of all that, once
+it is written. A worker trusts what it is asked.
 """
 
 import socket
@@ -18,17 +18,17 @@ import numpy as np
 
 from app.imaging import memory
 from app.mobilenet.variants import Variant
+from app.runtime.area import Area, Buffer
 from app.runtime.pipeline import NOTHING, Job, Overlay, Payload, Wish
 
 HEAD: Final = struct.Struct("=BxHIII")  # flags, side of the evidence, resolution, number of jobs, number of places
 JOB: Final = struct.Struct("=B?HIi4xQ")  # kind of payload, embedding?, variants, classes, target, bytes of the payload
 PLACE: Final = "H"
+SIZE: Final = struct.Struct("=Q")
 
 LARGE, ALONE, WHOLE = 1, 2, 4
 FILE, TEXT, PIXELS = 1, 2, 3
 NO_TARGET: Final = -1
-
-Buffer = bytes | memoryview
 
 memory.keep()  # images take memory at both ends, in the process that only passes them on too
 
@@ -71,27 +71,32 @@ def _content(payload: Payload) -> tuple[int, Buffer]:
     return PIXELS, np.ascontiguousarray(payload).reshape(-1).data
 
 
-def receive(sender: socket.socket, variants: Sequence[Variant]) -> Request:
+def receive(sender: socket.socket, area: Area, variants: Sequence[Variant]) -> Request:
     """Wait for a request to a worker that has loaded these variants.
 
-    Raises `EOFError` if the other end is closed before all of it has come, or `OSError`.
+    Raises `EOFError` if the other end is closed before, or `OSError`.
     """
-    flags, side, resolution, count, wanted = HEAD.unpack(exactly(sender, HEAD.size))
-    about = exactly(sender, count * JOB.size + wanted * array(PLACE).itemsize)
-    described = list(JOB.iter_unpack(about[: count * JOB.size]))
-    places = iter(array(PLACE, about[count * JOB.size :]))
-    contents, at, jobs = exactly(sender, sum([one[-1] for one in described])), 0, []
-    for kind, embedding, number, classes, target, size in described:
-        payload = _payload(kind, contents[at : at + size])  # the only one of a request is not copied
+    (size,) = SIZE.unpack(exactly(sender, SIZE.size))
+    return unpack(area, size, variants)
+
+
+def unpack(area: Area, size: int, variants: Sequence[Variant]) -> Request:
+    """Return the request that was written into an area in so many bytes."""
+    area.see(size)
+    flags, side, resolution, count, wanted = HEAD.unpack(area.read(0, HEAD.size))
+    at = HEAD.size + count * JOB.size
+    described = JOB.iter_unpack(area.read(HEAD.size, at))
+    places = iter(array(PLACE, area.read(at, (at := at + wanted * array(PLACE).itemsize))))
+    jobs = []
+    for kind, embedding, number, classes, target, length in described:
+        payload = _payload(kind, area.read(at, (at := at + length)))
         wish = Wish(embedding, classes, None if target == NO_TARGET else target) if embedding or classes else NOTHING
         jobs.append(Job(payload, tuple([variants[next(places)] for _ in range(number)]), wish))
-        at += size
-    over = _overlay(sender, side, bool(flags & WHOLE)) if side else None
+    over = _overlay(area.read(at, size), side, bool(flags & WHOLE)) if side else None
     return Request(jobs, bool(flags & LARGE), bool(flags & ALONE), resolution, over)
 
 
-def _overlay(sender: socket.socket, side: int, whole: bool) -> Overlay:
-    content = exactly(sender, side * side * np.dtype(np.float32).itemsize)
+def _overlay(content: bytes, side: int, whole: bool) -> Overlay:
     return Overlay(np.frombuffer(content, np.float32).reshape(side, side), whole)
 
 

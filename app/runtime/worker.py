@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from app.machine import no_room
 from app.mobilenet.variants import Precision, Variant
 from app.model.model import Model
 from app.runtime import handshake, replies, requests
+from app.runtime.area import Area
 from app.runtime.elsewhere import elsewhere
 from app.runtime.local import Local, in_process
 from app.runtime.memory import keep_to_limit
@@ -54,11 +55,12 @@ def _template(control: socket.socket) -> None:
     gc.freeze()  # the garbage collector of a worker would write to the pages of loaded objects, and so copy them
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes workers that have ended
     variants = [model.variant for model in pipeline.models]
-    while descriptors := socket.recv_fds(control, 1, 1)[1]:
-        with socket.socket(fileno=descriptors[0]) as front:
-            if _forked(front, variants):
+    while descriptors := socket.recv_fds(control, 1, 2)[1]:
+        with socket.socket(fileno=descriptors[0]) as front, closing(Area(descriptors[1])) as area:
+            os.close(descriptors[1])
+            if _forked(front, area, variants):
                 control.close()  # a worker has a socket of its own; only the template may use this one
-                _work(front, pipeline, settings)
+                _work(front, area, pipeline, settings)
                 os._exit(0)
 
 
@@ -78,14 +80,14 @@ def _loaded(settings: Settings) -> Local:
     return Local(elsewhere(load), settings.max_pixels)
 
 
-def _forked(front: socket.socket, variants: Sequence[Variant]) -> bool:
+def _forked(front: socket.socket, area: Area, variants: Sequence[Variant]) -> bool:
     """Fork. Return whether this is the new process. If there may be no more processes, answer in place of a worker."""
     try:
         return os.fork() == 0
     except OSError as exc:
         logger.error("a worker cannot be started: %s", no_room(exc))
         with suppress(EOFError, OSError):
-            requests.receive(front, variants)  # a reply that comes before the request would be nobody's
+            requests.receive(front, area, variants)  # a reply that comes before the request would be nobody's
             front.sendall(replies.pack_failure(exc))
         return False
 
@@ -105,7 +107,7 @@ def _described(model: Model) -> tuple[Model, tuple[str, Precision, int]]:
     return replace(model, engine=unloaded), (engine.name, engine.precision, engine.classes)
 
 
-def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
+def _work(front: socket.socket, area: Area, pipeline: Local, settings: Settings) -> None:
     """Answer requests until the HTTP process closes its end of the socket."""
     threads = settings.model_threads
     _end_with_parent(signal.SIGKILL)
@@ -130,7 +132,7 @@ def _work(front: socket.socket, pipeline: Local, settings: Settings) -> None:
 
     with suppress(EOFError, OSError):
         while True:
-            request = requests.receive(front, variants)
+            request = requests.receive(front, area, variants)
             signal.setitimer(signal.ITIMER_REAL, settings.patience_s + GRACE_S)
             try:
                 reply = answer(request)

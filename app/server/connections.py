@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 OTHER_FILES = 32
 """Open files of a process beside its connections and model workers: about 20, and those that are open for a moment."""
+WORKER_FILES = 2
+"""Open files for each model worker: its socket, and the memory that requests are written to."""
 FEWEST = 8
 """With room for fewer connections than this, the service does not start."""
 SECOND = 1.0
@@ -36,7 +38,7 @@ def most_connections(settings: Settings) -> int:
 def _left(limit: int, settings: Settings) -> int:
     """Return how many of so many open files are left for connections over HTTP."""
     of_grpc = 0 if settings.grpc_port is None else grpc_connections(limit)
-    return limit - OTHER_FILES - settings.model_workers - of_grpc
+    return limit - OTHER_FILES - WORKER_FILES * settings.model_workers - of_grpc
 
 
 class Bound:

@@ -22,7 +22,8 @@ from app.engines.base import patterns
 from app.errors import ServiceError, StartError, UnsupportedImage
 from app.imaging.decode import LargeImage
 from app.mobilenet.variants import Variant
-from app.runtime import replies
+from app.runtime import area, replies
+from app.runtime.area import Area
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.inline import Inline
 from app.runtime.local import Local, in_process
@@ -195,8 +196,9 @@ Say = Callable[[socket.socket], None]
 async def impostor(pool: Pool) -> socket.socket:
     """Let the next request go to the socket that is returned, in place of a worker."""
     ours, theirs = socket.socketpair()
-    _, worker = await asyncio.get_running_loop().create_unix_connection(Worker, sock=ours)
-    pool._workers._idle.append(worker)
+    descriptor = area.new()
+    pool._workers._idle.append(Worker(ours, Area(descriptor)))
+    os.close(descriptor)
     return theirs
 
 

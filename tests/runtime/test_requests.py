@@ -1,7 +1,9 @@
-"""A worker is asked for what the HTTP process wants, in pieces of whatever size, or is told that there is no more."""
+"""A worker is asked for what the HTTP process wants, of whatever size, or is told that there is no more."""
 
+import os
+import re
 import socket
-import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.mobilenet.variants import Variant
-from app.runtime import requests
+from app.runtime import area, requests
+from app.runtime.area import Area
 from app.runtime.pipeline import NOTHING, Job, Overlay, Payload, Wish
 from app.runtime.requests import Request
 
@@ -37,23 +40,27 @@ anything = st.one_of(
 )
 
 
-def sent(request: Request) -> bytes:
-    return b"".join(requests.pack(request, [PLACES[variant] for job in request.jobs for variant in job.variants]))
+class Ends:
+    """An area and a socket as each of the two processes has them."""
 
+    def __init__(self) -> None:
+        descriptor = area.new()
+        self.written, self.read = Area(descriptor), Area(descriptor)
+        os.close(descriptor)
+        self.ours, self.theirs = socket.socketpair()
 
-def received(content: bytes) -> Request:
-    ours, theirs = socket.socketpair()
+    def __enter__(self) -> "Ends":
+        return self
 
-    def send() -> None:
-        with theirs:
-            theirs.sendall(content)
+    def __exit__(self, *_: object) -> None:
+        for one in (self.written, self.read, self.ours, self.theirs):
+            one.close()
 
-    sender = threading.Thread(target=send)
-    sender.start()
-    with ours:
-        found = requests.receive(ours, VARIANTS)
-    sender.join()
-    return found
+    def pass_on(self, request: Request) -> Request:
+        """Send a request, and return what is received."""
+        places = [PLACES[variant] for job in request.jobs for variant in job.variants]
+        self.ours.sendall(requests.SIZE.pack(self.written.write(requests.pack(request, places))))
+        return requests.receive(self.theirs, self.read, VARIANTS)
 
 
 def same(one: Payload, other: Payload) -> bool:
@@ -64,7 +71,8 @@ def same(one: Payload, other: Payload) -> bool:
 
 @given(anything)
 def test_a_request_arrives_as_it_was_meant(request_: Request) -> None:
-    found = received(sent(request_))
+    with Ends() as ends:
+        found = ends.pass_on(request_)
     assert found[1:4] == request_[1:4]
     assert (found.over is None) == (request_.over is None)
     if found.over and request_.over:
@@ -75,19 +83,45 @@ def test_a_request_arrives_as_it_was_meant(request_: Request) -> None:
         assert same(one.payload, other.payload)
 
 
-@given(anything, st.data())
-def test_a_worker_that_waits_for_the_rest_is_told_that_it_will_not_come(request_: Request, data: st.DataObject) -> None:
-    content = sent(request_)
-    with pytest.raises(EOFError):
-        received(content[: data.draw(st.integers(0, len(content) - 1))])
+def test_a_worker_that_waits_for_a_request_is_told_that_it_will_not_come() -> None:
+    with Ends() as ends:
+        ends.ours.sendall(bytes(requests.SIZE.size - 1))
+        ends.ours.close()
+        with pytest.raises(EOFError):
+            requests.receive(ends.theirs, ends.read, VARIANTS)
 
 
-def test_a_request_may_be_larger_than_the_buffer_of_the_socket() -> None:
-    file = bytes(range(256)) * 10_000
-    assert received(sent(preview(file, 224))).jobs[0].payload == file
+def test_requests_of_all_sizes_follow_one_another_through_the_same_memory() -> None:
+    with Ends() as ends:
+        for size in (10, 3 * area.KEPT_BYTES, 0, area.KEPT_BYTES + 1, 5 * area.KEPT_BYTES, 1):
+            file = np.random.default_rng(size).bytes(size)
+            assert ends.pass_on(preview(file, 224)).jobs[0].payload == file
+            ends.written.give_back()
 
 
-def test_a_file_is_sent_from_where_it_lies() -> None:
+def test_what_a_large_request_took_is_given_back() -> None:
+    def taken() -> int:
+        maps = Path("/proc/self/smaps").read_text()
+        return sum(map(int, re.findall(r"memfd:mobilenet.*?\nRss: +(\d+) kB", maps, re.DOTALL)))
+
+    with Ends() as ends:
+        ends.pass_on(preview(bytes(5 * area.KEPT_BYTES), 224))
+        large = taken()
+        ends.written.give_back()
+        assert large >= 5 * area.KEPT_BYTES // 1024
+        assert taken() <= 2 * area.KEPT_BYTES // 1024  # the same pages as each of the two sees them
+
+
+def test_a_worker_cannot_take_the_memory_away_that_is_written_to() -> None:
+    descriptor = area.new()
+    try:
+        with pytest.raises(PermissionError):
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_file_is_written_from_where_it_lies() -> None:
     file, tensor = bytes(1000), np.zeros((32, 32, 3), np.uint8)
     _, one, other = requests.pack(Request([Job(file, ()), Job(tensor, ())]), [])
     assert one is file

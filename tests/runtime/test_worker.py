@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import pytest
 
 from app import config
 from app.config import Settings
+from app.runtime import area, requests
 from app.runtime import pool as pool_module
-from app.runtime import requests
+from app.runtime.area import Area
 from app.runtime.pipeline import Job, Sizes
 from app.runtime.pool import Pool
 from app.runtime.replies import Reader, WorkerFailed, WorkerHung
@@ -203,7 +204,17 @@ def test_a_worker_that_hangs_does_not_outlive_a_template_that_was_killed(wait: W
         wait(kill(pool))
 
 
-def test_where_no_more_processes_are_allowed_the_request_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def shared() -> Iterator[Area]:
+    descriptor = area.new()
+    with closing(Area(descriptor)) as found:
+        os.close(descriptor)
+        yield found
+
+
+def test_where_no_more_processes_are_allowed_the_request_is_told_so(
+    shared: Area, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused() -> int:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
@@ -211,14 +222,15 @@ def test_where_no_more_processes_are_allowed_the_request_is_told_so(monkeypatch:
     request = Request([RED], large=False, alone=True, resolution=0)
     ours, theirs = socket.socketpair()
     with ours:
-        ours.sendall(b"".join(requests.pack(request, [0])))
+        ours.sendall(requests.SIZE.pack(shared.write(requests.pack(request, [0]))))
         with theirs:
-            assert not _forked(theirs, VARIANTS)
+            assert not _forked(theirs, shared, VARIANTS)
         assert isinstance(found := Reader(request, [Sizes(2, 4, 1)]).add(ours.recv(65536)), WorkerFailed)
     assert "Resource temporarily unavailable" in str(found)
 
 
 def test_where_no_more_processes_are_allowed_a_request_that_never_comes_is_no_matter(
+    shared: Area,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refused() -> int:
@@ -228,7 +240,7 @@ def test_where_no_more_processes_are_allowed_a_request_that_never_comes_is_no_ma
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs:
-        assert not _forked(theirs, VARIANTS)
+        assert not _forked(theirs, shared, VARIANTS)
 
 
 def test_a_worker_works_where_it_may_not_say_who_is_to_die_first(monkeypatch: pytest.MonkeyPatch) -> None:

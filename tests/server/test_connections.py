@@ -13,7 +13,7 @@ from app.config import Settings
 from app.errors import StartError
 from app.machine import open_files_limit
 from app.server import connections
-from app.server.connections import FEWEST, OTHER_FILES, Bound, most_connections
+from app.server.connections import FEWEST, OTHER_FILES, WORKER_FILES, Bound, most_connections
 from app.server.listening import Listening
 
 
@@ -33,10 +33,10 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(limit: None) -> Non
 
 def test_there_are_files_left_for_the_workers_and_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "open_files_limit", lambda: 100)
-    assert most_connections(Settings(model_workers=4)) == 100 - OTHER_FILES - 4
-    fitting = 100 - OTHER_FILES - FEWEST
+    assert most_connections(Settings(model_workers=4)) == 100 - OTHER_FILES - 4 * WORKER_FILES
+    fitting = (100 - OTHER_FILES - FEWEST) // WORKER_FILES
     assert most_connections(Settings(model_workers=fitting)) == FEWEST
-    with pytest.raises(StartError, match=r"may have 100 open files \(ulimit -n\); .* needs at least 101"):
+    with pytest.raises(StartError, match=r"may have 100 open files \(ulimit -n\); .* needs at least 102"):
         most_connections(Settings(model_workers=fitting + 1))
 
 
@@ -44,9 +44,9 @@ def test_grpc_has_a_quarter_of_the_files_and_a_thousand_at_most(monkeypatch: pyt
     settings = Settings(model_workers=4, grpc_port=0)
     for limit, of_grpc in ((100, 25), (4096, 1024), (1_000_000, 1024)):
         monkeypatch.setattr(connections, "open_files_limit", lambda limit=limit: limit)
-        assert most_connections(settings) == limit - OTHER_FILES - 4 - of_grpc
+        assert most_connections(settings) == limit - OTHER_FILES - 4 * WORKER_FILES - of_grpc
     monkeypatch.setattr(connections, "open_files_limit", lambda: 50)
-    with pytest.raises(StartError, match="needs at least 58"):
+    with pytest.raises(StartError, match="needs at least 63"):
         most_connections(settings)
     monkeypatch.setattr(connections, "open_files_limit", lambda: 58)
     assert most_connections(settings) == FEWEST

@@ -107,6 +107,14 @@ def page(visit: Visit) -> Page:
     return visit()
 
 
+@pytest.fixture(scope="module")
+def scripts(browser: Browser, service: str) -> Iterator[Page]:
+    """A page that stays open, for tests that call functions of its scripts and change nothing on it."""
+    visit = Visit(browser, service)
+    yield visit()
+    visit.close()
+
+
 def switch(page: Page) -> Locator:
     return page.get_by_role("switch", name="Why?")
 
@@ -362,12 +370,12 @@ def evidence_js(page: Page, call: str, argument: object) -> Any:
 
 
 @pytest.mark.parametrize("value", range(1, 9))
-def test_the_values_are_turned_as_the_photo_is_shown(page: Page, value: int) -> None:
+def test_the_values_are_turned_as_the_photo_is_shown(scripts: Page, value: int) -> None:
     upright = np.arange(6, dtype=np.float32).reshape(2, 3)
     stored = as_stored(upright, value)
     rows, columns = stored.shape
     given = {"rows": rows, "columns": columns, "values": stored.tolist(), "box": {"orientation": value}}
-    assert evidence_js(page, "js.upright(given)", given) == upright.tolist()
+    assert evidence_js(scripts, "js.upright(given)", given) == upright.tolist()
 
 
 def test_a_photo_that_its_exif_data_turns_has_its_map_upright(page: Page) -> None:
@@ -402,8 +410,8 @@ def spots(*places: tuple[int, int], side: int = 5) -> list[list[float]]:
         ([[0.0, -1.0]] * 2, "Nothing in the image speaks for tench."),
     ],
 )
-def test_where_the_evidence_is_is_said_in_words(page: Page, values: list[list[float]], expected: str) -> None:
-    assert evidence_js(page, "js.sentence(given, 'tench')", values) == expected
+def test_where_the_evidence_is_is_said_in_words(scripts: Page, values: list[list[float]], expected: str) -> None:
+    assert evidence_js(scripts, "js.sentence(given, 'tench')", values) == expected
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

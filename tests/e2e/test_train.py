@@ -1,5 +1,6 @@
 """From a folder of photos to a service that knows their classes, by the commands that a person types."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.engines.keras.reader import read
 from tests.support.client import check_problem
 from tests.support.processes import Serve, environment, heeding_interrupts, mobilenet
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]  # the first has several models compiled
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]  # it trains three times, and has models compiled
 
 COLOURS = {"red ones": (200, 40, 40), "2 green": (40, 170, 60), "10 blue": (50, 60, 200)}
 PHOTOS = 10
+TRAIN = ("train", "colours", "--alpha", "0.25", "--resolution", "128", "--epochs", "2")
 
 
 def photo(path: Path, colour: tuple[int, ...], seed: int) -> None:
@@ -36,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(PHOTOS):
             photo(folder / "colours" / name / f"{number}.jpg", colour, 100 * at + number)
     (folder / "colours" / "red ones" / "notes.jpg").write_text("no photo")
-    command = mobilenet("train", "colours", "--alpha", "0.25", "--resolution", "128", "--epochs", "2")
+    command = mobilenet(*TRAIN)
     with heeding_interrupts():
         popen = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
     with popen:
@@ -58,6 +61,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "epoch 2:" in done.stderr
     assert not (folder / "colours-weights.training").exists()
     return folder
+
+
+def test_the_same_photos_and_seed_give_the_same_weights_interrupted_or_not(folder: Path, tmp_path: Path) -> None:
+    command = mobilenet(*TRAIN, "--output", str(tmp_path / "again"))
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines() + done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("mobilenet: ")] == [], "libraries chatter"
+    interrupted, whole = (
+        {path.name.removeprefix(start): path for path in output.iterdir()}
+        for start, output in (("colours", folder / "colours-weights"), ("again", tmp_path / "again"))
+    )
+    for one, other in zip(*(read(found["_0.25.weights.h5"], 0.25) for found in (interrupted, whole)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for precision in ("float32", "int8"):
+        name = f"_0.25.{precision}.tflite"
+        digests = {hashlib.sha256(found[name].read_bytes()).hexdigest() for found in (interrupted, whole)}
+        assert len(digests) == 1, f"the {precision} models differ"
 
 
 def test_what_was_trained_is_served_with_its_figures(folder: Path, serve: Serve) -> None:

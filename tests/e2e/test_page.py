@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, FloatRect, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, FloatRect, Page, Route, expect
 
 from app.imaging import decode
 from app.schemas import EXAMPLE_PNG
@@ -29,6 +29,7 @@ from tests.support.browsing import (
     answer,
     choose,
     complete,
+    opened,
     predicted,
 )
 from tests.support.data import rings
@@ -49,9 +50,17 @@ def service(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Process:
     return serve(**settings)
 
 
+@pytest.fixture(scope="module")
+def usual(browser: Browser) -> Iterator[BrowserContext]:
+    """What most pages are opened in; none of these tests has the page keep anything."""
+    context = opened(browser)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visit(browser: Browser, service: Process) -> Iterator[Visit]:
-    visit = Visit(browser, service.url)
+def visit(browser: Browser, service: Process, usual: BrowserContext) -> Iterator[Visit]:
+    visit = Visit(browser, service.url, usual)
     yield visit
     visit.close()
 

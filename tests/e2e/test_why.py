@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, FloatRect, Locator, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, FloatRect, Locator, Page, Request, expect
 
 from app.model.evidence import as_stored
 from tests.support import needs
@@ -26,6 +26,7 @@ from tests.support.browsing import (
     Visit,
     choose,
     complete,
+    opened,
     predicted,
 )
 from tests.support.data import REPOSITORY, SHARED, solid
@@ -95,9 +96,17 @@ def lineup(serve: Serve) -> Process:
     return serve(PRECISION="int8", VARIANTS="0.25/128")
 
 
+@pytest.fixture(scope="module")
+def usual(browser: Browser) -> Iterator[BrowserContext]:
+    """What most pages are opened in; none of these tests has the page keep anything."""
+    context = opened(browser)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visit(browser: Browser, service: str) -> Iterator[Visit]:
-    visit = Visit(browser, service)
+def visit(browser: Browser, service: str, usual: BrowserContext) -> Iterator[Visit]:
+    visit = Visit(browser, service, usual)
     yield visit
     visit.close()
 

@@ -46,7 +46,7 @@ def test_grpc_has_a_quarter_of_the_files_and_a_thousand_at_most(monkeypatch: pyt
         monkeypatch.setattr(connections, "open_files_limit", lambda limit=limit: limit)
         assert most_connections(settings) == limit - OTHER_FILES - 4 * WORKER_FILES - of_grpc
     monkeypatch.setattr(connections, "open_files_limit", lambda: 50)
-    with pytest.raises(StartError, match="needs at least 64"):
+    with pytest.raises(StartError, match="needs at least 63"):
         most_connections(settings)
     monkeypatch.setattr(connections, "open_files_limit", lambda: 58)
     assert most_connections(settings) == FEWEST

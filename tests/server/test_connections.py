@@ -48,7 +48,7 @@ def test_grpc_has_a_quarter_of_the_files_and_a_thousand_at_most(monkeypatch: pyt
     monkeypatch.setattr(connections, "open_files_limit", lambda: 50)
     with pytest.raises(StartError, match="needs at least 63"):
         most_connections(settings)
-    monkeypatch.setattr(connections, "open_files_limit", lambda: 58)
+    monkeypatch.setattr(connections, "open_files_limit", lambda: 63)
     assert most_connections(settings) == FEWEST
 
 

@@ -10,16 +10,15 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from app.config import PREFIX, Settings
+from app.config import Settings
 from app.engines.base import Pixels, Predictions
 from app.errors import StartError, UndecodableImage
-from app.machine import no_room, oom_kills
+from app.machine import oom_kills
 from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import area, handshake, requests
@@ -27,15 +26,13 @@ from app.runtime.area import Area, Buffer
 from app.runtime.pipeline import Job, JobResult, Overlay, Payload, Sizes
 from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
 from app.runtime.requests import Request
+from app.runtime.template import Template
 
 logger = logging.getLogger(__name__)
 
-WORKER_MODULE = "app.runtime.worker"
 READ_BYTES = 256 * 1024
 STOP_S = 5.0
 """How long the template may take to end before it is killed."""
-SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Threads of numpy's linear algebra would not survive the fork, and nothing here needs them."""
 
 
 class Worker:
@@ -124,16 +121,9 @@ _loading: "set[Workers]" = set()
 class Workers:
     """The workers of one template: starts them as they are needed, and keeps those that are idle."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Start the template, which begins to load the models. Raises `StartError` if it cannot be started."""
-        self._control, theirs = socket.socketpair()
-        command = [sys.executable, "-m", WORKER_MODULE, str(theirs.fileno())]
-        with theirs:
-            try:
-                self._template = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=_environment())
-            except OSError as exc:
-                self._control.close()
-                raise StartError(f"the process that loads the model cannot be started: {no_room(exc)}") from exc
+    def __init__(self, settings: Settings, template: Template) -> None:
+        """Have the template begin to load the models that the settings name."""
+        self._template, self._control = template
         self._idle: list[Worker] = []
         with suppress(OSError):
             handshake.send(self._control, _without_keys(settings))
@@ -242,11 +232,6 @@ class Workers:
             self._template.wait()
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment of the template without settings: it is sent those, without the keys."""
-    return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)} | SINGLE_THREADED
-
-
 def _without_keys(settings: Settings) -> Settings:
     """Return the settings without what a file that takes a worker over must not find there."""
     return settings.model_copy(update={"api_keys": (), "api_keys_file": None})
@@ -268,11 +253,14 @@ class Pool:
 
     models: tuple[Model, ...]
 
-    def __init__(self, settings: Settings) -> None:
-        """Begin to load and test the models, in another process."""
+    def __init__(self, settings: Settings, template: Template | None = None) -> None:
+        """Begin to load and test the models, in a template that may have been started before.
+
+        Raises `StartError` if it cannot be started.
+        """
         self.runs = settings.model_workers
         self._under_way = 0  # batches; one that is alone may use all threads
-        self._workers = Workers(settings)
+        self._workers = Workers(settings, template or Template.start())
 
     def ready(self) -> "Pool":
         """Wait until the models are loaded and tested. Raises `StartError` or `SelfTestFailed`."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from app import config
 from app.imaging import decode
-from app.runtime import pool, worker
+from app.runtime import template, worker
 
 located = decode.located
 
@@ -26,7 +26,7 @@ def hang(*arguments: Any, **options: Any) -> Any:
 
 decode.located = hang
 config.STALLED_AT_LEAST_S = 1.5
-pool.WORKER_MODULE = __name__
+template.WORKER_MODULE = __name__
 
 if __name__ == "__main__":
     worker.main(int(sys.argv[1]))

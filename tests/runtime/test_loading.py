@@ -8,7 +8,7 @@ import pytest
 
 from app.config import Settings
 from app.errors import StartError
-from app.runtime import loading, local, memory, pool
+from app.runtime import local, memory, pool, template
 from app.runtime.inline import Inline, Threads
 from app.runtime.loading import load_beside
 from app.runtime.local import Local
@@ -21,7 +21,7 @@ SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, model_workers=
 def test_what_crashes_whatever_loads_it_is_one_line_and_is_never_loaded_in_the_process_that_serves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool, "WORKER_MODULE", "tests.nowhere")
+    monkeypatch.setattr(template, "WORKER_MODULE", "tests.nowhere")
     monkeypatch.setattr(local, "in_process", lambda _: pytest.fail("loaded here"))
     with pytest.raises(StartError, match="the process that loads the model ended before it was done"):
         load_beside(SETTINGS)
@@ -36,7 +36,7 @@ def test_what_was_tried_elsewhere_is_loaded_here_and_nothing_else_is_left(monkey
             tried.append(self)
             super().end()
 
-    monkeypatch.setattr(loading, "Pool", Seen)
+    monkeypatch.setattr(pool, "Pool", Seen)
     monkeypatch.setattr(local, "in_process", lambda _: Local([colour_model()], 10**8))
     loaded = load_beside(SETTINGS)
     assert isinstance(loaded, Inline)
@@ -48,14 +48,15 @@ def test_models_of_worker_processes_are_loaded_once_as_they_are_tried_there(monk
     loaded: list[Settings] = []
 
     class Seen(pool.Pool):
-        def __init__(self, settings: Settings) -> None:
+        def __init__(self, settings: Settings, _: object) -> None:
             loaded.append(settings)
 
         def ready(self) -> pool.Pool:
             """Load nothing."""
             return self
 
-    monkeypatch.setattr(loading, "Pool", Seen)
+    monkeypatch.setattr(pool, "Pool", Seen)
+    monkeypatch.setattr(template.Template, "start", lambda: None)
     settings = SETTINGS.model_copy(update={"model_workers": 1})
     assert isinstance(load_beside(settings), Seen)
     assert loaded == [settings]
@@ -66,7 +67,7 @@ def test_tensorflow_runs_on_threads_of_this_process_however_many_workers_there_a
     monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setattr(local, "in_process", lambda _: Local([colour_model()], 10**8))
-    monkeypatch.setattr(loading, "Pool", lambda _: pytest.fail("in other processes"))
+    monkeypatch.setattr(pool, "Pool", lambda *_: pytest.fail("in other processes"))
     settings = SETTINGS.model_copy(update={"engine": "tensorflow", "model_workers": workers})
     assert isinstance(load_beside(settings), Threads)
 

@@ -17,6 +17,7 @@ from app import config
 from app.config import Settings
 from app.runtime import area, requests
 from app.runtime import pool as pool_module
+from app.runtime import template as template_module
 from app.runtime.area import Area
 from app.runtime.pipeline import Job, Sizes
 from app.runtime.pool import Pool
@@ -38,7 +39,7 @@ LONG_MS = 60_000
 @pytest.fixture(scope="module", autouse=True)
 def colours() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool_module, "WORKER_MODULE", "tests.runtime.colours")
+        patch.setattr(template_module, "WORKER_MODULE", "tests.runtime.colours")
         patch.setattr(config, "STALLED_AT_LEAST_S", SHORT_S)
         yield
 

@@ -3,7 +3,7 @@
 It starts `mobilenet serve` with the settings of the environment and puts it under load from this process. The client
 takes CPU time from the service if they share a CPU, and the more is offered, the more it takes; so each has its own,
 unless `--shared` is given. Only ratios within one run should be compared: absolute figures depend on the machine and on
-what else it does.
+what else it does. With `--bound` it also measures the most that any service could answer (`tools/load/bound.py`).
 """
 
 import os
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
+from tools.load import bound as bounds
 from tools.load.loops import closed_loop, open_loop
 from tools.load.messages import Message, make_photos, post, read_photos
 from tools.load.report import format_number, meanwhile, with_progress
@@ -72,7 +73,7 @@ class Ratios:
 
 @dataclass(frozen=True, slots=True)
 class OverloadReport:
-    """All that was measured. `cpus` is the number of CPUs of the service."""
+    """All that was measured. `cpus` is the number of CPUs of the service; `bound` is there if it was asked for."""
 
     model: str
     cpus: int
@@ -80,6 +81,7 @@ class OverloadReport:
     mean_photo_bytes: float
     steps: list[Step]
     ratios: Ratios
+    bound: bounds.BoundReport | None = None
 
 
 def step(name: str, result: LoadResult, samples: list[Sample]) -> Step:
@@ -152,6 +154,18 @@ async def measure(service: RunningService, messages: list[Message], seconds: flo
     return steps
 
 
+def measure_bound(
+    service: RunningService, bodies: list[bytes], cpus: list[int], capacity: Step, seconds: float
+) -> bounds.BoundReport:
+    """Measure the most that the goodput could be when five times this capacity is offered, and two floods."""
+    capacity_per_s = capacity.goodput_per_s
+    excess_per_s = (OVERLOAD - 1) * capacity_per_s
+    loads = bounds.Loads(CONNECTIONS, capacity_per_s, excess_per_s, seconds)
+    return bounds.BoundReport(
+        bounds.measure(service.url, bodies, cpus, loads), bounds.measure_floods(bodies, cpus, seconds)
+    )
+
+
 ROWS: dict[str, Callable[[Step], float]] = {
     "offered/s": lambda step: step.offered_per_s,
     "200/s": lambda step: step.goodput_per_s,
@@ -199,6 +213,13 @@ def main(
     seconds: Annotated[float, typer.Option(help="Length of full load, and of overload.")] = 60,
     capacity_seconds: Annotated[float, typer.Option(help="How long the capacity is measured.")] = CAPACITY_S,
     shared: Annotated[bool, typer.Option(help="Let the client run on the CPUs of the service.")] = False,
+    bound: Annotated[
+        bool,
+        typer.Option(
+            "--bound",
+            help="Also measure what the service would answer if its refusals cost only what the kernel takes for them.",
+        ),
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="Write the report to this JSON file.")] = None,
 ) -> None:
     """Print how the service answers at its capacity, just below it, and at five times its capacity."""
@@ -212,12 +233,13 @@ def main(
         messages = [Message(post(service.url, body)) for body in bodies]
         steps = uvloop.run(measure(service, messages, seconds, capacity_seconds))
         model = service.model()
+        found = measure_bound(service, bodies, cpus, steps[0], seconds) if bound else None
     mean_bytes = sum(map(len, bodies)) / len(bodies)
-    report = OverloadReport(model, len(cpus), len(bodies), mean_bytes, steps, ratios(*steps))
+    report = OverloadReport(model, len(cpus), len(bodies), mean_bytes, steps, ratios(*steps), found)
     if save is not None:
         save.write_bytes(TypeAdapter(OverloadReport).dump_json(report, indent=1) + b"\n")
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    console.print(step_table(report), *lines(report.ratios), sep="\n")
+    console.print(step_table(report), *lines(report.ratios), *(bounds.lines(found) if found else ()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from app.oip.grpc.methods import SERVICE
 from app.oip.tensors import joined
 from tools.load.loops import closed_loop
 from tools.load.messages import Message, make_photos, post, read_photos
-from tools.load.service import RunningService, ServiceFailed, serving, tree
+from tools.load.service import RunningService, ServiceFailed, cpu_s, serving, tree
 
 CONNECTIONS = (1, 32)
 PREDICT, HTTP, GRPC = "/predict", "/v2", "gRPC"
@@ -117,12 +117,6 @@ async def grpc_loop(port: int, photos: Sequence[bytes], connections: int, second
     return Asked(len(latencies_s) / seconds, 1000 * float(np.median(latencies_s)))
 
 
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process and its descendants have taken."""
-    stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in tree(pid)]
-    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(
     service: RunningService, ways: dict[str, Way], rounds: int, seconds: float, note: Callable[[], object]
 ) -> list[Round]:
@@ -132,11 +126,11 @@ def measure(
         for connections in CONNECTIONS:
             order = list(ways) if number % 2 == 0 else list(ways)[::-1]
             for way in order:
-                before = cpu_s(service.popen.pid), time.process_time()
+                before = cpu_s(tree(service.popen.pid)), time.process_time()
                 asked = uvloop.run(ways[way](connections, seconds))
                 if not asked.requests_per_s:
                     raise ServiceFailed(f"nothing was answered over {way} in {seconds:g} s: make the loads longer")
-                after = cpu_s(service.popen.pid), time.process_time()
+                after = cpu_s(tree(service.popen.pid)), time.process_time()
                 spent = [1000 * (end - start) for start, end in zip(before, after, strict=True)]
                 found.append(Round(way, connections, *asked, *(ms / (asked.requests_per_s * seconds) for ms in spent)))
                 note()

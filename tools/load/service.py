@@ -6,10 +6,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import httpx
@@ -79,27 +80,40 @@ def tree(pid: int) -> Iterator[int]:
             yield from tree(int(child))
 
 
+def cpu_s(pids: Iterable[int]) -> float:
+    """Return the CPU seconds that processes have taken, without those of their children."""
+    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def pinned(cpus: Collection[int]) -> list[str]:
+    """Return what is put in front of a command so that it runs only on these CPUs; nothing if there are none."""
+    return ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
+
+
 def _field(status: str, name: str) -> int:
     found = re.search(rf"^{name}:\s+(\d+)", status, re.M)
     return int(found[1]) if found else 0
 
 
 @contextmanager
-def serving(command: Sequence[str] = (), cpus: Collection[int] = ()) -> Iterator[RunningService]:
+def serving(
+    command: Sequence[str] = (), cpus: Collection[int] = (), settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[RunningService]:
     """Run `mobilenet serve` until the block ends, on a free port, with the settings of the environment but no keys.
 
-    With `cpus` it runs only on these, and has as many workers as if the machine had no others. It logs warnings and
-    errors only, unless the environment says otherwise. Raises `ServiceFailed` if it does not become ready.
+    `settings`, by the names of their variables, replace those of the environment. With `cpus` it runs only on these,
+    and has as many workers as if the machine had no others. It logs warnings and errors only, unless the environment
+    says otherwise. Raises `ServiceFailed` if it does not become ready.
     """
     command = command or [str(Path(sys.executable).with_name("mobilenet")), "serve"]
     ours = {"MOBILENET_HOST": "127.0.0.1", "MOBILENET_PORT": "0", "MOBILENET_API_KEYS": ""}
-    environment = {"MOBILENET_LOG_LEVEL": "warning"} | os.environ | ours
+    environment = {"MOBILENET_LOG_LEVEL": "warning"} | os.environ | dict(settings) | ours
     with tempfile.TemporaryDirectory() as folder:
         # A file instead of a pipe, which would fill up because nobody reads it while the load runs.
         log = Path(folder) / "log"
         with log.open("wb") as stderr:
-            pinned = ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
-            popen = subprocess.Popen([*pinned, *command], env=environment, stderr=stderr)
+            popen = subprocess.Popen([*pinned(cpus), *command], env=environment, stderr=stderr)
         try:
             yield _ready(popen, log)
         finally:

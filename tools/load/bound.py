@@ -1,18 +1,19 @@
-"""Measures the most that the service could still answer under overload, if its refusals cost it nothing themselves.
+"""Measures the most that the service could answer under overload, if its refusals cost only what the kernel takes.
 
-The service runs at its capacity, while a bare server on the same CPUs, in a process of its own with the same priority,
-refuses the rest of the overload (`tools/load/refuser.py`). The same client sends the same bodies to both. What the
-kernel takes to receive requests that are refused, no service can save, so its goodput is not above this one but by
-chance. A pure flood then compares what a refusal costs in the service and in the bare server.
+Three loads take turns, so that other work on the machine disturbs all of them alike: the overload, full load, and full
+load beside a bare server that refuses the rest of the overload. The bare server runs on the same CPUs, in a process of
+its own with the priority of the process that takes the service's requests, and the same client sends the same bodies to
+both (`tools/load/refuser.py`). A pure flood then compares what a refusal costs in the service and in the bare server.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import NamedTuple
+from statistics import median
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -23,40 +24,52 @@ from tools.load.report import format_number, with_progress
 from tools.load.result import TOO_MANY_REQUESTS, LoadResult
 from tools.load.service import cpu_s, pinned, serving, tree
 
+TURNS = 5
 REACHED = 0.98
-"""The part of the offered refusals that must be answered in time, or else the bound is too high."""
+"""The part of the excess that must be refused in time, or else the bound is too high."""
 FLOOD_CONNECTIONS, FLOOD_QUEUE = 64, 4
 
 
 class Loads(NamedTuple):
-    """What is sent for the bound: to the service what showed its capacity, and to the bare server `excess_per_s`."""
+    """What is sent: so many connections are full load, and of the requests of the overload some are in excess."""
 
     connections: int
-    capacity_per_s: float
+    overload_per_s: float
     excess_per_s: float
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """The service at its capacity, while a bare server refuses the rest of an overload on the same CPUs.
+class Turn:
+    """What the service answered with 200 under each load, in requests per second, and what became of the excess.
 
-    `goodput_per_s` is of the service, and `goodput_ratio` its relation to the capacity. Of `offered_per_s` the bare
-    server answered `refused_per_s` in time. `client_cpus` is the CPU time that the client took in each second: near 1
-    it was the bottleneck, since it has one thread.
+    `bound_per_s` is what it answered beside the bare server, which in time refused `refused_per_s` of `excess_per_s`.
+    Meanwhile the client took `client_cpus` seconds of CPU time in each second: near 1 it was the bottleneck, since it
+    has one thread.
     """
 
-    goodput_per_s: float
-    goodput_ratio: float
-    offered_per_s: float
+    overload_per_s: float
+    capacity_per_s: float
+    bound_per_s: float
+    excess_per_s: float
     refused_per_s: float
     client_lag_p99_ms: float
     client_cpus: float
 
     @property
+    def goodput(self) -> float:
+        """What the service answered under overload, in relation to its capacity; nan if that is 0."""
+        return self.overload_per_s / self.capacity_per_s if self.capacity_per_s else nan
+
+    @property
+    def bound(self) -> float:
+        """What it answered beside the bare server, in relation to its capacity; nan if that is 0."""
+        return self.bound_per_s / self.capacity_per_s if self.capacity_per_s else nan
+
+    @property
     def reached(self) -> bool:
-        """Whether the bare server got and answered all that was offered, but for a small part."""
-        return self.refused_per_s >= REACHED * self.offered_per_s
+        """Whether the bare server got and refused all of the excess in time, but for a small part."""
+        return self.refused_per_s >= REACHED * self.excess_per_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class Flood:
     """How many requests a server refused, of a flood that it can only refuse.
 
     `refusal_us` is the CPU time that its processes took for each, without those of a lower priority, which run the
-    model. `client_cpus` is as in `Bound`.
+    model. `client_cpus` is as in `Turn`.
     """
 
     server: str
@@ -76,35 +89,51 @@ class Flood:
 
 @dataclass(frozen=True, slots=True)
 class BoundReport:
-    """The bound, and a flood of the service and one of the bare server."""
+    """The medians of goodput and of its bound, both in relation to the capacity, and all that was measured for them."""
 
-    bound: Bound
+    goodput: float
+    bound: float
+    turns: list[Turn]
     floods: list[Flood]
 
+    @classmethod
+    def of(cls, turns: list[Turn], floods: list[Flood]) -> "BoundReport":
+        """Summarise what was measured."""
+        return cls(median(turn.goodput for turn in turns), median(turn.bound for turn in turns), turns, floods)
 
-def measure(url: str, bodies: Sequence[bytes], cpus: Collection[int], loads: Loads) -> Bound:
-    """Put the service at `url`, which runs on `cpus`, under its load, beside a bare server on the same CPUs."""
+
+def measure(url: str, bodies: Sequence[bytes], cpus: Collection[int], loads: Loads) -> list[Turn]:
+    """Put the service at `url`, which runs on `cpus`, under the three loads by turns, the bare server beside it."""
     with refusing(pinned(cpus)) as bare:
-        before_s = time.process_time()
-        work = with_progress(offer_both(url, bare.url, bodies, loads), "bound", loads.seconds)
-        answered, refused = uvloop.run(work)
-        client_cpus = (time.process_time() - before_s) / loads.seconds
-    return Bound(
-        goodput_per_s=answered.goodput_per_s,
-        goodput_ratio=answered.goodput_per_s / loads.capacity_per_s,
-        offered_per_s=refused.offered_per_s,
+
+        def take(number: int) -> Turn:
+            work = turn(url, bare.url, bodies, loads)
+            return uvloop.run(with_progress(work, f"turn {number} of {TURNS}", 3 * loads.seconds))
+
+        return [take(number) for number in range(1, TURNS + 1)]
+
+
+async def turn(url: str, bare_url: str, bodies: Sequence[bytes], loads: Loads) -> Turn:
+    """Put the service at `url` under the three loads, one after the other."""
+    messages, refused_messages = _messages(url, bodies), _messages(bare_url, bodies)
+    seconds = loads.seconds
+
+    def full_load() -> Coroutine[Any, Any, LoadResult]:
+        return closed_loop(url, messages, connections=loads.connections, seconds=seconds)
+
+    overload = await open_loop(url, messages, rate_per_s=loads.overload_per_s, seconds=seconds)
+    capacity = await full_load()
+    before_s = time.process_time()
+    excess = open_loop(bare_url, refused_messages, rate_per_s=loads.excess_per_s, seconds=seconds)
+    answered, refused = await asyncio.gather(full_load(), excess)
+    return Turn(
+        overload_per_s=overload.goodput_per_s,
+        capacity_per_s=capacity.goodput_per_s,
+        bound_per_s=answered.goodput_per_s,
+        excess_per_s=refused.offered_per_s,
         refused_per_s=_refused_per_s(refused),
         client_lag_p99_ms=refused.lag_p99_ms,
-        client_cpus=client_cpus,
-    )
-
-
-async def offer_both(url: str, bare_url: str, bodies: Sequence[bytes], loads: Loads) -> tuple[LoadResult, LoadResult]:
-    """Put the service under its load and offer the excess to the bare server, at the same time; return both results."""
-    rate_per_s, seconds = loads.excess_per_s, loads.seconds
-    return await asyncio.gather(
-        closed_loop(url, _messages(url, bodies), connections=loads.connections, seconds=seconds),
-        open_loop(bare_url, _messages(bare_url, bodies), rate_per_s=rate_per_s, seconds=seconds),
+        client_cpus=(time.process_time() - before_s) / seconds,
     )
 
 
@@ -147,19 +176,28 @@ def _refused_per_s(result: LoadResult) -> float:
 
 
 def lines(report: BoundReport) -> Iterator[str]:
-    """Yield a line for the bound, one more if it is too high, and a line for each flood."""
-    bound = report.bound
-    yield (
-        f"bound of goodput / capacity, if refusals cost only what the kernel takes: "
-        f"{format_number(bound.goodput_ratio, 2)} ({format_number(bound.refused_per_s)} of "
-        f"{format_number(bound.offered_per_s)} requests/s refused by a bare server, client on "
-        f"{bound.client_cpus:.2f} CPUs, its own lag p99 {format_number(bound.client_lag_p99_ms)} ms)"
+    """Yield a line for the goodput, two for its bound, one more if that is too high, and one for each flood."""
+    turns = report.turns
+    yield f"by turns, goodput at overload / capacity: {_spread([turn.goodput for turn in turns])}"
+    yield f"by turns, beside a bare server that refuses the excess: {_spread([turn.bound for turn in turns])}"
+    refused, excess, cpus, lag_ms = (
+        median(getattr(turn, name) for turn in turns)
+        for name in ("refused_per_s", "excess_per_s", "client_cpus", "client_lag_p99_ms")
     )
-    if not bound.reached:
-        yield "the bound is too high: fewer requests were refused than were offered"
+    yield f"  it refused {refused:,.0f} of {excess:,.0f} requests/s; {_client(cpus)}, its own lag p99 {lag_ms:.1f} ms"
+    if missed := sum(not turn.reached for turn in turns):
+        yield f"  this is too high: in {missed} of {len(turns)} turns the bare server refused less than was offered"
     for one in report.floods:
         yield (
-            f"flood of the {one.server}, {FLOOD_CONNECTIONS} connections: {format_number(one.refused_per_s)} "
-            f"refused/s, {format_number(one.answered_per_s)} answered/s, {format_number(one.refusal_us, 0)} µs of CPU "
-            f"for each refusal, client on {one.client_cpus:.2f} CPUs"
+            f"flood of the {one.server}: {one.refused_per_s:,.0f} refused/s, {one.answered_per_s:,.0f} answered/s, "
+            f"{format_number(one.refusal_us, 0)} µs of CPU for a refusal; {_client(one.client_cpus)}"
         )
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    low, middle, high = (format_number(value, 2) for value in (min(ratios), median(ratios), max(ratios)))
+    return f"{middle} ({low} to {high})"
+
+
+def _client(cpus: float) -> str:
+    return f"the client took {cpus:.2f} CPUs"

@@ -147,15 +147,20 @@ class LoadClient:
             task.add_done_callback(self._opened)
 
     async def _open(self) -> None:
-        await self._loop.create_connection(lambda: _Connection(self), self._host, self._port)
+        connection = _Connection(self)
+        try:
+            await self._loop.create_connection(lambda: connection, self._host, self._port)
+        except asyncio.CancelledError:
+            self.lost(connection)  # uvloop does not tell a connection that was made just before
+            raise
 
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
+        self._changed.set()
         if task.cancelled():
             return
         if task.exception() is not None and (request := self._next()) is not None:
             self.end(request, ERROR)
-        self._changed.set()
         self._grow()
 
     def _next(self) -> _Request | None:

@@ -155,15 +155,12 @@ async def measure(service: RunningService, messages: list[Message], seconds: flo
 
 
 def measure_bound(
-    service: RunningService, bodies: list[bytes], cpus: list[int], capacity: Step, seconds: float
+    service: RunningService, bodies: list[bytes], cpus: list[int], capacity_per_s: float, seconds: float
 ) -> bounds.BoundReport:
     """Measure the most that the goodput could be when five times this capacity is offered, and two floods."""
-    capacity_per_s = capacity.goodput_per_s
-    excess_per_s = (OVERLOAD - 1) * capacity_per_s
-    loads = bounds.Loads(CONNECTIONS, capacity_per_s, excess_per_s, seconds)
-    return bounds.BoundReport(
-        bounds.measure(service.url, bodies, cpus, loads), bounds.measure_floods(bodies, cpus, seconds)
-    )
+    loads = bounds.Loads(CONNECTIONS, OVERLOAD * capacity_per_s, (OVERLOAD - 1) * capacity_per_s, seconds)
+    turns = bounds.measure(service.url, bodies, cpus, loads)
+    return bounds.BoundReport.of(turns, bounds.measure_floods(bodies, cpus, seconds))
 
 
 ROWS: dict[str, Callable[[Step], float]] = {
@@ -211,7 +208,9 @@ def main(
         Path | None, typer.Option(help="Folder of photos to post. Default: made-up photos.", exists=True)
     ] = None,
     seconds: Annotated[float, typer.Option(help="Length of full load, and of overload.")] = 60,
-    capacity_seconds: Annotated[float, typer.Option(help="How long the capacity is measured.")] = CAPACITY_S,
+    capacity_seconds: Annotated[
+        float, typer.Option(help="How long the capacity is measured, and each load for --bound.")
+    ] = CAPACITY_S,
     shared: Annotated[bool, typer.Option(help="Let the client run on the CPUs of the service.")] = False,
     bound: Annotated[
         bool,
@@ -233,7 +232,8 @@ def main(
         messages = [Message(post(service.url, body)) for body in bodies]
         steps = uvloop.run(measure(service, messages, seconds, capacity_seconds))
         model = service.model()
-        found = measure_bound(service, bodies, cpus, steps[0], seconds) if bound else None
+        capacity_per_s = steps[0].goodput_per_s
+        found = measure_bound(service, bodies, cpus, capacity_per_s, capacity_seconds) if bound else None
     mean_bytes = sum(map(len, bodies)) / len(bodies)
     report = OverloadReport(model, len(cpus), len(bodies), mean_bytes, steps, ratios(*steps), found)
     if save is not None:

@@ -2,19 +2,28 @@
 
 import socket
 from dataclasses import replace
+from math import isnan
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.tools.load.test_load import BODY, server
 from tools.load import bound
-from tools.load.bound import Bound, BoundReport, Flood, Loads
+from tools.load.bound import BoundReport, Flood, Loads, Turn
 from tools.load.loops import open_loop
 from tools.load.messages import Message, post
 from tools.load.refuser import REFUSAL, refusing
 
 REQUEST = post("http://127.0.0.1:1", BODY)
-FOUND = Bound(250.0, 0.5, 2000.0, 1990.0, 1.25, 0.75)
+TURN = Turn(
+    overload_per_s=250.0,
+    capacity_per_s=500.0,
+    bound_per_s=400.0,
+    excess_per_s=2000.0,
+    refused_per_s=1990.0,
+    client_lag_p99_ms=1.2,
+    client_cpus=0.75,
+)
 FLOODS = [Flood("service", 4000.0, 40.0, 240.0, 0.5), Flood("bare server", 9000.0, 0.0, 40.0, 1.0)]
 
 
@@ -44,25 +53,27 @@ def test_the_bare_server_refuses_before_the_body_has_come() -> None:
 
 def _address(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    assert parts.hostname is not None and parts.port is not None
+    assert parts.hostname is not None
+    assert parts.port is not None
     return parts.hostname, parts.port
 
 
-def test_the_bound_is_what_the_service_answers_beside_the_bare_server() -> None:
-    with refusing() as service:  # it need not be the service, and then answers nothing with 200
-        found = bound.measure(service.url, [BODY], (), Loads(2, 100.0, 200.0, 0.5))
-    assert (found.goodput_per_s, found.goodput_ratio) == (0.0, 0.0)
-    assert found.offered_per_s == pytest.approx(200)
+async def test_a_turn_has_the_answers_of_the_service_under_each_load_and_the_refusals_of_the_bare_server() -> None:
+    async with server(lambda _: (200, 0.05)) as url:
+        with refusing() as bare:
+            found = await bound.turn(url, bare.url, [BODY], Loads(2, 40.0, 200.0, 0.5))
+    assert 0 < found.overload_per_s <= 40
+    assert 0 < found.capacity_per_s <= 2 / 0.05
+    assert 0 < found.bound_per_s <= 2 / 0.05
+    assert found.excess_per_s == pytest.approx(200)
     assert 0 < found.refused_per_s <= 200
 
 
-async def test_the_service_and_the_bare_server_get_the_same_requests_each_in_its_way() -> None:
-    async with server(lambda _: (200, 0.05)) as url:
-        with refusing() as bare:
-            answered, refused = await bound.offer_both(url, bare.url, [BODY], Loads(2, 100.0, 200.0, 0.5))
-    assert set(answered.counts) == {"200"}
-    assert 0 < answered.counts["200"] <= 2 * 10
-    assert refused.counts == {"429": 100}
+def test_a_service_without_answers_has_no_bound() -> None:
+    with refusing() as service:
+        found = bound.measure(service.url, [BODY], (), Loads(2, 50.0, 40.0, 0.1))
+    assert [(one.capacity_per_s, one.bound_per_s) for one in found] == [(0.0, 0.0)] * bound.TURNS
+    assert isnan(BoundReport.of(found, []).bound)
 
 
 def test_a_flood_counts_refusals_and_the_cpu_time_of_whoever_refused() -> None:
@@ -73,10 +84,15 @@ def test_a_flood_counts_refusals_and_the_cpu_time_of_whoever_refused() -> None:
     assert 0 < found.refusal_us < 1e6 / found.refused_per_s
 
 
-def test_a_bound_is_said_to_be_too_high_if_not_all_was_refused_that_was_offered() -> None:
-    first, *floods = bound.lines(BoundReport(FOUND, FLOODS))
-    assert ": 0.50 (1,990.0 of 2,000.0 requests/s refused by a bare server, client on 0.75 CPUs" in first
-    assert "4,000.0 refused/s, 40.0 answered/s, 240 µs of CPU for each refusal" in floods[0]
-    assert "flood of the bare server, 64 connections: 9,000.0 refused/s" in floods[1]
-    _, warning, *_ = bound.lines(BoundReport(replace(FOUND, refused_per_s=1900.0), FLOODS))
-    assert "too high" in warning
+def test_the_lines_have_medians_and_say_when_the_bound_is_too_high() -> None:
+    turns = [replace(TURN, bound_per_s=bound_per_s) for bound_per_s in (400.0, 450.0, 300.0)]
+    report = BoundReport.of(turns, FLOODS)
+    assert (report.goodput, report.bound) == (0.5, 0.8)
+    text = "\n".join(bound.lines(report))
+    assert "goodput at overload / capacity: 0.50 (0.50 to 0.50)" in text
+    assert "refuses the excess: 0.80 (0.60 to 0.90)" in text
+    assert "refused 1,990 of 2,000 requests/s; the client took 0.75 CPUs, its own lag p99 1.2 ms" in text
+    assert "flood of the service: 4,000 refused/s, 40 answered/s, 240 µs of CPU for a refusal" in text
+    assert "too high" not in text
+    missed = BoundReport.of([*turns, replace(TURN, refused_per_s=1900.0)], FLOODS)
+    assert "too high: in 1 of 4 turns" in "\n".join(bound.lines(missed))

@@ -1,12 +1,16 @@
 """A load is what it says: so many requests a second, counted by what became of them, timed from when they were due."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import Any
 
 import pytest
+import uvloop
 
+from tools.load.client import LoadClient
 from tools.load.loops import closed_loop, open_loop
 from tools.load.messages import Message, post
 from tools.load.result import OK
@@ -86,6 +90,22 @@ async def test_a_closed_loop_sends_when_it_was_answered_and_never_more_than_its_
         result = await closed_loop(url, [Message(post(url, BODY))], connections=4, seconds=0.3)
     assert 0 < result.counts["200"] <= 4 * 32
     assert 2 <= most <= 8
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_client_is_closed_however_far_its_connections_are_opened(
+    run: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    async def close_after(turns: int) -> None:
+        async with server(lambda _: (200, 0)) as url:
+            client = LoadClient(url)
+            client.send(Message(post(url, BODY)), time.perf_counter())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(client.close(), 10)
+
+    for turns in range(10):
+        run(close_after(turns))
 
 
 async def test_what_takes_too_long_or_cannot_connect_is_no_answer() -> None:

@@ -3,7 +3,9 @@
 import io
 import json
 import logging
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.config import Settings
-from app.logs import JsonFormatter, TextFormatter, configure_logging
+from app.logs import JsonFormatter, LineHandler, TextFormatter, configure_logging
 
 FACTS = {"request_id": "7", "at": re}
 
@@ -43,9 +45,45 @@ def test_a_json_line_has_what_was_said_the_facts_and_where_an_error_came_from() 
 
 
 def test_a_line_of_text_has_the_facts_behind_it() -> None:
-    assert TextFormatter("%(message)s").format(failed()).endswith(f"KeyError: 'a bug' request_id=7 at={re}")
-    plain = logging.makeLogRecord({"msg": "ready"})
-    assert TextFormatter("%(message)s").format(plain) == "ready"
+    assert TextFormatter().format(failed()).endswith(f"KeyError: 'a bug' request_id=7 at={re}")
+    plain = logging.makeLogRecord({"msg": "ready", "levelname": "INFO"})
+    assert TextFormatter().format(plain) == f"{logging.Formatter().formatTime(plain)} INFO    ready"
+
+
+def test_each_line_has_the_time_of_its_own_record() -> None:
+    ours, standard = TextFormatter(), logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+    for created, msecs in [(1e9, 0.0), (1e9 + 0.007, 7.0), (1e9 + 61.999, 999.0), (1e9, 0.0)]:
+        record = logging.makeLogRecord({"msg": "m", "levelname": "INFO", "created": created, "msecs": msecs})
+        assert ours.format(record) == standard.format(record)
+
+
+WRITER = """
+import sys
+from app.config import Settings
+from app.logs import configure_logging
+from app.observability.access import AccessLog
+configure_logging(Settings(log_level="info"))
+for _ in range(2000):
+    AccessLog().write("GET", "/" + sys.argv[1] * 500, 200, lambda status: {"status": status})
+"""
+
+
+def test_lines_of_processes_that_write_to_one_pipe_are_whole() -> None:
+    read, write = os.pipe()
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, name], stderr=write) for name in "ab"]
+    os.close(write)
+    with open(read) as pipe:
+        lines = [line.split(" ", 2)[2] for line in pipe.read().splitlines()]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    whole = {f"INFO    GET '/{name * 500}' status=200" for name in "ab"}
+    assert set(lines) == whole
+    assert len(lines) == 4000
+
+
+def test_a_stream_that_keeps_lines_back_is_flushed_after_each() -> None:
+    stream = io.TextIOWrapper(raw := io.BytesIO())
+    LineHandler(stream).handle(logging.makeLogRecord({"msg": "ready"}))
+    assert raw.getvalue() == b"ready\n"
 
 
 @contextmanager

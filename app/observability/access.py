@@ -29,7 +29,14 @@ class AccessLog:
         if not logger.isEnabledFor(logging.INFO) or (status in REFUSALS and self._is_one_of_many(status)):
             return
         # The path in quotes, with escapes: it may hold line breaks, and each request is to have one line.
-        logger.info("%s %r", method, path, extra={"facts": facts(status)})
+        # `logger.info` would look for its caller on the stack, which costs a fifth of the whole line.
+        place = AccessLog.write.__code__
+        record = logger.makeRecord(
+            *(logger.name, logging.INFO, place.co_filename, place.co_firstlineno),
+            *("%s %r", (method, path), None, place.co_name),
+        )
+        record.facts = facts(status)
+        logger.handle(record)
 
     def _is_one_of_many(self, status: int) -> bool:
         self._refused[status] += 1

@@ -54,11 +54,14 @@ class Trace:
 
     def line(self, status: int) -> dict[str, object]:
         """Return what the line in the log says of the request and its status: values by name."""
-        stages = {f"{name}_ms": round(duration, 3) for name, duration in self.stages.items()}
-        facts = {"status": status, "total_ms": round(self.total_ms, 3)} | stages | self.facts
+        line: dict[str, object] = {"status": status, "total_ms": round(self.total_ms, 3)}
+        for name, duration in self.stages.items():
+            line[f"{name}_ms"] = round(duration, 3)
+        line |= self.facts
         if self.span is not None:
-            facts["trace_id"] = self.span.trace_id
-        return facts | {"request_id": self.request_id}
+            line["trace_id"] = self.span.trace_id
+        line["request_id"] = self.request_id
+        return line
 
 
 def trace(scope: Scope) -> Trace:

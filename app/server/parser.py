@@ -26,7 +26,7 @@ class Parser:
             on_body=protocol.on_body,
             on_message_complete=self.on_message_complete,
         )
-        self._parser = httptools.HttpRequestParser(direct)
+        self._parser = _parser(direct)
         self._in_made_up_head = False
 
     def feed_data(self, data: bytes) -> None:
@@ -39,7 +39,7 @@ class Parser:
 
     def _go_on_with_body(self) -> None:
         framing = [b"%b: %b\r\n" % field for field in self._protocol.headers if field[0] in BODY_FIELDS]
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser = _parser(self)
         self._in_made_up_head = True
         self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
 
@@ -89,3 +89,10 @@ class Parser:
         """End the request, unless httptools ended it at its headers because of an offer to upgrade."""
         if not self._parser.should_upgrade():
             self._protocol.on_message_complete()
+
+
+def _parser(protocol: Any) -> httptools.HttpRequestParser:
+    """Return a parser that ignores what comes behind a request which ends the connection, so that it is answered."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser

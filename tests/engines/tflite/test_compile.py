@@ -131,8 +131,8 @@ def test_compiling_and_serving_keep_tensorflow_out_of_the_process(
     code = f"""
 import sys
 from app.config import Settings
-from app.model import model as models
-models.load(Settings(**{values!r}))
+from app.model import loading
+loading.load(Settings(**{values!r}))
 assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

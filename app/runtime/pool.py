@@ -6,7 +6,6 @@ that dies of a file is replaced within milliseconds.
 """
 
 import asyncio
-import atexit
 import logging
 import os
 import socket
@@ -116,7 +115,7 @@ class Worker:
 
 
 _loading: "set[Workers]" = set()
-"""Whose templates load models, for which some thread of this process waits or soon will."""
+"""Whose templates load models, each of which some thread of this process waits for."""
 
 
 class Workers:
@@ -125,7 +124,6 @@ class Workers:
     def __init__(self, settings: Settings, template: Template) -> None:
         """Have the template begin to load the models that the settings name."""
         self._template, self._control = template
-        _loading.add(self)
         self._idle: list[Worker] = []
         with suppress(OSError):
             handshake.send(self._control, _without_keys(settings))
@@ -134,6 +132,7 @@ class Workers:
 
     def models(self) -> tuple[Model, ...]:
         """Wait until the models are loaded and tested, and return them. Raises whatever the template raised."""
+        _loading.add(self)
         try:
             raised, answer = handshake.receive(self._control)
         except (EOFError, OSError) as exc:
@@ -224,7 +223,6 @@ class Workers:
 
     def end(self) -> None:
         """End the template, and with it all workers."""
-        _loading.discard(self)
         self._control.close()
         self._template.terminate()  # it heeds this only while it loads the models
         try:
@@ -305,7 +303,3 @@ def stop_loading() -> None:
     """End all processes that load models, and compilers with them. Whoever waits for the models gets `StartError`."""
     for workers in tuple(_loading):
         workers.end()
-
-
-# A reload may have begun behind the back of whoever stops; nothing waits for its thread.
-atexit.register(stop_loading)

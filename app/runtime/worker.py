@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from app.config import Settings
 from app.engines.base import ServingEngine
@@ -162,6 +162,12 @@ def _end_with_parent(number: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
+def _exit(*_: object) -> NoReturn:
+    """Exit, and heed the signal no more: once more, it would be an exception in whatever cleans up."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
+
+
 def main(descriptor: int) -> None:
     """Run the template on this socket, whose other end the HTTP process has."""
     # Ctrl-C reaches every process of the terminal. The HTTP process decides when to stop, and closes its sockets then.
@@ -169,7 +175,7 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # where all processes of a service get it, one of them is meant
     # While the models load it sends this signal, or the kernel does if it was killed. Whatever compiles ends, too, and
     # its half-written files are removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _exit)
     _end_with_parent(signal.SIGTERM)
     # The HTTP process may be stopped, or killed, at any time: then the template is not wanted any more.
     with socket.socket(fileno=descriptor) as control, suppress(EOFError, ConnectionError):

@@ -215,6 +215,8 @@ class Exchange:
             if self.complete or self.disconnected:
                 return
             logger.error("the application ended without a whole response")
+        finally:
+            del self.scope["extensions"]  # or the two would hold one another until garbage is collected
         await self._fail()
 
     async def _fail(self) -> None:

@@ -1,7 +1,7 @@
 """The HTTP/1.1 protocol of a connection, which outlasts slow and wrong clients.
 
-httptools parses, and an ASGI application answers. uvicorn's own protocol takes several times the time, most of it for
-large bodies and for refusals (decision 34).
+httptools parses, and an ASGI application answers. It takes less time than uvicorn's own protocol, above all for large
+bodies and for refusals, and needs none of its inner parts (decision 34).
 """
 
 import asyncio

@@ -1,6 +1,8 @@
 """One request and its response: what an application gets to read, and what becomes of the responses that it sends."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -174,3 +176,26 @@ async def test_what_is_whole_when_its_request_begins_says_so() -> None:
                 client.send(part)
             assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
     assert heard == [True, False]
+
+
+async def test_a_request_that_was_answered_leaves_no_garbage_behind() -> None:
+    scopes: list[weakref.ref[Any]] = []
+
+    class Headers(list[Any]):
+        """A list that can be referred to weakly, which stands for all that a scope has."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        scope["headers"] = Headers(scope["headers"])
+        scopes.append(weakref.ref(scope["headers"]))
+        await echo(scope, receive, send)
+
+    gc.disable()
+    try:
+        async with connected(application) as client:
+            for _ in range(2):  # a connection keeps its last exchange
+                client.send(HEAD + b"\r\nphoto")
+                assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+            await asyncio.sleep(0.05)
+            assert scopes[0]() is None
+    finally:
+        gc.enable()

@@ -142,6 +142,8 @@ def asking(process: Process, clients: int) -> Iterator[tuple[list[list[int]], Ca
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_pause_of_all_processes_loses_no_request(serve: Serve, own: dict[str, object], processes: int) -> None:
     process = serve(**own, MODEL_WORKERS=0, HTTP_WORKERS=processes, REQUEST_TIMEOUT_MS=2500)
+    # The first of several answers while the others still start.
+    wait_for(lambda: process.log.read_text().count("Application startup complete.") == processes)
     with asking(process, 4) as (answered, wait_until_each_goes_on):
         wait_until_each_goes_on()
         before = process.tree()

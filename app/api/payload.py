@@ -108,7 +108,7 @@ async def read_any(request: Incoming, settings: Settings, deadline: float) -> by
 
 async def _read(request: Incoming, settings: Settings, deadline: float) -> bytes:
     whole: Callable[[], bool] | None = request.scope.get("extensions", {}).get(WHOLE)
-    if whole is not None and whole():  # nearly always, and a timer is not for nothing
+    if whole is not None and whole():  # nearly always; then there is nothing to wait for, and no timer is needed
         return await _body(request, settings.max_body_bytes)
     try:
         async with asyncio.timeout(deadline - time.monotonic()):

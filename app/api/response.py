@@ -12,7 +12,6 @@ from typing import Any
 from app.api import problems
 from app.errors import InvalidParameter, ServiceError
 from app.measurements import UNFAMILIAR
-from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
 from app.model.evidence import Evidence, as_stored
 from app.model.labels import top_k
@@ -42,9 +41,9 @@ def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Resu
     """Return a `PredictResponse` as a dictionary, and note its stages and facts in the trace."""
     batch_size = account(outcomes, current)
     runs = {outcome.model: outcome for outcome in current.images}  # nearly always of one model
-    model = max(runs, key=_macs, default=classifier.model) if len(runs) != 1 else current.images[0].model
+    model = max(runs, key=_macs, default=classifier.model)
     current.facts["variant"] = model.variant.name
-    costs = [_cost_of_run(one) for one in runs.values()] or [_cost_of_model(model)]
+    costs = [_cost_of_run(one) for one in runs.values()] or [cost_of([model])]
     body: Json = {
         "model": model_reference(model),
         "results": [_result(outcome, plan, k, current) for outcome in outcomes],
@@ -142,7 +141,7 @@ def forget_models() -> None:
     """Forget what was made of models, so that those that no longer serve can go from memory."""
     _classes.cache_clear()
     model_reference.cache_clear()
-    _cost_of_model.cache_clear()
+    _spent.cache_clear()
 
 
 def model_name(model: Model) -> str:
@@ -173,8 +172,6 @@ def timing(current: Trace) -> Json:
 
 def _cost_of_run(run: Classification) -> Json:
     """Return the cost of an image in the networks that ran on it, and that of its evidence if there is any."""
-    if not run.runs and run.evidence is None:
-        return _cost_of_model(run.model)
     spent = cost_of(run.models)
     macs = sum(one.evidence.size * one.model.channels for one in run.runs or [run] if one.evidence is not None)
     return {**spent, "explain_macs": macs} if macs else spent
@@ -182,17 +179,12 @@ def _cost_of_run(run: Classification) -> Json:
 
 def cost_of(models: Sequence[Model]) -> Json:
     """Return the `CostRef` of one image in these networks."""
-    return _spent(tuple(model.variant for model in models), models[0].engine.classes)
+    return _spent(tuple(models))
 
 
-@lru_cache(maxsize=64)  # every response has a cost, nearly always that of one model
-def _cost_of_model(model: Model) -> Json:
-    return cost_of([model])
-
-
-@lru_cache(maxsize=64)
-def _spent(variants: tuple[Variant, ...], classes: int) -> Json:
-    costs = [cost(variant, classes) for variant in variants]
+@lru_cache(maxsize=64)  # every response has a cost, and few costs differ
+def _spent(models: tuple[Model, ...]) -> Json:
+    costs = [model.cost for model in models]
     return {
         "macs": sum(one.macs for one in costs),
         "flops": sum(one.flops for one in costs),

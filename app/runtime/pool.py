@@ -205,9 +205,9 @@ class Workers:
         return ": the kernel killed it for want of memory" if self._oom_kills > before else ""
 
     def _fork(self) -> Worker:
-        ours, theirs = socket.socketpair()
         descriptor = area.new()
         try:
+            ours, theirs = socket.socketpair()
             worker = Worker(ours, Area(descriptor))
             with theirs, suppress(OSError):  # if the template has ended, this closes both ends, and the request fails
                 socket.send_fds(self._control, [b"f"], [theirs.fileno(), descriptor])

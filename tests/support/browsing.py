@@ -98,7 +98,8 @@ class Visit:
             context.close()
         assert self._pages
         assert self._left == []
-        assert [line for line in self._logged if not any(part in line for part in self.expected)] == []
+        unexpected = [line for line in self._logged if not any(part in line for part in self.expected)]
+        assert not unexpected
 
 
 def complete(page: Page) -> Page:

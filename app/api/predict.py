@@ -122,18 +122,17 @@ class Predict:
 
     async def _respond(self, request: Request, current: Trace) -> tuple[int, str, bytes, Mapping[str, str]]:
         """Return the status, the media type, the body and the headers of the response."""
+        path = request.scope["path"]
         try:
-            response = await self._predict(request, current)
+            return 200, "application/json", to_json(await self._predict(request, current)), current.headers
         except ClientDisconnect:
             raise
-        except ServiceError as exc:
-            error = exc
+        except ServiceError as exc:  # kept for longer, it and this frame would hold one another: garbage in a circle
+            return exc.status, problems.MEDIA_TYPE, *problems.respond(exc, current, path)
         except Exception:
             logger.exception("a prediction failed")
             error = problems.bug()
-        else:
-            return 200, "application/json", to_json(response), current.headers
-        return error.status, problems.MEDIA_TYPE, *problems.respond(error, current, request.scope["path"])
+            return error.status, problems.MEDIA_TYPE, *problems.respond(error, current, path)
 
     async def _predict(self, request: Request, current: Trace) -> dict[str, Any]:
         """Return the `PredictResponse` of a request. Raises the `ServiceError` of one that cannot be met."""

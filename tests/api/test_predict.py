@@ -1,6 +1,8 @@
 """`POST /predict` at the ASGI border: what its head decides, clients that leave, and bugs."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
@@ -234,6 +236,32 @@ async def test_a_refusal_is_counted() -> None:
     assert 'mobilenet_rejected_total{reason="queue_full"} 3.0' in text
     assert 'mobilenet_requests_total{route="/predict",status="429"} 3.0' in text
     assert "mobilenet_requests_in_flight 0.0" in text
+
+
+class Refusing(Desk):
+    """A classifier without room, whose errors are known by weak references."""
+
+    def __init__(self) -> None:
+        self.raised: list[weakref.ref[ServiceError]] = []
+
+    def check_room(self, plan: Plan) -> None:
+        """Raise an error of its own for each request."""
+        error = QueueFull("no room")
+        self.raised.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error  # or it would be in a circle by this frame
+
+
+async def test_a_refusal_leaves_no_garbage_in_a_circle() -> None:
+    desk = Refusing()
+    gc.disable()  # its work would take a tenth of a flood of refusals
+    try:
+        assert await answered(asking(desk)) == 429
+        assert desk.raised[0]() is None
+    finally:
+        gc.enable()
 
 
 STOPPING = Draining("the service is stopping", {"Retry-After": "1"})

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -14,13 +14,19 @@ logger = logging.getLogger(__name__)
 
 UNREAD_BYTES = 256 * 1024
 """So much of a body is kept until the application reads it; meanwhile the client is not read from."""
-STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
-NO_TOKEN = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\"/\[\]?={}]')
-"""What a name of a header must not have, and `CONTROL` what a value must not have (RFC 9110, 5.1 and 5.5)."""
-CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+STATUS_LINES = {status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus}
+CONTROL = bytes({*range(32), 127} - {ord("\t")})
+"""What a value of a header must not have, and `NO_TOKEN` what a name must not have (RFC 9110, 5.5 and 5.1)."""
+NO_TOKEN = CONTROL + b'\t ()<>@,;:\\"/[]?={}'
 WITHOUT_BODY = (204, 304)
 
 Fields = list[tuple[bytes, bytes]]
+
+
+def _has(some: bytes, texts: Iterable[bytes]) -> bool:
+    """Whether one of these bytes is in one of the texts. To delete them is quicker than a regular expression."""
+    text = b"".join(texts)
+    return len(text.translate(None, some)) != len(text)
 
 
 class Connection(Protocol):
@@ -167,10 +173,9 @@ class Exchange:
     def _started(self, status: int, headers: Any) -> bytes:
         """Return the head of the response, and note how its body will be framed."""
         fields: Fields = [*self._connection.default_headers, *headers]
-        names, values = b"".join([name for name, _ in fields]), b"".join([value for _, value in fields])
-        if NO_TOKEN.search(names) or CONTROL.search(values):
-            raise RuntimeError("the application sends a header that HTTP does not have")
         said = {name.lower(): value for name, value in fields}
+        if _has(NO_TOKEN, said) or _has(CONTROL, [value for _, value in fields]):
+            raise RuntimeError("the application sends a header that HTTP does not have")
         if b"close" in said.get(b"connection", b"").lower():
             self.keep_alive = False
         elif not self.keep_alive:
@@ -181,8 +186,8 @@ class Exchange:
             self._left = int(said[b"content-length"])
         else:
             fields.append((b"transfer-encoding", b"chunked"))
-        lines = [b"%b: %b\r\n" % field for field in fields]
-        return b"".join([STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, *lines, b"\r\n"])
+        first = STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
+        return b"\r\n".join([first, *map(b": ".join, fields), b"", b""])
 
     def _send_body(self, body: bytes, more: bool) -> None:
         if self._left is None:

@@ -413,7 +413,7 @@ class VariantItem(BaseModel):
     parameters: Parameters
     size_bytes: int = Field(description="size of the parameters in the served precision")
     top1: float | None = Field(
-        description="top-1 accuracy, 0 to 1, of the served weights: as measured, or else as published"
+        description="top-1 accuracy, 0 to 1, in the served precision: as measured, or for float32 as published"
     )
     accuracy: Accuracy
     latency: Latency | None = Field(

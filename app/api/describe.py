@@ -192,9 +192,6 @@ def _item(
     model: Model, variant: Variant, *, default: bool, measured: Latency | None, best: FastestSetting | None
 ) -> VariantItem:
     total = cost(variant, model.engine.classes)
-    score = model.score(variant)
-    known = published(model, variant)
-    top1 = score.top1 if score else known.checkpoint_top1 / 100 if known else None
     return VariantItem(
         alpha=variant.alpha,
         rho=variant.rho,
@@ -205,8 +202,8 @@ def _item(
         flops=total.flops,
         parameters=Parameters(total=total.parameters, trainable=total.trainable),
         size_bytes=total.parameters * BYTES[model.engine.precision],
-        top1=top1,
-        accuracy=Accuracy(measured=score, published=known),
+        top1=model.top1_in(variant, model.engine.precision),
+        accuracy=Accuracy(measured=model.score(variant), published=published(model, variant)),
         latency=measured,
         fastest=best,
     )

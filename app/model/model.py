@@ -40,8 +40,7 @@ class Model:
 
         It is known for weights that were trained here and for the published ImageNet weights only.
         """
-        score = self.score(self.variant)
-        return score.top1 if score else self._published_top1(self.variant)
+        return self.top1_in(self.variant, self.engine.precision)
 
     def top1_in(self, variant: Variant, precision: Precision) -> float | None:
         """Return the share of photos, 0 to 1, that these weights classify correctly in a variant and a precision.
@@ -50,10 +49,7 @@ class Model:
         """
         if score := scores.find(self.scores, variant, precision):
             return score.top1
-        return self._published_top1(variant) if precision == "float32" else None
-
-    def _published_top1(self, variant: Variant) -> float | None:
-        published = PUBLISHED.get(variant) if self.published else None
+        published = PUBLISHED.get(variant) if self.published and precision == "float32" else None
         return published.checkpoint_top1 / 100 if published else None
 
     def score(self, variant: Variant) -> Score | None:

@@ -36,5 +36,9 @@ def test_the_accuracy_of_published_weights_is_the_one_published_as_a_share() -> 
     assert known("imagenet", variant=Variant(0.5, 96)).top1 is None
 
 
+def test_what_is_published_of_float32_is_not_said_of_int8() -> None:
+    assert known("imagenet", "int8").top1 is None
+
+
 def test_nobody_knows_how_accurate_the_weights_of_others_are() -> None:
     assert known("own.h5").top1 is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import config, control
-from app.cli import batch, embedding
+from app.cli import batch, embedding, streams
 from app.cli.bench import bench
 from app.cli.classify import classify
 from app.cli.flags import with_settings
@@ -43,6 +43,7 @@ def _print_version(wanted: bool) -> None:
 
 def main() -> None:
     """Run the command line. Wrong settings and files are reported on a line each, and the exit code is 2."""
+    streams.open_all()
     _end_in_order(signal.SIGTERM, 128 + signal.SIGTERM)  # as shells say it; Ctrl-C is 130 already
     try:
         cli()

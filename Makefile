@@ -15,6 +15,10 @@ MUTANTS := build/mutants
 
 # A file that the parts of `make test` add to; the last one lists what was skipped in all of them.
 SKIPPED := build/skipped.json
+# Where slow tests are. Each of the processes that run them reads all tests otherwise: 6 seconds of CPU, and 20 in a new
+# environment.
+SLOW = $(sort tests/e2e $(shell grep --recursive --files-with-matches --extended-regexp 'mark\.(tensorflow|e2e)' \
+	--include 'test_*.py' --exclude-dir e2e tests))
 # In the order of their names, as the few tests of the long files would come last otherwise.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
@@ -36,7 +40,7 @@ test-fast: $(VENV)/installed-for-tests
 	$(BIN)/pytest -p no:schemathesis --numprocesses 2 --dist loadfile --ignore tests/e2e -m "not tensorflow and not e2e" --skipped=$(SKIPPED)
 
 test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped=$(SKIPPED)
+	$(BIN)/pytest $(SLOW) $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped=$(SKIPPED)
 
 # The tests of the training on a GPU; they need none.
 test-distil: $(DISTIL)/installed

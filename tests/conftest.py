@@ -1,6 +1,9 @@
 """What every test shares."""
 
 import os
+import ssl
+from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from hypothesis import settings
@@ -19,3 +22,15 @@ for name in [name for name in os.environ if name.startswith("MOBILENET_")]:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_read_once() -> Iterator[None]:
+    """Give all clients of httpx one TLS context.
+
+    Each would read the certificates of all authorities otherwise, also for plain HTTP: 25 ms of CPU for every question
+    that a test asks a process, and for every look at whether it is ready.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield

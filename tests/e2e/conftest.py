@@ -20,12 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium without a window."""
+    # As root, as in many containers, Chromium has no sandbox. One process for all pages of a context starts once.
+    args = ["--no-sandbox", "--use-fake-device-for-media-stream", "--renderer-process-limit=1"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium.__file__,
-            env={**os.environ, "CHROMIUM": needs.chromium() or playwright.chromium.executable_path},
-            # As root, as in many containers, Chromium has no sandbox.
-            args=["--no-sandbox", "--use-fake-device-for-media-stream"],
-        )
+        variables: dict[str, str | float | bool] = {
+            **os.environ,
+            "CHROMIUM": needs.chromium() or playwright.chromium.executable_path,
+        }
+        browser = playwright.chromium.launch(executable_path=chromium.__file__, env=variables, args=args)
         yield browser
         browser.close()

@@ -8,10 +8,21 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, Route, expect
 
 from tests.support import needs
-from tests.support.browsing import GOLF_BALL, PARACHUTE, REFUSED, STREET, Visit, choose, complete, payload, settled
+from tests.support.browsing import (
+    GOLF_BALL,
+    PARACHUTE,
+    REFUSED,
+    STREET,
+    Visit,
+    choose,
+    complete,
+    payload,
+    settled,
+    warm,
+)
 from tests.support.data import rings
 from tests.support.processes import Process, Serve
 
@@ -27,9 +38,16 @@ def service(serve: Serve) -> Process:
     return serve(PRECISION="int8")
 
 
+@pytest.fixture(scope="module")
+def usual(browser: Browser, service: Process) -> Iterator[BrowserContext]:
+    """What those pages are opened in that keep nothing."""
+    with warm(browser, service.url) as context:
+        yield context
+
+
 @pytest.fixture
-def visit(browser: Browser, service: Process) -> Iterator[Visit]:
-    visit = Visit(browser, service.url)
+def visit(browser: Browser, service: Process, usual: BrowserContext) -> Iterator[Visit]:
+    visit = Visit(browser, service.url, usual)
     yield visit
     visit.close()
 
@@ -64,6 +82,8 @@ def test_photos_come_with_a_count_and_what_came_until_they_are_cancelled_stays(v
     expect(page.locator(".card-best")).to_have_count(8)
     page.get_by_role("combobox", name="Show").select_option("not classified")
     expect(cards(page)).to_have_count(32)
+    for cancelled in held[1:]:
+        cancelled.abort()  # or it would still be pending when the page closes
 
 
 def test_a_full_queue_is_waited_for(visit: Visit) -> None:
@@ -164,7 +184,7 @@ def test_photos_are_sorted_filtered_and_taken_along(visit: Visit) -> None:
 
 
 def test_results_are_kept_in_the_browser_only_while_that_is_wanted(visit: Visit) -> None:
-    page = complete(visit())
+    page = complete(visit(alone=True))
     keep = page.get_by_label("Keep these results in this browser")
     choose(page, PARACHUTE, GOLF_BALL)
     expect(keep).not_to_be_checked()
@@ -194,7 +214,7 @@ def reloaded(page: Page) -> Page:
 
 
 def test_a_photo_is_taken_with_a_camera_that_nobody_asks_for_before(visit: Visit) -> None:
-    page = complete(visit())
+    page = complete(visit(alone=True))
     button = page.get_by_role("button", name="Take a photo")
     page.evaluate(NOTING)
     button.click()

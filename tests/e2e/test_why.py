@@ -23,11 +23,13 @@ from tests.support.browsing import (
     REFUSED,
     SCREENSHOTS,
     STREET,
+    Scheme,
     Visit,
     choose,
     complete,
-    opened,
+    pixels,
     predicted,
+    warm,
 )
 from tests.support.data import REPOSITORY, SHARED, solid
 from tests.support.fakes import COLOURS
@@ -97,11 +99,10 @@ def lineup(serve: Serve) -> Process:
 
 
 @pytest.fixture(scope="module")
-def usual(browser: Browser) -> Iterator[BrowserContext]:
+def usual(browser: Browser, service: str) -> Iterator[BrowserContext]:
     """What most pages are opened in; none of these tests has the page keep anything."""
-    context = opened(browser)
-    yield context
-    context.close()
+    with warm(browser, service) as context:
+        yield context
 
 
 @pytest.fixture
@@ -117,9 +118,9 @@ def page(visit: Visit) -> Page:
 
 
 @pytest.fixture(scope="module")
-def scripts(browser: Browser, service: str) -> Iterator[Page]:
+def scripts(browser: Browser, service: str, usual: BrowserContext) -> Iterator[Page]:
     """A page that stays open, for tests that call functions of its scripts and change nothing on it."""
-    visit = Visit(browser, service)
+    visit = Visit(browser, service, usual)
     yield visit()
     visit.close()
 
@@ -149,11 +150,7 @@ def map_of(page: Page, among: str = "#result .sight") -> Pixels:
     """Return the pixels of the map that is shown, `[h, w, 4]`, 0 to 255."""
     canvas = page.locator(f"{among} canvas.map")
     expect(canvas).to_have_count(1)
-    pixels = canvas.evaluate(
-        "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
-    )
-    side = canvas.evaluate("canvas => canvas.width")
-    return np.array(pixels, float).reshape(side, side, 4)
+    return pixels(canvas).astype(float)
 
 
 def warmth(pixels: Pixels) -> Pixels:
@@ -210,8 +207,8 @@ def test_the_map_is_orange_where_the_class_is_and_another_class_has_another(page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_photo_below_the_map_is_grey_and_the_colours_are_those_of_the_map(visit: Visit, scheme: str) -> None:
-    page = asking_why(visit(color_scheme=scheme))
+def test_the_photo_below_the_map_is_grey_and_the_colours_are_those_of_the_map(visit: Visit, scheme: Scheme) -> None:
+    page = asking_why(visit(scheme=scheme))
     choose(page, picture("green.png", halves("green", "red")))
     expect(page.locator("#result .seen img")).to_be_visible()
     classes(page).filter(has_text="green").click()

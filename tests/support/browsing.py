@@ -1,10 +1,14 @@
 """A browser on the page: what it shows, what it logs, and what it asks for."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, Request, expect
+import numpy as np
+from numpy.typing import NDArray
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, Request, expect
 
 from app.config import MODEL_WEIGHTS
 
@@ -35,20 +39,33 @@ RECORD = r"""
 
 
 WIDTH, HEIGHT = 1280, 900
+Scheme = Literal["dark", "light"]
 
 
-def opened(browser: Browser, width: int = WIDTH, height: int = HEIGHT, **options: Any) -> BrowserContext:
+def opened(browser: Browser, **options: Any) -> BrowserContext:
     """Return a context, which shares nothing with others; `options` are Playwright's."""
-    context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    context = browser.new_context(**options)
     context.add_init_script(RECORD)
     return context
+
+
+@contextmanager
+def warm(browser: Browser, url: str) -> Iterator[BrowserContext]:
+    """Give a context for all pages that keep nothing in the browser.
+
+    It has fetched and compiled the scripts already. A page of the service stays open in it, so that the process of
+    Chromium that has run them stays, too. Without both a page takes twice the CPU seconds.
+    """
+    context = opened(browser)
+    context.new_page().goto(f"{url}/healthz")
+    yield context
+    context.close()
 
 
 class Visit:
     """Opens pages, and keeps what they log and ask for; `expected` are parts of lines that may be logged.
 
-    Pages of the usual size without options are opened in the context `usual`, if one is given. It has fetched and
-    compiled the scripts already, which a context of its own takes half of its CPU seconds for.
+    They are opened in the context `usual`, if one is given.
     """
 
     def __init__(self, browser: Browser, url: str, usual: BrowserContext | None = None) -> None:
@@ -62,11 +79,24 @@ class Visit:
         self.expected: list[str] = []
 
     def __call__(
-        self, path: str = "/", url: str | None = None, width: int = WIDTH, height: int = HEIGHT, **options: Any
+        self,
+        path: str = "/",
+        url: str | None = None,
+        width: int = WIDTH,
+        height: int = HEIGHT,
+        scheme: Scheme = "light",
+        *,
+        alone: bool = False,
+        **options: Any,
     ) -> Page:
-        """Open a page of the service; `options` are Playwright's of a context."""
+        """Open a page of the service, of a size in pixels, for a reader who prefers light or dark.
+
+        A page that is to be alone, or for which there are `options` of Playwright, gets a context of its own.
+        """
         own = url or self._url
-        page = self._context(width, height, **options).new_page()
+        page = self._context(alone, **options).new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
         self._pages.append(page)
         page.on("console", lambda message: self._logged.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self._logged.append(f"uncaught: {error}"))
@@ -75,10 +105,10 @@ class Visit:
         page.goto(f"{own}{path}")
         return page
 
-    def _context(self, width: int, height: int, **options: Any) -> BrowserContext:
-        if self._usual and (width, height) == (WIDTH, HEIGHT) and not options:
+    def _context(self, alone: bool, **options: Any) -> BrowserContext:
+        if self._usual and not alone and not options:
             return self._usual
-        self._contexts.append(opened(self._browser, width, height, **options))
+        self._contexts.append(opened(self._browser, **options))
         return self._contexts[-1]
 
     def _note(self, own: str, request: Request) -> None:
@@ -136,3 +166,19 @@ def answer(page: Page) -> Any:
     settled(page)
     expect(page.locator("#result .seen img")).to_be_visible()
     return page.locator("#result h3")
+
+
+PIXELS = """source => {
+    const [width, height] = [source.naturalWidth ?? source.width, source.naturalHeight ?? source.height];
+    const canvas = new OffscreenCanvas(width, height).getContext("2d");
+    canvas.drawImage(source, 0, 0);
+    const values = canvas.getImageData(0, 0, width, height).data;
+    return [width, height, Array.from(values, (value) => String.fromCharCode(value)).join("")];
+}"""
+"""Gives text, as Playwright takes a second for a list of so many numbers."""
+
+
+def pixels(image: Locator) -> NDArray[np.uint8]:
+    """Return what a browser shows of an image or a canvas, before it is scaled: `[h, w, 4]`, 0 to 255."""
+    width, height, values = image.evaluate(PIXELS)
+    return np.frombuffer(values.encode("latin-1"), np.uint8).reshape(height, width, 4)

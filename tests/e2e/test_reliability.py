@@ -139,11 +139,15 @@ def asking(process: Process, clients: int) -> Iterator[tuple[list[list[int]], Ca
             one.result()
 
 
+def starts(process: Process) -> int:
+    """Return how many HTTP processes have started; the first of several answers while the others still start."""
+    return process.log.read_text().count("Application startup complete.")
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_pause_of_all_processes_loses_no_request(serve: Serve, own: dict[str, object], processes: int) -> None:
     process = serve(**own, MODEL_WORKERS=0, HTTP_WORKERS=processes, REQUEST_TIMEOUT_MS=2500)
-    # The first of several answers while the others still start.
-    wait_for(lambda: process.log.read_text().count("Application startup complete.") == processes)
+    wait_for(lambda: starts(process) == processes)
     with asking(process, 4) as (answered, wait_until_each_goes_on):
         wait_until_each_goes_on()
         before = process.tree()
@@ -180,20 +184,68 @@ def test_nothing_outlives_a_parent_of_several_that_is_killed(
     wait_for(lambda: not any(map(runs, running)))
 
 
-@pytest.mark.parametrize("threads", [0, 1])
-def test_a_killed_worker_of_several_is_survived_and_replaced(
-    serve: Serve, own: dict[str, object], threads: int
-) -> None:
-    process = serve(**own, HTTP_WORKERS=2, MODEL_WORKERS=threads)
-    before = process.children()
+@pytest.fixture(scope="module", params=[0, 1])
+def several(request: pytest.FixtureRequest, serve: Serve, own: dict[str, object]) -> Iterator[Process]:
+    """Two HTTP processes, without model workers and with one each; whatever the tests end of it, it stops in order."""
+    process = serve(**own, HTTP_WORKERS=2, MODEL_WORKERS=request.param)
+    wait_for(lambda: starts(process) == 2)
+    yield process
+    assert process.stop() == 0
+    assert "Traceback" not in process.log.read_text()
+
+
+def test_a_killed_worker_of_several_is_survived_and_replaced(several: Process) -> None:
+    before, started = several.children(), starts(several)
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
     for _ in range(20):  # those on the dead worker's connections fail at once, new ones are answered
-        wait_for(lambda: status(f"{process.url}/readyz") == 200)
-    wait_for(lambda: len(process.children()) == 2 and before[0] not in process.children())
-    assert f"HTTP process {before[0]} was ended by signal 9 (Killed)" in process.log.read_text()
-    assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
-    assert process.stop() == 0
+        wait_for(lambda: status(f"{several.url}/readyz") == 200)
+    wait_for(lambda: len(several.children()) == 2 and before[0] not in several.children())
+    assert f"HTTP process {before[0]} was ended by signal 9 (Killed)" in several.log.read_text()
+    assert httpx.post(f"{several.url}/predict", content=RED, headers=PNG).status_code == 200
+    wait_for(lambda: starts(several) == started + 1)
+
+
+@pytest.mark.parametrize("several", [1], indirect=True)
+def test_one_of_several_whose_models_are_gone_is_replaced(several: Process) -> None:
+    before, started = several.children(), starts(several)
+    os.kill(template(several), signal.SIGKILL)
+    wait_for(lambda: len(set(several.children()) - set(before)) == 1 and len(several.children()) == 2)
+    wait_for(lambda: starts(several) == started + 1)
+    for _ in range(20):
+        assert httpx.post(f"{several.url}/predict", content=RED, headers=PNG).status_code == 200
+
+
+@pytest.mark.timeout(240)  # a process starts, beside clients that never rest
+@pytest.mark.parametrize("several", [1], indirect=True)
+def test_an_http_process_that_is_told_to_end_is_replaced_and_loses_no_request_of_a_new_connection(
+    several: Process,
+) -> None:
+    first, enough = several.children(), threading.Event()
+
+    def ask() -> Counter[object]:
+        answers: Counter[object] = Counter()
+        while not enough.is_set():
+            connection = HTTPConnection(several.url.removeprefix("http://"), timeout=30)
+            try:
+                connection.request("POST", "/predict", RED, PNG)
+                answers[connection.getresponse().status] += 1
+            except (OSError, HTTPException) as exc:
+                answers[repr(exc)] += 1
+            connection.close()
+            time.sleep(0.02)  # meanwhile this machine has processes to start
+        return answers
+
+    with ThreadPoolExecutor(2) as threads:
+        asking = [threads.submit(ask) for _ in range(2)]
+        try:
+            os.kill(first[0], signal.SIGTERM)
+            wait_for(lambda: len(several.children()) == 2 and first[0] not in several.children())
+            time.sleep(0.5)
+        finally:
+            enough.set()
+        answers = sum((one.result() for one in asking), Counter[object]())
+    assert set(answers) == {200}, answers
 
 
 FEW_FILES = """
@@ -266,51 +318,6 @@ def test_a_process_whose_models_are_gone_is_kept_where_a_setting_says_so(serve: 
     time.sleep(3)
     assert status(f"{process.url}/healthz") == 503
     assert process.stop() == 0
-
-
-def test_one_of_several_whose_models_are_gone_is_replaced(serve: Serve, own: dict[str, object]) -> None:
-    process = serve(**own, HTTP_WORKERS=2)
-    before = process.children()
-    os.kill(template(process), signal.SIGKILL)
-    wait_for(lambda: len(set(process.children()) - set(before)) == 1 and len(process.children()) == 2)
-    wait_for(lambda: len(process.workers()) >= 2, 40)  # the templates of both
-    for _ in range(20):
-        assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
-    assert process.stop() == 0
-
-
-@pytest.mark.timeout(240)  # three processes start, beside clients that never rest
-def test_an_http_process_that_is_told_to_end_is_replaced_and_loses_no_request_of_a_new_connection(
-    serve: Serve, own: dict[str, object]
-) -> None:
-    process = serve(**own, HTTP_WORKERS=2)
-    first, enough = process.children(), threading.Event()
-
-    def ask() -> Counter[object]:
-        answers: Counter[object] = Counter()
-        while not enough.is_set():
-            connection = HTTPConnection(process.url.removeprefix("http://"), timeout=30)
-            try:
-                connection.request("POST", "/predict", RED, PNG)
-                answers[connection.getresponse().status] += 1
-            except (OSError, HTTPException) as exc:
-                answers[repr(exc)] += 1
-            connection.close()
-            time.sleep(0.02)  # meanwhile this machine has processes to start
-        return answers
-
-    with ThreadPoolExecutor(2) as threads:
-        asking = [threads.submit(ask) for _ in range(2)]
-        try:
-            os.kill(first[0], signal.SIGTERM)
-            wait_for(lambda: len(process.children()) == 2 and first[0] not in process.children())
-            time.sleep(0.5)
-        finally:
-            enough.set()
-        answers = sum((one.result() for one in asking), Counter[object]())
-    assert set(answers) == {200}, answers
-    assert process.stop() == 0
-    assert "Traceback" not in process.log.read_text()
 
 
 def test_http_processes_that_cannot_start_any_more_end_the_service_with_exit_code_2(

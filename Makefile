@@ -37,7 +37,7 @@ test: $(VENV)/installed-for-tests
 	$(MAKE) test-slow
 
 test-fast: $(VENV)/installed-for-tests
-	$(BIN)/pytest -p no:schemathesis --numprocesses 2 --dist loadfile --ignore tests/e2e -m "not tensorflow and not e2e" --skipped=$(SKIPPED)
+	$(BIN)/pytest -p no:schemathesis --numprocesses 4 --dist loadfile --ignore tests/e2e -m "not tensorflow and not e2e" --skipped=$(SKIPPED)
 
 test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 	$(BIN)/pytest $(SLOW) $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped=$(SKIPPED)

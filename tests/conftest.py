@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import os
+import re
 import ssl
 from collections.abc import Iterator
 from functools import cache
@@ -17,6 +18,14 @@ pytest_plugins = [f"tests.support.{name}" for name in ("skips", "weights", "fore
 # The tests say which settings they mean; none may leak in from whoever runs them.
 for name in [name for name in os.environ if name.startswith("MOBILENET_")]:
     del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have every file with slow tests say so itself, as `make test-slow` searches the files for those words."""
+    slow = {item.path for item in items if any(map(item.get_closest_marker, ("tensorflow", "e2e")))}
+    for path in slow:
+        if "e2e" not in path.parts and not re.search(r"mark\.(tensorflow|e2e)", path.read_text()):
+            raise pytest.UsageError(f"{path} does not mark its slow tests itself, so `make test-slow` would miss them")
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def _train(order: Order, bar: Bar, began: float) -> int:
     state = State(order.target.with_name(f"{order.target.name}.training"))
     resumed = state.begin(order.recipe, _digest(photos.found), order.resume)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    network.repeatable(order.recipe.seed)
+    network.prepare(order.recipe.seed)
     rows, interrupted = _fitted(task, state, resumed, bar)
     card = result.write(result.Training(task, photos, rows, began), state, _slug(order.target), bar)
     result.publish(state, order.target)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.engines.base import Pixels
 from app.engines.tflite.interface import softmax
 from app.errors import StartError
-from app.training import classifier, network
+from app.training import classifier, network, regression
 from app.training.classifier import Sample
 from app.training.network import Floats
 from app.training.schedule import Learner, Schedule
@@ -70,7 +70,7 @@ def begin(task: Task, bar: Bar) -> keras.Model:
     features = np.concatenate([_answers(answer, look, task.learnt, bar) for look in looks])
     labels = np.tile(task.labels(task.learnt), len(looks))
     targets = smooth(labels, task.classes)
-    network.set_head(model, network.fit_head(features, targets, task.weights()[labels], recipe.seed))
+    network.set_head(model, regression.fit(features, targets, task.weights()[labels], recipe.seed))
     return model
 
 
@@ -98,8 +98,7 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say)
     recipe = task.recipe
     schedule = recipe.schedule(len(task.learnt))
     build = partial(network.empty, recipe.alpha, task.classes)
-    given = None if begun is None else begun.get_weights()
-    learner = Trainer(build, 1.0, recipe.seed, given and (lambda model: model.set_weights(given)))
+    learner = Trainer(build() if begun is None else begun, build(), 1.0, recipe.seed)
     rows = state.rows()[: state.restore(learner)]
     if not rows:
         rows = [_watched(task, learner, 0)]

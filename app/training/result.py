@@ -19,7 +19,7 @@ from app.engines.files import write_manifest
 from app.engines.keras.reader import read
 from app.engines.tflite.convert import convert
 from app.errors import StartError
-from app.mobilenet.network import build, trunk
+from app.mobilenet.network import logits as logits_of
 from app.mobilenet.variants import RESOLUTIONS, Precision
 from app.model import familiarity, golden, latency, loading, scores
 from app.model.calibration import COUNT
@@ -118,9 +118,9 @@ def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
     """Write the best weights with the temperature that suits the held-out photos; return the temperature."""
     alpha = task.recipe.alpha
     *features, kernel, bias = read(state.best, alpha)
-    model = build(alpha, None, task.classes)
+    model = network.empty(alpha, task.classes)
     model.set_weights([*features, kernel, bias])
-    answer = network.answering(trunk(model))
+    answer = network.answering(logits_of(model))
     logits = np.concatenate([_logits(answer, task, resolution) for resolution in RESOLUTIONS])
     truths = np.tile(task.labels(task.held_out), len(RESOLUTIONS))
     scale = temperature.fit(logits, truths, len(task.held_out))
@@ -132,8 +132,8 @@ def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
 
 def _logits(answer: Callable[[Floats], tf.Tensor], task: Task, resolution: int) -> Floats:
     parts = [task.held_out[start : start + BATCH] for start in range(0, len(task.held_out), BATCH)]
-    scaled = (task.views.plain(part, resolution).astype(np.float32) / 127.5 - 1 for part in parts)
-    return np.concatenate([np.asarray(answer(pixels)) for pixels in scaled])
+    looks = (task.views.plain(part, resolution).astype(np.float32) for part in parts)
+    return np.concatenate([np.asarray(answer(pixels)) for pixels in looks])
 
 
 def _compile(task: Task, bundle: Bundle) -> None:

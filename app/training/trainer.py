@@ -1,6 +1,5 @@
 """The network in training, in TensorFlow: a step of learning, and the moving average of the weights."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -9,47 +8,44 @@ import numpy as np
 import tensorflow as tf
 
 from app.engines.base import Pixels
-from app.training.schedule import COLOUR_JITTER, LEARNING_RATE
+from app.training.optimizer import AdamW
+from app.training.schedule import COLOUR_JITTER
 
-WEIGHT_DECAY = 0.02
 AVERAGE_DECAY = 0.999
+PIXELS = tf.TensorSpec((None, None, None, 3), tf.uint8)
+TARGETS = tf.TensorSpec((None, None), tf.float32)
+WEIGHTS = tf.TensorSpec((None,), tf.float32)
+BATCH = (tf.TensorSpec((), tf.int32), PIXELS, TARGETS, WEIGHTS)
+"""What a step of learning takes, its number first.
+
+As the sides of the pixels are left open, TensorFlow traces the step once and not for each resolution, which takes
+seconds each time. A step is as fast.
+"""
 
 
 class Trainer:
     """The network, the moving average of its weights, and the optimiser, which make up a checkpoint."""
 
-    def __init__(
-        self,
-        build: Callable[[], keras.Model],
-        temperature: float,
-        seed: int,
-        begin: Callable[[keras.Model], None] | None = None,
-    ) -> None:
-        """Build the network, which takes float32 pixels, with random weights; seed Keras before.
-
-        `begin` may give the network other weights to start from.
-        """
-        self.model = build()
-        if begin is not None:
-            begin(self.model)
-        self.average = build()
+    def __init__(self, model: keras.Model, average: keras.Model, temperature: float, seed: int) -> None:
+        """Take a network to train, which takes float32 pixels, and a second one like it to keep the average in."""
+        self.model, self.average = model, average
         self.average.set_weights(self.model.get_weights())
-        self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.optimizer.build(self.model.trainable_variables)
+        self.optimizer = AdamW(self.model.trainable_variables)
         self.temperature = temperature
         self.seed = seed
-        self._step = tf.function(self._take_step)
-        self._answer = tf.function(self._predict)
+        # Nothing in them depends on the value of a tensor, which autograph is for.
+        self._step = tf.function(self._take_step, input_signature=BATCH, autograph=False)
+        self._answer = tf.function(self._predict, input_signature=(PIXELS,), autograph=False)
 
     def learn(self, number: int, rate: float, *batch: Any) -> tuple[Any, Any]:
-        """Learn from a batch of pixels `[n, r, r, 3]`, targets `[n, classes]` and perhaps the weight of each, `[n]`.
+        """Learn from pixels, uint8 `[n, r, r, 3]`, targets `[n, classes]` and perhaps the weight of each photo, `[n]`.
 
-        Return its loss and accuracy.
+        Return the loss and the accuracy.
         """
         self.optimizer.learning_rate.assign(rate)
-        pixels, targets, *weights = batch
-        loss, accuracy = self._step(tf.constant(number), pixels, targets, *weights)
+        pixels, targets, *given = batch
+        (weights,) = given or [np.ones(len(pixels), np.float32)]
+        loss, accuracy = self._step(number, pixels, targets, weights)
         return loss, accuracy
 
     def probabilities(self, pixels: Pixels) -> Any:
@@ -77,8 +73,7 @@ class Trainer:
         # `variables` includes the state of the dropout, which `weights` does not.
         return [*self.model.variables, *self.average.weights, *self.optimizer.variables]
 
-    def _take_step(self, number: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor, weights: Any = 1.0) -> Any:
-        # TensorFlow traces this function once for each resolution.
+    def _take_step(self, number: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> Any:
         pixels = jitter_colours(tf.cast(pixels, tf.float32), seed=tf.stack([self.seed, number]))
         with tf.GradientTape() as tape:
             logits = training_logits(self.model, pixels)
@@ -92,9 +87,9 @@ class Trainer:
 
     def _move_average(self, number: tf.Tensor) -> None:
         # The average forgets faster at first; otherwise it would keep the random weights for a long time.
-        decay = tf.minimum(AVERAGE_DECAY, (1 + number) / (10 + number))
+        share = 1 - tf.minimum(AVERAGE_DECAY, (1 + number) / (10 + number))
         for average, weight in zip(self.average.weights, self.model.weights, strict=True):
-            average.assign(average * decay + weight * (1 - decay))
+            average.value.assign_add((weight.value - average.value) * share)
 
     def _predict(self, pixels: tf.Tensor) -> tf.Tensor:
         return self.average(tf.cast(pixels, tf.float32), training=False)

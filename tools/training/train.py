@@ -68,10 +68,10 @@ def main(
     drawn = Crops.draw(photos, indices, guide, seed, run.parent, crops)
     held_out = HeldOut.of(photos, held_out_indices)
     build = partial(network.build, alpha, None, len(photos.wnids), input_dtype="float32")
-    first = (
-        partial(start_from, weights=start, alpha=start_alpha, classes=len(photos.wnids), seed=seed) if start else None
-    )
-    trainer = Trainer(build, drawn.temperature, seed, first)
+    first = build()
+    if start:
+        start_from(first, start, start_alpha, len(photos.wnids), seed)
+    trainer = Trainer(first, build(), drawn.temperature, seed)
     files = TrainingFolder(run)
     schedule = Schedule(epochs, len(indices) // BATCH, seed, PHASES, learning_rate)
     files.plot(fit(trainer, partial(batches, drawn), held_out, schedule, files))

@@ -22,6 +22,7 @@ from app.mobilenet.variants import Precision, Variant
 from app.version import __version__
 
 if TYPE_CHECKING:
+    from app.engines.tflite.converter import Converter
     from app.runtime.pipeline import Pipeline
 
 # Whatever only one command needs is imported in that command, tables included: `serve` is ready sooner without them.
@@ -205,16 +206,19 @@ def compile_(
 ) -> None:
     """Compile weights into the cache, so that serving them needs no TensorFlow, and compare the result with Keras."""
     from app.cli import tables
+    from app.engines.tflite.converter import Converter
     from app.engines.weights import variants
 
     settings = config.load()
     precision = precision or settings.precision
     print(tables.COMPILE_HEADER)
     chosen = variants(settings) if every else settings.lineup
-    raise typer.Exit(_print_rows(settings, chosen, partial(_compile, precision=precision, folder=calibrate)))
+    with Converter() as converter:
+        row = partial(_compile, precision=precision, folder=calibrate, converter=converter)
+        raise typer.Exit(_print_rows(settings, chosen, row))
 
 
-def _compile(settings: Settings, precision: Precision, folder: Path | None) -> str:
+def _compile(settings: Settings, precision: Precision, folder: Path | None, converter: "Converter") -> str:
     from app.cli import tables
     from app.engines.tflite.compile import compiled
     from app.engines.weights import locate
@@ -224,7 +228,7 @@ def _compile(settings: Settings, precision: Precision, folder: Path | None) -> s
     photos = None
     if precision == "int8" and folder is not None:
         photos = calibration.load(folder, settings.resolution, settings.max_pixels)
-    model = compiled(weights, settings.variant, settings.cache, precision, photos)
+    model = compiled(weights, settings.variant, settings.cache, precision, photos, converter=converter)
     return tables.compile_row(settings.variant, precision, model)
 
 

@@ -8,6 +8,7 @@ from app.engines.base import Engine, FeatureEngine
 from app.engines.chatter import TENSORFLOW, hushed
 from app.engines.files import verified
 from app.engines.tflite.compile import compiled
+from app.engines.tflite.converter import Converter
 from app.engines.weights import Weights, locate
 from app.errors import StartError
 from app.mobilenet.architecture import IMAGENET_CLASSES
@@ -16,13 +17,13 @@ from app.model.labels import Labels
 from app.model.model import Model
 
 
-def load(settings: Settings) -> Model:
-    """Find the weights that the settings name, compile them if needed, and load them.
+def load(settings: Settings, converter: Converter | None = None) -> Model:
+    """Find the weights that the settings name, compile them if needed, perhaps by a `converter`, and load them.
 
     Raises `StartError`, whose message is one line, for anything that is wrong with the settings or the files.
     """
     weights = locate(settings)
-    engine = _load_engine(weights, settings)
+    engine = _load_engine(weights, settings, converter)
     measured = (settings.variant, engine.precision)
     return Model(
         engine=engine,
@@ -38,20 +39,20 @@ def load(settings: Settings) -> Model:
     )
 
 
-def _load_engine(weights: Weights, settings: Settings) -> Engine:
+def _load_engine(weights: Weights, settings: Settings, converter: Converter | None) -> Engine:
     # Imported here because each engine brings a large runtime of its own, and a process needs only one of them.
     if settings.engine == "tensorflow":
         with hushed(TENSORFLOW):
             return _load_tensorflow(weights, settings)
     if settings.engine == "openvino":
-        return _load_openvino(weights, settings)
+        return _load_openvino(weights, settings, converter)
     if weights.compiled:
         from app.engines.tflite import foreign
 
         return foreign.load(weights.path, settings.variant, settings.precision, settings.model_threads)
     from app.engines.litert import LiteRTEngine
 
-    model = compiled(weights, settings.variant, settings.cache, settings.precision)
+    model = compiled(weights, settings.variant, settings.cache, settings.precision, converter=converter)
     return LiteRTEngine(model.path, settings.model_threads, settings.precision)
 
 
@@ -65,12 +66,12 @@ def _load_tensorflow(weights: Weights, settings: Settings) -> Engine:
     return TensorFlowEngine(weights, settings.variant, settings.model_threads)
 
 
-def _load_openvino(weights: Weights, settings: Settings) -> Engine:
+def _load_openvino(weights: Weights, settings: Settings, converter: Converter | None) -> Engine:
     try:
         from app.engines.openvino import OpenVINOEngine
     except ImportError as exc:
         raise StartError("MOBILENET_ENGINE=openvino: OpenVINO is not installed; install the extra 'openvino'") from exc
-    model = compiled(weights, settings.variant, settings.cache, settings.precision)
+    model = compiled(weights, settings.variant, settings.cache, settings.precision, converter=converter)
     return OpenVINOEngine(model.path, settings.model_threads, settings.precision)
 
 

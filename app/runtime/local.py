@@ -6,6 +6,7 @@ It does one batch after the other, and whoever calls it waits; `pipeline` has wh
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from itertools import repeat
 from typing import NamedTuple, cast
@@ -15,6 +16,7 @@ from PIL import Image
 
 from app.config import Settings
 from app.engines.base import Engine, FeatureEngine, Features, Pixels, Predictions, Probabilities
+from app.engines.tflite.converter import Converter
 from app.errors import ServiceError
 from app.imaging import decode
 from app.imaging.bounds import LargeImage
@@ -155,13 +157,16 @@ def _extras(engine: FeatureEngine, wish: Wish, probabilities: Probabilities, fea
     return mean, evidence(features, engine.head, classes)
 
 
-def in_process(settings: Settings, load: Callable[[Settings], Model] = loading.load) -> Local:
-    """Load the models that the settings name, and test them.
+def in_process(settings: Settings, load: Callable[[Settings], Model] | None = None) -> Local:
+    """Load the models that the settings name, and test them; one process compiles all that need it.
 
     Raises `StartError`, whose message is one line, or `SelfTestFailed`.
     """
     keep_to_limit(settings)
-    return Local([_tested(load(settings.serving(one)), settings) for one in settings.lineup], settings.max_pixels)
+    with Converter() as converter:
+        load = load or partial(loading.load, converter=converter)
+        models = [_tested(load(settings.serving(one)), settings) for one in settings.lineup]
+    return Local(models, settings.max_pixels)
 
 
 def _tested(loaded: Model, settings: Settings) -> Model:

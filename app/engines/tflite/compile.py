@@ -1,10 +1,8 @@
 """Compiles weights to a `.tflite` model, once, in a subprocess, so that the server never loads TensorFlow."""
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +11,8 @@ import numpy as np
 
 from app.engines.files import replacing, sha256, verified
 from app.engines.keras.reader import read
-from app.engines.tflite import convert
 from app.engines.tflite.convert import ConversionReport, Photos
+from app.engines.tflite.converter import Converter
 from app.engines.weights import Weights
 from app.errors import StartError
 from app.mobilenet.variants import Precision, Variant, stored
@@ -28,8 +26,6 @@ REVISION = 5
 5: the features are an output.
 """
 
-TIMEOUT_S = 1800
-
 
 class Compiled(NamedTuple):
     """A compiled model. `report` is None if nothing was compiled because the model was already there."""
@@ -39,7 +35,13 @@ class Compiled(NamedTuple):
 
 
 def compiled(
-    weights: Weights, variant: Variant, cache: Path, precision: Precision = "float32", photos: Photos | None = None
+    weights: Weights,
+    variant: Variant,
+    cache: Path,
+    precision: Precision = "float32",
+    photos: Photos | None = None,
+    *,
+    converter: Converter | None = None,
 ) -> Compiled:
     """Return the `.tflite` of these weights, variant and precision; compile it now if it is not in the cache.
 
@@ -47,8 +49,8 @@ def compiled(
     A folder of weights may have the model too; the bundled one has those in int8. Other int8 models are calibrated on
     most of the `photos`; the rest are used for the report. The name of a cached model has the SHA-256 of the weights,
     α, the precision, TensorFlow's version and our revision, and for int8 the resolution; a float32 model serves every
-    resolution. Where TensorFlow is not installed, a model of any of its versions is used. Raises `StartError`, whose
-    message is one line.
+    resolution. Where TensorFlow is not installed, a model of any of its versions is used. Whoever has several compiled
+    passes a `converter`, which imports TensorFlow once for all of them. Raises `StartError`, whose message is one line.
     """
     if weights.compiled:
         from app.engines.tflite import foreign  # LiteRT, which compiling does not need
@@ -71,7 +73,8 @@ def compiled(
             f"{weights.name} is not compiled to int8 for {variant}; run `mobilenet compile --precision int8 "
             "--calibrate FOLDER` with a folder of photos like those that it will classify"
         )
-    return Compiled(path, _compile_to(path, weights, variant, precision, photos))
+    with nullcontext(converter) if converter else Converter() as running:
+        return Compiled(path, _compile_to(path, weights, variant, precision, photos, by=running))
 
 
 def _tensorflow_version() -> str | None:
@@ -92,7 +95,7 @@ def _any_version(cache: Path, stem: str, wanted: str) -> Path:
 
 
 def _compile_to(
-    path: Path, weights: Weights, variant: Variant, precision: Precision, photos: Photos | None
+    path: Path, weights: Weights, variant: Variant, precision: Precision, photos: Photos | None, *, by: Converter
 ) -> ConversionReport:
     read(weights.path, variant.alpha)  # a wrong file is refused here, before the seconds that compiling takes
     with replacing(path) as model, tempfile.TemporaryDirectory() as folder:
@@ -104,23 +107,8 @@ def _compile_to(
         images = "" if photos is None else f"{folder}/photos.npy"
         if photos is not None:
             np.save(images, photos)
-        report = _in_subprocess(weights.path, variant.alpha, variant.resolution, precision, model, images)
+        report = by.convert(weights.path, variant.alpha, variant.resolution, precision, model, images)
         # Another file at this path is no error of whoever put it there, but it is not what the cache would call it.
         if sha256(weights.path) != weights.sha256:
             raise StartError(f"{weights.name} was replaced while it was compiled; try again")
         return report
-
-
-def _in_subprocess(source: Path, *arguments: object) -> ConversionReport:
-    command = [sys.executable, "-m", convert.__name__, str(source), *map(str, arguments)]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    try:
-        done = subprocess.run(
-            command, env=os.environ | quiet, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise StartError(f"compiling {source.name} took more than {TIMEOUT_S} s") from exc
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise StartError(lines[-1])
-    return ConversionReport(**json.loads(done.stdout.splitlines()[-1]))

@@ -1,6 +1,7 @@
-"""Turns Keras weights into a `.tflite` model and compares the two. Run as a module, in a process of its own."""
+"""Turns Keras weights into a `.tflite` model and compares the two. Run as a module, by `converter`."""
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -107,17 +108,25 @@ def _run(source: Path, variant: Variant, precision: Precision, target: Path, pho
     return replace(compare(source, variant, LiteRTEngine(target, 1, precision), images[-kept:]), seconds=seconds)
 
 
-def _main(arguments: list[str]) -> None:
+def _reply(arguments: list[str]) -> dict[str, object]:
+    """Return the report of a conversion, or one line that says why it failed."""
     source, alpha, resolution, precision, target, photos = arguments
     try:
         variant = Variant(float(alpha), int(resolution))
-        report = _run(Path(source), variant, cast("Precision", precision), Path(target), photos)
+        return asdict(_run(Path(source), variant, cast("Precision", precision), Path(target), photos))
     except StartError as exc:
-        sys.exit(str(exc))
+        return {"error": str(exc)}
     except Exception as exc:
-        sys.exit(f"compiling {Path(source).name} failed: {type(exc).__name__}: {str(exc).splitlines()[0]}")
-    print(json.dumps(asdict(report)))
+        return {"error": f"compiling {Path(source).name} failed: {type(exc).__name__}: {str(exc).splitlines()[0]}"}
+
+
+def _main() -> None:
+    """Answer each line of standard input, a list of arguments in JSON, with a line of JSON."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as replies:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no reply
+        for line in sys.stdin:
+            print(json.dumps(_reply(json.loads(line))), file=replies, flush=True)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    _main()

@@ -10,6 +10,7 @@ from app.config import MODEL_WEIGHTS
 from app.engines.litert import LiteRTEngine
 from app.engines.tflite import compile as compile_module
 from app.engines.tflite.compile import compiled
+from app.engines.tflite.converter import Converter
 from app.engines.tflite.interface import answer_first
 from app.engines.weights import Weights, locate
 from app.errors import StartError
@@ -40,7 +41,7 @@ def test_the_compiled_model_takes_bytes_and_gives_logits_and_features(float32_mo
 def test_a_compiled_model_is_reused_and_not_compiled_again(
     weights: Weights, float32_model: Converted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("compiled again"))
     assert compiled(weights, VARIANT, float32_model.cache) == (float32_model.path, None)
     assert list(float32_model.cache.glob("*.part")) == []
 
@@ -50,7 +51,7 @@ def test_the_key_has_the_weights_the_variant_the_precision_and_the_versions(
 ) -> None:
     assert float32_model.path.name.startswith(f"{weights.sha256[:16]}-0.25-float32-")
     asked: list[str] = []
-    monkeypatch.setattr(compile_module, "_compile_to", lambda path, *_: asked.append(path.name))
+    monkeypatch.setattr(compile_module, "_compile_to", lambda path, *_, **__: asked.append(path.name))
     other = locate(settings(weights=saved.folder / "network.keras"))
     compiled(other, VARIANT, tmp_path)
     compiled(weights, Variant(0.25, 96), tmp_path)
@@ -67,7 +68,7 @@ def test_the_key_has_the_weights_the_variant_the_precision_and_the_versions(
 def test_one_model_in_float32_serves_every_resolution(
     weights: Weights, float32_model: Converted, resolution: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("compiled again"))
     assert compiled(weights, Variant(0.25, resolution), float32_model.cache) == (float32_model.path, None)
 
 
@@ -107,7 +108,7 @@ def test_what_was_compiled_of_weights_that_were_replaced_meanwhile_is_not_kept_a
     def compile_(*_: object) -> None:
         found.write_bytes(b"another file")
 
-    monkeypatch.setattr(compile_module, "_in_subprocess", compile_)
+    monkeypatch.setattr(Converter, "convert", compile_)
     with pytest.raises(StartError, match=r"own\.weights\.h5 was replaced while it was compiled; try again"):
         compiled(Weights(found.name, found, weights.sha256), VARIANT, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())

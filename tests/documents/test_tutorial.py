@@ -59,5 +59,6 @@ def test_the_commands_lead_from_a_photo_to_a_service_with_other_classes(
     assert "model_weights/golden/street.jpg: gas pump" in folder
     assert "gas pump" in program
     assert "mobilenet serve --weights photos-weights" in trained
+    assert [line for line in trained.splitlines() if not line.startswith("mobilenet: ")] == [], "libraries chatter"
     assert '"predictions":[{"class_id":1,"wordnet_id":null,"label":"ring"' in own
     assert [process.stop() for process in processes.values()] == [0, 0]

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.engines.weights import published_name
+from app.mobilenet.variants import Variant
 from tests.support import needs
 from tests.support.data import SHARED, samples
 from tests.support.processes import Process, Serve, environment, mobilenet
@@ -18,36 +20,52 @@ from tests.support.webserver import serving
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]
 
-NAMES = {0.5: "mobilenet_5_0_160_tf.h5", 0.25: "mobilenet_2_5_128_tf.h5"}
+VARIANTS = (Variant(0.5, 160), Variant(0.25, 128))
 FILES = SHARED / "imagenet"
 # Keras with full-size decoding reaches 74 and 43 of the 100 photos.
 AT_LEAST = {0.5: 73, 0.25: 42}
 JPEG = {"Content-Type": "image/jpeg"}
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def imagenet(
-    request: pytest.FixtureRequest, serve: Serve, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Process]:
+@pytest.fixture(scope="module")
+def imagenet(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """The service with ImageNet's weights: fetched as a newcomer gets them, then started again without a network."""
     needs.REFERENCE_DATA.check()
-    name = NAMES[request.param]
-    resolution = int(name.split("_")[-2])
     cache = tmp_path_factory.mktemp("imagenet")
-    settings = {"WEIGHTS": "imagenet", "ALPHA": request.param, "RESOLUTION": resolution, "CACHE": cache}
-    with serving({f"/{name}": (FILES / name).read_bytes()}) as site:
-        first = serve(**settings, WEIGHTS_URL=site.url)
-        assert len(site.asked) == 1
-    assert first.stop() == 0
-    assert name in first.log.read_text()
+    (first, *others) = VARIANTS
+    settings = {"WEIGHTS": "imagenet", "ALPHA": first.alpha, "RESOLUTION": first.resolution, "CACHE": cache}
+    settings["VARIANTS"] = ",".join(f"{one.alpha:g}/{one.resolution}" for one in others)
+    files = {f"/{published_name(one)}": (FILES / published_name(one)).read_bytes() for one in VARIANTS}
+    with serving(files) as site:
+        fetching = serve(**settings, WEIGHTS_URL=site.url)
+        assert len(site.asked) == len(files)
+    assert fetching.stop() == 0
+    assert all(published_name(one) in fetching.log.read_text() for one in VARIANTS)
     process = serve(**settings, WEIGHTS_URL=site.url)
     yield process
     assert process.stop() == 0
 
 
-def test_one_setting_fetches_imagenet_and_the_next_start_needs_no_network(imagenet: Process) -> None:
-    info = httpx.get(f"{imagenet.url}/model-info").json()
+@pytest.fixture(params=VARIANTS, ids=lambda one: f"{one.alpha:g}")
+def variant(request: pytest.FixtureRequest) -> Variant:
+    found: Variant = request.param
+    return found
+
+
+@pytest.fixture
+def client(imagenet: Process, variant: Variant) -> Iterator[httpx.Client]:
+    """A client that asks for this variant, on up to 64 connections."""
+    chosen, limits = {"alpha": variant.alpha, "resolution": variant.resolution}, httpx.Limits(max_connections=64)
+    with httpx.Client(base_url=imagenet.url, timeout=60, limits=limits, params=chosen) as client:
+        yield client
+
+
+def test_one_setting_fetches_imagenet_and_the_next_start_needs_no_network(
+    client: httpx.Client, variant: Variant
+) -> None:
+    info = client.get("/model-info").json()
     assert (info["weights"], info["classes"]) == ("imagenet", 1000)
+    assert (info["alpha"], info["resolution"]) == (variant.alpha, variant.resolution)
 
 
 def predictions(response: httpx.Response) -> list[list[dict[str, Any]]]:
@@ -59,19 +77,17 @@ def chunks(photos: list[bytes], size: int) -> list[list[bytes]]:
     return [photos[start : start + size] for start in range(0, len(photos), size)]
 
 
-def test_the_hundred_photos_get_their_labels_in_all_three_forms(imagenet: Process) -> None:
+def test_the_hundred_photos_get_their_labels_in_all_three_forms(client: httpx.Client, variant: Variant) -> None:
     photos, truth = zip(*samples(), strict=True)
-    with httpx.Client(base_url=imagenet.url, timeout=60) as client:
-        alpha = client.get("/model-info").json()["alpha"]
-        raw = [predictions(client.post("/predict", content=photo, headers=JPEG))[0] for photo in photos]
-        multipart, in_json = [], []
-        for group in chunks(list(photos), 25):
-            files = [("image", (f"{number}.jpg", photo, "image/jpeg")) for number, photo in enumerate(group)]
-            multipart += predictions(client.post("/predict", files=files))
-            body = {"images": [base64.b64encode(photo).decode() for photo in group]}
-            in_json += predictions(client.post("/predict", json=body))
+    raw = [predictions(client.post("/predict", content=photo, headers=JPEG))[0] for photo in photos]
+    multipart, in_json = [], []
+    for group in chunks(list(photos), 25):
+        files = [("image", (f"{number}.jpg", photo, "image/jpeg")) for number, photo in enumerate(group)]
+        multipart += predictions(client.post("/predict", files=files))
+        body = {"images": [base64.b64encode(photo).decode() for photo in group]}
+        in_json += predictions(client.post("/predict", json=body))
     right = sum(best[0]["class_id"] == index for best, index in zip(raw, truth, strict=True))
-    assert right >= AT_LEAST[alpha]
+    assert right >= AT_LEAST[variant.alpha]
     assert all(len(best) == 5 for best in raw)
     for other in (multipart, in_json):
         assert same(raw, other)
@@ -87,17 +103,15 @@ def same(some: list[list[dict[str, Any]]], others: list[list[dict[str, Any]]]) -
     return True
 
 
-def test_64_concurrent_requests_form_batches_and_each_gets_its_own_answer(imagenet: Process) -> None:
+def test_64_concurrent_requests_form_batches_and_each_gets_its_own_answer(client: httpx.Client) -> None:
     photos = [photo for photo, _ in samples()][:64]
-    limits = httpx.Limits(max_connections=64)
-    with httpx.Client(base_url=imagenet.url, timeout=60, limits=limits) as client:
 
-        def ask(photo: bytes) -> httpx.Response:
-            return client.post("/predict", content=photo, headers=JPEG)
+    def ask(photo: bytes) -> httpx.Response:
+        return client.post("/predict", content=photo, headers=JPEG)
 
-        alone = [ask(photo) for photo in photos]
-        with ThreadPoolExecutor(64) as threads:
-            together = list(threads.map(ask, photos))
+    alone = [ask(photo) for photo in photos]
+    with ThreadPoolExecutor(64) as threads:
+        together = list(threads.map(ask, photos))
     assert max(response.json()["batch_size"] for response in alone) == 1
     assert max(response.json()["batch_size"] for response in together) > 1
     assert same([predictions(response)[0] for response in alone], [predictions(response)[0] for response in together])

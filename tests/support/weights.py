@@ -4,14 +4,15 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from app.config import Settings
 from app.engines.base import patterns
 from app.engines.tflite.compile import compiled
-from app.engines.tflite.convert import ConversionReport
+from app.engines.tflite.convert import ConversionReport, Photos
+from app.engines.tflite.converter import Converter
 from app.engines.weights import Weights, locate
 from app.mobilenet.variants import Precision, Variant
 from tests.support import needs
@@ -113,9 +114,14 @@ def int8_model(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Co
 
 def _converted_once(weights: Weights, precision: Precision, factory: pytest.TempPathFactory) -> Converted:
     def make(folder: Path) -> None:
-        photos = None if precision == "float32" else PHOTOS
-        _, report = compiled(weights, VARIANT, folder / "cache", precision, photos)
-        assert report is not None
-        (folder / "report.json").write_text(json.dumps(asdict(report)))
+        with Converter() as converter:  # both by one process with TensorFlow
+            for each, photos in {"float32": None, "int8": PHOTOS}.items():
+                _convert(weights, cast("Precision", each), photos, folder / each, converter)
 
-    return Converted(made_once(shared_folder(factory) / precision, make))
+    return Converted(made_once(shared_folder(factory) / "converted", make) / precision)
+
+
+def _convert(weights: Weights, precision: Precision, photos: Photos | None, folder: Path, converter: Converter) -> None:
+    _, report = compiled(weights, VARIANT, folder / "cache", precision, photos, converter=converter)
+    assert report is not None
+    (folder / "report.json").write_text(json.dumps(asdict(report)))

@@ -274,16 +274,15 @@ def test_a_mobilenet_is_read_from_whatever_model_it_was_put_into(
 
 
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
-def test_the_answers_are_those_of_the_model(make: Callable[[], Any], saved: Saved, tmp_path: Path) -> None:
+def test_with_what_is_read_the_answers_are_those_of_the_model(make: Callable[[], Any], saved: Saved) -> None:
     import keras
 
     from app.mobilenet.network import build
 
     model = filled(make, saved)
-    model.save(tmp_path / "own.keras")
     side = model.input_shape[1]
     own, photos = build(VARIANT.alpha, side, CLASSES), images(4, side)
-    own.set_weights(read(tmp_path / "own.keras", VARIANT.alpha))
+    own.set_weights(expected(make, saved))  # which are read from each of its files, as the test above says
     theirs = model(photos.astype(np.float32), training=False)
     theirs = keras.ops.softmax(theirs) if make is guide else theirs
     ours = own(photos, training=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.engines.base import Pixels
 from app.engines.tflite.interface import softmax
 from app.errors import StartError
-from app.training import classifier, network, regression
+from app.training import classifier, network
 from app.training.classifier import Sample
 from app.training.network import Floats
 from app.training.schedule import Learner, Schedule
@@ -70,7 +70,7 @@ def begin(task: Task, bar: Bar) -> keras.Model:
     features = np.concatenate([_answers(answer, look, task.learnt, bar) for look in looks])
     labels = np.tile(task.labels(task.learnt), len(looks))
     targets = smooth(labels, task.classes)
-    network.set_head(model, regression.fit(features, targets, task.weights()[labels], recipe.seed))
+    network.set_head(model, network.fit_head(features, targets, task.weights()[labels], recipe.seed))
     return model
 
 

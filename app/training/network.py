@@ -25,6 +25,12 @@ RANDOM = "random"
 DROPOUT = 0.2
 CLASSIFIER_ARRAYS = 2
 """The kernel and the bias."""
+HEAD_EPOCHS = 40
+HEAD_BATCH = 128
+HEAD_RATE = 1e-2
+HEAD_DECAY = 1.0
+HEAD_FLOOR = 0.2
+"""Features that hardly vary are not scaled up: this share of the mean deviation is added to the deviation of each."""
 
 
 def built(recipe: Recipe, classes: int) -> keras.Model:
@@ -95,6 +101,29 @@ def _restate(layer: keras.layers.BatchNormalization, mean: Floats, variance: Flo
     gamma, beta, old_mean, old_variance = map(np.asarray, layer.get_weights())
     scale = gamma / np.sqrt(old_variance + layer.epsilon)
     layer.set_weights([scale * np.sqrt(variance + layer.epsilon), beta + scale * (mean - old_mean), mean, variance])
+
+
+def fit_head(features: Floats, targets: Floats, weights: Floats, seed: int) -> Head:
+    """Fit a classifier to features `[n, channels]`; return its kernel `[channels, classes]` and its bias `[classes]`.
+
+    `weights` `[n]` say how much a mistake with each counts. The features are brought to one scale for the fit, and the
+    scale is then folded into the kernel. Its kernel stays small, which a training of all layers needs to begin with.
+    """
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    deviation += HEAD_FLOOR * deviation.mean()
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input(features.shape[1:])
+    head = keras.Model(inputs, keras.layers.Dense(targets.shape[1], kernel_initializer="zeros")(inputs))
+    steps = HEAD_EPOCHS * -(-len(features) // HEAD_BATCH)
+    rate = keras.optimizers.schedules.CosineDecay(HEAD_RATE, steps)
+    head.compile(
+        keras.optimizers.AdamW(rate, weight_decay=HEAD_DECAY), keras.losses.CategoricalCrossentropy(from_logits=True)
+    )
+    scaled = (features - mean) / deviation
+    head.fit(scaled, targets, HEAD_BATCH, HEAD_EPOCHS, verbose=0, sample_weight=weights)
+    kernel, bias = head.get_weights()
+    kernel = kernel / deviation[:, None]
+    return Head(kernel, bias - mean @ kernel)
 
 
 def set_head(model: keras.Model, head: Head) -> None:

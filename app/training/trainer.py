@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from app.engines.base import Pixels
-from app.training.optimizer import AdamW
-from app.training.schedule import COLOUR_JITTER
+from app.training.schedule import COLOUR_JITTER, LEARNING_RATE
 
+WEIGHT_DECAY = 0.02
 AVERAGE_DECAY = 0.999
 PIXELS = tf.TensorSpec((None, None, None, 3), tf.uint8)
 TARGETS = tf.TensorSpec((None, None), tf.float32)
@@ -30,7 +30,9 @@ class Trainer:
         """Take a network to train, which takes float32 pixels, and a second one like it to keep the average in."""
         self.model, self.average = model, average
         self.average.set_weights(self.model.get_weights())
-        self.optimizer = AdamW(self.model.trainable_variables)
+        self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        self.optimizer.build(self.model.trainable_variables)
         self.temperature = temperature
         self.seed = seed
         # Nothing in them depends on the value of a tensor, which autograph is for.

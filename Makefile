@@ -20,7 +20,7 @@ SKIPPED := build/skipped.json
 SLOW = $(sort tests/e2e $(shell grep --recursive --files-with-matches --extended-regexp 'mark\.(tensorflow|e2e)' \
 	--include 'test_*.py' --exclude-dir e2e tests))
 # In the order of their names, as the few tests of the long files would come last otherwise.
-SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Else every process of the tests translates TensorFlow and all other packages again, which takes most of its seconds.
 test test-fast test-slow test-distil test-nodes: export PYTHONDONTWRITEBYTECODE :=

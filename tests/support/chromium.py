@@ -4,7 +4,7 @@
 When an address of the machine changes, Chromium breaks off all of its requests with `ERR_NETWORK_CHANGED`, even those
 to the machine itself. A container that is started or stopped changes one, and tests of containers run beside those of
 the page. Linux tells of changes over sockets of the family netlink, so Chromium is allowed none of these. Where
-libseccomp is missing, it is started as it is.
+libseccomp is missing or the system takes no filter, it is started as it is.
 
 The path of Chromium is in the environment variable `CHROMIUM`; the arguments are passed on.
 """
@@ -42,9 +42,8 @@ def refuse_netlink() -> None:
     is_netlink = Comparison(argument=0, operator=EQUAL, value=socket.AF_NETLINK)
     call = seccomp.seccomp_syscall_resolve_name(b"socket")
     action = ctypes.c_uint32(REFUSE | errno.EAFNOSUPPORT)
-    failed = seccomp.seccomp_rule_add_array(rules, action, call, 1, ctypes.byref(is_netlink))
-    if failed or seccomp.seccomp_load(rules):
-        sys.exit("chromium: seccomp cannot be set up")
+    if seccomp.seccomp_rule_add_array(rules, action, call, 1, ctypes.byref(is_netlink)) == 0:
+        seccomp.seccomp_load(rules)
 
 
 if __name__ == "__main__":

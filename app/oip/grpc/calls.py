@@ -119,13 +119,10 @@ async def _outcome(method: Method, call: Call) -> tuple[bytes, ServiceError | No
     """Return the message that answers the call, or the error that does."""
     try:
         return (await method(call)).SerializeToString(), None
-    except ServiceError as exc:  # not kept here: it and this frame would hold one another, garbage in a circle
-        return b"", _noted(call, exc)
+    except ServiceError as exc:
+        error = exc
     except Exception:
         logger.exception("a call failed")
-        return b"", _noted(call, problems.bug())
-
-
-def _noted(call: Call, error: ServiceError) -> ServiceError:
+        error = problems.bug()
     call.trace.facts |= {"code": error.code, "grpc_status": status.code(error).name}
-    return error
+    return b"", error

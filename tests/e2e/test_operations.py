@@ -92,14 +92,19 @@ def prometheus(server: Process, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     with (tmp_path / "log").open("wb") as log:
         popen = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=log)
 
-    def ask(path: str, **params: str) -> Any:
+    def ready() -> bool:
+        """Say whether it answers questions: it opens its port, and says 503 there, before it has read its storage."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/{path}", params=params).json()
+            return httpx.get(f"http://127.0.0.1:{port}/-/ready").status_code == 200
         except httpx.TransportError:
-            return {}
+            return False
+
+    def ask(path: str, **params: str) -> Any:
+        answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/{path}", params=params).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
+    wait_for(ready)
     yield ask
     popen.terminate()
     popen.wait(PATIENCE_S)

@@ -380,6 +380,10 @@ class Settings(BaseSettings):
         """Return the same settings with another default variant."""
         return self.model_copy(update={"alpha": variant.alpha, "resolution": variant.resolution})
 
+    def without_keys(self) -> "Settings":
+        """Return the settings for a process that has no need of the keys of callers, here or on another machine."""
+        return self.model_copy(update={"api_keys": (), "api_keys_file": None})
+
 
 def read_keys(settings: Settings) -> tuple[SecretStr, ...]:
     """Return the keys of callers as they are now, from their file if there is one. Raises `StartError` in one line."""

@@ -20,6 +20,7 @@ from app.engines.tflite.converter import Converter
 from app.errors import ServiceError
 from app.imaging import decode
 from app.imaging.bounds import LargeImage
+from app.imaging.formats import kind_of
 from app.imaging.overlay import overlay
 from app.imaging.region import Region
 from app.imaging.text import from_base64
@@ -115,7 +116,7 @@ class Local:
             return [payload] * len(resolutions), TENSOR, None
         content = _content(payload)
         pixels, region = decode.located(content, resolutions=resolutions, max_pixels=self._max_pixels, large=large)
-        return pixels, decode.kind_of(content[:256]), region
+        return pixels, kind_of(content[:256]), region
 
     def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
         """Return a PNG of what a network of this resolution is given for an image; `over` is drawn over it.

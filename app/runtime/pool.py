@@ -114,24 +114,53 @@ class Worker:
             self._area.close()
 
 
-_loading: "set[Workers]" = set()
+_loading: "set[Pool]" = set()
 """Whose templates load models, each of which some thread of this process waits for."""
 
 
-class Workers:
-    """The workers of one template: starts them as they are needed, and keeps those that are idle."""
+class RemoteEngine:
+    """What the HTTP process knows of an engine in the workers."""
 
-    def __init__(self, settings: Settings, template: Template) -> None:
-        """Have the template begin to load the models that the settings name."""
-        self._template, self._control = template
+    def __init__(self, name: str, precision: Precision, classes: int) -> None:
+        self.name, self.precision, self.classes = name, precision, classes
+
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Raise `NotImplementedError`: it runs in the workers."""
+        raise NotImplementedError("the engine is in another process")
+
+
+class Pool:
+    """A pipeline that runs every batch in a worker: it starts workers as they are needed, and keeps idle ones."""
+
+    models: tuple[Model, ...]
+
+    def __init__(self, settings: Settings, template: Template | None = None) -> None:
+        """Begin to load and test the models, in a template that may have been started before.
+
+        Raises `StartError` if it cannot be started.
+        """
+        self.runs = settings.model_workers
+        self._under_way = 0  # batches; one that is alone may use all threads
+        self._template, self._control = template or Template.start()
         self._idle: list[Worker] = []
         with suppress(OSError):
-            handshake.send(self._control, _without_keys(settings))
+            handshake.send(self._control, settings.without_keys())  # nor must a file find them that takes a worker over
         self._patience_s = settings.patience_s
         self._oom_kills = oom_kills()
 
-    def models(self) -> tuple[Model, ...]:
-        """Wait until the models are loaded and tested, and return them. Raises whatever the template raised."""
+    def ready(self) -> "Pool":
+        """Wait until the models are loaded and tested. Raises `StartError` or `SelfTestFailed`."""
+        try:
+            self.models = self._loaded()
+        except BaseException:
+            self.end()
+            raise
+        self._places = {model.variant: place for place, model in enumerate(self.models)}
+        self._sizes = [Sizes.of(model) for model in self.models]
+        return self
+
+    def _loaded(self) -> tuple[Model, ...]:
+        """Return the models once the template has loaded and tested them. Raises whatever the template raised."""
         _loading.add(self)
         try:
             raised, answer = handshake.receive(self._control)
@@ -144,24 +173,35 @@ class Workers:
         if raised:
             raise answer
         self._control.shutdown(socket.SHUT_RD)  # from now on nothing can be received here, and so nothing unpickled
-        models = tuple(replace(model, engine=RemoteEngine(*facts)) for model, facts in answer)
-        self._places = {model.variant: place for place, model in enumerate(models)}
-        self._sizes = [Sizes.of(model) for model in models]
-        return models
+        return tuple(replace(model, engine=RemoteEngine(*facts)) for model, facts in answer)
 
     @property
     def fault(self) -> str | None:
         """Why no worker can be started any more; None if all is well."""
         return None if self._template.poll() is None else "the process that forks the workers ended"
 
-    async def ask(self, request: Request) -> Any:
+    async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        """Classify the images of a batch in a worker, as `Local.run` does. Raises `WorkerDied` too."""
+        self._under_way += 1
+        try:
+            results: list[JobResult] = await self._ask(Request(jobs, large, alone=self._under_way == 1))
+        finally:
+            self._under_way -= 1
+        return results
+
+    async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
+        """Draw the network's input in a worker, as `Local.preview` does. Raises `WorkerDied` too."""
+        png: bytes = await self._ask(Request([Job(payload, ())], resolution=resolution, over=over))
+        return png
+
+    async def _ask(self, request: Request) -> Any:
         """Have a worker answer a request, and if it dies another one: the request need not be the reason.
 
         Raises `UndecodableImage` for an image of which the other one dies too, `WorkerDied` for several images,
         `WorkerHung`, `WorkerFailed`, or the `ServiceError` of a preview.
         """
         try:
-            return await self._ask(self._free(), request)
+            return await self._answer(self._free(), request)
         except WorkerHung:
             raise
         except WorkerDied:
@@ -169,7 +209,7 @@ class Workers:
 
     async def _ask_again(self, request: Request) -> Any:
         try:
-            return await self._ask(self._fork(), request)
+            return await self._answer(self._fork(), request)
         except WorkerHung:
             raise
         except WorkerDied as exc:
@@ -185,7 +225,7 @@ class Workers:
                 return worker
         return self._fork()
 
-    async def _ask(self, worker: Worker, request: Request) -> Any:
+    async def _answer(self, worker: Worker, request: Request) -> Any:
         places = [self._places[variant] for job in request.jobs for variant in job.variants]
         reader = Reader(request, [self._sizes[place] for place in places])
         try:
@@ -232,74 +272,7 @@ class Workers:
             self._template.wait()
 
 
-def _without_keys(settings: Settings) -> Settings:
-    """Return the settings without what a file that takes a worker over must not find there."""
-    return settings.model_copy(update={"api_keys": (), "api_keys_file": None})
-
-
-class RemoteEngine:
-    """What the HTTP process knows of an engine in the workers."""
-
-    def __init__(self, name: str, precision: Precision, classes: int) -> None:
-        self.name, self.precision, self.classes = name, precision, classes
-
-    def predict(self, images: Sequence[Pixels]) -> Predictions:
-        """Raise `NotImplementedError`: it runs in the workers."""
-        raise NotImplementedError("the engine is in another process")
-
-
-class Pool:
-    """A pipeline that runs every batch in a worker."""
-
-    models: tuple[Model, ...]
-
-    def __init__(self, settings: Settings, template: Template | None = None) -> None:
-        """Begin to load and test the models, in a template that may have been started before.
-
-        Raises `StartError` if it cannot be started.
-        """
-        self.runs = settings.model_workers
-        self._under_way = 0  # batches; one that is alone may use all threads
-        self._workers = Workers(settings, template or Template.start())
-
-    def ready(self) -> "Pool":
-        """Wait until the models are loaded and tested. Raises `StartError` or `SelfTestFailed`."""
-        try:
-            self.models = self._workers.models()
-        except BaseException:
-            self._workers.end()
-            raise
-        return self
-
-    @property
-    def fault(self) -> str | None:
-        """Why no image can be classified any more; None if all is well."""
-        return self._workers.fault
-
-    async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
-        """Classify the images of a batch in a worker, as `Local.run` does. Raises `WorkerDied` too."""
-        self._under_way += 1
-        try:
-            results: list[JobResult] = await self._workers.ask(Request(jobs, large, alone=self._under_way == 1))
-        finally:
-            self._under_way -= 1
-        return results
-
-    async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
-        """Draw the network's input in a worker, as `Local.preview` does. Raises `WorkerDied` too."""
-        png: bytes = await self._workers.ask(Request([Job(payload, ())], resolution=resolution, over=over))
-        return png
-
-    async def close(self) -> None:
-        """End the workers."""
-        await self._workers.close()
-
-    def end(self) -> None:
-        """End the template, before it has any workers."""
-        self._workers.end()
-
-
 def stop_loading() -> None:
     """End all processes that load models, and compilers with them. Whoever waits for the models gets `StartError`."""
-    for workers in tuple(_loading):
-        workers.end()
+    for pool in tuple(_loading):
+        pool.end()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import TypeVar
 
 from app.errors import StartError
@@ -20,34 +20,17 @@ async def in_thread(work: Callable[[], T]) -> T:
     The thread is a daemon made for this work. A process waits at its end for the threads of an executor, even for one
     that hangs.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Callable[[], T]] = loop.create_future()
-
-    def settle(outcome: Callable[[], T]) -> None:
-        if not future.done():
-            future.set_result(outcome)
-
-    def run() -> None:
-        outcome = _outcome(work)
-        with suppress(RuntimeError):  # the event loop was closed meanwhile
-            loop.call_soon_threadsafe(settle, outcome)
-
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # whoever gives up cannot take the work back, and its result is then dropped
     try:
-        threading.Thread(target=run, name="model", daemon=True).start()
+        threading.Thread(target=_settle, args=(future, work), name="model", daemon=True).start()
     except RuntimeError as exc:
         raise StartError(f"a thread cannot be started: {no_room(exc)}") from exc
-    return (await future)()
+    return await asyncio.wrap_future(future)
 
 
-def _outcome(work: Callable[[], T]) -> Callable[[], T]:
+def _settle(future: "Future[T]", work: Callable[[], T]) -> None:
     try:
-        result = work()
+        future.set_result(work())
     except BaseException as exc:  # SystemExit too: it would end the thread, and the caller would wait for ever
-        error = exc
-    else:
-        return lambda: result
-
-    def fail() -> T:
-        raise error
-
-    return fail
+        future.set_exception(exc)

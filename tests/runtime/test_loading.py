@@ -79,11 +79,11 @@ def test_loading_that_is_given_up_ends_at_once_and_says_so_to_whoever_waits(work
         while not pool._loading:
             assert not waiting.done()
             threading.Event().wait(0.001)
-        (workers_there,) = pool._loading
+        (loading,) = pool._loading
         stop_loading()
         with pytest.raises(StartError, match="ended before it was done"):
             waiting.result(10)
-    assert workers_there.fault is not None
+    assert loading.fault is not None
     assert not pool._loading
 
 

@@ -51,7 +51,7 @@ def uses_openvino(process: int | str) -> bool:
 
 
 def workers(pool: Pool) -> list[int]:
-    template = pool._workers._template.pid
+    template = pool._template.pid
     return [int(number) for number in Path(f"/proc/{template}/task/{template}/children").read_text().split()]
 
 
@@ -73,7 +73,7 @@ async def several(pool: Pool) -> list[Any]:
 
 
 def test_what_is_forked_has_one_thread_and_no_model_open(pool: Pool, local: Local, wait: Wait) -> None:
-    template = pool._workers._template.pid
+    template = pool._template.pid
     for found in wait(several(pool)):
         check(found, local)
     assert len(os.listdir(f"/proc/{template}/task")) == 1

@@ -20,7 +20,7 @@ from PIL import Image
 from app.config import Settings
 from app.engines.base import patterns
 from app.errors import ServiceError, StartError, UnsupportedImage
-from app.imaging.decode import LargeImage
+from app.imaging.bounds import LargeImage
 from app.mobilenet.variants import Variant
 from app.runtime import area, replies
 from app.runtime.area import Area
@@ -97,7 +97,7 @@ def pipeline(request: pytest.FixtureRequest, local: Local, wait: Wait) -> Iterat
 
 
 def test_once_the_models_are_loaded_a_signal_to_stop_is_left_to_the_http_process(pool: Pool, wait: Wait) -> None:
-    os.kill(pool._workers._template.pid, signal.SIGTERM)
+    os.kill(pool._template.pid, signal.SIGTERM)
     wait(asyncio.sleep(0.2))
     assert pool.fault is None
 
@@ -170,7 +170,7 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(
     pool: Pool, wait: Wait, caplog: pytest.LogCaptureFixture
 ) -> None:
     def kill() -> None:
-        children = Path(f"/proc/{pool._workers._template.pid}/task/{pool._workers._template.pid}/children")
+        children = Path(f"/proc/{pool._template.pid}/task/{pool._template.pid}/children")
         for worker in children.read_text().split():
             with suppress(ProcessLookupError):  # one that an earlier test gave up ends by itself
                 os.kill(int(worker), signal.SIGKILL)
@@ -178,7 +178,7 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(
     async def with_kills() -> list[Any]:
         await pool.run(jobs(FILES[:1]))
         kill()  # idle
-        while any(worker.alive for worker in pool._workers._idle):  # a request that lost two workers would be refused
+        while any(worker.alive for worker in pool._idle):  # a request that lost two workers would be refused
             await asyncio.sleep(0.01)
         running = [asyncio.create_task(pool.run(jobs(FILES))) for _ in range(2)]
         await asyncio.sleep(0.001)
@@ -197,7 +197,7 @@ async def impostor(pool: Pool) -> socket.socket:
     """Let the next request go to the socket that is returned, in place of a worker."""
     ours, theirs = socket.socketpair()
     descriptor = area.new()
-    pool._workers._idle.append(Worker(ours, Area(descriptor)))
+    pool._idle.append(Worker(ours, Area(descriptor)))
     os.close(descriptor)
     return theirs
 
@@ -255,9 +255,9 @@ def test_a_request_that_fails_in_a_worker_says_so_and_the_worker_stays(pool: Poo
     async def fail() -> list[Worker]:
         with pytest.raises(WorkerFailed, match="a worker failed: '"):
             await pool.run(jobs([np.zeros((0, 0, 3), np.uint8)]))
-        return pool._workers._idle
+        return pool._idle
 
-    before = list(pool._workers._idle)
+    before = list(pool._idle)
     assert set(wait(fail())) >= set(before)
 
 
@@ -274,11 +274,11 @@ def test_who_decodes_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = Pool(Settings(**SETTINGS.model_dump(exclude={"api_keys"}), api_keys=("a-secret-of-the-settings",)))
     try:
         secret.ready()
-        process = Path(f"/proc/{secret._workers._template.pid}")
+        process = Path(f"/proc/{secret._template.pid}")
         assert b"a-secret" not in (process / "environ").read_bytes()
         assert not any(b"a-secret" in memory for memory in _memory(process))
     finally:
-        secret._workers.end()
+        secret.end()
 
 
 def _memory(process: Path) -> Iterator[bytes]:
@@ -308,6 +308,6 @@ def test_a_process_that_cannot_be_started_is_one_line_too(monkeypatch: pytest.Mo
 
 def test_a_process_that_dies_while_it_loads_is_one_line_too() -> None:
     pool = Pool(SETTINGS)
-    pool._workers._template.kill()
+    pool._template.kill()
     with pytest.raises(StartError, match="ended before it was done"):
         pool.ready()

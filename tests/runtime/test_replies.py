@@ -16,7 +16,8 @@ from PIL import Image
 
 from app import imaging
 from app.errors import ServiceError
-from app.imaging.decode import LargeImage, Region
+from app.imaging.bounds import LargeImage
+from app.imaging.region import Region
 from app.mobilenet.variants import Variant
 from app.runtime import replies
 from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Sizes, Wish

@@ -75,7 +75,7 @@ def impatient(wait: Wait) -> Iterator[Pool]:
 
 
 def template(pool: Pool) -> int:
-    return pool._workers._template.pid
+    return pool._template.pid
 
 
 def workers(pool: Pool) -> list[int]:
@@ -133,7 +133,7 @@ def test_requests_that_are_given_up_leave_no_process_behind(
             given_up.cancel()
             await asyncio.gather(given_up, return_exceptions=True)
         await patient.run([RED])
-        idle = len(patient._workers._idle)
+        idle = len(patient._idle)
         await until(lambda: len(workers(patient)) == idle)
 
     wait(give_up())
@@ -258,7 +258,7 @@ def test_a_template_that_does_not_end_is_killed(wait: Wait, monkeypatch: pytest.
         os.kill(template(pool), signal.SIGSTOP)
         pool.end()
         assert pool.fault
-        assert pool._workers._template.returncode == -signal.SIGKILL
+        assert pool._template.returncode == -signal.SIGKILL
 
 
 def test_a_bug_in_a_worker_is_in_the_log_with_where_it_is(wait: Wait, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The JSON of the HTTP interface: what the routes take and answer, and the form of every error."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,8 +16,8 @@ EXAMPLE_PNG = (
 Base64Image = Annotated[str, Field(description="the bytes of an image file, in base64", examples=[EXAMPLE_PNG])]
 
 
-def _is_none(value: object) -> bool:
-    return value is None
+optional = partial(Field, None, exclude_if=lambda value: value is None)
+"""A member of an answer that is left out where it is None."""
 
 
 class PredictBody(BaseModel):
@@ -56,7 +57,7 @@ class Prediction(BaseModel):
     wordnet_id: str | None = Field(examples=["n01440764"], description="null for a class that is not in WordNet")
     label: str = Field(examples=["tench"])
     probability: float = Field(ge=0, le=1, examples=[0.93], description="the softmax output of the network")
-    evidence: Evidence | None = Field(None, exclude_if=_is_none, description="with `explain=true`")
+    evidence: Evidence | None = optional(description="with `explain=true`")
 
 
 class Problem(BaseModel):
@@ -68,15 +69,9 @@ class Problem(BaseModel):
     detail: str = Field(description="what was wrong and what is allowed, for people to read")
     code: str = Field(examples=["queue_full"], description="a stable name of the error, for programs to compare")
     request_id: str = Field(examples=["6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b"])
-    queue_depth: int | None = Field(
-        None, exclude_if=_is_none, description="with 429: how many images were admitted and are not answered yet"
-    )
-    estimated_wait_ms: int | None = Field(
-        None, exclude_if=_is_none, description="with 429: how long these will take at the current rate"
-    )
-    error: str | None = Field(
-        None, exclude_if=_is_none, description="below `/v2`: the detail again, where clients of that protocol expect it"
-    )
+    queue_depth: int | None = optional(description="with 429: how many images were admitted and are not answered yet")
+    estimated_wait_ms: int | None = optional(description="with 429: how long these will take at the current rate")
+    error: str | None = optional(description="below `/v2`: the detail again, where clients of that protocol expect it")
 
 
 class VariantRef(BaseModel):
@@ -101,9 +96,7 @@ class CostRef(BaseModel):
     parameters: int = Field(
         examples=[1_342_536], description="numbers in the weights, with batch normalisation's four for each channel"
     )
-    explain_macs: int | None = Field(
-        None,
-        exclude_if=_is_none,
+    explain_macs: int | None = optional(
         description="with `explain=true`: the multiply-accumulates of the evidence, not in MACs",
     )
 
@@ -112,18 +105,14 @@ class Predictions(BaseModel):
     """The result of an image that was classified."""
 
     predictions: list[Prediction] = Field(description="the `top_k` most probable classes, most probable first")
-    familiarity: float | None = Field(
-        None,
-        exclude_if=_is_none,
+    familiarity: float | None = optional(
         ge=0,
         le=1,
         examples=[0.62],
         description="the share of photos of the model's classes that looked less like them than this image does; "
         "absent where that was not measured",
     )
-    unfamiliar: Literal[True] | None = Field(
-        None,
-        exclude_if=_is_none,
+    unfamiliar: Literal[True] | None = optional(
         description=f"true if the familiarity is below {UNFAMILIAR}, so that the image probably shows none of the "
         "classes; absent otherwise",
     )
@@ -193,10 +182,8 @@ class PredictResponse(BaseModel):
     )
     timing: Timing
     batch_size: int = Field(ge=0, description="the size of the largest batch that an image of this request was in")
-    choice: Choice | None = Field(None, exclude_if=_is_none, description="with a budget: why this variant was chosen")
-    degraded_from: VariantRef | None = Field(
-        None,
-        exclude_if=_is_none,
+    choice: Choice | None = optional(description="with a budget: why this variant was chosen")
+    degraded_from: VariantRef | None = optional(
         description="with `degrade=allow` or `MOBILENET_DEGRADE`: the variant whose queue was full, so that a smaller "
         "one answered",
     )

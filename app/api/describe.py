@@ -4,9 +4,9 @@ import platform
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from app import __version__
-from app.api.fastest import faster, fastest
 from app.config import Settings
 from app.measurements import UNFAMILIAR, Latency
 from app.mobilenet.ablations import ABLATIONS, Ablation
@@ -16,12 +16,14 @@ from app.mobilenet.variants import BASE, CHECKPOINTS, PAPER, PUBLISHED, Precisio
 from app.model import latency
 from app.model.alternatives import alternatives
 from app.model.model import Model
+from app.model.recommendation import Measured, Recommendation, recommend
 from app.schemas import (
     AblationItem,
     Accuracy,
     Batching,
     Catalogue,
     FamiliarityInfo,
+    FasterSetting,
     FastestSetting,
     LayerItem,
     ModelInfo,
@@ -29,6 +31,7 @@ from app.schemas import (
     Preprocessing,
     PublishedAccuracy,
     SeparableItem,
+    SettingRef,
     VariantItem,
 )
 
@@ -65,10 +68,7 @@ def model_info(models: Sequence[Model], variant: Variant, settings: Settings, *,
         flops=total.flops,
         flops_in_words="FLOPs are 2 × MACs: one multiplication and one addition for each multiply-accumulate",
         activation_bytes=total.activation_bytes,
-        accuracy=Accuracy(
-            measured=model.score(variant),
-            published=published(model, variant),
-        ),
+        accuracy=Accuracy(measured=model.score(variant), published=published(model, variant)),
         weights=model.weights if served else None,
         weights_sha256=model.weights_sha256 if served else None,
         precision=model.engine.precision if served else None,
@@ -173,7 +173,7 @@ def variants(models: Sequence[Model], settings: Settings) -> Catalogue:
             variant,
             default=variant == model.variant,
             measured=measured.get((variant.alpha, variant.resolution)),
-            best=fastest(found),
+            best=_fastest(found),
         )
         for variant, found in known.items()
     ]
@@ -183,7 +183,7 @@ def variants(models: Sequence[Model], settings: Settings) -> Catalogue:
         precision=model.engine.precision,
         engine=model.engine.name,
         machine=machine,
-        faster=faster(known[model.variant], model.engine.name, model.engine.precision),
+        faster=_faster(known[model.variant], model.engine.name, model.engine.precision),
         variants=_with_frontiers(items),
     )
 
@@ -207,6 +207,39 @@ def _item(
         latency=measured,
         fastest=best,
     )
+
+
+def _fastest(known: Sequence[Measured]) -> FastestSetting | None:
+    """Return the recommended one of the settings that were measured of a variant; None if there are none."""
+    found = recommend(known)
+    return None if found is None else FastestSetting(**_facts(found, known))
+
+
+def _faster(known: Sequence[Measured], engine: str, precision: Precision) -> FasterSetting | None:
+    """Return the recommended one of these settings if it is faster than the one that serves, which was measured too."""
+    found = recommend(known)
+    serving = SettingRef(engine=engine, precision=precision)
+    now = next((one for one in known if _named(one) == serving), None)
+    if found is None or now is None or now.latency.median_ms <= found.best.latency.median_ms:
+        return None
+    return FasterSetting(**_facts(found, known), served_ms=now.latency.median_ms, sure=found.best.surely_faster(now))
+
+
+def _facts(found: Recommendation, known: Sequence[Measured]) -> dict[str, Any]:
+    best = found.best.latency
+    return {
+        "engine": best.engine,
+        "precision": best.precision,
+        "median_ms": best.median_ms,
+        "top1": found.best.top1,
+        "compared": len(known),
+        "rivals": [_named(one) for one in found.rivals],
+        "command": found.best.command,
+    }
+
+
+def _named(one: Measured) -> SettingRef:
+    return SettingRef(engine=one.latency.engine, precision=one.latency.precision)
 
 
 def _with_frontiers(items: Sequence[VariantItem]) -> list[VariantItem]:

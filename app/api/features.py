@@ -211,7 +211,7 @@ def _json(model: Model, results: Sequence[Result], unit: bool, batch_size: int, 
             else {"embedding": [float(f"{value:.7g}") for value in _embedding(one, unit)]}
             for one in results
         ],
-        "cost": response.cost_of([model]),
+        "cost": response.cost_of((model,)),
         "timing": response.timing(current),
         "batch_size": batch_size,
         "request_id": current.request_id,

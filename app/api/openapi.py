@@ -1,6 +1,7 @@
 """What the OpenAPI document says beyond the types: the forms of a request, and every error with an example."""
 
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from app.api import problems
@@ -34,15 +35,9 @@ Image classification with MobileNetV1 at a chosen width multiplier α and resolu
 """
 
 TAGS = [
-    {
-        "name": "classification",
-        "description": "Post images: what they show, what the network saw, and why.",
-    },
+    {"name": "classification", "description": "Post images: what they show, what the network saw, and why."},
     {"name": "model", "description": "Which model is served, which classes it knows, and what each variant costs."},
-    {
-        "name": "probes",
-        "description": "For whoever runs the service: is it alive, is it ready, and counters.",
-    },
+    {"name": "probes", "description": "For whoever runs the service: is it alive, is it ready, and counters."},
     {
         "name": "Open Inference Protocol",
         "description": "The same model for clients of KServe, Triton and MLServer. "
@@ -51,6 +46,10 @@ TAGS = [
 ]
 """What the groups of routes are for."""
 
+Responses = dict[int | str, dict[str, Any]]
+"""The answers of a route by their status."""
+RAW = {"schema": {"type": "string", "format": "binary"}}
+"""Bytes that are no JSON."""
 _BYTES = "the bytes of one image file"
 _FILE = {"type": "string", "format": "binary", "examples": [_BYTES]}
 _BINARY = {"schema": {"type": "string", "format": "binary", "description": _BYTES}, "example": _BYTES}
@@ -99,12 +98,7 @@ PREVIEW_BODY = {
         "content": dict.fromkeys(RAW_TYPES, _BINARY),
     }
 }
-PREVIEW_ANSWER: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "the network's input as a PNG",
-        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+PREVIEW_ANSWER: Responses = {200: {"description": "the network's input as a PNG", "content": {"image/png": RAW}}}
 
 _CLASS_HEADERS = {
     "X-Class-Id": "the class that the evidence is for",
@@ -124,19 +118,14 @@ def _headers(described: dict[str, str]) -> dict[str, Any]:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
 
 
-EXPLAIN_ANSWER: dict[int | str, dict[str, Any]] = {
+EXPLAIN_ANSWER: Responses = {
     200: {
         "description": "the image in grey with the evidence in colours, as a PNG",
-        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"image/png": RAW},
         "headers": _headers(_CLASS_HEADERS),
     }
 }
-EMBED_ANSWER: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-        "headers": _headers(_EMBEDDING_HEADERS),
-    }
-}
+EMBED_ANSWER: Responses = {200: {"content": {"application/octet-stream": RAW}, "headers": _headers(_EMBEDDING_HEADERS)}}
 
 _EXAMPLES: dict[type[ServiceError], str] = {
     MalformedRequest: "the body is not valid JSON: Invalid JSON: expected value at line 1 column 1",
@@ -163,38 +152,20 @@ _EXAMPLES: dict[type[ServiceError], str] = {
 }
 
 PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error not in (Unavailable, NotFound))
-PREVIEW_ERRORS = (
-    Unauthorized,
-    InvalidParameter,
-    EmptyImage,
-    BodyTooLarge,
-    TooManyPixels,
-    UnsupportedMedia,
-    UnsupportedImage,
-    UndecodableImage,
-    QueueFull,
-    InternalError,
-    Starting,
-    Draining,
-    DeadlineExceeded,
-)
+_OF_SEVERAL = (MalformedRequest, VariantNotLoaded, TooManyImages, ImpossibleBudget)
+"""Errors of requests with several images or with a choice of variants."""
+PREVIEW_ERRORS = tuple(error for error in PREDICT_ERRORS if error not in _OF_SEVERAL)
 INFO_ERRORS = (Unauthorized, InvalidParameter, InternalError, Starting, Draining)
 LABELS_ERRORS = (Unauthorized, InternalError, Starting, Draining)
 METRICS_ERRORS = (Unauthorized, InternalError)
 STATE_ERRORS = (InternalError, Starting, Draining, Unavailable)
 ALIVE_ERRORS = (InternalError, Unavailable)
 
-Responses = dict[int | str, dict[str, Any]]
-
 
 def responses(*errors: type[ServiceError], path: str = "") -> Responses:
     """Describe these errors of a path for OpenAPI, by status, with an example of each code."""
-    by_status = groupby(sorted(errors, key=_status), key=_status)
-    return {status: _response(list(group), path) for status, group in by_status}
-
-
-def _status(error: type[ServiceError]) -> int:
-    return error.status
+    status = attrgetter("status")
+    return {number: _response(list(group), path) for number, group in groupby(sorted(errors, key=status), key=status)}
 
 
 def _response(errors: list[type[ServiceError]], path: str) -> dict[str, Any]:

@@ -41,9 +41,9 @@ def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Resu
     """Return a `PredictResponse` as a dictionary, and note its stages and facts in the trace."""
     batch_size = account(outcomes, current)
     runs = {outcome.model: outcome for outcome in current.images}  # nearly always of one model
-    model = max(runs, key=_macs, default=classifier.model)
+    model = max(runs, key=lambda model: model.cost.macs, default=classifier.model)
     current.facts["variant"] = model.variant.name
-    costs = [_cost_of_run(one) for one in runs.values()] or [cost_of([model])]
+    costs = [_cost_of_run(one) for one in runs.values()] or [cost_of((model,))]
     body: Json = {
         "model": model_reference(model),
         "results": [_result(outcome, plan, k, current) for outcome in outcomes],
@@ -141,7 +141,7 @@ def forget_models() -> None:
     """Forget what was made of models, so that those that no longer serve can go from memory."""
     _classes.cache_clear()
     model_reference.cache_clear()
-    _spent.cache_clear()
+    cost_of.cache_clear()
 
 
 def model_name(model: Model) -> str:
@@ -177,20 +177,12 @@ def _cost_of_run(run: Classification) -> Json:
     return {**spent, "explain_macs": macs} if macs else spent
 
 
-def cost_of(models: Sequence[Model]) -> Json:
-    """Return the `CostRef` of one image in these networks."""
-    return _spent(tuple(models))
-
-
 @lru_cache(maxsize=64)  # every response has a cost, and few costs differ
-def _spent(models: tuple[Model, ...]) -> Json:
+def cost_of(models: tuple[Model, ...]) -> Json:
+    """Return the `CostRef` of one image in these networks."""
     costs = [model.cost for model in models]
     return {
         "macs": sum(one.macs for one in costs),
         "flops": sum(one.flops for one in costs),
         "parameters": sum(one.parameters for one in costs),
     }
-
-
-def _macs(model: Model) -> int:
-    return model.cost.macs

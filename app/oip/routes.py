@@ -1,8 +1,8 @@
 """The HTTP routes of the Open Inference Protocol, version 2, which KServe, Triton and MLServer have too."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response, Security
 
@@ -17,7 +17,6 @@ from app.oip import inference, models, schemas, tensors
 from app.oip.schemas import MODEL, InferenceResponse, Live, ModelMetadata, ModelReady, Ready, ServerMetadata
 from app.prediction.classifier import Classifier
 
-TAGS: list[Any] = ["Open Inference Protocol"]
 PATHS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 JSON_BYTES = "Inference-Header-Content-Length"
 
@@ -31,23 +30,13 @@ def create_router(
     settings: Settings, guard: Guard, classifier: Callable[[], Classifier], alive: Callable[[], None]
 ) -> APIRouter:
     """Make the routes; `classifier` and `alive` are those of `api.create_router`."""
-    router = APIRouter()
+    router = APIRouter(tags=["Open Inference Protocol"])
     locked = [Security(guard)] if settings.api_keys else []
-    _add_server(router, locked, classifier, alive)
-    for path in PATHS:
-        _add_model(router, path, locked, classifier, alive)
-        _add_infer(router, path, locked, classifier, settings)
-    return router
 
-
-def _add_server(
-    router: APIRouter, locked: Sequence[Any], classifier: Callable[[], Classifier], alive: Callable[[], None]
-) -> None:
     @router.get(
         "/v2",
         operation_id="server_metadata",
         summary="Describe the server",
-        tags=TAGS,
         dependencies=locked,
         responses=openapi.responses(*openapi.METRICS_ERRORS, path="/v2"),
     )
@@ -59,7 +48,6 @@ def _add_server(
         "/v2/health/live",
         operation_id="server_live",
         summary="Is the process alive?",
-        tags=TAGS,
         responses=openapi.responses(*openapi.ALIVE_ERRORS, path="/v2"),
     )
     async def live() -> Live:
@@ -71,7 +59,6 @@ def _add_server(
         "/v2/health/ready",
         operation_id="server_ready",
         summary="Is the service ready?",
-        tags=TAGS,
         responses=openapi.responses(*openapi.STATE_ERRORS, path="/v2"),
     )
     async def ready() -> Ready:
@@ -80,79 +67,60 @@ def _add_server(
         classifier()
         return Ready(ready=True)
 
+    for path in PATHS:
+        subject = "model_version" if "{version}" in path else "model"  # the names of operations begin with it
 
-def _add_model(
-    router: APIRouter,
-    path: str,
-    locked: Sequence[Any],
-    classifier: Callable[[], Classifier],
-    alive: Callable[[], None],
-) -> None:
-    @router.get(
-        path,
-        operation_id=f"{_subject(path)}_metadata",
-        summary="Describe the model",
-        tags=TAGS,
-        dependencies=locked,
-        responses=openapi.responses(*openapi.LABELS_ERRORS, NotFound, path=path),
-        openapi_extra=schemas.path_parameters(path),
-    )
-    async def metadata(request: Request) -> ModelMetadata:
-        """Describe the tensors that the served model takes and gives; a request has one of the inputs."""
-        current = classifier()
-        return models.describe(_found(request, current), current)
+        @router.get(
+            path,
+            operation_id=f"{subject}_metadata",
+            summary="Describe the model",
+            dependencies=locked,
+            responses=openapi.responses(*openapi.LABELS_ERRORS, NotFound, path=path),
+            openapi_extra=schemas.path_parameters(path),
+        )
+        async def metadata(request: Request) -> ModelMetadata:
+            """Describe the tensors that the served model takes and gives; a request has one of the inputs."""
+            current = classifier()
+            return models.describe(_found(request, current), current)
 
-    @router.get(
-        f"{path}/ready",
-        operation_id=f"{_subject(path)}_ready",
-        summary="Is the model ready?",
-        tags=TAGS,
-        responses=openapi.responses(*openapi.STATE_ERRORS, NotFound, path=path),
-        openapi_extra=schemas.path_parameters(path),
-    )
-    async def ready(request: Request) -> ModelReady:
-        """Whether the model answers, as `/readyz` says."""
-        alive()
-        _found(request, classifier())
-        return ModelReady(name=MODEL, ready=True)
+        @router.get(
+            f"{path}/ready",
+            operation_id=f"{subject}_ready",
+            summary="Is the model ready?",
+            responses=openapi.responses(*openapi.STATE_ERRORS, NotFound, path=path),
+            openapi_extra=schemas.path_parameters(path),
+        )
+        async def model_ready(request: Request) -> ModelReady:
+            """Whether the model answers, as `/readyz` says."""
+            alive()
+            _found(request, classifier())
+            return ModelReady(name=MODEL, ready=True)
 
+        @router.post(
+            f"{path}/infer",
+            operation_id=f"{subject}_infer",
+            summary="Classify a tensor of images",
+            dependencies=locked,
+            response_model=InferenceResponse,
+            responses=schemas.INFER_ANSWER | openapi.responses(*openapi.PREDICT_ERRORS, NotFound, path=path),
+            openapi_extra=schemas.path_parameters(path) | schemas.INFER_BODY,
+        )
+        async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
+            """Classify image files or pixels. The images of a request are answered all, or not at all."""
+            about = trace(request.scope)
+            with classifier() as current:
+                model = _found(request, current)
+                inference.admit(model, current, about)
+                deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
+                body = await payload.read_any(request, settings, deadline)
+                wanted = tensors.read(body, json_bytes, model, settings.max_images)
+                classifying = inference.classify(wanted, model, current, deadline, about)
+                outcomes = await payload.unless_departed(request.receive, classifying)
+                said, raw = inference.answer(wanted, model, outcomes, about)
+                binary = any(form.binary for form in wanted.wanted)
+                return _response(said.model_dump_json().encode(), b"".join(raw) if binary else None)
 
-def _add_infer(
-    router: APIRouter,
-    path: str,
-    locked: Sequence[Any],
-    classifier: Callable[[], Classifier],
-    settings: Settings,
-) -> None:
-    @router.post(
-        f"{path}/infer",
-        operation_id=f"{_subject(path)}_infer",
-        summary="Classify a tensor of images",
-        tags=TAGS,
-        dependencies=locked,
-        response_model=InferenceResponse,
-        responses=schemas.INFER_ANSWER | openapi.responses(*openapi.PREDICT_ERRORS, NotFound, path=path),
-        openapi_extra=schemas.path_parameters(path) | schemas.INFER_BODY,
-    )
-    async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
-        """Classify image files or pixels. The images of a request are answered all, or not at all."""
-        about = trace(request.scope)
-        with classifier() as current:
-            model = _found(request, current)
-            inference.admit(model, current, about)
-            deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
-            body = await payload.read_any(request, settings, deadline)
-            wanted = tensors.read(body, json_bytes, model, settings.max_images)
-            classifying = inference.classify(wanted, model, current, deadline, about)
-            outcomes = await payload.unless_departed(request.receive, classifying)
-            said, raw = inference.answer(wanted, model, outcomes, about)
-            binary = any(form.binary for form in wanted.wanted)
-            return _response(said.model_dump_json().encode(), b"".join(raw) if binary else None)
-
-
-def _subject(path: str) -> str:
-    """Return what the operations of a path are about, with which their names begin."""
-    return "model_version" if "{version}" in path else "model"
+    return router
 
 
 def _found(request: Request, classifier: Classifier) -> Model:

@@ -4,16 +4,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas import EXAMPLE_PNG
+from app.api.openapi import RAW, Responses
+from app.schemas import EXAMPLE_PNG, optional
 
 MODEL = "mobilenet"
 """The name of the served model in this protocol."""
 
 Shape = Annotated[list[int], Field(fail_fast=True)]
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class Given(BaseModel):
@@ -94,8 +91,8 @@ class OutputTensor(BaseModel):
     name: str = Field(examples=["probabilities"])
     datatype: str = Field(description="FP32, or BYTES for a classification", examples=["FP32"])
     shape: Shape = Field(description="[n, classes], [n, k] for a classification, or [n, 1024 · α]", examples=[[1, 3]])
-    parameters: BinarySize | None = Field(None, exclude_if=_is_none)
-    data: list[float] | list[str] | None = Field(None, exclude_if=_is_none, examples=[[0.93, 0.05, 0.02]])
+    parameters: BinarySize | None = optional()
+    data: list[float] | list[str] | None = optional(examples=[[0.93, 0.05, 0.02]])
 
 
 class AnswerParameters(BaseModel):
@@ -191,15 +188,15 @@ INFER_BODY = {
                     }
                 },
             },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": RAW,
         },
     }
 }
 
-INFER_ANSWER: dict[int | str, dict[str, Any]] = {
+INFER_ANSWER: Responses = {
     200: {
         "description": "the output, in the JSON or as raw bytes after it",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": RAW},
     }
 }
 

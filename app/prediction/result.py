@@ -42,9 +42,9 @@ class Classification:
         self.familiarity = self.model.familiarity_of(self.energy)
 
     @property
-    def models(self) -> list[Model]:
+    def models(self) -> tuple[Model, ...]:
         """The models that ran on the image."""
-        return [run.model for run in self.runs] or [self.model]
+        return tuple([run.model for run in self.runs]) or (self.model,)
 
 
 Result = Classification | ServiceError

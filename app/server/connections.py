@@ -9,7 +9,7 @@ from time import monotonic
 from app.config import Settings
 from app.errors import StartError
 from app.machine import open_files_limit
-from app.oip.grpc.limits import most_connections as grpc_connections
+from app.oip.grpc import most_connections as grpc_connections
 
 logger = logging.getLogger(__name__)
 

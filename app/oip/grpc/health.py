@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import grpc
-from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-Context = aio.ServicerContext[Any, Any]
+from app.oip.grpc.calls import Context
 
 LOOK_S = 0.5
 """How often the state is looked at for those who watch it."""

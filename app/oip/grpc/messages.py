@@ -1,13 +1,13 @@
 """The messages of the protocol, and what they are in the service: `Inference`, and the models of `schemas`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from app.errors import MalformedRequest
 from app.model.model import Model
-from app.oip import schemas, tensors
+from app.oip import tensors
 from app.oip.grpc import inference_pb2 as pb
 from app.oip.schemas import InferenceRequest, InferenceResponse, OutputTensor
 from app.oip.tensors import Inference
@@ -61,13 +61,9 @@ def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> 
 
 
 def _output(wanted: pb.ModelInferRequest.InferRequestedOutputTensor) -> dict[str, Any]:
-    given = _parameters(wanted.parameters)
-    return {"name": wanted.name, "parameters": {"classification": given.get("classification")}}
-
-
-def _parameters(given: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
-    chosen = {name: (value, value.WhichOneof("parameter_choice")) for name, value in given.items()}
-    return {name: getattr(value, choice) for name, (value, choice) in chosen.items() if choice}
+    given = wanted.parameters.get("classification")
+    choice = given and given.WhichOneof("parameter_choice")
+    return {"name": wanted.name, "parameters": {"classification": getattr(given, choice) if choice else None}}
 
 
 def answer(said: InferenceResponse, raw: Sequence[bytes]) -> pb.ModelInferResponse:
@@ -90,13 +86,3 @@ def _tensor(output: OutputTensor) -> pb.ModelInferResponse.InferOutputTensor:
     elif output.data is not None:
         about.contents.fp32_contents.extend(map(float, output.data))
     return about
-
-
-def server(described: schemas.ServerMetadata) -> pb.ServerMetadataResponse:
-    """Return the message that describes the server."""
-    return pb.ServerMetadataResponse(**described.model_dump())
-
-
-def model(described: schemas.ModelMetadata) -> pb.ModelMetadataResponse:
-    """Return the message that describes the model."""
-    return pb.ModelMetadataResponse(**described.model_dump())

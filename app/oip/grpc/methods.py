@@ -61,13 +61,14 @@ class Methods:
 
     async def _server_metadata(self, call: Call) -> pb.ServerMetadataResponse:
         self._guard.check(call.metadata)
-        return messages.server(models.server("classification"))
+        return pb.ServerMetadataResponse(**models.server("classification").model_dump())
 
     async def _model_metadata(self, call: Call) -> pb.ModelMetadataResponse:
         self._guard.check(call.metadata)
         asked = messages.parse(pb.ModelMetadataRequest, await call.body())
         current = self._classifier()
-        return messages.model(models.describe(models.find(asked.name, asked.version or None, current), current))
+        described = models.describe(models.find(asked.name, asked.version or None, current), current)
+        return pb.ModelMetadataResponse(**described.model_dump())
 
     async def _model_infer(self, call: Call) -> pb.ModelInferResponse:
         self._guard.check(call.metadata)

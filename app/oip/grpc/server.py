@@ -15,9 +15,9 @@ from app.config import PREFIX, Settings
 from app.errors import StartError
 from app.machine import open_files_limit
 from app.observability.trace import Requests
+from app.oip.grpc import most_connections
 from app.oip.grpc.calls import Calls
 from app.oip.grpc.health import Health
-from app.oip.grpc.limits import most_connections
 from app.oip.grpc.methods import SERVICE, Methods
 from app.prediction.classifier import Classifier
 

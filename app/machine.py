@@ -6,6 +6,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def no_room(error: OSError | RuntimeError) -> str:
 
 def oom_kills() -> int:
     """Return how many processes of these control groups the kernel has killed because memory ran out."""
-    return int(max(_limits("memory", _kills_v1, _kills_v2), default=0))
+    kills = _limits("memory", partial(_kills, "memory.oom_control"), partial(_kills, "memory.events"))
+    return int(max(kills, default=0))
 
 
 Reader = Callable[[Path], float]
@@ -106,14 +108,6 @@ def _memory_v2(folder: Path) -> float:
     return inf if limit == "max" else int(limit)
 
 
-def _kills_v1(folder: Path) -> float:
-    return _kills(folder / "memory.oom_control")
-
-
-def _kills_v2(folder: Path) -> float:
-    return _kills(folder / "memory.events")
-
-
-def _kills(file: Path) -> float:
-    counts = dict(line.split() for line in file.read_text().splitlines())
+def _kills(file: str, folder: Path) -> float:
+    counts = dict(line.split() for line in (folder / file).read_text().splitlines())
     return int(counts.get("oom_kill", 0))

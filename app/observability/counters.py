@@ -75,34 +75,33 @@ class Family(Generic[S]):
         raise NotImplementedError
 
 
-class Counter(Family[Count]):
+class _Numbers(Family[Count]):
+    """A metric whose series have one number each."""
+
+    kind: ClassVar[type[CounterMetricFamily] | type[GaugeMetricFamily]]
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, documentation, labels, Count)
+
+    def metric(self, sums: Series) -> Metric:
+        """Return counters or gauges."""
+        family = self.kind(self.name, self.documentation, labels=self.labels)
+        for values, (number,) in sums.items():
+            family.add_metric(values, number)
+        return family
+
+
+class Counter(_Numbers):
     """A metric that only grows. Its name in the answer ends with `_total`."""
 
-    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
-        super().__init__(name, documentation, labels, Count)
-
-    def metric(self, sums: Series) -> Metric:
-        """Return counters."""
-        family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
-        for values, (number,) in sums.items():
-            family.add_metric(values, number)
-        return family
+    kind = CounterMetricFamily
 
 
-class Gauge(Family[Count]):
+class Gauge(_Numbers):
     """A metric of what is there now, summed over the processes that are there."""
 
+    kind = GaugeMetricFamily
     outlives = False
-
-    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
-        super().__init__(name, documentation, labels, Count)
-
-    def metric(self, sums: Series) -> Metric:
-        """Return gauges."""
-        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
-        for values, (number,) in sums.items():
-            family.add_metric(values, number)
-        return family
 
 
 class Info(Gauge):

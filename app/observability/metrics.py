@@ -66,18 +66,22 @@ def _sum(several: Iterable[Series]) -> Series:
 
 
 class Metrics:
-    """The metrics of one application; with snapshots also of the other processes that write them."""
+    """The metrics of one application; with snapshots also of the other processes that write them.
+
+    Each is here as its one series, or as what returns the series for the values of its labels. A route is told by its
+    template, and the variant is empty of a request for which no model was asked.
+    """
 
     def __init__(self, snapshots: Snapshots | None = None) -> None:
         self._sums = sums = Sums(snapshots)
         self._registry = CollectorRegistry()
         self._registry.register(sums)
-        self._requests = sums.add(Counter("mobilenet_requests", "Requests answered.", ("route", "status")))
-        self._rejected = sums.add(Counter("mobilenet_rejected", "Requests refused, by error code.", ("reason",)))
-        self._in_flight = sums.add(
+        self.requests = sums.add(Counter("mobilenet_requests", "Requests answered.", ("route", "status")))
+        self.rejected = sums.add(Counter("mobilenet_rejected", "Requests refused, by error code.", ("reason",)))
+        self.in_flight = sums.add(
             Gauge("mobilenet_requests_in_flight", "Requests under way, the one that reads this included.")
         )()
-        self._seconds = sums.add(
+        self.seconds = sums.add(
             Histogram(
                 "mobilenet_request_duration_seconds",
                 "From the head of a request to the end of its answer, but for requests that were refused.",
@@ -85,7 +89,7 @@ class Metrics:
                 SECONDS,
             )
         )
-        self._degraded = sums.add(
+        self.degraded = sums.add(
             Counter(
                 "mobilenet_degraded",
                 "Requests that a smaller variant answered because the queue of the one they wanted was full.",
@@ -97,8 +101,7 @@ class Metrics:
                 "mobilenet_connections_paused",
                 "Times that connections had to wait, because as many were open as the limit of open files allows.",
             )
-        )().add
-        """Counts that connections have to wait, because as many are open as the limit of open files allows."""
+        )()
         self._reloads = sums.add(
             Counter(
                 "mobilenet_reloads",
@@ -120,35 +123,11 @@ class Metrics:
         self.images.serves(models)
         for wanted, smaller in permutations(models, 2):
             if smaller.cost.macs < wanted.cost.macs:
-                self._degraded(wanted.variant.name, smaller.variant.name)
+                self.degraded(wanted.variant.name, smaller.variant.name)
 
     def reloaded(self, swapped: bool) -> None:
         """Count a reload, which swapped the models or was refused."""
         self._reloads(OUTCOMES[swapped]).add()
-
-    def begun(self) -> None:
-        """Count a request as under way."""
-        self._in_flight.add()
-
-    def ended(self) -> None:
-        """Count a request as no longer under way."""
-        self._in_flight.add(-1)
-
-    def request(self, route: str, status: int) -> None:
-        """Count a request by the route's template and the status of its answer."""
-        self._requests(route, str(status)).add()
-
-    def took(self, route: str, seconds: float, variant: str) -> None:
-        """Count how long a request took that was not refused. `variant` is empty if no model was asked."""
-        self._seconds(route, variant).observe(seconds)
-
-    def rejected(self, reason: str) -> None:
-        """Count a request that was refused, by its error code."""
-        self._rejected(reason).add()
-
-    def degraded(self, wanted: str, variant: str) -> None:
-        """Count a request that wanted one variant and was answered by another, by their names."""
-        self._degraded(wanted, variant).add()
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads; what other processes counted in the last second may be missing."""

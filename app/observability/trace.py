@@ -79,13 +79,13 @@ class Requests:
 
     def begin(self, headers: Mapping[str, str], spans: "Spans | None") -> Trace:
         """Count a request as under way and return its trace. The names of its headers are in lower case."""
-        self._metrics.begun()
+        self._metrics.in_flight.add()
         span = None if spans is None else spans.begin(headers)
         return Trace(_request_id(headers.get("x-request-id", "")), span=span)
 
     def end(self, current: Trace, status: int, *, method: str, path: str, route: str) -> None:
         """Count a request that was answered, write its line, and end its span. `route` is the template of its path."""
-        self._metrics.ended()
+        self._metrics.in_flight.add(-1)
         variant = str(current.facts.get("variant", ""))
         self._count(current, status, route, variant)
         self._log.write(method, path, status, current.line)
@@ -101,13 +101,13 @@ class Requests:
             current.span.end(said, current.images)
 
     def _count(self, current: Trace, status: int, route: str, variant: str) -> None:
-        self._metrics.request(route, status)
+        self._metrics.requests(route, str(status)).add()
         if wanted := current.facts.get("degraded_from"):
-            self._metrics.degraded(str(wanted), variant)
+            self._metrics.degraded(str(wanted), variant).add()
         if status in REFUSALS:
-            self._metrics.rejected(str(current.facts.get("code", "other")))
+            self._metrics.rejected(str(current.facts.get("code", "other"))).add()
         else:
-            self._metrics.took(route, current.total_ms / 1000, variant)
+            self._metrics.seconds(route, variant).observe(current.total_ms / 1000)
 
 
 class Tracing:

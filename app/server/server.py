@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
             state = self.lifespan.state
             protocol = partial(Protocol, self.config, self.server_state, state, self._changed)
             self._source = source = await self._open(protocol)
-            self._bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused)
+            self._bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused.add)
             self._changed()  # some may have come already, above all those that waited at a socket from systemd
 
     def _changed(self) -> None:

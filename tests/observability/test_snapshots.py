@@ -23,9 +23,9 @@ def process(folder: Path, number: int) -> Metrics:
 
 def count(metrics: Metrics, requests: int = 1) -> None:
     for _ in range(requests):
-        metrics.begun()
-        metrics.request("/predict", 200)
-        metrics.took("/predict", 0.003, "0.5/160")
+        metrics.in_flight.add()
+        metrics.requests("/predict", "200").add()
+        metrics.seconds("/predict", "0.5/160").observe(0.003)
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:

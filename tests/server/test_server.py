@@ -23,7 +23,7 @@ class App:
         self.paused = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["state"][METRICS] = SimpleNamespace(connections_paused=self._count)
+        scope["state"][METRICS] = SimpleNamespace(connections_paused=SimpleNamespace(add=self._count))
         for what in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{what}.complete"})

@@ -37,6 +37,11 @@ class StartError(Exception):
         return "\n".join(f"mobilenet: {line}" for line in str(self).splitlines())
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of a library says, or its class if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class ServiceError(Exception):
     """A request, or one image of it, failed. The message is the `detail` that the caller reads.
 

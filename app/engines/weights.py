@@ -56,7 +56,7 @@ def locate(settings: Settings, bundled: Bundle = BUNDLED) -> Weights:
         )
     if path.suffix == COMPILED:
         _check_compiled(path.name, settings)
-    return _identify(path.name, path, "no such file")
+    return _identify(path.name, path)
 
 
 def _bundle(settings: Settings, bundled: Bundle = BUNDLED) -> Bundle | None:
@@ -102,7 +102,7 @@ def _published(variant: Variant, settings: Settings) -> Weights:
     path = settings.cache / published_name(variant)
     if not path.is_file():
         _fetch(f"{str(settings.weights_url).rstrip('/')}/{path.name}", path, variant.alpha)
-    weights = _identify(PUBLISHED, path, "no such file")
+    weights = _identify(PUBLISHED, path)
     _compare_with_record(weights)
     return weights
 
@@ -141,8 +141,8 @@ def _compare_with_record(weights: Weights) -> None:
         temporary.write_text(line, encoding="utf-8")
 
 
-def _identify(name: str, path: Path, hint: str) -> Weights:
+def _identify(name: str, path: Path) -> Weights:
     try:
         return Weights(name, path, sha256(path))
     except OSError as exc:
-        raise StartError(f"MOBILENET_WEIGHTS={name}: cannot read {path}: {exc.strerror}; {hint}") from exc
+        raise StartError(f"MOBILENET_WEIGHTS={name}: cannot read {path}: {exc.strerror}; no such file") from exc

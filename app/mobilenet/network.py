@@ -59,20 +59,13 @@ def logits(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, network.layers[-1].input, name=network.name)
 
 
-def trunk(network: keras.Model) -> keras.Model:
-    """Return the network without its scaling of pixels and its softmax: `[n, r, r, 3]`, -1 to 1, to logits `[n, c]`."""
-    inputs = outputs = keras.Input(network.input_shape[1:], name="scaled_pixels")
-    for layer in network.layers[2:-1]:
-        outputs = layer(outputs)
-    return keras.Model(inputs, outputs, name=network.name)
-
-
 def with_features(network: keras.Model, *, scaled: bool) -> keras.Model:
-    """Return `trunk` of a network, if pixels are `scaled`, or else `logits`, with the last feature map as well.
+    """Return the network without its softmax, as `logits` does, with the last feature map as well.
 
-    The outputs are `[logits, features]`, float32 `[n, c]` and `[n, r/32, r/32, f]`. The features are what the global
-    average pooling is given. Their average is an embedding of the image, and the logits are the average over all places
-    of the classifier's answer at each place (Zhou et al. 2016, arXiv:1512.04150).
+    If pixels are `scaled`, the network takes them as -1 to 1, and does not scale them itself. The outputs are
+    `[logits, features]`, float32 `[n, c]` and `[n, r/32, r/32, f]`. The features are what the global average pooling is
+    given. Their average is an embedding of the image, and the logits are the average over all places of the
+    classifier's answer at each place (Zhou et al. 2016, arXiv:1512.04150).
     """
     first = 2 if scaled else 1
     inputs = outputs = features = keras.Input(network.input_shape[1:], dtype=None if scaled else network.input.dtype)

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.engines.base import Engine
 from app.engines.files import replacing
 from app.engines.weights import COMPILED
+from app.errors import first_line
 from app.machine import available_cpus
 from app.measurements import Latency
 from app.mobilenet.variants import Precision, Variant
@@ -104,7 +105,7 @@ def read(cache: Path) -> list[Latency]:
     except FileNotFoundError:
         return []
     except (OSError, ValidationError) as exc:
-        logger.warning("%s is not used: %s", cache / NAME, str(exc).splitlines()[0])
+        logger.warning("%s is not used: %s", cache / NAME, first_line(exc))
         return []
 
 

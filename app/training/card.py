@@ -48,6 +48,7 @@ class Card(BaseModel):
         """Return the card for people, in Markdown."""
         chosen = f"α {self.alpha:g} @ {self.resolution}"
         best = next(one for one in self.scores if one.resolution == self.resolution and one.precision == "float32")
+        error = math.sqrt(best.top1 * (1 - best.top1) / best.images)
         lines = [
             f"# {self.name}",
             "",
@@ -58,7 +59,7 @@ class Card(BaseModel):
             "## Accuracy",
             "",
             f"Measured on {self._measured_on()}, decoded and classified as the service does it. One standard error of "
-            f"the best figure is {_error(best):.1%}.",
+            f"the best figure is {error:.1%}.",
             "",
             "| resolution | precision | top-1 | top-5 | calibration error |",
             "| --- | --- | --- | --- | --- |",
@@ -116,10 +117,6 @@ class Card(BaseModel):
 def _row(score: Score) -> str:
     shares = (score.top1, score.top5, score.calibration_error)
     return f"| {score.resolution} | {score.precision} | {' | '.join(f'{share:.1%}' for share in shares)} |"
-
-
-def _error(score: Score) -> float:
-    return math.sqrt(score.top1 * (1 - score.top1) / score.images)
 
 
 def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: Path, title: str = "") -> None:

@@ -10,7 +10,7 @@ from app.engines.base import Predictions
 from app.measurements import Score
 from app.model.model import Model
 from app.model.scores import calibration_error
-from app.training.task import BATCH, Bar
+from app.training.task import Bar, parts
 from app.training.views import Views
 
 TOP = 5
@@ -58,10 +58,9 @@ class Answers:
 
 def ask(model: Model, views: Views, indices: Sequence[int], bar: Bar) -> Answers:
     """Return what a model answers to photos, which are decoded as the service does it."""
-    parts = []
-    for start in range(0, len(indices), BATCH):
-        part = list(indices[start : start + BATCH])
-        parts.append(model.engine.predict(list(views.plain(part, model.variant.resolution))))
+    answers = []
+    for part in parts(indices):
+        answers.append(model.engine.predict(list(views.plain(part, model.variant.resolution))))
         bar.advance(len(part))
-    predictions = Predictions(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    predictions = Predictions(*(np.concatenate(each) for each in zip(*answers, strict=True)))
     return Answers(model, predictions, np.array([views.photos[index].label for index in indices], np.int64))

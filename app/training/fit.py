@@ -17,7 +17,7 @@ from app.training.classifier import Sample
 from app.training.network import Floats
 from app.training.schedule import Learner, Schedule
 from app.training.state import Row, State, best_epoch
-from app.training.task import BATCH, Bar, Task, smooth
+from app.training.task import Bar, Task, parts, smooth
 from app.training.trainer import Trainer
 from app.training.views import ahead
 
@@ -62,7 +62,7 @@ def begin(task: Task, bar: Bar) -> keras.Model:
     model = network.built(recipe, task.classes)
     order = np.random.default_rng(recipe.seed).permutation(task.learnt)
     varied = partial(task.views.varied, resolution=recipe.resolution)
-    network.recentre(model, (varied(list(part), time=HEAD_TIME - 1) for part in _parts(order[:CENTRED_ON].tolist())))
+    network.recentre(model, (varied(part, time=HEAD_TIME - 1) for part in parts(order[:CENTRED_ON].tolist())))
     answer = network.answering(network.features_of(model))
     bar.begin("fitting the classifier", (1 + HEAD_VIEWS) * len(task.learnt))
     looks: list[Callable[[Sequence[int]], Pixels]] = [partial(task.views.plain, resolution=recipe.resolution)]
@@ -79,15 +79,10 @@ def _answers(
 ) -> Floats:
     """Return the features `[n, channels]` of photos."""
     found = []
-    for pixels in ahead(partial(look, list(part)) for part in _parts(indices)):
+    for pixels in ahead(partial(look, part) for part in parts(indices)):
         found.append(np.asarray(answer(pixels.astype(np.float32)))[:, 0, 0])
         bar.advance(len(pixels))
     return np.concatenate(found)
-
-
-def _parts(indices: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(indices), BATCH):
-        yield indices[start : start + BATCH]
 
 
 def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say) -> list[Row]:
@@ -149,8 +144,8 @@ def _batches(task: Task, schedule: Schedule, epoch: int) -> Iterator[tuple[Pixel
 def _watched(task: Task, learner: Learner, epoch: int) -> Row:
     """Return how well the averaged network does on the photos that are held out."""
     look = partial(task.views.plain, resolution=task.recipe.resolution)
-    parts = [np.asarray(learner.probabilities(look(list(part)))) for part in _parts(task.held_out)]
-    return _row(epoch, np.concatenate(parts), task.labels(task.held_out))
+    answers = [np.asarray(learner.probabilities(look(part))) for part in parts(task.held_out)]
+    return _row(epoch, np.concatenate(answers), task.labels(task.held_out))
 
 
 def _row(epoch: int, probabilities: Floats, labels: NDArray[np.int64]) -> Row:

@@ -5,7 +5,6 @@ from pydantic import BaseModel, ConfigDict
 from app.mobilenet.variants import RESOLUTIONS, Variant
 from app.training.schedule import Phases, Schedule
 
-EPOCHS = 12
 RATE = 2e-3
 """The highest learning rate. A network that starts from random weights bears, and needs, a higher one."""
 RANDOM_RATE = 4e-3

@@ -31,7 +31,7 @@ from app.training.card import MISTAKES, Card, draw_confusion, draw_mistakes
 from app.training.evaluation import Answers, ask
 from app.training.network import Floats
 from app.training.state import Row, State, best_epoch
-from app.training.task import BATCH, Bar, Photos, Task
+from app.training.task import Bar, Photos, Task, parts
 from app.training.views import Views
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
@@ -131,8 +131,7 @@ def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
 
 
 def _logits(answer: Callable[[Floats], tf.Tensor], task: Task, resolution: int) -> Floats:
-    parts = [task.held_out[start : start + BATCH] for start in range(0, len(task.held_out), BATCH)]
-    looks = (task.views.plain(part, resolution).astype(np.float32) for part in parts)
+    looks = (task.views.plain(part, resolution).astype(np.float32) for part in parts(task.held_out))
     return np.concatenate([np.asarray(answer(pixels)) for pixels in looks])
 
 

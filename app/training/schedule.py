@@ -34,14 +34,6 @@ class Schedule:
         """Return the resolutions of the batches in this epoch, and the share of each."""
         return next(shares for end, shares in self.phases if epoch < round(end * self.epochs))
 
-    def cost(self, epoch: int) -> float:
-        """Return the cost of an epoch in relation to others, as the mean number of pixels of an image."""
-        return sum(share * resolution**2 for resolution, share in self.shares(epoch).items())
-
-    def seconds_left(self, epoch: int, seconds: float) -> float:
-        """Return how many seconds the later epochs will take, if this one took `seconds`."""
-        return seconds * sum(map(self.cost, range(epoch + 1, self.epochs))) / self.cost(epoch)
-
     def learning_rate(self, number: int) -> float:
         """Return the learning rate at batch `number` of all: a linear warm-up, then half a cosine down to 0."""
         progress = number / (self.epochs * self.steps)

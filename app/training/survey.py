@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -208,16 +208,9 @@ def checked(folder: Path, found: Survey) -> Survey:
     counts = Counter(found.labels)
     short = [f"{name!r} has {counts[index]}" for index, name in enumerate(found.classes) if counts[index] < FEWEST]
     if short:
-        raise StartError(
-            "\n".join(
-                [
-                    f"a class in {folder} needs at least {FEWEST} different photos that can be read; "
-                    + "; ".join(short),
-                    *found.remarks,
-                ]
-            )
-        )
-    return Survey(found.classes, found.photos, found.digests, (*found.remarks, *_uneven(found, counts)))
+        wrong = f"a class in {folder} needs at least {FEWEST} different photos that can be read; {'; '.join(short)}"
+        raise StartError("\n".join([wrong, *found.remarks]))
+    return replace(found, remarks=(*found.remarks, *_uneven(found, counts)))
 
 
 def _uneven(found: Survey, counts: Counter[int]) -> Iterator[str]:

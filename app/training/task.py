@@ -1,6 +1,6 @@
 """What a training works on: photos to learn from, and photos held out to see how well."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,12 @@ SMOOTHING = 0.1
 """The share of the probability that a target gives to all classes alike."""
 MOST_WEIGHT = 5.0
 """The most that a mistake with a rare class weighs, in relation to the mean."""
+
+
+def parts(indices: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the photos that are looked at together."""
+    for start in range(0, len(indices), BATCH):
+        yield list(indices[start : start + BATCH])
 
 
 class Bar(Protocol):

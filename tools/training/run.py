@@ -160,5 +160,15 @@ def fit(learner: Learner, batches: Batches, held_out: HeldOut, schedule: Schedul
             run.save(learner, epoch + 1)
             saved = time.monotonic()
         words = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
-        tqdm.write(f"epoch {epoch + 1}: {words}; {schedule.seconds_left(epoch, seconds) / 60:.0f} minutes left")
+        tqdm.write(f"epoch {epoch + 1}: {words}; {seconds_left(schedule, epoch, seconds) / 60:.0f} minutes left")
     return rows
+
+
+def seconds_left(schedule: Schedule, epoch: int, seconds: float) -> float:
+    """Return how many seconds the later epochs will take, if this one took `seconds`."""
+    return seconds * sum(cost(schedule, later) for later in range(epoch + 1, schedule.epochs)) / cost(schedule, epoch)
+
+
+def cost(schedule: Schedule, epoch: int) -> float:
+    """Return the cost of an epoch in relation to others, as the mean number of pixels of an image."""
+    return sum(share * resolution**2 for resolution, share in schedule.shares(epoch).items())

@@ -1,6 +1,7 @@
 """The temperature of the bundled weights: measured on the photos that a training held out, and folded into them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ def held_out(photos: list[LabelledPhoto], seed: int = 0) -> list[LabelledPhoto]:
 
 def measure(weights: Path, alpha: float, photos: list[LabelledPhoto]) -> float:
     """Return the T of Keras weights on these photos, decoded as the service does it; one T for the four resolutions."""
-    from app.mobilenet.network import build, trunk
+    from app.mobilenet.network import build
 
     arrays = read(weights, alpha)
     network = build(alpha, None, len(arrays[-1]))
@@ -36,6 +37,16 @@ def measure(weights: Path, alpha: float, photos: list[LabelledPhoto]) -> float:
     logits = [np.array(features(_scaled(batch, resolution))) for resolution in RESOLUTIONS for batch in batches]
     truths = np.tile([photo.truth for photo in photos], len(RESOLUTIONS))
     return fit(np.concatenate(logits), truths, len(photos))
+
+
+def trunk(network: Any) -> Any:
+    """Return the network without its scaling of pixels and its softmax: `[n, r, r, 3]`, -1 to 1, to logits `[n, c]`."""
+    import keras
+
+    inputs = outputs = keras.Input(network.input_shape[1:], name="scaled_pixels")
+    for layer in network.layers[2:-1]:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs, name=network.name)
 
 
 def _scaled(photos: list[LabelledPhoto], resolution: int) -> Floats:

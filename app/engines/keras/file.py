@@ -80,7 +80,7 @@ def opened(path: Path) -> Iterator[KerasFile]:
         config = config or file.attrs.get("model_config")
         root = file.get("model_weights", file)  # as in a file of a whole model
         legacy = "layer_names" in root.attrs or "layer_names0" in root.attrs
-        found = list(_legacy_layout(root) if legacy else _current_layout(file))
+        found = list(_legacy_layout(root) if legacy else _current_layout(file, [], set()))
         yield KerasFile(found, None if config is None else json.loads(config), legacy)
 
 
@@ -136,12 +136,8 @@ def _names(group: "h5py.Group", attribute: str) -> Iterator[str]:
         number += 1
 
 
-def _current_layout(file: "h5py.File") -> Iterator[StoredLayer]:
-    """Yield the layers: each is a group that has a group `vars`, whose arrays are numbered."""
-    yield from _visited(file, [], set())
-
-
-def _visited(group: "h5py.Group", path: list[str], seen: set[int]) -> Iterator[StoredLayer]:
+def _current_layout(group: "h5py.Group", path: list[str], seen: set[int]) -> Iterator[StoredLayer]:
+    """Yield the layers in a group of this path: each is a group that has a group `vars`, whose arrays are numbered."""
     import h5py
 
     address = h5py.h5o.get_info(group.id).addr
@@ -153,7 +149,7 @@ def _visited(group: "h5py.Group", path: list[str], seen: set[int]) -> Iterator[S
             continue
         child = group[name]
         if isinstance(child, h5py.Group):
-            yield from _stored(child, path) if name == "vars" else _visited(child, [*path, name], seen)
+            yield from _stored(child, path) if name == "vars" else _current_layout(child, [*path, name], seen)
 
 
 def _stored(variables: "h5py.Group", path: list[str]) -> Iterator[StoredLayer]:

@@ -11,7 +11,7 @@ from app.engines.keras import config, structure
 from app.engines.keras.config import ConfiguredLayer, UnsuitableModelError
 from app.engines.keras.file import Array, KerasFile, Shape, StoredLayer, opened
 from app.engines.keras.order import Slot, configured, features, guided_by_names, guided_by_shapes
-from app.errors import StartError
+from app.errors import StartError, first_line
 from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS
 from app.mobilenet.variants import ALPHAS
 
@@ -34,13 +34,9 @@ def read(path: Path, alpha: float) -> list[Array]:
     except UnsuitableModelError as exc:
         raise StartError(f"{path.name} {exc}") from exc
     except (OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError) as exc:
-        raise StartError(f"{path.name} is not a Keras weight file, or it is damaged: {_first_line(exc)}") from exc
+        raise StartError(f"{path.name} is not a Keras weight file, or it is damaged: {first_line(exc)}") from exc
     except (AttributeError, LookupError, TypeError) as exc:
-        raise StartError(f"{path.name} does not have the layers of a MobileNetV1: {_first_line(exc)}") from exc
-
-
-def _first_line(exc: BaseException) -> str:
-    return next(iter(str(exc).splitlines()), type(exc).__name__)
+        raise StartError(f"{path.name} does not have the layers of a MobileNetV1: {first_line(exc)}") from exc
 
 
 def _arrays(file: KerasFile, alpha: float) -> list[Array]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.engines.base import Engine, Probabilities, patterns
 from app.engines.keras.reader import read
-from app.errors import StartError
+from app.errors import StartError, first_line
 from app.mobilenet.variants import BASE_RESOLUTION, Precision, Variant
 
 COMPARED = 100
@@ -117,7 +117,7 @@ def _reply(arguments: list[str]) -> dict[str, object]:
     except StartError as exc:
         return {"error": str(exc)}
     except Exception as exc:
-        return {"error": f"compiling {Path(source).name} failed: {type(exc).__name__}: {str(exc).splitlines()[0]}"}
+        return {"error": f"compiling {Path(source).name} failed: {type(exc).__name__}: {first_line(exc)}"}
 
 
 def _main() -> None:

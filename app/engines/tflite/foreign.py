@@ -15,7 +15,7 @@ from app.engines import activation
 from app.engines.litert import LiteRTEngine
 from app.engines.tflite.graph import KERNELS, Graph, Kernel
 from app.engines.tflite.interface import Interface, Output
-from app.errors import StartError
+from app.errors import StartError, first_line
 from app.mobilenet.architecture import STRIDE, Layer, layers
 from app.mobilenet.variants import ALPHAS, Precision, Variant
 
@@ -39,7 +39,7 @@ def load(path: Path, variant: Variant, precision: Precision, threads: int) -> Li
         content = path.read_bytes()
         graph = Graph(content)
     except (OSError, ValueError, RuntimeError) as exc:
-        raise StartError(f"{path.name} is not a TensorFlow Lite model, or it is damaged: {_first_line(exc)}") from exc
+        raise StartError(f"{path.name} is not a TensorFlow Lite model, or it is damaged: {first_line(exc)}") from exc
     try:
         _check_variant(graph, variant)
         found = _precision(graph, precision)
@@ -47,10 +47,6 @@ def load(path: Path, variant: Variant, precision: Precision, threads: int) -> Li
     except ValueError as exc:
         raise StartError(f"{path.name} {exc}") from exc
     return LiteRTEngine.of(content, threads, found, interface)
-
-
-def _first_line(exc: BaseException) -> str:
-    return str(exc).partition("\n")[0]
 
 
 def _check_variant(graph: Graph, wanted: Variant) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.training.schedule import WARM_UP, Schedule
 from tools.training.photos import Pixels
-from tools.training.run import PHASES, HeldOut, TrainingFolder, evaluate, fit
+from tools.training.run import PHASES, HeldOut, TrainingFolder, cost, evaluate, fit, seconds_left
 
 SCHEDULE = Schedule(5, 3, 0, ((0.5, {96: 1.0}), (1.0, {128: 0.5, 192: 0.5})), highest_rate=1.0)
 HELD_OUT = HeldOut({128: np.zeros((70, 2, 2, 3), np.uint8)}, np.arange(70) % 2)
@@ -100,7 +100,7 @@ def test_the_rate_rises_for_a_moment_and_falls_to_nothing() -> None:
 
 def test_an_epoch_has_the_resolutions_of_its_phase_and_costs_their_pixels() -> None:
     assert [list(SCHEDULE.shares(epoch)) for epoch in range(5)] == [[96], [96], [128, 192], [128, 192], [128, 192]]
-    assert SCHEDULE.cost(0) == 96**2
-    assert SCHEDULE.cost(4) == (128**2 + 192**2) / 2
-    assert SCHEDULE.seconds_left(3, 7.0) == 7.0
-    assert SCHEDULE.seconds_left(4, 7.0) == 0
+    assert cost(SCHEDULE, 0) == 96**2
+    assert cost(SCHEDULE, 4) == (128**2 + 192**2) / 2
+    assert seconds_left(SCHEDULE, 3, 7.0) == 7.0
+    assert seconds_left(SCHEDULE, 4, 7.0) == 0

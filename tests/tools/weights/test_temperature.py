@@ -12,7 +12,7 @@ from tests.support import needs
 from tests.support.networks import images, lively
 from tools.training.photos import split
 from tools.weights.evaluate import LabelledPhoto
-from tools.weights.temperature import Floats, Indices, fold, held_out, measure
+from tools.weights.temperature import Floats, Indices, fold, held_out, measure, trunk
 
 ALPHA = 0.25
 CLASSES = 4
@@ -60,7 +60,7 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.mark.tensorflow
 def test_folded_weights_answer_the_softmax_of_the_logits_over_the_temperature(weights: Path, tmp_path: Path) -> None:
-    from app.mobilenet.network import build, trunk
+    from app.mobilenet.network import build
 
     network, pixels = build(ALPHA, 64, CLASSES), images(8, 64)
     network.load_weights(weights)

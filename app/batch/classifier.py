@@ -88,15 +88,10 @@ class Classifier:
         return max(0.0, new)  # a process that was replaced takes its seconds with it
 
 
-def without_keys(settings: Settings) -> Settings:
-    """Return the settings without what no other machine needs to know."""
-    return settings.model_copy(update={"api_keys": (), "api_keys_file": None})
-
-
 def alone(settings: Settings) -> Settings:
     """Return the settings of one actor among those of a node: its one process shares the memory with theirs."""
     mine = {"model_workers": 1, "model_threads": 1, "http_workers": available_cpus(), "variants": ()}
-    return without_keys(settings).model_copy(update=mine)
+    return settings.without_keys().model_copy(update=mine)
 
 
 def groups(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:

@@ -32,23 +32,18 @@ CONNECT_S: Final = 10.0
 LOGGERS: Final = ("ray", "ray.data")
 
 
-def _imported(environment: dict[str, str]) -> Any:
-    """Return Ray with its data library."""
-    for name, value in environment.items():  # read while it is imported
-        os.environ.setdefault(name, value)
-    import ray
-    import ray.data
-
-    return ray
-
-
 @contextmanager
 def joined(address: str | None, cpus: int, verbose: bool) -> Iterator[Any]:
     """Connect to the cluster at an address, or start Ray on this machine; yield Ray, and leave it or end it.
 
     What it logs goes to a temporary folder, unless `verbose` has it shown. Raises `StartError`.
     """
-    ray = _imported(QUIET if address else {**QUIET, **ALONE, "RAY_AUTH_TOKEN": token_hex(32)})
+    environment = QUIET if address else {**QUIET, **ALONE, "RAY_AUTH_TOKEN": token_hex(32)}
+    for name, value in environment.items():  # read while Ray is imported
+        os.environ.setdefault(name, value)
+    import ray
+    import ray.data
+
     folder = None if address else tempfile.mkdtemp(prefix="mobilenet-ray-")
     with warnings.catch_warnings():
         if not verbose:

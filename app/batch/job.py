@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.batch import storage, work
-from app.batch.classifier import TALLY, Classifier, alone, without_keys
+from app.batch.classifier import TALLY, Classifier, alone
 from app.batch.cluster import joined
 from app.batch.row import About
 from app.batch.sink import Form, Sink
@@ -16,13 +16,12 @@ from app.batch.tally import Tally
 from app.batch.work import Wanted, Work
 from app.config import Settings
 from app.errors import StartError
-from app.prediction.blocking import LocalBackend
+from app.prediction.blocking import LocalBackend, top_k_or_default
 
 CALLS: Final = 2
 """Pieces that an actor has in work at a time: one is read while another is classified."""
 REMOTE_CALLS: Final = 16
 """The same where photos come from object storage, which takes its time to answer."""
-DEFAULT_TOP_K: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +62,13 @@ def prepare(order: Order, settings: Settings) -> Work:
 def _wanted(order: Order, settings: Settings) -> Wanted:
     source = order.source
     about, classes = _about(settings, order.embedding)
-    if order.top_k is not None and not 1 <= order.top_k <= classes:
-        raise StartError(f"--top-k {order.top_k} is not between 1 and {classes}, the number of classes")
     return Wanted(
         sources=list(source.arguments),
         folder=os.getcwd(),
         size=source.size,
         column=source.column,
         names=source.names,
-        top_k=order.top_k or min(DEFAULT_TOP_K, classes),
+        top_k=top_k_or_default(order.top_k, classes),
         form=order.form,
         about=about,
     )
@@ -116,7 +113,7 @@ def _dataset(ray: Any, order: Order, settings: Settings, all_of_it: Work) -> Any
     )
     return ray.data.range(count, override_num_blocks=count).map(
         Classifier,
-        fn_constructor_args=(all_of_it, without_keys(settings)),
+        fn_constructor_args=(all_of_it, settings.without_keys()),
         compute=pool,
         **({"num_gpus": 1} if order.gpus else {"num_cpus": 1}),
     )

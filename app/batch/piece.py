@@ -10,8 +10,8 @@ from typing import Any, Final
 from pyarrow import ArrowException
 
 from app.batch import storage
-from app.batch.suffixes import is_photo
 from app.errors import Unreadable
+from app.imaging.formats import is_photo
 
 Photo = tuple[str, bytes | Unreadable]
 """The name of a photo, and its content or why it cannot be read."""

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from app.batch import storage
 from app.batch.piece import Files, Piece, Rows, Tar
-from app.batch.suffixes import PARQUET, TARS, is_parquet, is_photo, is_tar
 from app.errors import StartError
-from app.imaging.formats import SUFFIXES
+from app.imaging.formats import SUFFIXES, is_photo
 
+TARS: Final = (".tar", ".tar.gz", ".tgz")
+PARQUET: Final = ".parquet"
 IMAGES: Final = "bytes"
 """The field of a struct with the bytes of an image, as Hugging Face's datasets keep them."""
 MANY: Final = 8192
@@ -28,7 +29,7 @@ class Source:
     @property
     def far(self) -> bool:
         """Whether photos may have to be fetched from another machine, such as those whose URLs are in a table."""
-        return any(storage.is_remote(name) or is_parquet(name) for name in self.arguments)
+        return any(storage.is_remote(name) or _is_parquet(name) for name in self.arguments)
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the work, piece by piece. Raises `StartError` for a source without photos."""
@@ -60,9 +61,9 @@ class Source:
 
     def _in(self, name: str, named: bool) -> Iterator[str | Piece]:
         """Yield what a file is or has; a file that the user names is a photo whatever its name ends with."""
-        if is_tar(name):
+        if name.lower().endswith(TARS):
             yield Tar(name)
-        elif is_parquet(name):
+        elif _is_parquet(name):
             yield from self._of_table(name)
         elif named or is_photo(name):
             yield name
@@ -105,6 +106,10 @@ class Source:
             rows = table.metadata.row_group(group).num_rows
             yield Rows(name, group, first, column, self.names, rows)
             first += rows
+
+
+def _is_parquet(name: str) -> bool:
+    return name.lower().endswith(PARQUET)
 
 
 def _holds_bytes(kind: Any) -> bool:

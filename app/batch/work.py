@@ -68,27 +68,18 @@ def exists(sink: Sink) -> bool:
 def begin(wanted: Wanted, sink: Sink, pieces: Iterable[Piece]) -> Work:
     """Write down the work of a new job. Raises `StartError` for sources without photos, or `OSError`."""
     storage.make_folder(sink.of_job("").rstrip("/"))
-    starts, photos = array("Q", [0]), _Sum()
+    starts = array("Q", [0])
+    photos: int | None = 0
     system, path = storage.locate(sink.of_job(PIECES))
     with system.open_output_stream(path, buffer_size=BUFFER_BYTES) as file:
         for piece in pieces:
             line = pack(piece)
             file.write(line)
             starts.append(starts[-1] + len(line))
-            photos.add(piece.count)
-    about: dict[str, Any] = {"photos": photos.total, "wanted": asdict(wanted)}
+            photos = None if photos is None or piece.count is None else photos + piece.count
+    about: dict[str, Any] = {"photos": photos, "wanted": asdict(wanted)}
     storage.write(sink.of_job(JOB), json.dumps(about, indent=1).encode())
-    return Work(wanted, sink, starts, photos.total)
-
-
-class _Sum:
-    """A sum that is None as soon as one of its parts is."""
-
-    def __init__(self) -> None:
-        self.total: int | None = 0
-
-    def add(self, count: int | None) -> None:
-        self.total = None if count is None or self.total is None else self.total + count
+    return Work(wanted, sink, starts, photos)
 
 
 def resume(wanted: Wanted, sink: Sink) -> Work:

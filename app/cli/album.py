@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from app.cli.backend import Backend
 from app.cli.photos import PhotoFile
@@ -13,28 +13,21 @@ from app.prediction.blocking import PhotoResult
 R = TypeVar("R")
 
 
-class Calls(Protocol):
-    """How photos are passed on: so many in one call, and so many calls at a time."""
-
-    size: int
-    at_once: int
-
-
 def classify_photos(photos: Sequence[PhotoFile], backend: Backend, k: int) -> Generator[tuple[PhotoFile, PhotoResult]]:
     """Yield each photo with its `k` most probable classes or its error, in order, as soon as all before it are done."""
     return each(photos, backend, lambda images: backend.classify(images, k))
 
 
 def each(
-    photos: Sequence[PhotoFile], calls: Calls, call: Callable[[Sequence[bytes]], list[R]]
+    photos: Sequence[PhotoFile], backend: Backend, call: Callable[[Sequence[bytes]], list[R]]
 ) -> Generator[tuple[PhotoFile, R | Unreadable]]:
-    """Yield each photo with what the call makes of it, in order, as soon as all before it are done.
+    """Yield each photo with what the call of a backend makes of it, in order, as soon as all before it are done.
 
     A call is given the contents of some photos and returns a result for each. A photo that cannot be read has the error
     as its result.
     """
-    groups = grouped(photos, group_size(photos, calls.at_once, calls.size), lambda photo: photo.size)
-    return in_order(partial(_called, call), groups, calls.at_once)
+    groups = grouped(photos, group_size(photos, backend.at_once, backend.size), lambda photo: photo.size)
+    return in_order(partial(_called, call), groups, backend.at_once)
 
 
 def _called(

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Annotated, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
 import typer
 
@@ -14,27 +14,14 @@ from app.mobilenet.variants import Precision, Variant
 from app.model import recommendation
 from app.model.recommendation import Measured
 
+if TYPE_CHECKING:
+    from app.cli.contender import Loaded
+
 TURNS: Final = 5
 """Every engine has so many turns with a variant, so that a machine which becomes slower meanwhile is fair to all."""
 TENSORFLOW: Final = "tensorflow"
 
 Engine = Literal["litert", "openvino", "tensorflow"]
-
-
-class Loaded(Protocol):
-    """What is known of a model that is ready to be measured."""
-
-    @property
-    def weights(self) -> str:
-        """The name of its weights."""
-
-    @property
-    def classes(self) -> int:
-        """How many classes it knows."""
-
-    @property
-    def top1(self) -> float | None:
-        """The share of photos, 0 to 1, that it classifies correctly; None if that was not measured."""
 
 
 class Contender(Protocol):
@@ -43,7 +30,7 @@ class Contender(Protocol):
     engine: str
     precision: Precision
 
-    def load(self, settings: Settings) -> Loaded:
+    def load(self, settings: Settings) -> "Loaded":
         """Load the default variant of the settings. Raises `StartError` if this engine does not start."""
         ...
 
@@ -151,6 +138,7 @@ def contest(contenders: Sequence[Contender], settings: Settings, seconds: float)
 
     refusals: Refusals = {}
     began = latency.now()
+    least = -(-latency.MIN_RUNS // TURNS)
     ready: list[tuple[Contender, Loaded, list[list[float]]]] = []
     for one in contenders:
         try:
@@ -160,17 +148,11 @@ def contest(contenders: Sequence[Contender], settings: Settings, seconds: float)
     for _ in range(TURNS):
         for entry in list(ready):
             try:
-                entry[2].append(entry[0].turn(seconds / TURNS, _least()))
+                entry[2].append(entry[0].turn(seconds / TURNS, least))
             except StartError as exc:
                 ready.remove(entry)
                 _refuse(refusals, entry[0], exc)
     return [_measured(*entry, settings, began) for entry in ready], refusals
-
-
-def _least() -> int:
-    from app.model import latency
-
-    return -(-latency.MIN_RUNS // TURNS)
 
 
 def _refuse(refusals: Refusals, contender: Contender, why: StartError) -> None:
@@ -178,7 +160,7 @@ def _refuse(refusals: Refusals, contender: Contender, why: StartError) -> None:
 
 
 def _measured(
-    contender: Contender, loaded: Loaded, turns: list[list[float]], settings: Settings, began: str
+    contender: Contender, loaded: "Loaded", turns: list[list[float]], settings: Settings, began: str
 ) -> Measured:
     from app.model import latency
 

@@ -12,8 +12,6 @@ from app.config import Settings
 from app.errors import StartError
 from app.prediction.budget import Budget
 
-DEFAULT_TOP_K = 5
-
 
 def classify(
     photos: Annotated[
@@ -41,7 +39,7 @@ def classify(
     from app.cli.album import classify_photos
     from app.cli.backend import RemoteBackend
     from app.cli.photos import find
-    from app.prediction.blocking import LocalBackend
+    from app.prediction.blocking import LocalBackend, top_k_or_default
 
     if as_json and as_csv:
         raise StartError("--json and --csv cannot be used together; choose one")
@@ -53,7 +51,7 @@ def classify(
         settings = _within(budget, settings)
     wanted = choice.options(settings, alpha, resolution, budget)
     with closing(RemoteBackend(url, key, connections, wanted) if url else LocalBackend(settings)) as backend:
-        k = _top_k(top_k, backend.classes)
+        k = top_k_or_default(top_k, backend.classes)
         form = report.JSON if as_json else report.CSV if as_csv else report.TEXT
         with closing(classify_photos(found, backend, k)) as results:
             failed = report.write(results, form, len(found))
@@ -66,9 +64,3 @@ def _within(budget: Budget, settings: Settings) -> Settings:
     best = within(budget, settings)
     print(f"mobilenet: {best.variant} answers", file=sys.stderr)
     return best
-
-
-def _top_k(wanted: int | None, classes: int) -> int:
-    if wanted is not None and not 1 <= wanted <= classes:
-        raise StartError(f"--top-k {wanted} is not between 1 and {classes}, the number of classes")
-    return wanted or min(DEFAULT_TOP_K, classes)

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from typing import NamedTuple, TypeVar
 
 from app.config import Settings
-from app.errors import StartError
+from app.errors import StartError, first_line
 from app.mobilenet.variants import Precision
 from app.model import latency
 from app.model.model import Model
@@ -75,7 +75,7 @@ class Contender:
             self._start()
             raise StartError("its process ended before it was done; was there too little memory?") from exc
         except (SelfTestFailed, RuntimeError) as exc:  # the engines' own errors are a `RuntimeError`
-            raise StartError(next(iter(str(exc).splitlines()), type(exc).__name__)) from exc
+            raise StartError(first_line(exc)) from exc
 
 
 def _end_in_order() -> None:

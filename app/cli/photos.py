@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import StartError, Unreadable
-from app.imaging.formats import SUFFIXES
+from app.imaging.formats import SUFFIXES, is_of_finder, is_photo
 
 STDIN: Final = "-"
-_FINDER: Final = "._"
-"""On disks of other systems, macOS puts a file with this prefix beside each photo; it is not an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def _named(argument: str) -> list[str]:
     if os.path.exists(argument) or not glob.has_magic(argument):
         return [argument]
     names = sorted(glob.glob(argument, recursive=True))
-    return _all(argument, [name for name in names if os.path.isfile(name) and not _is_finders(name)])
+    return _all(argument, [name for name in names if os.path.isfile(name) and not is_of_finder(name)])
 
 
 def _all(argument: str, names: list[str]) -> list[str]:
@@ -65,15 +63,7 @@ def _all(argument: str, names: list[str]) -> list[str]:
 
 def _below(folder: str) -> Iterator[str]:
     for parent, _, names in os.walk(folder, onerror=_refuse):
-        yield from (os.path.join(parent, name) for name in names if _is_photo(name))
-
-
-def _is_photo(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not _is_finders(name)
-
-
-def _is_finders(name: str) -> bool:
-    return os.path.basename(name).startswith(_FINDER)
+        yield from (os.path.join(parent, name) for name in names if is_photo(name))
 
 
 def _refuse(error: OSError) -> None:

@@ -1,6 +1,5 @@
 """`mobilenet train`: from a folder of photos to a folder of weights, with progress on standard error."""
 
-import hashlib
 import logging
 import os
 import signal
@@ -8,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from rich.console import Console
@@ -15,10 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli.chatter import silenced
 from app.cli.photos import find
+from app.engines.tflite.converter import QUIET
 from app.errors import StartError
 from app.training.recipe import Recipe
 from app.training.state import Row, State
-from app.training.survey import SPLITS, Look, Photo, Survey, checked, hold_out, readable, survey
+from app.training.survey import SPLITS, Look, Photo, checked, hold_out, readable, survey
 from app.training.task import Photos, Task
 from app.training.views import Views
 
@@ -27,8 +28,6 @@ SHARE = 0.15
 SHARE_BESIDE_VALIDATION = 0.1
 MAX_PIXELS = 8192 * 6144
 """The largest photo, as the service has it by default."""
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-"""Has TensorFlow say errors only, and look for no GPU."""
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -99,7 +98,7 @@ def _train(order: Order, bar: Bar, began: float) -> int:
         raise StartError(f"training needs the extra 'tensorflow': {exc}") from exc
     result.check_output(order.target)
     state = State(order.target.with_name(f"{order.target.name}.training"))
-    resumed = state.begin(order.recipe, _digest(photos.found), order.resume)
+    resumed = state.begin(order.recipe, sha256(b"".join(photos.found.digests)).hexdigest(), order.resume)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     network.prepare(order.recipe.seed)
     rows, interrupted = _fitted(task, state, resumed, bar)
@@ -130,10 +129,6 @@ def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
     others = Views(_others(order.unfamiliar, bar), 0, False, MAX_PIXELS) if order.unfamiliar else None
     photos = Photos(str(order.photos), found, validation, others, str(order.unfamiliar) if order.unfamiliar else None)
     return Task(recipe, len(found.classes), views, learnt, held_out), photos
-
-
-def _digest(found: Survey) -> str:
-    return hashlib.sha256(b"".join(found.digests)).hexdigest()
 
 
 def _fitted(task: Task, state: State, resumed: bool, bar: Bar) -> tuple[list[Row], bool]:

@@ -14,23 +14,10 @@ from app.imaging import colour, memory
 from app.imaging.bounds import LargeImage
 from app.imaging.codecs import jpeg, pillow
 from app.imaging.codecs.markers import header
-from app.imaging.formats import FORMATS, kind_of
+from app.imaging.formats import kind_of
 from app.imaging.pixels import SIDEWAYS, converted, flat, orientation, turn, upright
 from app.imaging.region import Region
 from app.imaging.resize import Box, Pixels, scaled
-
-__all__ = [
-    "FORMATS",
-    "LargeImage",
-    "Region",
-    "ServiceError",
-    "decode",
-    "decode_each",
-    "kind_of",
-    "located",
-    "square",
-    "whole",
-]
 
 _CENTRAL: Final = 0.875  # of the shorter side, as the published weights were evaluated
 _MARGIN: Final = 2  # a JPEG is scaled while it is decoded to no less than twice the pixels needed: 1x costs top-1
@@ -54,24 +41,18 @@ def decode(data: bytes | memoryview, *, resolution: int, max_pixels: int, large:
     `max_pixels` bounds the pixels in memory. A JPEG is scaled while it is decoded: it is what is left that counts, and
     the file may have four times as many.
     """
-    return decode_each(data, resolutions=(resolution,), max_pixels=max_pixels, large=large)[0]
-
-
-def decode_each(
-    data: bytes | memoryview, *, resolutions: Sequence[int], max_pixels: int, large: bool = True
-) -> list[Pixels]:
-    """Return what `decode` returns for each of the resolutions, to the pixel, decoding once.
-
-    Only a JPEG that is large enough to be scaled while it is decoded, to different sizes for different resolutions, is
-    decoded once for each of these sizes.
-    """
-    return located(data, resolutions=resolutions, max_pixels=max_pixels, large=large)[0]
+    ((pixels,), _) = located(data, resolutions=(resolution,), max_pixels=max_pixels, large=large)
+    return pixels
 
 
 def located(
     data: bytes | memoryview, *, resolutions: Sequence[int], max_pixels: int, large: bool = True
 ) -> tuple[list[Pixels], Region]:
-    """Return what `decode_each` returns, and where the square lies among the pixels of the file."""
+    """Return what `decode` returns for each resolution, to the pixel, and where the square lies in the file.
+
+    The image is decoded once. Only a JPEG that is large enough to be scaled while it is decoded, to different sizes for
+    different resolutions, is decoded once for each of these sizes.
+    """
     if not data:
         raise EmptyImage("the image is empty: it has 0 bytes")
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once

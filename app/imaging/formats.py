@@ -1,5 +1,6 @@
 """Which image formats are read, how each is told by its first bytes, and what other files look like."""
 
+import os
 from typing import Final
 
 from app.errors import UnsupportedImage
@@ -11,6 +12,7 @@ SUFFIXES: Final = frozenset(
     for ending in endings.split()
 )
 """What the names of such files end with, in lower case."""
+_FINDER: Final = "._"
 
 _MAGICS: Final = (
     ("JPEG", b"\xff\xd8\xff"),
@@ -75,6 +77,16 @@ _PORTABLE: Final = {
 }
 
 
+def is_photo(name: str) -> bool:
+    """Whether a file is a photo, by its name."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not is_of_finder(name)
+
+
+def is_of_finder(name: str) -> bool:
+    """Whether a file is one that macOS puts beside each photo on disks of other systems; it is no image."""
+    return os.path.basename(name).startswith(_FINDER)
+
+
 def kind_of(head: bytes) -> str:
     """Return which of `FORMATS` an image file is, by its first bytes; 100 of them are enough.
 
@@ -91,13 +103,9 @@ def kind_of(head: bytes) -> str:
             return "AVIF" if brand in _AVIF_BRANDS else "HEIC"
     if not _HEIF_BRANDS.isdisjoint(brands):
         return "HEIC"
-    raise unsupported(_looks_like(head, brands))
-
-
-def unsupported(looks_like: str | None) -> UnsupportedImage:
-    """Return the error for a file of another format, which names those that are read."""
+    looks_like = _looks_like(head, brands)
     hint = f"; it looks like {looks_like}" if looks_like else ""
-    return UnsupportedImage(f"this file is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image{hint}")
+    raise UnsupportedImage(f"this file is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image{hint}")
 
 
 def _brands(head: bytes) -> list[bytes]:

@@ -23,6 +23,9 @@ VectorResult = Embedding | ServiceError | ClientError
 """The embedding of a photo, or the error that it failed with."""
 
 
+DEFAULT_TOP_K = 5
+
+
 class Source(NamedTuple):
     """What embeddings come from. Those of different sources cannot be compared."""
 
@@ -32,6 +35,13 @@ class Source(NamedTuple):
     precision: str
     classes: int
     layer: str = LAYER
+
+
+def top_k_or_default(wanted: int | None, classes: int) -> int:
+    """Return how many classes are answered. Raises `StartError` if more are wanted than there are."""
+    if wanted is not None and not 1 <= wanted <= classes:
+        raise StartError(f"--top-k {wanted} is not between 1 and {classes}, the number of classes")
+    return wanted or min(DEFAULT_TOP_K, classes)
 
 
 class LocalBackend:

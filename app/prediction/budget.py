@@ -1,7 +1,7 @@
 """Which variants fit a budget of MACs, latency and accuracy, and which of them is the most accurate."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil, floor, inf, isinf
 
 from app.errors import ImpossibleBudget
@@ -54,12 +54,7 @@ class Budget:
         )
 
     def __str__(self) -> str:
-        limits = {
-            "max_macs": self.max_macs,
-            "max_latency_ms": self.max_latency_ms,
-            "min_accuracy": self.min_accuracy,
-        }
-        return " and ".join(f"{name}={value}" for name, value in limits.items() if value is not None)
+        return " and ".join(f"{name}={value}" for name, value in asdict(self).items() if value is not None)
 
 
 def _factor(value: float, limit: float) -> float:

@@ -48,9 +48,7 @@ Names = Annotated[
 ]
 Stages = Annotated[
     str | None,
-    Field(
-        description="loaded variants to ask one after the other until one is sure, such as `0.25/128,0.5/160`",
-    ),
+    Field(description="loaded variants to ask one after the other until one is sure, such as `0.25/128,0.5/160`"),
 ]
 Threshold = Annotated[
     float | None,

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from app.batch import job, storage, work
-from app.batch.classifier import MOST_BYTES, NUMBER, TALLY, Classifier, groups, without_keys
+from app.batch.classifier import MOST_BYTES, NUMBER, TALLY, Classifier, groups
 from app.batch.job import Order
 from app.batch.piece import Photo
 from app.batch.sink import Form
@@ -163,7 +163,7 @@ def test_large_photos_go_in_smaller_groups() -> None:
 
 
 def test_no_key_of_the_service_goes_to_a_cluster() -> None:
-    assert without_keys(Settings(api_keys=("secret",))).api_keys == ()
+    assert Settings(api_keys=("secret",)).without_keys().api_keys == ()
 
 
 def test_names_in_rows_are_text_whatever_they_are_on_disk(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from app.errors import (
     Unauthorized,
     UnsupportedImage,
 )
-from app.imaging.decode import LargeImage
+from app.imaging.bounds import LargeImage
 from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 from app.prediction import blocking

@@ -12,6 +12,7 @@ from PIL import Image
 from app.config import Settings
 from app.errors import TooManyPixels, UndecodableImage, UnsupportedImage
 from app.imaging import bounds, decode
+from app.imaging.bounds import LargeImage
 from app.imaging.codecs import bmp, jpeg, markers
 from tests.support import corpus, images
 from tests.support.images import encoded, grey_tiff, photo, ramp, tiff
@@ -66,7 +67,7 @@ def test_a_large_progressive_jpeg_may_have_fewer_scans_than_a_small_one() -> Non
 
 
 def test_a_progressive_jpeg_is_large_by_its_coefficients() -> None:
-    with pytest.raises(decode.LargeImage):
+    with pytest.raises(LargeImage):
         jpeg.check(
             sized(PROGRESSIVE, 8_192, 6_144), markers.header(sized(PROGRESSIVE, 8_192, 6_144)), 293, DEFAULT, False
         )
@@ -75,7 +76,7 @@ def test_a_progressive_jpeg_is_large_by_its_coefficients() -> None:
 
 def test_a_jpeg_is_large_by_the_pixels_that_are_left_of_it() -> None:
     long = sized(PLAIN, 40_000, 500)  # too narrow to be scaled while it is decoded
-    with pytest.raises(decode.LargeImage):
+    with pytest.raises(LargeImage):
         jpeg.check(long, markers.header(long), 293, DEFAULT, large=False)
     jpeg.check(long, markers.header(long), 293, DEFAULT, large=True)
 
@@ -93,7 +94,7 @@ def test_an_image_is_large_from_the_pixel_on_that_takes_more_than_144_megabytes(
             case _:
                 return images.png(width, height, depth=1, colour=0, rows=b"")
 
-    for height, error in ((3_000, UndecodableImage), (3_001, decode.LargeImage)):
+    for height, error in ((3_000, UndecodableImage), (3_001, LargeImage)):
         with pytest.raises(error):
             decoded(at(height), large=False)
 
@@ -114,7 +115,7 @@ def test_what_takes_its_memory_early_is_known_to_be_large_before(monkeypatch: py
     webp[26:30] = struct.pack("<HH", 4_000, 4_000)
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
     for data in (bytes(webp), rle(b"\0\1", 5_000, 5_000)):
-        with pytest.raises(decode.LargeImage):
+        with pytest.raises(LargeImage):
             decoded(data, large=False)
 
 

@@ -23,7 +23,9 @@ from PIL.Image import Transpose
 
 from app.errors import EmptyImage, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImage
 from app.imaging import decode as decoding
+from app.imaging.bounds import LargeImage
 from app.imaging.codecs import icc
+from app.imaging.formats import FORMATS
 from app.imaging.pixels import flat
 from tests.support import corpus, heif, images, needs
 from tests.support.data import REPOSITORY, samples
@@ -34,7 +36,7 @@ from tests.support.images import WRITTEN, encoded, grey_tiff, photo, png, ramp
 Pixels = NDArray[np.uint8]
 R = 64
 LOSSY = {"JPEG": 3, "GIF": 12, "HEIC": 1, "AVIF": 2}  # mean levels lost by the file itself
-VALID = {form: heif.heic() if form == "HEIC" else encoded(photo(), form) for form in decoding.FORMATS}
+VALID = {form: heif.heic() if form == "HEIC" else encoded(photo(), form) for form in FORMATS}
 ODD = {
     "JPEG grey": encoded(photo(mode="L"), "JPEG"),
     "JPEG CMYK": encoded(photo(mode="CMYK"), "JPEG"),
@@ -91,7 +93,7 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 # Any of the formats becomes the same pixels.
 
 
-@pytest.mark.parametrize("form", decoding.FORMATS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_every_format_becomes_rgb_pixels_of_the_resolution(form: str) -> None:
     pixels = decode(VALID[form])
     assert is_well_formed(pixels, R)
@@ -251,7 +253,7 @@ def test_several_resolutions_at_once_are_to_the_pixel_what_each_is_alone(
     data = encoded(photo(*size), form, exif=images.orientation(6), progressive=progressive)
     alone = {side: decode(data, side) for side in SIDES}
     for sides in (SIDES, SIDES[::-1]):  # the first decides by how much a JPEG is scaled while it is decoded
-        together = decoding.decode_each(data, resolutions=sides, max_pixels=10**8)
+        together = decoding.located(data, resolutions=sides, max_pixels=10**8)[0]
         for side, pixels in zip(sides, together, strict=True):
             np.testing.assert_array_equal(pixels, alone[side])
 
@@ -278,7 +280,7 @@ def test_several_resolutions_at_once_take_one_decoding_unless_a_jpeg_is_scaled_b
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", loaded)
     monkeypatch.setattr(simplejpeg, "decode_jpeg", read)
-    decoding.decode_each(data, resolutions=SIDES, max_pixels=10**8)
+    decoding.located(data, resolutions=SIDES, max_pixels=10**8)[0]
     assert len(decoded) == times
 
 
@@ -452,15 +454,17 @@ def test_no_bytes_are_an_empty_image() -> None:
 def test_other_formats_are_refused_by_naming_those_that_are_read(name: str) -> None:
     with pytest.raises(UnsupportedImage) as caught:
         decode(FOREIGN[name])
-    assert all(form in caught.value.detail for form in decoding.FORMATS)
+    assert all(form in caught.value.detail for form in FORMATS)
     hint = caught.value.detail.partition("; it looks like ")[2]
     assert name in hint if name not in NAMELESS else not hint
 
 
 def test_no_other_reader_of_pillow_is_ever_loaded() -> None:
-    script = "import sys; from app.imaging import decode\nbefore = set(sys.modules)\n"
+    script = (
+        "import sys; from app.errors import ServiceError; from app.imaging import decode\nbefore = set(sys.modules)\n"
+    )
     script += "for data in map(bytes.fromhex, sys.argv[1:]):\n"
-    script += "    try: decode.decode(data, resolution=32, max_pixels=10**8)\n    except decode.ServiceError: pass\n"
+    script += "    try: decode.decode(data, resolution=32, max_pixels=10**8)\n    except ServiceError: pass\n"
     script += "print(*sorted(name for name in sys.modules if name.endswith('ImagePlugin')))\n"
     script += "print(*sorted(name for name in set(sys.modules) - before if name.endswith('ImagePlugin')))\n"
     cut = [data[:40] for data in VALID.values()]  # an unreadable header is no reason to ask the others either
@@ -472,7 +476,7 @@ def test_no_other_reader_of_pillow_is_ever_loaded() -> None:
     assert (set(loaded.split()), during) == (wanted, ""), answer.stderr
 
 
-@pytest.mark.parametrize("form", decoding.FORMATS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_the_pixel_limit_is_exact_and_its_error_says_both_numbers(form: str) -> None:
     assert decode(VALID[form], max_pixels=120 * 90).shape == (R, R, 3)
     with pytest.raises(TooManyPixels, match=r"120 × 90 .*\b10,799\b"):
@@ -485,8 +489,8 @@ def test_a_bomb_is_refused_by_its_header_without_taking_memory(tmp_path: Path) -
     script = """
 import resource, sys
 from pathlib import Path
+from app.errors import ServiceError
 from app.imaging import decode as decoding
-from app.imaging.codecs import icc
 from app.imaging.pixels import flat
 decoding.decode(Path(sys.argv[2]).read_bytes(), resolution=32, max_pixels=10**8)
 bombs = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
@@ -562,7 +566,7 @@ def test_an_honest_file_of_many_parts_is_decoded(data: bytes) -> None:
 
 def test_a_large_image_is_left_to_who_has_the_memory_for_it() -> None:
     large = encoded(Image.new("L", (4000, 4000)), "PNG")
-    with pytest.raises(decoding.LargeImage):
+    with pytest.raises(LargeImage):
         decoding.decode(large, resolution=32, max_pixels=10**8, large=False)
     assert decoding.decode(large, resolution=32, max_pixels=10**8).shape == (32, 32, 3)
 
@@ -572,13 +576,13 @@ def test_an_image_is_large_by_the_resolution_that_takes_the_most_memory(monkeypa
     large = encoded(photo(1600, 1200), "JPEG")  # for 128 pixels it is scaled to 400 × 300, and for 224 to 800 × 600
     decoding.decode(large, resolution=128, max_pixels=10**8, large=False)
     for sides in ((128, 224), (224, 128)):
-        assert len(decoding.decode_each(large, resolutions=sides, max_pixels=10**8)) == len(sides)
-        with pytest.raises(decoding.LargeImage):
-            decoding.decode_each(large, resolutions=sides, max_pixels=10**8, large=False)
+        assert len(decoding.located(large, resolutions=sides, max_pixels=10**8)[0]) == len(sides)
+        with pytest.raises(LargeImage):
+            decoding.located(large, resolutions=sides, max_pixels=10**8, large=False)[0]
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
-@pytest.mark.parametrize("form", decoding.FORMATS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_truncated_image_is_undecodable(form: str, kept: float) -> None:
     with pytest.raises(UndecodableImage, match=form):
         decode(VALID[form][: int(kept * len(VALID[form]))])
@@ -643,14 +647,14 @@ def test_what_is_wrong_with_a_file_is_never_printed(tmp_path: Path) -> None:
     script = """
 import logging, sys
 from pathlib import Path
+from app.errors import ServiceError
 from app.imaging import decode as decoding
-from app.imaging.codecs import icc
 from app.imaging.pixels import flat
 logging.basicConfig(level=logging.DEBUG)
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         print(path.name, decoding.decode(path.read_bytes(), resolution=32, max_pixels=10**8).shape, sep=": ")
-    except decoding.ServiceError as exc:
+    except ServiceError as exc:
         print(path.name, type(exc).__name__, sep=": ")
 """
     answer = run(script, str(tmp_path))

@@ -11,7 +11,7 @@ import pytest
 
 from app.config import Settings
 from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
-from app.imaging.decode import LargeImage
+from app.imaging.bounds import LargeImage
 from app.mobilenet.variants import Variant
 from app.prediction.classifier import Classifier, Previewer
 from app.prediction.result import Classification, Result

@@ -82,10 +82,7 @@ def _profile(chunks: dict[bytes, bytes]) -> bytes | None:
         return _unpacked(chunks[b"iCCP"].partition(b"\0")[2][1:])
     if b"sRGB" in chunks:
         return None
-    return _described(_gamma(chunks.get(b"gAMA", b"")), _chromaticities(chunks.get(b"cHRM", b"")))
-
-
-def _described(gamma: float | None, chromaticities: icc.Chromaticities | None) -> bytes | None:
+    gamma, chromaticities = _gamma(chunks.get(b"gAMA", b"")), _chromaticities(chunks.get(b"cHRM", b""))
     if gamma is None and chromaticities is None:
         return None
     return icc.of_gamma(gamma, chromaticities or icc.SRGB)

@@ -12,6 +12,7 @@ from PIL.Image import Transpose
 
 from app.errors import ServiceError, UndecodableImage, UnsupportedImage
 from app.imaging import decode
+from app.imaging.bounds import LargeImage
 from app.imaging.codecs.heif import image as heif
 from app.imaging.formats import kind_of
 from tests.support import heif as files
@@ -163,7 +164,7 @@ def test_metadata_that_belongs_to_many_images_is_not_copied_for_each() -> None:
 
 def test_a_large_one_waits_for_who_has_the_memory() -> None:
     large = files.heic(shown=files.size(4_000, 4_000))
-    with pytest.raises(decode.LargeImage):
+    with pytest.raises(LargeImage):
         decode.decode(large, resolution=R, max_pixels=MOST, large=False)
 
 

@@ -23,8 +23,8 @@ from tests.support.processes import Process
 
 pytestmark = pytest.mark.tensorflow
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
-"""How many requests are made up for a route, beside those at the limits of its schema: 200 are some seconds.
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+"""How many requests are made up for a route, beside those at the limits of its schema: 100 are a second or two.
 
 More of them outlast the timeout of a test: `FUZZ_EXAMPLES=20000 pytest --timeout 0 tests/e2e/test_openapi.py`.
 """

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,15 @@ def lay_out(folder: Path) -> None:
 
 
 @pytest.fixture
+def _compiled(snippet: Snippet, cache: Path, request: pytest.FixtureRequest) -> None:
+    """Fill the cache with what `mobilenet bench` would compile in seconds, and other tests have compiled, too."""
+    if BENCH in snippet.text and needs.TENSORFLOW.met:
+        for model in request.getfixturevalue("bundled_float32").cache.iterdir():
+            with suppress(FileExistsError):
+                (cache / model.name).hardlink_to(model)
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return what a reader has at hand."""
     for name in ("photo.jpg", "second.jpg", "photos/first.jpg", "photos/of/another.jpg"):
@@ -146,6 +156,7 @@ MADE = ("*.csv", "*-client", "why.png")
 """What commands write that print nothing."""
 
 
+@pytest.mark.usefixtures("_compiled")
 @pytest.mark.parametrize(
     "snippet",
     [one for one in SNIPPETS if one.language in RUN and not one.left_out and not one.in_order],

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -16,17 +16,12 @@ from app.mobilenet.variants import RESOLUTIONS
 from tests.support import needs
 from tests.support.client import check_problem
 from tests.support.data import SHARED, rings, solid
-from tests.support.processes import Process, Serve, environment, mobilenet, wait_for
+from tests.support.processes import EVERY_WIDTH, Compiled, Process, Serve, environment, mobilenet, wait_for
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]
 
 BUNDLED = BUNDLE.alphas
 RESOLUTION = Settings().resolution
-EVERY_WIDTH = {
-    "ALPHA": BUNDLED[0],
-    "RESOLUTION": RESOLUTION,
-    "VARIANTS": ",".join(f"{alpha:g}/{RESOLUTION}" for alpha in BUNDLED[1:]),
-}
 PHOTOS_A_CLASS = 20
 AT_LEAST = 0.8
 
@@ -39,23 +34,10 @@ def compile_(cache: Path, *arguments: str, **settings: object) -> list[str]:
     return done.stdout.splitlines()
 
 
-class Compiled(NamedTuple):
-    """A cache that has every width in float32, and what was said when they were compiled."""
-
-    cache: Path
-    lines: list[str]
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    cache = tmp_path_factory.mktemp("bundled")
-    return Compiled(cache, compile_(cache, **EVERY_WIDTH))
-
-
 @pytest.fixture(scope="module", params=["float32", "int8"])
-def process(request: pytest.FixtureRequest, serve: Serve, compiled: Compiled) -> Iterator[Process]:
+def process(request: pytest.FixtureRequest, serve: Serve, bundled_float32: Compiled) -> Iterator[Process]:
     """The service with all widths loaded."""
-    process = serve(**EVERY_WIDTH, PRECISION=request.param, CACHE=compiled.cache)
+    process = serve(**EVERY_WIDTH, PRECISION=request.param, CACHE=bundled_float32.cache)
     yield process
     assert process.stop() == 0
 
@@ -83,8 +65,10 @@ def test_int8_starts_with_nothing_to_compile_and_no_cache(serve: Serve, tmp_path
     assert not (tmp_path / "none").exists()
 
 
-def test_compiling_ahead_compiles_all_that_are_set_and_prints_size_time_and_agreement(compiled: Compiled) -> None:
-    head, *lines = compiled.lines
+def test_compiling_ahead_compiles_all_that_are_set_and_prints_size_time_and_agreement(
+    bundled_float32: Compiled,
+) -> None:
+    head, *lines = bundled_float32.lines
     assert re.split(r" {2,}", head) == [
         "variant",
         "precision",
@@ -97,12 +81,12 @@ def test_compiling_ahead_compiles_all_that_are_set_and_prints_size_time_and_agre
     for line in lines:
         said = r"α \S+ @ 160 +float32 +\d+\.\d\d MB +\d+\.\d s +100 of 100 +\d(\.\d)?e-0[5-8]"
         assert re.fullmatch(said, line), line
-    assert len(list(compiled.cache.iterdir())) == len(BUNDLED)
+    assert len(list(bundled_float32.cache.iterdir())) == len(BUNDLED)
 
 
-def test_what_is_compiled_is_not_compiled_again(compiled: Compiled) -> None:
-    _, line = compile_(compiled.cache)
-    (model,) = compiled.cache.glob(f"*-{Settings().alpha:g}-*")
+def test_what_is_compiled_is_not_compiled_again(bundled_float32: Compiled) -> None:
+    _, line = compile_(bundled_float32.cache)
+    (model,) = bundled_float32.cache.glob(f"*-{Settings().alpha:g}-*")
     assert line.endswith(f"there already: {model}")
 
 
@@ -168,10 +152,10 @@ def test_most_hands_are_unfamiliar_and_few_photos_of_the_classes_are(client: htt
 
 
 def test_a_service_whose_model_answers_otherwise_than_pinned_runs_and_is_never_ready(
-    serve: Serve, compiled: Compiled, tmp_path: Path
+    serve: Serve, bundled_float32: Compiled, tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
-    shutil.copytree(compiled.cache, cache)
+    shutil.copytree(bundled_float32.cache, cache)
     small, large = (next(cache.glob(f"*-{alpha}-float32-*")) for alpha in ("0.25", "0.5"))
     large.write_bytes(small.read_bytes())
     process = serve(until_ready=False, CACHE=cache, ALPHA=0.5)

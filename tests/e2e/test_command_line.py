@@ -219,19 +219,6 @@ def test_classify_prints_the_classes_of_files_and_fails_for_those_that_it_cannot
     assert f"{tmp_path / 'text.jpg'}: " in done.stderr
 
 
-def test_compiling_to_int8_needs_photos_and_goes_on_after_a_variant_that_fails(
-    own: dict[str, object], tmp_path: Path
-) -> None:
-    done = run("compile", "--all", "--precision", "int8", **own, CACHE=tmp_path)
-    assert (done.returncode, done.stderr.count("network.weights.h5 is not compiled to int8")) == (2, 4)
-    done = run("compile", "--precision", "int8", **own, CACHE=tmp_path)
-    assert "network.weights.h5 is not compiled to int8 for α 0.25 @ 64; run `mobilenet compile" in done.stderr
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "red.png").write_bytes(RED)
-    done = run("compile", "--precision", "int8", "--calibrate", str(tmp_path / "photos"), **own, CACHE=tmp_path)
-    assert (done.returncode, list(tmp_path.glob("*-0.25-64-int8-*.tflite"))) == (0, list(tmp_path.glob("*.tflite")))
-
-
 def test_info_prints_what_a_variant_costs_layer_by_layer() -> None:
     done = run("info", "--alpha", "0.5", "--resolution", "160", "--layers")
     assert done.returncode == 0

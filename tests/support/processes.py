@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 
-from app.config import UNIX
-from tests.support.shared import shared_folder
+from app.config import UNIX, Settings
+from app.engines.bundle import BUNDLED
+from tests.support import needs
+from tests.support.shared import made_once, shared_folder
 from tests.support.weights import VARIANT, Converted, Saved
 
 START_S = 300
@@ -211,6 +214,34 @@ def own(saved: Saved, float32_model: Converted, cache: Path) -> dict[str, object
         "ALPHA": VARIANT.alpha,
         "RESOLUTION": VARIANT.resolution,
     }
+
+
+EVERY_WIDTH = {
+    "ALPHA": BUNDLED.alphas[0],
+    "RESOLUTION": Settings().resolution,
+    "VARIANTS": ",".join(f"{alpha:g}/{Settings().resolution}" for alpha in BUNDLED.alphas[1:]),
+}
+
+
+class Compiled(NamedTuple):
+    """A folder that has all widths of the bundled weights in float32, and what was said when they were compiled."""
+
+    cache: Path
+    lines: list[str]
+
+
+@pytest.fixture(scope="session")
+def bundled_float32(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    needs.TENSORFLOW.check()
+    folder = made_once(shared_folder(tmp_path_factory) / "bundled", _compile_bundled)
+    return Compiled(folder / "cache", (folder / "said").read_text().splitlines())
+
+
+def _compile_bundled(folder: Path) -> None:
+    command, env = mobilenet("compile"), environment(CACHE=folder / "cache", **EVERY_WIDTH)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder / "said").write_text(done.stdout)
 
 
 @pytest.fixture(scope="session")

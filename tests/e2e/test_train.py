@@ -1,7 +1,9 @@
-"""From a folder of photos to a service that knows their classes, by the commands that a person types."""
+"""From a folder of photos to a service that knows their classes, by the commands of docs/own-classes.md as written."""
 
 import hashlib
 import json
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,13 +16,25 @@ from PIL import Image
 
 from app.engines.keras.reader import read
 from tests.support.client import check_problem
+from tests.support.data import REPOSITORY
 from tests.support.processes import Serve, environment, heeding_interrupts, mobilenet
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]  # it trains three times, and has models compiled
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]  # it trains three times
 
 COLOURS = {"red ones": (200, 40, 40), "2 green": (40, 170, 60), "10 blue": (50, 60, 200)}
 PHOTOS = 10
-TRAIN = ("train", "colours", "--alpha", "0.25", "--resolution", "128", "--epochs", "2")
+
+
+def documented() -> tuple[list[str], list[str]]:
+    """Return the commands of the document that train and serve; test_container.py starts that of Docker."""
+    text = (REPOSITORY / "docs" / "own-classes.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    (_, *train), (_, *serve) = (words for block in blocks if (words := shlex.split(block))[0] == "mobilenet")
+    return train, serve
+
+
+TRAIN, (SERVE, OPTION, WEIGHTS) = documented()
+assert (TRAIN, SERVE, OPTION) == (["train", "photos"], "serve", "--weights")
 
 
 def photo(path: Path, colour: tuple[int, ...], seed: int) -> None:
@@ -37,8 +51,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     for at, (name, colour) in enumerate(COLOURS.items()):
         for number in range(PHOTOS):
-            photo(folder / "colours" / name / f"{number}.jpg", colour, 100 * at + number)
-    (folder / "colours" / "red ones" / "notes.jpg").write_text("no photo")
+            photo(folder / "photos" / name / f"{number}.jpg", colour, 100 * at + number)
+    (folder / "photos" / "red ones" / "notes.jpg").write_text("no photo")
     command = mobilenet(*TRAIN)
     with heeding_interrupts():
         popen = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -51,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 popen.send_signal(signal.SIGINT)
     assert popen.returncode == 130, "".join(said)
     assert any("notes.jpg" in line for line in said)
-    assert (folder / "colours-weights" / "card.json").is_file(), "the best so far is written"
+    assert (folder / WEIGHTS / "card.json").is_file(), "the best so far is written"
     command.append("--resume")
     done = subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280, check=False
@@ -59,7 +73,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "epoch 1:" not in done.stderr
     assert "epoch 2:" in done.stderr
-    assert not (folder / "colours-weights.training").exists()
+    assert f"serve it with: {shlex.join(['mobilenet', SERVE, OPTION, WEIGHTS])}\n" in done.stderr
+    assert not (folder / f"{WEIGHTS}.training").exists()
     return folder
 
 
@@ -73,31 +88,31 @@ def test_the_same_photos_and_seed_give_the_same_weights_interrupted_or_not(folde
     assert [line for line in lines if not line.startswith("mobilenet: ")] == [], "libraries chatter"
     interrupted, whole = (
         {path.name.removeprefix(start): path for path in output.iterdir()}
-        for start, output in (("colours", folder / "colours-weights"), ("again", tmp_path / "again"))
+        for start, output in (("photos", folder / WEIGHTS), ("again", tmp_path / "again"))
     )
-    for one, other in zip(*(read(found["_0.25.weights.h5"], 0.25) for found in (interrupted, whole)), strict=True):
+    for one, other in zip(*(read(found["_0.5.weights.h5"], 0.5) for found in (interrupted, whole)), strict=True):
         np.testing.assert_array_equal(one, other)
     for precision in ("float32", "int8"):
-        name = f"_0.25.{precision}.tflite"
+        name = f"_0.5.{precision}.tflite"
         digests = {hashlib.sha256(found[name].read_bytes()).hexdigest() for found in (interrupted, whole)}
         assert len(digests) == 1, f"the {precision} models differ"
 
 
 def test_what_was_trained_is_served_with_its_figures(folder: Path, serve: Serve) -> None:
-    process = serve(WEIGHTS=folder / "colours-weights", MODEL_WORKERS=1)
+    process = serve(WEIGHTS=folder / WEIGHTS, MODEL_WORKERS=1)
     with process.client() as client:
         info = client.get("/model-info").json()
-        assert (info["weights"], info["alpha"], info["resolution"], info["classes"]) == ("colours", 0.25, 128, 3)
+        assert (info["weights"], info["alpha"], info["resolution"], info["classes"]) == ("photos", 0.5, 160, 3)
         measured = info["accuracy"]["measured"]
-        card = json.loads((folder / "colours-weights" / "card.json").read_text())
+        card = json.loads((folder / WEIGHTS / "card.json").read_text())
         assert measured["top1"] == next(
-            one["top1"] for one in card["scores"] if (one["resolution"], one["precision"]) == (128, "float32")
+            one["top1"] for one in card["scores"] if (one["resolution"], one["precision"]) == (160, "float32")
         )
         labels = [one["label"] for one in client.get("/labels").json()]
         assert labels == ["2 green", "10 blue", "red ones"]
         right = 0
         for name in COLOURS:
-            image = (folder / "colours" / name / "0.jpg").read_bytes()
+            image = (folder / "photos" / name / "0.jpg").read_bytes()
             (result,) = client.post("/predict", content=image).json()["results"]
             right += result["predictions"][0]["label"] == name
             assert 0 <= result["familiarity"] <= 1
@@ -107,16 +122,16 @@ def test_what_was_trained_is_served_with_its_figures(folder: Path, serve: Serve)
 
 
 def test_the_other_variants_and_int8_are_served_without_compiling(folder: Path, serve: Serve) -> None:
-    process = serve(WEIGHTS=folder / "colours-weights", RESOLUTION=192, PRECISION="int8", MODEL_WORKERS=1)
+    process = serve(WEIGHTS=folder / WEIGHTS, RESOLUTION=192, PRECISION="int8", MODEL_WORKERS=1)
     assert httpx.get(f"{process.url}/model-info").json()["resolution"] == 192
     assert "compiling" not in process.log.read_text()
     assert process.stop() == 0
 
 
-@pytest.mark.parametrize("damage", ["colours_0.25.float32.tflite", "golden/answers.json", "colours.labels.txt"])
+@pytest.mark.parametrize("damage", ["photos_0.5.float32.tflite", "golden/answers.json", "photos.labels.txt"])
 def test_a_damaged_folder_is_refused_in_one_line(folder: Path, damage: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(folder / "colours-weights", copy)
+    shutil.copytree(folder / WEIGHTS, copy)
     (copy / damage).write_bytes((copy / damage).read_bytes()[:-20] + b"x" * 19)
     command, env = mobilenet("serve", "--weights", str(copy)), environment(PORT=0, MODEL_WORKERS=0)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)

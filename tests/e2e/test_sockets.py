@@ -15,7 +15,6 @@ from tests.support.processes import Environment, Process, Serve, environment, mo
 pytestmark = pytest.mark.tensorflow
 
 RED = solid((220, 30, 30))
-SEVERAL = pytest.mark.parametrize("processes", [1, 2])
 HTTP_1_0 = b"POST /predict HTTP/1.0\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b"
 ACTIVATE = """
 import os, sys
@@ -51,7 +50,7 @@ def check_served(process: Process) -> None:
         assert client.post("/predict", content=b"no image").status_code == 415
 
 
-@SEVERAL
+@pytest.mark.parametrize("processes", [1, 2])
 def test_on_a_unix_socket_it_serves_as_on_a_port(
     serve: Serve, own: dict[str, object], tmp_path: Path, processes: int
 ) -> None:
@@ -95,8 +94,7 @@ def test_the_socket_of_a_killed_service_is_replaced_and_that_of_one_that_runs_is
     assert process.stop() == 0
 
 
-@SEVERAL
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX], ids=["tcp", "unix"])
+@pytest.mark.parametrize(("family", "processes"), [(socket.AF_INET, 1), (socket.AF_UNIX, 2)], ids=["tcp", "unix"])
 def test_on_a_socket_that_it_is_started_with_it_serves_and_leaves_it_to_its_owner(
     serve: Serve, own: dict[str, object], tmp_path: Path, family: socket.AddressFamily, processes: int
 ) -> None:

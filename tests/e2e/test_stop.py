@@ -31,8 +31,16 @@ def listening(url: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("processes", [{}, {"HTTP_WORKERS": 2}, {"HTTP_WORKERS": 2, "MODEL_WORKERS": 0}], ids=str)
+@pytest.mark.parametrize(
+    ("processes", "number"),
+    [
+        ({}, signal.SIGTERM),
+        ({}, signal.SIGINT),
+        ({"HTTP_WORKERS": 2}, signal.SIGTERM),
+        ({"HTTP_WORKERS": 2, "MODEL_WORKERS": 0}, signal.SIGINT),
+    ],
+    ids=str,
+)
 def test_told_to_stop_it_accepts_no_more_finishes_what_it_accepted_and_exits_0(
     serve: Serve, own: dict[str, object], processes: dict[str, int], number: int
 ) -> None:
@@ -85,8 +93,16 @@ def test_told_to_stop_under_load_it_answers_every_request_that_it_accepted(
     assert sum("status=200" in line for line in answered) == outcomes[200], "each accepted request reached its client"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("processes", [{}, {"HTTP_WORKERS": 2}, {"MODEL_WORKERS": 0}], ids=str)
+@pytest.mark.parametrize(
+    ("processes", "number"),
+    [
+        ({}, signal.SIGTERM),
+        ({}, signal.SIGINT),
+        ({"HTTP_WORKERS": 2}, signal.SIGINT),
+        ({"MODEL_WORKERS": 0}, signal.SIGTERM),
+    ],
+    ids=str,
+)
 def test_told_to_stop_while_it_compiles_all_of_it_ends_and_nothing_is_left(
     own: dict[str, object], tmp_path: Path, processes: dict[str, int], number: int
 ) -> None:

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]
 
 BUNDLED = BUNDLE.alphas
 RESOLUTION = Settings().resolution
-PHOTOS_A_CLASS = 20
+PHOTOS_A_CLASS = 10
 AT_LEAST = 0.8
 
 

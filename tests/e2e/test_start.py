@@ -55,12 +55,8 @@ def fails_to_start(command: list[str], settings: dict[str, object]) -> str:
         ({"THREADS": 1}, "MOBILENET_THREADS is now MOBILENET_MODEL_WORKERS (processes that decode and classify)"),
         ({"ALPHA": 0.5}, "network.weights.h5 has weights of α 0.25, but MOBILENET_ALPHA is 0.5"),
         ({"WEIGHTS": "/nowhere/own.h5"}, "MOBILENET_WEIGHTS=own.h5: cannot read /nowhere/own.h5: No such file"),
-        ({"WEIGHTS": "README.md"}, "MOBILENET_WEIGHTS=README.md: allowed are imagenette, imagenet, a folder that"),
-        ({"LABELS": ""}, "network.weights.h5 has 12 classes; set MOBILENET_LABELS"),
         ({"LABELS": "/nowhere/labels.txt"}, "cannot read the labels /nowhere/labels.txt"),
-        ({"CACHE": "/proc/nowhere"}, "MOBILENET_CACHE=/proc/nowhere: cannot write there"),
         ({"HOST": "203.0.113.1"}, "MOBILENET_HOST=203.0.113.1 MOBILENET_PORT=0: cannot listen there"),
-        ({"HOST": "no such host"}, "MOBILENET_HOST=no such host"),
     ],
 )
 def test_what_is_wrong_at_the_start_is_one_line_and_exit_code_2(
@@ -85,13 +81,11 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_2(server: Process, own: 
     assert f"MOBILENET_PORT={port}: cannot listen there: Address already in use" in line
 
 
-@pytest.mark.parametrize("name", ["truncated.h5", "truncated.keras", "text.h5"])
-def test_damaged_weights_are_one_line_and_exit_code_2(name: str, own: dict[str, object], tmp_path: Path) -> None:
-    source = Path(str(own["WEIGHTS"])).with_name("network.keras" if name.endswith("keras") else "network.weights.h5")
-    whole = source.read_bytes()
-    (tmp_path / name).write_bytes(b"text" if name == "text.h5" else whole[: len(whole) // 2])
-    line = fails_to_start(mobilenet("serve"), {**own, "WEIGHTS": tmp_path / name, "CACHE": tmp_path, "PORT": 0})
-    assert f"{name} is not a Keras weight file, or it is damaged" in line
+def test_damaged_weights_are_one_line_and_exit_code_2(own: dict[str, object], tmp_path: Path) -> None:
+    whole = Path(str(own["WEIGHTS"])).read_bytes()
+    (tmp_path / "truncated.h5").write_bytes(whole[: len(whole) // 2])
+    settings = {**own, "WEIGHTS": tmp_path / "truncated.h5", "CACHE": tmp_path, "PORT": 0}
+    assert "truncated.h5 is not a Keras weight file, or it is damaged" in fails_to_start(mobilenet("serve"), settings)
 
 
 def test_a_bad_setting_stops_uvicorn_in_one_line_too() -> None:

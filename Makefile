@@ -17,10 +17,10 @@ MUTANTS := build/mutants
 SKIPPED := build/skipped.json
 # Where slow tests are. Each of the processes that run them reads all tests otherwise: 6 seconds of CPU, and 20 in a new
 # environment.
-SLOW = $(sort tests/e2e $(shell grep --recursive --files-with-matches --extended-regexp 'mark\.(tensorflow|e2e)' \
-	--include 'test_*.py' --exclude-dir e2e tests))
-# In the order of their names, as the few tests of the long files would come last otherwise.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+SLOW = $(sort $(shell grep --recursive --files-with-matches --extended-regexp 'mark\.(tensorflow|e2e)' \
+	--include 'test_*.py' --exclude-dir e2e tests)) tests/e2e
+# In this order, as the few tests of the long files would come last otherwise. One process runs all that import TensorFlow.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder --together 'tests/(?!cli|documents|e2e)'
 
 # Else every process of the tests translates TensorFlow and all other packages again, which takes most of its seconds.
 test test-fast test-slow test-distil test-nodes: export PYTHONDONTWRITEBYTECODE :=

@@ -14,7 +14,9 @@ from hypothesis import settings
 settings.register_profile("without a clock", deadline=None)
 settings.load_profile("without a clock")
 
-pytest_plugins = [f"tests.support.{name}" for name in ("skips", "weights", "foreign", "distribution", "processes")]
+pytest_plugins = [
+    f"tests.support.{name}" for name in ("skips", "together", "weights", "foreign", "distribution", "processes")
+]
 
 # The tests say which settings they mean; none may leak in from whoever runs them.
 for name in [name for name in os.environ if name.startswith("MOBILENET_")]:

@@ -57,6 +57,7 @@ def fails_to_start(command: list[str], settings: dict[str, object]) -> str:
         ({"WEIGHTS": "/nowhere/own.h5"}, "MOBILENET_WEIGHTS=own.h5: cannot read /nowhere/own.h5: No such file"),
         ({"LABELS": "/nowhere/labels.txt"}, "cannot read the labels /nowhere/labels.txt"),
         ({"HOST": "203.0.113.1"}, "MOBILENET_HOST=203.0.113.1 MOBILENET_PORT=0: cannot listen there"),
+        ({"HOST": "no such host"}, "MOBILENET_HOST=no such host"),
     ],
 )
 def test_what_is_wrong_at_the_start_is_one_line_and_exit_code_2(

@@ -22,6 +22,10 @@ pytest_plugins = [
 for name in [name for name in os.environ if name.startswith("MOBILENET_")]:
     del os.environ[name]
 
+# Otherwise gRPC, once a test has used it, ends what is forked and has closed its files, as the tests of the supervisor
+# do. The service forks before it imports gRPC.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have every file with slow tests say so itself, as `make test-slow` searches the files for those words."""

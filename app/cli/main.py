@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from socket import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +14,7 @@ from app.cli import batch, embedding, streams
 from app.cli.bench import bench
 from app.cli.classify import classify
 from app.cli.flags import with_settings
+from app.cli.signals import end_in_order
 from app.cli.usage import Commands
 from app.config import Settings
 from app.errors import BAD_START, StartError
@@ -23,7 +23,6 @@ from app.version import __version__
 
 if TYPE_CHECKING:
     from app.engines.tflite.converter import Converter
-    from app.runtime.pipeline import Pipeline
 
 # Whatever only one command needs is imported in that command, tables included: `serve` is ready sooner without them.
 
@@ -45,17 +44,12 @@ def _print_version(wanted: bool) -> None:
 def main() -> None:
     """Run the command line. Wrong settings and files are reported on a line each, and the exit code is 2."""
     streams.open_all()
-    _end_in_order(signal.SIGTERM, 128 + signal.SIGTERM)  # as shells say it; Ctrl-C is 130 already
+    end_in_order(signal.SIGTERM, 128 + signal.SIGTERM)  # as shells say it; Ctrl-C is 130 already
     try:
         cli()
     except StartError as exc:
         print(exc.report, file=sys.stderr)
         sys.exit(BAD_START)
-
-
-def _end_in_order(number: signal.Signals, code: int) -> None:
-    """Have a signal end this process by an exception, so that its other processes end and half-written files go."""
-    signal.signal(number, lambda *_: sys.exit(code))
 
 
 @cli.callback()
@@ -75,9 +69,10 @@ def serve() -> None:
     Every setting is a flag, which counts more than the environment, and that more than the file .env.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        _end_in_order(number, 0)  # until it serves; there are no requests to finish yet
+        end_in_order(number, 0)  # until it serves; there are no requests to finish yet
     control.remember_hangup()
     settings = config.load()
+    from app.cli import serving
     from app.server.connections import most_connections
     from app.server.garbage import collect_none
     from app.server.grpc_port import kept
@@ -87,55 +82,9 @@ def serve() -> None:
     most_connections(settings)  # refused here, if the limit of open files allows too few, and raised for all processes
     with listener(settings.host, settings.port) as found, kept(settings):
         if settings.http_workers == 1:
-            _serve_alone(settings, found)
+            serving.alone(settings, found)
         else:
-            _serve_in_several(settings, found)
-
-
-def _serve_alone(settings: Settings, listener: socket) -> None:
-    from app.runtime.loading import start_loading
-
-    ready = start_loading(settings)  # other processes load the model while this one imports the web framework
-    from app.main import create_app, end_process
-    from app.server.serve import serve_alone
-
-    early = [_early(ready)]  # taken out of it, or models would stay in memory after others have taken over
-    _print_address(listener)
-    app = create_app(settings, lambda _: early.pop() or start_loading(settings)(), on_fault=end_process)
-    serve_alone(app, settings, listener)
-
-
-def _serve_in_several(settings: Settings, listener: socket) -> None:
-    import asyncio
-
-    from app.runtime.loading import start_loading
-    from app.server.serve import serve_in_several
-
-    # Each HTTP process loads a model of its own. This one only finds out whether that can be done.
-    if pipeline := _early(start_loading(settings)):
-        asyncio.run(pipeline.close())
-        del pipeline
-    _print_address(listener)
-    sys.exit(serve_in_several([sys.executable, "-m", "app.cli.http_worker"], settings, listener))
-
-
-def _print_address(listener: socket) -> None:
-    from app.server.listener import address
-
-    print(f"mobilenet: serving on {address(listener)}, documentation on /docs", file=sys.stderr, flush=True)
-
-
-def _early(ready: "Callable[[], Pipeline]") -> "Pipeline | None":
-    """Wait until the model is loaded, so that a wrong file is reported once and before anything listens.
-
-    Return None if the self-test of the model failed.
-    """
-    from app.model.selftest import SelfTestFailed
-
-    try:
-        return ready()
-    except SelfTestFailed:
-        return None  # the application will test it again, and `/readyz` will say why it failed
+            sys.exit(serving.in_several(settings, found))
 
 
 @cli.command("settings")

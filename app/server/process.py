@@ -1,14 +1,15 @@
 """One of several HTTP processes, as the supervisor sees it."""
 
 import asyncio
+import os
+import signal
 import socket
-import subprocess
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from app.control import ASK, outcome
 from app.reload import Outcome
+from app.server.template import Template
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -17,42 +18,30 @@ class HttpProcess:
     """An HTTP process, the supervisor's ends of its channel and of its control, and the file that it counts in."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, channel: socket.socket, control: Streams, counts: Path
+        self, pid: int, ended: asyncio.Future[int], channel: socket.socket, control: Streams, counts: Path
     ) -> None:
-        self._process = process
-        self.pid = process.pid
+        self.pid = pid
+        self.ended = ended
+        """Its exit code, or the number of the signal that ended it, below 0."""
         self.channel = channel
         self._from_it, self._to_it = control
         self.counts = counts
         self.silent_s = 0.0
         """For how long it has not said that it is well, since it was ready."""
         self.ready = asyncio.Event()
-        self.ended = asyncio.create_task(process.wait())
-        """Its exit code, or the number of the signal that ended it, below 0."""
 
     @classmethod
-    async def start(cls, command: Sequence[str], counts: Path) -> "HttpProcess":
-        """Start `command` with three more arguments: the descriptor of its channel, the file, and that of its control.
-
-        Over the control it is told to reload. Raises `OSError` if the system has no room for another process.
-        """
+    async def start(cls, template: Template, counts: Path) -> "HttpProcess":
+        """Have the template fork a process. Raises `OSError` if the system has no room for it."""
         (channel, its_channel), (control, its_control) = socket.socketpair(), socket.socketpair()
         try:
             with its_channel, its_control:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    str(its_channel.fileno()),
-                    str(counts),
-                    str(its_control.fileno()),
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[its_channel.fileno(), its_control.fileno()],
-                    process_group=0,  # Ctrl-C reaches the supervisor alone, which then stops all in order
-                )
+                pid, ended = await template.fork(its_channel, counts, its_control)
         except BaseException:
             channel.close()
             control.close()
             raise
-        return cls(process, channel, await asyncio.open_unix_connection(sock=control), counts)
+        return cls(pid, ended, channel, await asyncio.open_unix_connection(sock=control), counts)
 
     def well(self) -> None:
         """Note that it has said that it is well, and therefore ready."""
@@ -72,12 +61,18 @@ class HttpProcess:
 
     def kill(self) -> None:
         """End it at once."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.ended.done():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def end(self, within_s: float) -> None:
-        """Wait until it has ended, and kill it when the time is over. One that never was ready is killed at once."""
-        await asyncio.wait([self.ended], timeout=within_s if self.ready.is_set() else 0)
+        """Wait until it has ended, and kill it when the time is over. One that never was ready has no requests."""
+        if not self.ready.is_set():
+            self._signal(signal.SIGTERM)  # then whatever loads its models ends, too, before it does
+        await asyncio.wait([self.ended], timeout=within_s)
         if not self.ended.done():
             self.kill()
             await self.ended

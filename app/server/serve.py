@@ -1,10 +1,10 @@
-"""Serving: in this process, or in several HTTP processes that this one starts and gives connections to."""
+"""Serving: in this process, or in several HTTP processes that this one has forked and gives connections to."""
 
 import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from app.config import Settings
 from app.errors import BAD_START
@@ -14,6 +14,7 @@ from app.server.connections import most_connections
 from app.server.garbage import collect_seldom
 from app.server.server import ServerAlone, ServerOfSeveral, graceful_timeout_s, uvicorn_config
 from app.server.supervisor import Supervisor
+from app.server.template import Serve, Template
 
 
 def serve_alone(app: object, settings: Settings, listener: socket.socket) -> None:
@@ -39,13 +40,15 @@ def serve_as_one_of_several(app: object, settings: Settings, channel: socket.soc
         sys.exit(0 if server.started else BAD_START)
 
 
-def serve_in_several(command: Sequence[str], settings: Settings, listener: socket.socket) -> int:
+def serve_in_several(serve: Serve, settings: Settings, listener: socket.socket, when_ready: Callable[[], None]) -> int:
     """Serve in several processes until SIGTERM or SIGINT. Return the exit code.
 
-    `command` starts one of them. The descriptor of its channel and the file that it counts in are appended.
+    `serve` is what each of them does: all that it needs should be imported by now. `when_ready` is called when the
+    first can serve. Raises `StartError` in one line.
     """
     configure_logging(settings)
+    template = Template.start(serve)
     collect_seldom()
     with shared_folder() as folder:
-        supervisor = Supervisor(command, folder, graceful_timeout_s(settings))
-        return asyncio.run(supervisor.run(listener, settings.http_workers))
+        supervisor = Supervisor(template, folder, graceful_timeout_s(settings))
+        return asyncio.run(supervisor.run(listener, settings.http_workers, when_ready))

@@ -1,4 +1,4 @@
-"""The process in front of several HTTP processes: it starts them, replaces those that end, and stops them.
+"""The process in front of several HTTP processes: it has them forked, replaces those that end, and stops them.
 
 It does nothing for a request but accept its connection (`app.server.acceptor`). It tells a process to stop by closing
 the channel of the process. That loses no connection, and happens as well if this process is killed.
@@ -8,7 +8,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from app.control import heeding
@@ -19,6 +20,7 @@ from app.observability.snapshots import Snapshots, forget
 from app.reload import Outcome, Reloads
 from app.server.acceptor import WELL_S, Acceptor
 from app.server.process import HttpProcess
+from app.server.template import FAILED, Template
 
 logger = logging.getLogger(__name__)
 
@@ -33,32 +35,44 @@ KILL_S = 3.0
 class Supervisor:
     """Keeps a number of HTTP processes running until SIGTERM or SIGINT, and has them reload, one after the other."""
 
-    def __init__(self, command: Sequence[str], folder: Path, graceful_timeout_s: float) -> None:
-        """Take the command that starts a process, and the folder in which each process gets a file to count in."""
-        self._command = command
+    def __init__(self, template: Template, folder: Path, graceful_timeout_s: float) -> None:
+        """Take what forks the processes, and the folder in which each process gets a file to count in."""
+        self._template = template
         self._folder = folder
         self._end_s = graceful_timeout_s + KILL_S
         self._started = 0
         self._processes: list[HttpProcess] = []
         self._metrics = Metrics(Snapshots(folder / "0"))
+        self._begun = asyncio.Event()
+        """Set once a process is ready, or none will be."""
         self._stopping = asyncio.Event()
         self._exit_code = 0
 
-    async def run(self, listener: socket.socket, count: int) -> int:
-        """Serve connections to the listener in `count` processes. Return the exit code."""
+    async def run(self, listener: socket.socket, count: int, when_ready: Callable[[], None] = lambda: None) -> int:
+        """Serve connections to the listener in `count` processes. Return the exit code.
+
+        The first process alone finds out whether the models can be loaded, and compiles those that have to be. The
+        others start when it is ready, and `when_ready` is called then.
+        """
         self._acceptor = Acceptor(listener)
+        self._template.begin(self._lose_template)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         async with asyncio.TaskGroup() as self._tasks:
-            for _ in range(count):
-                await self._replace()
-            watching = self._tasks.create_task(self._kill_what_hangs())
             async with heeding(Reloads(self._reload_each, self._count)):
+                await self._replace()
+                await self._begun.wait()
+                if not self._stopping.is_set():
+                    when_ready()
+                for _ in range(count - 1):
+                    await self._replace()
+                watching = self._tasks.create_task(self._kill_what_hangs())
                 await self._stopping.wait()
             watching.cancel()
             self._acceptor.close()
             await asyncio.gather(*(process.end(self._end_s) for process in self._processes))
+        self._template.close()
         return self._exit_code
 
     def _stop(self) -> None:
@@ -66,18 +80,32 @@ class Supervisor:
         if self._stopping.is_set():
             for process in self._processes:
                 process.kill()
+        self._end(self._exit_code)
+
+    def _end(self, exit_code: int) -> None:
+        self._exit_code = exit_code
         self._stopping.set()
+        self._begun.set()
+
+    def _lose_template(self) -> None:
+        """End, since no process could be replaced any more; those that there are answer their requests and end."""
+        logger.error("the process that forks the HTTP processes ended; this one ends, so that another can be started")
+        self._end(FAILED)
+
+    def _well(self, process: HttpProcess) -> None:
+        process.well()
+        self._begun.set()
 
     async def _start(self) -> HttpProcess | None:
         """Start a process. Return None, and log why, if the system has no room for it."""
         self._started += 1
         try:
-            process = await HttpProcess.start(self._command, self._folder / str(self._started))
+            process = await HttpProcess.start(self._template, self._folder / str(self._started))
         except OSError as exc:
             logger.error("an HTTP process cannot be started: %s", no_room(exc))
             return None
         self._processes.append(process)
-        self._acceptor.add(process.channel, process.well)
+        self._acceptor.add(process.channel, partial(self._well, process))
         self._tasks.create_task(self._watch(process))
         if self._stopping.is_set():
             process.kill()
@@ -97,10 +125,10 @@ class Supervisor:
         forget(process.counts)
         if self._stopping.is_set():
             return
-        logger.error("HTTP process %d %s", process.pid, _how(code))
+        if code != BAD_START or self._begun.is_set():  # at the start one line is enough, which it has printed
+            logger.error("HTTP process %d %s", process.pid, _how(code))
         if code == BAD_START:  # any other would end the same way
-            self._exit_code = BAD_START
-            self._stopping.set()
+            self._end(BAD_START)
         elif not process.ready.is_set():
             await asyncio.sleep(RETRY_S)
         await self._replace()

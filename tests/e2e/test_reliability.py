@@ -25,7 +25,16 @@ from PIL import Image
 from tests.support.client import check_problem
 from tests.support.data import REPOSITORY, solid
 from tests.support.images import encoded, png
-from tests.support.processes import PATIENCE_S, Process, Serve, environment, free_port, mobilenet, wait_for
+from tests.support.processes import (
+    PATIENCE_S,
+    Process,
+    Serve,
+    environment,
+    free_port,
+    half_sent,
+    mobilenet,
+    wait_for,
+)
 
 pytestmark = pytest.mark.tensorflow
 
@@ -265,6 +274,7 @@ def test_more_connections_than_there_are_files_for_wait_and_no_request_is_lost(
     serve: Serve, own: dict[str, object], processes: int
 ) -> None:
     process = serve(behind=with_files(64), **own, HTTP_WORKERS=processes, MODEL_WORKERS=2)
+    wait_for(lambda: starts(process) == processes)
     files = {number: _files(number) for number in (process.popen.pid, *process.children())}
     host, port = process.url.removeprefix("http://").split(":")
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(RED)
@@ -318,6 +328,25 @@ def test_a_process_whose_models_are_gone_is_kept_where_a_setting_says_so(serve: 
     time.sleep(3)
     assert status(f"{process.url}/healthz") == 503
     assert process.stop() == 0
+
+
+def test_without_what_forks_the_http_processes_the_service_ends_with_exit_code_1(
+    serve: Serve, own: dict[str, object]
+) -> None:
+    process = serve(**own, HTTP_WORKERS=2)
+    wait_for(lambda: starts(process) == 2)
+    running = list(process.tree())
+    under_way = [half_sent(process.url, RED) for _ in range(4)]
+    wait_for(lambda: "mobilenet_requests_in_flight 5.0" in httpx.get(f"{process.url}/metrics").text)
+    os.kill(process.http_template(), signal.SIGKILL)
+    assert process.popen.wait(PATIENCE_S) == 1
+    for connection in under_way:  # what was accepted is answered nevertheless
+        connection.sendall(RED[50:])
+        connection.settimeout(20)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        connection.close()
+    wait_for(lambda: not any(map(runs, running)))
+    assert "Traceback" not in process.log.read_text()
 
 
 def test_http_processes_that_cannot_start_any_more_end_the_service_with_exit_code_2(

@@ -1,5 +1,6 @@
 """The real process on a Unix socket, and on a socket that it is started with."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -108,12 +109,18 @@ def test_on_a_socket_that_it_is_started_with_it_serves_and_leaves_it_to_its_owne
         descendants = [pid for pid in process.tree() if pid != process.popen.pid]
         assert len(descendants) > 1
         for pid in descendants:
+            assert f"socket:[{os.fstat(ours.fileno()).st_ino}]" not in files(pid)
+        for pid in process.workers():  # what is forked shows the variables that its parent was started with
             assert not [name for name in variables(pid) if name.startswith("LISTEN_")]
         assert process.stop() == 0
         assert path.exists() == (family == socket.AF_UNIX)
         with socket.socket(family) as client:
             client.connect(ours.getsockname())
             ours.accept()[0].close()
+
+
+def files(pid: int) -> list[str]:
+    return [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def _port(bound: socket.socket) -> int:

@@ -1,6 +1,6 @@
 """Processes that end are replaced, those that start slowly are left alone, those that hang are killed, and all reload.
 
-Small scripts stand for the HTTP processes.
+Small scripts stand for the HTTP processes: what is forked becomes one of them.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from app.reload import Outcome
 from app.server import supervisor
 from app.server.process import HttpProcess
 from app.server.supervisor import Supervisor
+from app.server.template import FAILED, Serve, Template
 from tests.support.client import parsed
 
 BEGIN = """
@@ -71,13 +72,27 @@ def listener() -> Iterator[socket.socket]:
         yield made
 
 
+def running(script: str) -> Serve:
+    """Return what becomes a process that runs a script."""
+
+    def serve(channel: socket.socket, counts: Path, control: socket.socket) -> None:
+        for kept in (channel, control):
+            kept.set_inheritable(True)
+        arguments = (str(channel.fileno()), str(counts), str(control.fileno()))
+        os.execv(sys.executable, [sys.executable, "-c", BEGIN + script, *arguments])
+
+    return serve
+
+
 class Running:
     """A supervisor at work."""
 
     def __init__(self, folder: Path, listener: socket.socket, script: str, count: int) -> None:
         self._folder = folder
-        command = [sys.executable, "-c", BEGIN + script]
-        self._task = asyncio.create_task(Supervisor(command, folder, 0).run(listener, count))
+        self.template = Template.start(running(script))
+        self.said: list[str] = []
+        supervisor = Supervisor(self.template, folder, 0)
+        self._task = asyncio.create_task(supervisor.run(listener, count, lambda: self.said.append("ready")))
 
     @property
     def pids(self) -> dict[int, int]:
@@ -105,10 +120,10 @@ class Running:
 @asynccontextmanager
 async def supervising(folder: Path, listener: socket.socket, script: str, count: int = 1) -> AsyncIterator[Running]:
     """Give a supervisor of processes that run a script. It must have ended, and its processes too, with the context."""
-    running = Running(folder, listener, script, count)
-    yield running
-    assert running._task.done()
-    assert running.running() == []
+    service = Running(folder, listener, script, count)
+    yield service
+    assert service._task.done()
+    assert service.running() == []
 
 
 def accepts(listener: socket.socket) -> bool:
@@ -120,11 +135,14 @@ def accepts(listener: socket.socket) -> bool:
 
 
 async def test_killing_a_process_that_has_ended_meanwhile_is_no_error(tmp_path: Path) -> None:
-    process = await HttpProcess.start([sys.executable, "-c", ""], tmp_path / "1")
+    template = Template.start(lambda *_: None)
+    template.begin(lambda: None)
+    process = await HttpProcess.start(template, tmp_path / "1")
     assert await process.ended == 0
     process.kill()
     process.close()
     process.channel.close()
+    template.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -132,7 +150,6 @@ async def test_it_keeps_as_many_as_it_was_told_until_it_is_told_to_stop(
     tmp_path: Path, listener: socket.socket, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with supervising(tmp_path, listener, SERVES, count=2) as service:
-        await service.until(lambda: accepts(listener))
         await service.until(lambda: service.running() == [1, 2])
         assert os.getpgid(service.pids[1]) == service.pids[1], "Ctrl-C would reach it, and not the supervisor alone"
         os.kill(service.pids[1], signal.SIGKILL)
@@ -216,7 +233,7 @@ async def test_all_reload_one_after_the_other_and_go_on(
 ) -> None:
     caplog.set_level("INFO")
     async with supervising(tmp_path, listener, SERVES, count=2) as service:
-        await service.until(lambda: accepts(listener))
+        await service.until(lambda: service.running() == [1, 2])
         os.kill(os.getpid(), signal.SIGHUP)
         await service.until(lambda: bool(caplog.messages))
         assert await asyncio.to_thread(control.ask, os.getpid()) == Outcome(True, "new 2")
@@ -268,7 +285,7 @@ async def test_one_that_ends_instead_of_reloading_is_replaced_and_the_others_rel
 ) -> None:
     script = "serve(lambda: sys.exit(1) if number == 1 else reload())"
     async with supervising(tmp_path, listener, script, count=2) as service:
-        await service.until(lambda: accepts(listener))
+        await service.until(lambda: service.running() == [1, 2])
         assert await asyncio.to_thread(control.ask, os.getpid()) == Outcome(True, "new 2")
         await service.until(lambda: service.running() == [2, 3])
         assert await service.exit_code() == 0
@@ -279,7 +296,7 @@ async def test_told_to_stop_it_waits_for_no_reload(
 ) -> None:
     script = "serve(lambda: (open(counts + '-reload', 'w').close(), time.sleep(60)))"
     async with supervising(tmp_path, listener, script, count=2) as service:
-        await service.until(lambda: accepts(listener))
+        await service.until(lambda: service.running() == [1, 2])
         asking = asyncio.create_task(asyncio.to_thread(control.ask, os.getpid()))
         await service.until((tmp_path / "1-reload").exists)
         assert await service.exit_code() == 0
@@ -290,18 +307,62 @@ async def test_told_to_stop_it_waits_for_no_reload(
 async def test_where_the_system_has_no_room_for_a_process_it_is_tried_again(
     tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    start, failing = asyncio.create_subprocess_exec, [True, True]
+    fork, failing = os.fork, [False, True, True]  # the first fork is that of the template
 
-    async def sometimes(*arguments: object, **more: object) -> object:
-        if failing:
-            failing.pop()
+    def sometimes() -> int:
+        if failing and failing.pop(0):
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        return await start(*arguments, **more)  # type: ignore[arg-type]
+        return fork()
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", sometimes)
+    monkeypatch.setattr(os, "fork", sometimes)
     async with supervising(tmp_path, listener, SERVES) as service:
         await service.until(lambda: accepts(listener))
         assert await service.exit_code() == 0
     first, second = caplog.messages
     assert first == second
     assert first.startswith("an HTTP process cannot be started: Resource temporarily unavailable; is the number of")
+
+
+async def test_the_others_start_when_the_first_is_ready(tmp_path: Path, listener: socket.socket) -> None:
+    async with supervising(tmp_path, listener, f"time.sleep(0.5 * (number == 1)); {SERVES}", count=3) as service:
+        await service.until(lambda: service.running() == [1])
+        assert not service.said
+        await asyncio.sleep(0.2)
+        assert service.running() == [1]
+        await service.until(lambda: service.running() == [1, 2, 3])
+        assert service.said == ["ready"]
+        assert await service.exit_code() == 0
+
+
+async def test_where_the_first_cannot_start_with_its_settings_there_are_no_others_and_it_alone_says_so(
+    tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with supervising(tmp_path, listener, f"sys.exit({BAD_START})", count=2) as service:
+        assert await service.exit_code(None) == BAD_START
+        assert set(service.pids) == {1}
+        assert not service.said
+    assert caplog.messages == []
+
+
+async def test_one_that_is_not_ready_may_end_in_order_when_all_are_told_to_stop(
+    tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "KILL_S", 60)
+    script = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(open(counts + '-end', 'w').close())); time.sleep(60)"
+    async with supervising(tmp_path, listener, script) as service:
+        await service.until(lambda: service.running() == [1])
+        await asyncio.sleep(0.2)
+        assert await service.exit_code() == 0
+    assert (tmp_path / "1-end").exists()
+
+
+async def test_without_what_forks_the_processes_it_ends_and_they_with_it(
+    tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with supervising(tmp_path, listener, SERVES, count=2) as service:
+        await service.until(lambda: service.running() == [1, 2])
+        os.kill(service.template.pid, signal.SIGKILL)
+        assert await service.exit_code(None) == FAILED
+        await service.until(lambda: service.running() == [])
+    (said,) = caplog.messages
+    assert said.startswith("the process that forks the HTTP processes ended; ")

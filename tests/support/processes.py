@@ -78,7 +78,12 @@ class Process:
 
     def children(self) -> list[int]:
         """Return the processes that take HTTP requests, where there are several."""
-        return [number for number, command in self.tree().items() if "app.cli.http_worker" in command]
+        return [number for number in self.tree() if name(number) == "http-process"]
+
+    def http_template(self) -> int:
+        """Return the process that forks those, where there are several."""
+        (found,) = (number for number in self.tree() if name(number) == "http-template")
+        return found
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that the processes which decode have taken so far, those that ended left out."""
@@ -96,6 +101,13 @@ class Process:
         return _status(self.popen.pid, field) + _status(template, field) + own
 
 
+def name(number: int) -> str:
+    """Return the name of a process, by which forked ones can be told apart; nothing if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{number}/comm").read_text().strip()
+    return ""
+
+
 def _status(number: int, field: str) -> int:
     text = Path(f"/proc/{number}/status").read_text()
     return int(next(line for line in text.splitlines() if line.startswith(f"{field}:")).split()[1])
@@ -106,7 +118,7 @@ def mobilenet(*arguments: str) -> list[str]:
 
 
 def environment(**settings: object) -> Environment:
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("MOBILENET_")}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MOBILENET_", "GRPC_"))}
     return outside | {f"MOBILENET_{name}": str(value) for name, value in settings.items()}
 
 

@@ -148,15 +148,9 @@ def asking(process: Process, clients: int) -> Iterator[tuple[list[list[int]], Ca
             one.result()
 
 
-def starts(process: Process) -> int:
-    """Return how many HTTP processes have started; the first of several answers while the others still start."""
-    return process.log.read_text().count("Application startup complete.")
-
-
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_pause_of_all_processes_loses_no_request(serve: Serve, own: dict[str, object], processes: int) -> None:
     process = serve(**own, MODEL_WORKERS=0, HTTP_WORKERS=processes, REQUEST_TIMEOUT_MS=2500)
-    wait_for(lambda: starts(process) == processes)
     with asking(process, 4) as (answered, wait_until_each_goes_on):
         wait_until_each_goes_on()
         before = process.tree()
@@ -197,14 +191,13 @@ def test_nothing_outlives_a_parent_of_several_that_is_killed(
 def several(request: pytest.FixtureRequest, serve: Serve, own: dict[str, object]) -> Iterator[Process]:
     """Two HTTP processes, without model workers and with one each; whatever the tests end of it, it stops in order."""
     process = serve(**own, HTTP_WORKERS=2, MODEL_WORKERS=request.param)
-    wait_for(lambda: starts(process) == 2)
     yield process
     assert process.stop() == 0
     assert "Traceback" not in process.log.read_text()
 
 
 def test_a_killed_worker_of_several_is_survived_and_replaced(several: Process) -> None:
-    before, started = several.children(), starts(several)
+    before, started = several.children(), several.starts()
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
     for _ in range(20):  # those on the dead worker's connections fail at once, new ones are answered
@@ -212,15 +205,15 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(several: Process) -
     wait_for(lambda: len(several.children()) == 2 and before[0] not in several.children())
     assert f"HTTP process {before[0]} was ended by signal 9 (Killed)" in several.log.read_text()
     assert httpx.post(f"{several.url}/predict", content=RED, headers=PNG).status_code == 200
-    wait_for(lambda: starts(several) == started + 1)
+    wait_for(lambda: several.starts() == started + 1)
 
 
 @pytest.mark.parametrize("several", [1], indirect=True)
 def test_one_of_several_whose_models_are_gone_is_replaced(several: Process) -> None:
-    before, started = several.children(), starts(several)
+    before, started = several.children(), several.starts()
     os.kill(template(several), signal.SIGKILL)
     wait_for(lambda: len(set(several.children()) - set(before)) == 1 and len(several.children()) == 2)
-    wait_for(lambda: starts(several) == started + 1)
+    wait_for(lambda: several.starts() == started + 1)
     for _ in range(20):
         assert httpx.post(f"{several.url}/predict", content=RED, headers=PNG).status_code == 200
 
@@ -274,7 +267,6 @@ def test_more_connections_than_there_are_files_for_wait_and_no_request_is_lost(
     serve: Serve, own: dict[str, object], processes: int
 ) -> None:
     process = serve(behind=with_files(64), **own, HTTP_WORKERS=processes, MODEL_WORKERS=2)
-    wait_for(lambda: starts(process) == processes)
     files = {number: _files(number) for number in (process.popen.pid, *process.children())}
     host, port = process.url.removeprefix("http://").split(":")
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(RED)
@@ -334,7 +326,6 @@ def test_without_what_forks_the_http_processes_the_service_ends_with_exit_code_1
     serve: Serve, own: dict[str, object]
 ) -> None:
     process = serve(**own, HTTP_WORKERS=2)
-    wait_for(lambda: starts(process) == 2)
     running = list(process.tree())
     under_way = [half_sent(process.url, RED) for _ in range(4)]
     wait_for(lambda: "mobilenet_requests_in_flight 5.0" in httpx.get(f"{process.url}/metrics").text)

@@ -80,6 +80,10 @@ class Process:
         """Return the processes that take HTTP requests, where there are several."""
         return [number for number in self.tree() if name(number) == "http-process"]
 
+    def starts(self) -> int:
+        """Return how many HTTP processes have started, those that have ended included."""
+        return self.log.read_text().count("Application startup complete.")
+
     def http_template(self) -> int:
         """Return the process that forks those, where there are several."""
         (found,) = (number for number in self.tree() if name(number) == "http-template")
@@ -165,12 +169,14 @@ def _address(log: Path, popen: subprocess.Popen[bytes]) -> str:
     pytest.fail(f"the service did not start:\n{log.read_text()}")
 
 
-def _wait_until_ready(process: Process) -> None:
+def _wait_until_ready(process: Process, several: int) -> None:
+    """Wait until it is ready. Of several HTTP processes all are to be; the first answers while others still start."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         try:
             with process.client() as client:
-                if process.listens() and client.get("/readyz").status_code == 200:
+                is_ready = process.listens() and client.get("/readyz").status_code == 200
+                if is_ready and process.starts() >= several:
                     return
         except httpx.TransportError:
             pass
@@ -206,7 +212,7 @@ def serve(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         running.append(popen)
         process = Process(popen, _address(log, popen), log)
         if until_ready:
-            _wait_until_ready(process)
+            _wait_until_ready(process, int(str(settings.get("HTTP_WORKERS", 0))))
         return process
 
     yield start

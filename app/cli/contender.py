@@ -4,11 +4,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import get_context
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, NoReturn, TypeVar
 
 from app.config import Settings
 from app.errors import StartError, first_line
@@ -18,6 +18,9 @@ from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 
 T = TypeVar("T")
+
+AGAIN_S: Final = 0.5
+"""How long a process that is told to leave its work has to do so, before it is told again."""
 
 
 class Loaded(NamedTuple):
@@ -64,7 +67,10 @@ class Contender:
     def close(self) -> None:
         """End the process, which leaves what it is doing: it may be compiling, and the user has pressed Ctrl-C."""
         with suppress(BrokenProcessPool, ProcessLookupError, TimeoutError):
-            os.kill(self._pid.result(timeout=0), signal.SIGTERM)
+            left = self._process.submit(os.getpid)
+            while not left.done():  # once is not enough: a signal that comes just before a wait does not end the wait
+                os.kill(self._pid.result(timeout=0), signal.SIGTERM)
+                wait([left], AGAIN_S)
         self._process.shutdown(cancel_futures=True)
 
     def _run(self, work: Callable[..., T], *given: object) -> T:
@@ -81,7 +87,12 @@ class Contender:
 def _end_in_order() -> None:
     """Have signals end this process by an exception and no traceback, so that half-written files and compilers go."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+        signal.signal(number, _end)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # once more, it would be an exception in whatever cleans up
+    sys.exit(128 + number)
 
 
 _models: list[Model] = []

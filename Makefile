@@ -19,6 +19,8 @@ SKIPPED := build/skipped.json
 # environment.
 SLOW = $(sort $(shell grep --recursive --files-with-matches --extended-regexp 'mark\.(tensorflow|e2e)' \
 	--include 'test_*.py' --exclude-dir e2e tests)) tests/e2e
+# Fork this process. Its threads, and what libraries that other tests have imported do at a fork, would disturb them.
+FORKING := tests/server/test_supervisor.py tests/server/test_template.py
 # In this order, as the few tests of the long files would come last otherwise. One process runs all that import TensorFlow.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder --together 'tests/(?!cli|documents|e2e)'
 
@@ -37,7 +39,9 @@ test: $(VENV)/installed-for-tests
 	$(MAKE) test-slow
 
 test-fast: $(VENV)/installed-for-tests
-	$(BIN)/pytest -p no:schemathesis --numprocesses 4 --dist loadfile --ignore tests/e2e -m "not tensorflow and not e2e" --skipped=$(SKIPPED)
+	$(BIN)/pytest -p no:schemathesis $(FORKING)
+	$(BIN)/pytest -p no:schemathesis --numprocesses 4 --dist loadfile --ignore tests/e2e $(FORKING:%=--ignore=%) \
+		-m "not tensorflow and not e2e" --skipped=$(SKIPPED)
 
 test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 	$(BIN)/pytest $(SLOW) $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped=$(SKIPPED)

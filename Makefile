@@ -19,7 +19,7 @@ SKIPPED := build/skipped.json
 # environment.
 SLOW = $(sort $(shell grep --recursive --files-with-matches --extended-regexp 'mark\.(tensorflow|e2e)' \
 	--include 'test_*.py' --exclude-dir e2e tests)) tests/e2e
-# Fork this process. Its threads, and what libraries that other tests have imported do at a fork, would disturb them.
+# These fork their own process, which fails once OpenVINO has run in it, as other tests have it do (decision 31).
 FORKING := tests/server/test_supervisor.py tests/server/test_template.py
 # In this order, as the few tests of the long files would come last otherwise. One process runs all that import TensorFlow.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder --together 'tests/(?!cli|documents|e2e)'

@@ -33,7 +33,7 @@ def options(path: Path) -> set[str]:
 @pytest.mark.parametrize(("module", "arguments"), sorted(commands()))
 def test_a_tool_is_called_by_its_name_with_its_options(module: str, arguments: str) -> None:
     assert source(module).is_file()
-    assert set(re.findall(r"(?<= )--[a-z-]+", arguments)) <= options(source(module))
+    assert set(re.findall(r"(?<= )--[a-z0-9-]+", arguments)) <= options(source(module))
 
 
 def test_the_documents_call_tools_of_every_kind() -> None:

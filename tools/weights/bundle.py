@@ -30,25 +30,34 @@ Entry = dict[str, str | int | float]
 def main(
     alpha: Annotated[float | None, typer.Option(help="Width multiplier of the weights to bundle.")] = None,
     weights: Annotated[Path | None, typer.Option(help="The average.weights.h5 of a training.")] = None,
+    int8: Annotated[Path | None, typer.Option(help="The int8.weights.h5 of tools.training.quantise.")] = None,
     photos: Annotated[Path, typer.Option(help="Folder of the training photos, to calibrate with.")] = Path(
         "../shared/data/imagenette/train"
     ),
 ) -> None:
-    """Bundle the weights of a training, or only renew the files that are made from the bundled weights."""
-    temperatures = _temperatures()
+    """Bundle the weights of a training, or only renew the files that are made from the bundled weights.
+
+    With `--int8`, the int8 model of this α is made from weights that were learnt for it.
+    """
+    known = files.entries(MODEL_WEIGHTS)
+    temperatures = {width: known.get(BUNDLED.weights(width).name, {}).get("temperature", 1.0) for width in ALPHAS}
     if alpha and weights:
         temperatures[alpha] = calibrate(weights, alpha, photos)
     pixels = calibration.load(photos, CALIBRATED_AT, 10**8)
     entries: dict[Path, Entry] = {}
     for width in (width for width in ALPHAS if BUNDLED.weights(width).is_file()):
         source, target = BUNDLED.weights(width), BUNDLED.compiled(width, "int8")
-        if not _is_made_from(target, source):
-            target.write_bytes(convert(source, Variant(width, CALIBRATED_AT), "int8", pixels))
+        learnt = int8 if width == alpha else None
+        if learnt or not _is_made_from(target, source):
+            target.write_bytes(convert(learnt or source, Variant(width, CALIBRATED_AT), "int8", pixels))
+            tool = "training/quantise.py" if learnt else "weights/bundle.py"
+            made = f"made from {source.name} with tools/{tool}"
+        else:
+            made = known[target.name]["source"]
         classes = len(read(source, width)[-1])
         licence = f"Apache-2.0; trained on {PHOTOS}"
         trained = _entry(classes, "trained here, as the card beside it says", licence)
         entries[source] = trained | {"temperature": temperatures[width]}
-        made = f"made from {source.name} with tools/weights/bundle.py"
         entries[target] = _entry(classes, made, licence) | {"weights_sha256": sha256(source)}
     for name, what in (("imagenet", "ImageNet (ILSVRC 2012)"), ("imagenette", "Imagenette (fast.ai)")):
         path = MODEL_WEIGHTS / f"{name}.labels.txt"
@@ -63,12 +72,6 @@ def calibrate(weights: Path, alpha: float, folder: Path) -> float:
     found = round(temperature.measure(weights, alpha, photos), 4)
     temperature.fold(weights, alpha, found, BUNDLED.weights(alpha))
     return found
-
-
-def _temperatures() -> dict[float, float]:
-    """Return the temperature that has been folded into the bundled weights, for each α."""
-    known = files.entries(MODEL_WEIGHTS)
-    return {alpha: known.get(BUNDLED.weights(alpha).name, {}).get("temperature", 1.0) for alpha in ALPHAS}
 
 
 def _is_made_from(model: Path, source: Path) -> bool:

@@ -1,0 +1,98 @@
+"""A network that is simulated in int8 answers as LiteRT does, and learns to answer as it does in float32."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.engines.bundle import BUNDLED
+from app.engines.keras.reader import read
+from app.mobilenet.variants import Variant
+from tests.support import needs
+from tests.support.networks import images, lively
+
+pytestmark = [pytest.mark.tensorflow, needs.TENSORFLOW.mark()]
+
+ALPHA, SIDE, CLASSES, STEPS = 0.25, 64, 4, 30
+PHOTOS = images(60, SIDE)
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    return lively(ALPHA, SIDE, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def exact(network: Any) -> Any:
+    from tools.training.int8 import fold
+
+    return fold(network.get_weights(), ALPHA)
+
+
+def logits(folded: Any, ranges: Any = ()) -> Any:
+    from tools.training.int8 import answers
+
+    return np.asarray(answers(folded, PHOTOS.astype(np.float32), ranges)[1][0])
+
+
+def probabilities(logits: Any) -> Any:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def test_a_folded_network_answers_as_before_and_so_does_one_that_is_unfolded(network: Any, exact: Any) -> None:
+    from tools.training.int8 import unfold
+
+    expected = network.predict(PHOTOS, verbose=0)
+    np.testing.assert_allclose(probabilities(logits(exact)), expected, atol=1e-4)
+    other = lively(ALPHA, SIDE, CLASSES, seed=1)
+    other.set_weights(unfold(exact))
+    np.testing.assert_allclose(other.predict(PHOTOS, verbose=0), expected, atol=1e-4)
+
+
+def test_equal_channels_change_no_answer_and_small_ones_become_up_to_8_times_as_large(exact: Any) -> None:
+    from tools.training.int8 import equalise, peaks
+
+    found = equalise(exact, peaks(exact, PHOTOS))
+    np.testing.assert_allclose(logits(found), logits(exact), rtol=1e-3, atol=1e-3)
+    before, after = peaks(exact, PHOTOS), peaks(found, PHOTOS)
+    for number, one in enumerate(exact):
+        if one.layer.kind == "depthwise":
+            np.testing.assert_allclose(after[number - 1], np.minimum(8 * before[number - 1], 6), rtol=1e-3, atol=1e-5)
+
+
+def test_rounded_kernels_have_255_values_for_each_channel_and_keep_the_largest(exact: Any) -> None:
+    from tools.training.int8 import by_channel, rounded
+
+    for one in exact:
+        before, after = (np.asarray(by_channel(one.layer, each.kernel)) for each in (one, rounded(one)))
+        step = np.abs(before).max(0) / 127
+        assert (np.abs(after - before) <= step * 0.501).all()
+        np.testing.assert_allclose(after / step, np.round(after / step), atol=1e-3)
+        np.testing.assert_allclose(np.abs(after).max(0), np.abs(before).max(0), rtol=1e-5)
+
+
+def test_it_learns_and_litert_answers_as_was_simulated(tmp_path: Path) -> None:
+    from app.engines.litert import LiteRTEngine
+    from app.engines.tflite.convert import convert
+    from app.mobilenet.network import build
+    from tools.training.int8 import fold
+    from tools.training.quantise import Int8Learner
+
+    exact = fold(read(BUNDLED.weights(ALPHA), ALPHA), ALPHA)
+    learner = Int8Learner(exact, PHOTOS)
+    wanted = logits(exact)
+    before = np.abs(logits(learner.folded(), learner.ranges) - wanted).mean()
+    for number in range(STEPS):
+        learner.learn(number / STEPS, PHOTOS)
+    simulated = logits(learner.folded(), learner.ranges)
+    assert np.abs(simulated - wanted).mean() < 0.6 * before
+
+    network = build(ALPHA, None, len(exact[-1].bias))
+    network.set_weights(learner.arrays())
+    network.save_weights(tmp_path / "int8.weights.h5")
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(convert(tmp_path / "int8.weights.h5", Variant(ALPHA, SIDE), "int8", PHOTOS))
+    found = LiteRTEngine(path, 1, "int8").predict(list(PHOTOS)).probabilities
+    assert np.abs(found - probabilities(simulated)).mean() < 0.01

@@ -56,6 +56,7 @@ def test_of_a_folder_those_of_the_variant_and_the_precision_count(tmp_path: Path
     other = made(precision="int8", images=7)
     save(tmp_path, made(alpha=0.25), made(resolution=224), other, made())
     assert find(tmp_path, VARIANT, "float32") == made()
+    assert find(tmp_path, VARIANT, "bfloat16") == made()
     assert find(tmp_path, VARIANT, "int8") == other
     assert find(tmp_path, Variant(0.5, 96), "float32") is None
     assert find(tmp_path / "empty", VARIANT, "float32") is None

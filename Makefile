@@ -46,9 +46,9 @@ test-fast: $(VENV)/installed-for-tests
 test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 	$(BIN)/pytest $(SLOW) $(SIDE_BY_SIDE) -m "tensorflow or e2e" --skipped=$(SKIPPED)
 
-# The tests of the training on a GPU; they need none.
+# The tests of what trains in PyTorch. They need no GPU.
 test-distil: $(DISTIL)/installed
-	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/distillation/test_distil.py
+	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/distillation/test_distil.py tests/tools/experiments/test_cohort.py
 
 # A node of Ray is killed in the middle of a job: three of them take a minute to start.
 test-nodes: $(VENV)/installed-for-tests

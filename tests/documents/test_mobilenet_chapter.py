@@ -1,8 +1,6 @@
 """The figures of `docs/mobilenet.md` are those of the code, of the measurements and of the published tables."""
 
-import json
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from app.measurements import Score
 from app.mobilenet.ablations import full_convolution, pointwise_stride, shallow
@@ -12,9 +10,11 @@ from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, RESOLUTIONS, Variant
 from app.model import scores
 from tests.documents.test_docs import rows
 from tests.support.data import REPOSITORY
+from tools.experiments.results import Mean, TrainingResult, by_training, read
 
 CHAPTER = (REPOSITORY / "docs" / "mobilenet.md").read_text()
-EXPERIMENTS = json.loads((REPOSITORY / "docs" / "experiments.json").read_text())
+EXPERIMENTS = by_training(read(REPOSITORY / "docs" / "experiments.json"))
+LENGTHS = sorted({length for _, length in EXPERIMENTS})
 SCORES = {Variant(score.alpha, score.resolution): score for score in scores.read() if score.precision == "float32"}
 WIDTHS = {"separable": 1.0, "shallow": 1.0, "narrow": 0.75, "full convolution": 1.0}
 ARCHITECTURES = {"separable": layers, "shallow": shallow, "narrow": layers, "full convolution": full_convolution}
@@ -101,20 +101,32 @@ def test_the_resolutions_score_what_was_published_and_measured() -> None:
     ]
 
 
+def own_mean(results: list[TrainingResult], of: Callable[[TrainingResult], float]) -> str:
+    mean = Mean.of([of(one) for one in results])
+    return f"{mean.value * 100:.1f} ± {mean.error * 100:.1f}"
+
+
 def test_the_networks_of_the_experiments_cost_and_score_what_is_said() -> None:
-    def line(one: dict[str, Any]) -> tuple[str, ...]:
-        name = one["network"]
-        here = Cost.of(ARCHITECTURES[name](one["alpha"], one["resolution"], 10))
+    def line(name: str) -> tuple[str, ...]:
+        own = EXPERIMENTS[name, max(LENGTHS)]
+        here = Cost.of(ARCHITECTURES[name](own[0].alpha, own[0].resolution, 10))
         there = Cost.of(ARCHITECTURES[name](WIDTHS[name], 224, 1000))
-        assert (one["macs"], one["parameters"]) == (here.macs, here.parameters)
+        assert {(one.macs, one.parameters) for one in own} == {(here.macs, here.parameters)}
         return (
             name,
             f"{there.macs:,}",
             f"{PAPER[name]}",
-            f"{one['macs']:,}",
-            f"{one['parameters']:,}",
-            f"{one['top1'] * 100:.2f}",
-            f"{one['train_accuracy'] * 100:.2f}",
+            f"{here.macs:,}",
+            f"{here.parameters:,}",
+            own_mean(own, lambda one: one.top1),
+            own_mean(own, lambda one: one.train_accuracy),
         )
 
-    assert rows(CHAPTER, "Full convolution, shallow and narrow") == [line(one) for one in EXPERIMENTS]
+    assert rows(CHAPTER, "Full convolution, shallow and narrow") == [line(name) for name in PAPER]
+
+
+def test_the_experiments_have_three_seeds_and_score_what_is_said_after_every_length() -> None:
+    assert {tuple(one.seed for one in own) for own in EXPERIMENTS.values()} == {(0, 1, 2)}
+    assert rows(CHAPTER, "By the length of the training") == [
+        (name, *(own_mean(EXPERIMENTS[name, length], lambda one: one.top1) for length in LENGTHS)) for name in PAPER
+    ]

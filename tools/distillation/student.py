@@ -10,11 +10,10 @@ from torch.nn import functional
 
 from app.mobilenet import network
 from tools.distillation.batches import Batch
-from tools.distillation.network import MobileNet
+from tools.distillation.network import MobileNet, adamw
 from tools.training.photos import Pixels
 from tools.training.run import TEMPERATURE
 
-WEIGHT_DECAY = 0.02
 AVERAGE_DECAY = 0.998
 RIDGE = 0.003
 
@@ -40,12 +39,7 @@ class Student(nn.Module):
         self.register_buffer("scale", torch.ones(features))
         self.to(device)
         self.average.requires_grad_(False).eval()
-        learning = [*self.model.parameters(), *self.projection.parameters()]
-        groups = [
-            {"params": [each for each in learning if each.ndim > 1]},
-            {"params": [each for each in learning if each.ndim == 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
+        self.optimizer = adamw([*self.model.parameters(), *self.projection.parameters()])
 
     def load(self, arrays: list[Any]) -> None:
         """Start from these weights, in Keras' order."""

@@ -1,7 +1,7 @@
 """A network in int8, simulated: batch normalisation is folded into the convolutions, and every value can be rounded.
 
-It computes what LiteRT computes with an int8 model, up to the last step of a rounding, but in TensorFlow, which has
-gradients that ignore the rounding (Jacob et al. 2017, arXiv:1712.05877).
+It computes nearly what LiteRT computes with an int8 model, but in TensorFlow, which has gradients that ignore the
+rounding (Jacob et al. 2017, arXiv:1712.05877). Sums, which LiteRT keeps in int32, are not rounded.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,8 @@ LARGEST_FACTOR = 8.0
 
 Answers = tuple[tf.Tensor, tf.Tensor]
 """Logits, float32 `[n, classes]`, and pooled features, float32 `[n, f]`."""
+Range = tuple[float, float]
+"""The lowest and the highest of the 256 values that the numbers of a tensor are rounded to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +71,22 @@ def unfold(folded: Sequence[FoldedLayer]) -> list[Floats]:
 
 
 def answers(
-    folded: Sequence[FoldedLayer], pixels: tf.Tensor, ranges: Sequence[float] = ()
+    folded: Sequence[FoldedLayer], pixels: tf.Tensor, ranges: Sequence[Range] = ()
 ) -> tuple[list[Any], Answers]:
-    """Return the output of every convolution, and the answers, to float32 pixels `[n, r, r, 3]`, 0 to 255.
+    """Return the output of every convolution but the classifier, and the answers.
 
-    With `ranges`, one for each convolution and one for the pooled features, everything is rounded as in int8.
+    Pixels are float32 `[n, r, r, 3]`, 0 to 255. With `ranges`, which `tensor_ranges` returns, everything is rounded as
+    in int8.
     """
     *body, classifier = [rounded(one) for one in folded] if ranges else folded
-    maps, outputs = pixels / 127.5 - 1, []
+    # One of the 256 values has to be 0. For LiteRT it is 127 and not 127.5, so all pixels are half a step too bright.
+    maps, outputs = (pixels - (127 if ranges else 127.5)) / 127.5, []
     for number, one in enumerate(body):
         maps = _rounded_to(tf.nn.relu6(one.convolve(maps)), ranges, number)
         outputs.append(maps)
     features = _rounded_to(tf.reduce_mean(maps, (1, 2), keepdims=True), ranges, len(body))
-    return outputs, (classifier.convolve(features)[:, 0, 0], features[:, 0, 0])
+    logits = _rounded_to(classifier.convolve(features), ranges, len(body) + 1)
+    return outputs, (logits[:, 0, 0], features[:, 0, 0])
 
 
 def rounded(one: FoldedLayer) -> FoldedLayer:
@@ -93,7 +98,7 @@ def rounded(one: FoldedLayer) -> FoldedLayer:
 
 
 def peaks(folded: Sequence[FoldedLayer], photos: Pixels) -> list[Floats]:
-    """Return the largest value of each output channel of each convolution, and of the pooled features."""
+    """Return the largest value of each channel, `[channels]`, of each convolution and of the pooled features."""
     found: list[Floats] = []
     for start in range(0, len(photos), BATCH):
         outputs, (_, features) = answers(folded, tf.cast(photos[start : start + BATCH], tf.float32))
@@ -103,12 +108,20 @@ def peaks(folded: Sequence[FoldedLayer], photos: Pixels) -> list[Floats]:
     return found
 
 
-def equalise(folded: Sequence[FoldedLayer], most: Sequence[Floats]) -> list[FoldedLayer]:
-    """Return a network with the same answers, whose depthwise layers read channels that reach up to 6, or nearly so.
+def tensor_ranges(folded: Sequence[FoldedLayer], photos: Pixels) -> list[Range]:
+    """Return the range of the output of each convolution, of the pooled features and of the logits, for photos."""
+    parts = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
+    logits = np.concatenate([answers(folded, tf.cast(part, tf.float32))[1][0] for part in parts])
+    found = [(0.0, float(most.max())) for most in peaks(folded, photos)]
+    return [*found, (float(logits.min()), float(logits.max()))]
 
-    All channels of a tensor are rounded to the same 256 values, so those with small values lose most. Each is made
-    larger, and the depthwise kernel that reads it, which has a scale of its own, as much smaller (Nagel et al. 2019,
-    arXiv:1906.04721). Values that were never reached in the photos of `most` may be cut off by ReLU6.
+
+def equalise(folded: Sequence[FoldedLayer], most: Sequence[Floats]) -> list[FoldedLayer]:
+    """Return a network with the same answers, whose depthwise layers read channels that are larger, up to 6.
+
+    All channels of a tensor are rounded to the same 256 values, so those with small values lose most. Each is made up
+    to 8 times larger, and the depthwise kernel that reads it, which has a scale of its own, as much smaller (Nagel et
+    al. 2019, arXiv:1906.04721). Values that were never reached in the photos of `most` may be cut off by ReLU6.
     """
     found = list(folded)
     for number, one in enumerate(folded):
@@ -119,8 +132,8 @@ def equalise(folded: Sequence[FoldedLayer], most: Sequence[Floats]) -> list[Fold
     return found
 
 
-def _rounded_to(maps: tf.Tensor, ranges: Sequence[float], number: int) -> tf.Tensor:
-    return tf.quantization.fake_quant_with_min_max_vars(maps, 0.0, ranges[number]) if ranges else maps
+def _rounded_to(maps: tf.Tensor, ranges: Sequence[Range], number: int) -> tf.Tensor:
+    return tf.quantization.fake_quant_with_min_max_vars(maps, *ranges[number]) if ranges else maps
 
 
 def by_output(layer: Layer, factors: NDArray[np.float32]) -> NDArray[np.float32]:

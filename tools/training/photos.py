@@ -104,7 +104,7 @@ def split(count: int, seed: int) -> tuple[Indices, Indices]:
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file atomically, so that a program that is killed leaves no half-written file."""
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may be writing the same file
     with part.open("wb") as file:
         write(file)
     part.replace(path)

@@ -31,6 +31,7 @@ from tools.training.int8 import (
     fold,
     peaks,
     rounded,
+    tensor_ranges,
     unfold,
 )
 from tools.training.photos import Floats, Indices, Photos, Pixels, cut, random_boxes, split
@@ -41,7 +42,7 @@ SHARES = {128: 0.45, 160: 0.25, 192: 0.15, 224: 0.15}
 LEARNING_RATE = 3e-4
 """Of the largest weight of each channel, and of biases as they are."""
 CALIBRATED_ON = 400
-"""The number of photos that the ranges of int8 come from."""
+"""The number of photos that the ranges of int8 come from. The model is calibrated again when it is made."""
 
 
 class Int8Learner:
@@ -51,7 +52,7 @@ class Int8Learner:
         """Start from the equalised network; `photos` are those that the ranges of int8 come from."""
         self.exact = exact
         start = equalise(exact, peaks(exact, photos))
-        self.ranges = [float(most.max()) for most in peaks(start, photos)]
+        self.ranges = tensor_ranges(start, photos)
         self.layers = [one.layer for one in start]
         self.scales = [np.abs(by_channel(one.layer, one.kernel)).max(0) + 1e-12 for one in start]
         self.kernels = [
@@ -97,13 +98,14 @@ class Int8Learner:
         """Say how far the answers to these photos are from those in float32."""
         parts = [self._compare(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         errors, differs = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return f"error of a logit {math.sqrt((errors**2).mean()):.4f}, another class for {differs.sum()}"
+        error = math.sqrt((errors**2).mean())
+        return f"error of the logits (root mean square) {error:.4f}, another class for {differs.sum()}"
 
 
 def batches(photos: Photos, indices: Indices, steps: int, seed: int) -> Iterator[Pixels]:
     """Yield random crops of random photos, uint8 `[BATCH, r, r, 3]`."""
     rng = np.random.default_rng(seed)
-    boxes = random_boxes(steps, BATCH, seed)
+    boxes = random_boxes(steps, BATCH, int(rng.integers(2**31)))
 
     def calls() -> Iterator[partial[Pixels]]:
         for own in boxes:
@@ -132,7 +134,8 @@ def main(
     photos = Photos.load(data / "train", run)
     learnt, kept = split(len(photos.labels), 0)
     held_out = HeldOut.of(photos, kept)
-    calibration = HeldOut.of(photos, learnt[:: len(learnt) // CALIBRATED_ON], [160]).pixels[160]
+    chosen = learnt[np.linspace(0, len(learnt) - 1, CALIBRATED_ON).astype(int)]
+    calibration = HeldOut.of(photos, chosen, [160]).pixels[160]
     learner = Int8Learner(fold(read(BUNDLED.weights(alpha), alpha), alpha), calibration)
 
     def report() -> None:

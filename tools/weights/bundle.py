@@ -37,8 +37,10 @@ def main(
 ) -> None:
     """Bundle the weights of a training, or only renew the files that are made from the bundled weights.
 
-    With `--int8`, the int8 model of this α is made from weights that were learnt for it.
+    With `--int8`, the int8 model of this α is made from weights that were learnt for it, from those that are bundled.
     """
+    if int8 and (weights or not alpha):
+        raise typer.BadParameter("--int8 needs --alpha, and goes without --weights")
     known = files.entries(MODEL_WEIGHTS)
     temperatures = {width: known.get(BUNDLED.weights(width).name, {}).get("temperature", 1.0) for width in ALPHAS}
     if alpha and weights:

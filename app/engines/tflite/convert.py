@@ -69,7 +69,7 @@ def convert(source: Path, variant: Variant, precision: Precision = "float32", ph
     if precision == "int8" and photos is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = partial(_scaled, photos)
-        # The 256 quantised steps from -1 to 1 are exactly the pixel values 0 to 255, which need no scaling then.
+        # The 256 quantised steps from -1 to 1 are the pixel values 0 to 255, which need no scaling then.
         converter.inference_input_type = tf.uint8
     with warnings.catch_warnings():
         # Said of every int8 model that takes bytes; the statistics are those of the photos.

@@ -1,0 +1,67 @@
+"""Repeats two experiments of the paper at a small scale: trains networks in the same way and compares their accuracy.
+
+The experiments are full against separable convolution (table 4 of the paper) and shallow against narrow (table 5).
+`train` trains all networks with one seed. It may be stopped at any time: the same command then continues, and with
+more epochs it goes on from what is there. `report` draws the pictures of docs/mobilenet.md.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from tools.experiments import report, results, trainings
+from tools.experiments.cohort import Cohort
+from tools.experiments.networks import RESOLUTION, compared_networks
+from tools.training.photos import Photos
+from tools.training.run import HeldOut
+
+cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@cli.command()
+def train(
+    run: Annotated[Path, typer.Option(help="Folder for checkpoints, results and the decoded photos.")],
+    seed: Annotated[int, typer.Option(help="Determines the first weights, the crops and their order.")] = 0,
+    epochs: Annotated[int, typer.Option(help="The longest training: 4, 8, 16, …; shorter ones are made, too.")] = 32,
+    alpha: Annotated[float, typer.Option(help="Width multiplier of all networks but the narrow one.")] = 0.25,
+    data: Annotated[Path, typer.Option(help="Folder with train/ and val/.")] = Path("../shared/data/imagenette"),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="Threads on a CPU. Better start one process for each seed.")] = 1,
+) -> None:
+    """Train every network with one seed, all on the same batches, and write their results."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    folder = run / f"{alpha:g}-seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    held_back = Photos.load(data / "val", run)
+    validation = HeldOut.of(held_back, np.arange(len(held_back.labels)), [RESOLUTION])
+    networks = compared_networks(alpha)
+    cohort = Cohort.begin(networks, Photos.load(data / "train", run), seed, device)
+    try:
+        trainings.train(cohort, networks, validation, epochs, folder)
+    except (ValueError, FileNotFoundError) as exc:
+        raise typer.BadParameter(str(exc)) from exc
+    typer.echo(f"{folder / trainings.RESULTS} has all trainings of up to {epochs} epochs")
+
+
+@cli.command(name="report")
+def draw(
+    run: Annotated[Path, typer.Option(help="The folder of the trainings, with two seeds or more.", exists=True)],
+    alpha: Annotated[float, typer.Option(help="The width multiplier of the trainings.")] = 0.25,
+    docs: Annotated[Path, typer.Option(help="Folder for the results and their pictures.")] = Path("docs"),
+    photos: Annotated[int, typer.Option(help="How many photos an epoch has.")] = 9408,
+) -> None:
+    """Copy the results into the documents, and draw them."""
+    paths = sorted(run.glob(f"{alpha:g}-seed-*/{trainings.RESULTS}"))
+    found = results.of_every_seed([results.read(path) for path in paths])
+    results.write(docs / "experiments.json", found)
+    report.comparison(found, docs / "experiments.png")
+    report.convergence(found, photos, docs / "convergence.png")
+    report.multipliers(docs / "multipliers.png")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,169 @@
+"""The networks of one seed. They learn side by side from the same batches, each with an optimiser of its own."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from app.training.schedule import BATCH, COLOUR_JITTER
+from app.training.task import smooth
+from app.training.views import ahead
+from tools.distillation.batches import jitter_colours
+from tools.distillation.network import MOMENTUM, Network, adamw
+from tools.experiments.networks import RESOLUTION, ComparedNetwork
+from tools.experiments.plan import Rate
+from tools.training.photos import Floats, Indices, Photos, Pixels, cut, random_boxes, write_whole
+from tools.training.run import HeldOut
+
+SETTLING = 40
+"""The number of batches from which the statistics of a finished network come."""
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Pixels, float32 `[n, 3, r, r]`, 0 to 255, and targets, float32 `[n, classes]`."""
+
+
+class Member:
+    """A network in training."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network.to(memory_format=torch.channels_last)
+        self.optimizer = adamw(network.parameters())
+        self.seconds = 0.0
+        """The CPU seconds of the thread that learns. With several threads, or on a GPU, they say nothing."""
+        self.accuracy = 0.0
+        """The accuracy, 0 to 1, on the batches of the last epoch, while it was learning from them."""
+
+    def learn(self, rate: float, pixels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Learn from pixels `[n, 3, r, r]` and targets `[n, classes]`; return the number of right answers."""
+        started = time.thread_time()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        logits, _ = self.network(pixels)
+        self.optimizer.zero_grad()
+        functional.cross_entropy(logits, targets).backward()
+        self.optimizer.step()
+        self.seconds += time.thread_time() - started
+        return (logits.argmax(-1) == targets.argmax(-1)).sum()
+
+    def settle(self, batches: Sequence[torch.Tensor]) -> None:
+        """Take the mean and the variance of each batch normalisation from these pixels, `[n, 3, r, r]` each.
+
+        Those that were averaged during the training are partly of older weights, which costs short trainings points.
+        """
+        parts = [part for part in self.network.modules() if isinstance(part, nn.BatchNorm2d)]
+        for number, pixels in enumerate(batches):
+            for part in parts:
+                part.momentum = 1 / (number + 1)  # so that the average weighs all batches alike
+            with torch.no_grad():
+                self.network(pixels)
+        for part in parts:
+            part.momentum = MOMENTUM
+
+    def top1(self, pixels: torch.Tensor, labels: torch.Tensor) -> float:
+        """Return the accuracy, 0 to 1, on images, uint8 `[n, 3, r, r]`, with these class indices `[n]`."""
+        self.network.eval()
+        with torch.no_grad():
+            answers = torch.cat([self.network(part.float())[0].argmax(-1) for part in pixels.split(BATCH)])
+        self.network.train()
+        return float((answers == labels).float().mean())
+
+
+@dataclass(slots=True)
+class Cohort:
+    """All networks of a seed, and how many epochs they have learnt for."""
+
+    members: dict[str, Member]
+    photos: Photos
+    seed: int
+    device: str
+    epochs: int = 0
+
+    @classmethod
+    def begin(cls, networks: Sequence[ComparedNetwork], photos: Photos, seed: int, device: str) -> "Cohort":
+        """Start with random weights, which the seed determines."""
+        torch.manual_seed(seed)
+        members = {one.name: Member(one.build(len(photos.wnids)).to(device)) for one in networks}
+        return cls(members, photos, seed, device)
+
+    def train(self, until: int, rate: Rate, checkpoint: Path) -> None:
+        """Train until so many epochs are done, and write a checkpoint after each."""
+        for epoch in range(self.epochs, until):
+            right: dict[str, list[torch.Tensor]] = {name: [] for name in self.members}
+            steps = len(self.photos.labels) // BATCH
+            bar = tqdm(ahead(self.batches(epoch)), f"seed {self.seed}, epoch {epoch + 1}", steps, mininterval=10)
+            for number, (pixels, targets) in enumerate(bar):
+                for name, member in self.members.items():
+                    right[name].append(member.learn(rate(epoch + number / steps), pixels, targets))
+            for name, member in self.members.items():
+                member.accuracy = float(torch.stack(right[name]).float().mean() / BATCH)
+            self.epochs = epoch + 1
+            self.write(checkpoint)
+
+    def batches(self, epoch: int) -> Iterator[Callable[[], Batch]]:
+        """Yield calls that make the shuffled batches of an epoch; they are the same in every run."""
+        rng = np.random.default_rng((self.seed, epoch))
+        count = len(self.photos.labels) // BATCH * BATCH
+        boxes = random_boxes(count, 1, int(rng.integers(2**31)))[:, 0]
+        mirror = rng.random(count) < 0.5
+        colours = rng.uniform(1 - COLOUR_JITTER, 1 + COLOUR_JITTER, (count, 3)).astype(np.float32)
+        order = rng.permutation(len(self.photos.labels))[:count]
+        for start in range(0, count, BATCH):
+            own = slice(start, start + BATCH)
+            yield partial(self._batch, order[own], boxes[own], mirror[own], colours[own])
+
+    def _batch(self, indices: Indices, boxes: Floats, mirror: NDArray[np.bool_], colours: Floats) -> Batch:
+        crops = channels_first(cut(self.photos.pixels, indices, boxes, mirror, RESOLUTION)).to(self.device)
+        # Colours are mixed faster where each of the three lies together, and the network is faster where pixels do.
+        pixels = jitter_colours(crops.contiguous().float(), torch.from_numpy(colours).to(self.device))
+        targets = torch.from_numpy(smooth(self.photos.labels[indices], len(self.photos.wnids))).to(self.device)
+        return pixels.contiguous(memory_format=torch.channels_last), targets
+
+    def settle(self) -> None:
+        """Take the statistics of all networks anew, before they are measured."""
+        batches = [make()[0] for make in islice(self.batches(self.epochs), SETTLING)]
+        for member in self.members.values():
+            member.settle(batches)
+
+    def top1(self, validation: HeldOut) -> dict[str, float]:
+        """Return the accuracy of each network on the photos, 0 to 1."""
+        pixels = channels_first(validation.pixels[RESOLUTION]).to(self.device)
+        labels = torch.from_numpy(validation.labels).to(self.device)
+        return {name: member.top1(pixels, labels) for name, member in self.members.items()}
+
+    def write(self, path: Path) -> None:
+        """Write a checkpoint, from which `read` continues."""
+        states = {
+            name: {
+                "network": member.network.state_dict(),
+                "optimizer": member.optimizer.state_dict(),
+                "seconds": member.seconds,
+                "accuracy": member.accuracy,
+            }
+            for name, member in self.members.items()
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda file: torch.save({"epochs": self.epochs, "members": states}, file))
+
+    def read(self, path: Path) -> None:
+        """Continue from a checkpoint."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.epochs = state["epochs"]
+        for name, member in self.members.items():
+            own = state["members"][name]
+            member.network.load_state_dict(own["network"])
+            member.optimizer.load_state_dict(own["optimizer"])
+            member.seconds, member.accuracy = own["seconds"], own["accuracy"]
+
+
+def channels_first(pixels: Pixels) -> torch.Tensor:
+    """Return uint8 `[n, r, r, 3]` as `[n, 3, r, r]`, without a copy."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)

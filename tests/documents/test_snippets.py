@@ -52,7 +52,7 @@ LEFT_OUT = {
     "cp retrained.keras": "needs a network of the reader's; tests/e2e/test_reload.py replaces weights",
     "promtool": "is not everywhere; test_deploy.py runs it where it is",
     ".venv/bin/pip install --constraint": "serves until it is stopped; test_operations.py, test_grpc.py",
-    ".venv/bin/python -m tools.training.quantise": "trains for minutes; tests/tools/training/test_int8.py does for steps",
+    ".venv/bin/python -m tools.training.quantise": "trains for minutes; test_int8.py does for steps",
     ".venv/bin/python -m tools.weights.colours": "needs photos of no reader; test_colours.py has its parts",
     "make build/distil/installed": "gigabytes, and trains for hours without a GPU; `make test-distil` takes some steps",
     "MOBILENET_ALPHA=0.75": "overloads the machine for minutes, with photos of no reader",

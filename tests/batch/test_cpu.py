@@ -5,7 +5,7 @@ import sys
 
 from app.batch.cpu import cpu_s
 
-BUSY = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+BUSY = "import time\nwhile time.process_time() < 0.35: pass\nprint(flush=True)\ninput()"
 PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY!r}])"
 
 
@@ -15,5 +15,5 @@ def test_what_a_process_of_a_process_takes_counts() -> None:
         assert popen.stdin
         assert popen.stdout
         popen.stdout.readline()
-        assert cpu_s() - before >= 0.3
+        assert cpu_s() - before >= 0.3  # of 0.35, since the system cuts the seconds of other processes to ticks of 10 ms
         popen.stdin.close()

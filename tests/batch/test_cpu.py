@@ -15,5 +15,5 @@ def test_what_a_process_of_a_process_takes_counts() -> None:
         assert popen.stdin
         assert popen.stdout
         popen.stdout.readline()
-        assert cpu_s() - before >= 0.3  # of 0.35, since the system cuts the seconds of other processes to ticks of 10 ms
+        assert cpu_s() - before >= 0.3  # of 0.35; those of other processes come in ticks of 10 ms
         popen.stdin.close()

@@ -14,13 +14,11 @@ from tools.training.run import HeldOut
 RESULTS = "results.json"
 
 
-def train(
-    cohort: Cohort, networks: list[ComparedNetwork], validation: HeldOut, longest: int, folder: Path
-) -> list[TrainingResult]:
-    """Make the trainings of all lengths up to `longest` epochs that the folder does not have; return all results.
+def train(cohort: Cohort, networks: list[ComparedNetwork], validation: HeldOut, longest: int, folder: Path) -> None:
+    """Make the trainings of all lengths up to `longest` epochs that the folder does not have.
 
     The folder has a checkpoint of the steady training, one of each length, and the results. Raises `ValueError` if
-    `longest` is not 4, 8, 16, …
+    `longest` is not 4, 8, 16, …, and `FileNotFoundError` if the steady training has gone past a length that is missing.
     """
     steady, path = folder / "steady", folder / RESULTS
     for length in lengths(longest):
@@ -41,7 +39,6 @@ def train(
         results.write(path, [*found, *measured])
         for one in measured:
             typer.echo(f"seed {one.seed}, {length} epochs, {one.network}: {one.top1:.2%}")
-    return results.read(path)
 
 
 def measure(cohort: Cohort, networks: list[ComparedNetwork], validation: HeldOut) -> list[TrainingResult]:

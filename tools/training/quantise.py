@@ -124,7 +124,7 @@ def main(
     run: Annotated[Path, typer.Option(help="Folder for int8.weights.h5, and for the decoded photos.")],
     alpha: Annotated[float, typer.Option(help="Width multiplier of the bundled weights.")] = 0.25,
     data: Annotated[Path, typer.Option(help="Folder with train/<WordNet id>/*.")] = Path("../shared/data/imagenette"),
-    steps: Annotated[int, typer.Option(help="Number of batches.")] = 600,
+    steps: Annotated[int, typer.Option(help="Number of batches.")] = 1500,
     seed: Annotated[
         int, typer.Option(help="Determines the crops; the photos held out are always those of seed 0.")
     ] = 1,

@@ -13,7 +13,7 @@ from tests.support.data import REPOSITORY
 from tools.experiments.results import Mean, TrainingResult, by_training, read
 
 CHAPTER = (REPOSITORY / "docs" / "mobilenet.md").read_text()
-EXPERIMENTS = by_training(read(REPOSITORY / "docs" / "experiments.json"))
+EXPERIMENTS = by_training(read(REPOSITORY / "docs" / "architectures.json"))
 LENGTHS = sorted({length for _, length in EXPERIMENTS})
 SCORES = {Variant(score.alpha, score.resolution): score for score in scores.read() if score.precision == "float32"}
 WIDTHS = {"separable": 1.0, "shallow": 1.0, "narrow": 0.75, "full convolution": 1.0}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from app.training.schedule import COLOUR_JITTER, Schedule
+from app.training.schedule import COLOUR_JITTER, Schedule, Shares
 from app.training.task import smooth
 from tools.distillation.network import MobileNet
 from tools.training.photos import Indices, random_boxes
@@ -16,6 +16,8 @@ from tools.training.run import TEMPERATURE
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Pixels `[n, 3, r, r]`, 0 to 255, targets `[n, classes]`, and the teacher's features `[n, f]`."""
 
+SHARES: Shares = {96: 0.05, 128: 0.30, 160: 0.30, 192: 0.20, 224: 0.15}
+"""The share of each resolution in the batches. Most errors are made at low ones, and high ones cost most."""
 MIXED = 0.5
 """The share of the images that are blended with up to one half of another image."""
 

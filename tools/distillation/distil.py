@@ -16,14 +16,13 @@ import typer
 
 from app.mobilenet import network
 from app.mobilenet.architecture import IMAGENET_CLASSES
-from app.training.schedule import Schedule, Shares
-from tools.distillation.batches import TeacherBatches
+from app.training.schedule import Schedule
+from tools.distillation.batches import SHARES, TeacherBatches
 from tools.distillation.network import MobileNet
 from tools.distillation.student import Student
 from tools.training.photos import Photos, imagenet_classes, split
 from tools.training.run import REPORT, HeldOut, TrainingFolder, evaluate, fit
 
-SHARES: Shares = {96: 0.05, 128: 0.30, 160: 0.30, 192: 0.20, 224: 0.15}
 LEARNING_RATE = 2e-3
 BATCH = 128
 SAMPLE = 40

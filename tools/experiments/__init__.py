@@ -1,1 +1,1 @@
-"""Repeats two experiments of the paper at a small scale, in PyTorch on a CPU or a GPU."""
+"""Repeats experiments of the paper at a small scale, in PyTorch on a CPU or a GPU."""

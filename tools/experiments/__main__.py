@@ -1,6 +1,7 @@
-"""Repeats two experiments of the paper at a small scale: trains networks in the same way and compares their accuracy.
+"""Repeats experiments of the paper at a small scale: trains networks in the same way and compares their accuracy.
 
-The experiments are full against separable convolution (table 4 of the paper) and shallow against narrow (table 5).
+`architecture` compares full with separable convolution (table 4 of the paper), and shallow with narrow (table 5).
+`resolution` compares networks that were each trained at a resolution of their own (table 7) with one for all.
 `train` trains all networks with one seed. It may be stopped at any time: the same command then continues, and with
 more epochs it goes on from what is there. `report` draws the pictures of docs/mobilenet.md.
 """
@@ -14,9 +15,11 @@ import typer
 
 from tools.experiments import report, results, trainings
 from tools.experiments.cohort import Cohort
-from tools.experiments.networks import RESOLUTION, compared_networks
+from tools.experiments.networks import Experiment
 from tools.training.photos import Photos
 from tools.training.run import HeldOut
+
+Differ = Annotated[Experiment, typer.Option("--experiment", help="What the networks differ in.")]
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -24,6 +27,7 @@ cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 @cli.command()
 def train(
     run: Annotated[Path, typer.Option(help="Folder for checkpoints, results and the decoded photos.")],
+    experiment: Differ = Experiment.ARCHITECTURE,
     seed: Annotated[int, typer.Option(help="Determines the first weights, the crops and their order.")] = 0,
     epochs: Annotated[int, typer.Option(help="The longest training: 4, 8, 16, …; shorter ones are made, too.")] = 32,
     alpha: Annotated[float, typer.Option(help="Width multiplier of all networks but the narrow one.")] = 0.25,
@@ -34,11 +38,12 @@ def train(
     """Train every network with one seed, all on the same batches, and write their results."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    folder = run / f"{alpha:g}-seed-{seed}"
+    folder = run / f"{experiment}-{alpha:g}-seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     held_back = Photos.load(data / "val", run)
-    validation = HeldOut.of(held_back, np.arange(len(held_back.labels)), [RESOLUTION])
-    networks = compared_networks(alpha)
+    networks = experiment.networks(alpha)
+    sides = sorted({side for one in networks for side in one.measured})
+    validation = HeldOut.of(held_back, np.arange(len(held_back.labels)), sides)
     cohort = Cohort.begin(networks, Photos.load(data / "train", run), seed, device)
     try:
         trainings.train(cohort, networks, validation, epochs, folder)
@@ -50,14 +55,18 @@ def train(
 @cli.command(name="report")
 def draw(
     run: Annotated[Path, typer.Option(help="The folder of the trainings, with two seeds or more.", exists=True)],
+    experiment: Differ = Experiment.ARCHITECTURE,
     alpha: Annotated[float, typer.Option(help="The width multiplier of the trainings.")] = 0.25,
     docs: Annotated[Path, typer.Option(help="Folder for the results and their pictures.")] = Path("docs"),
     photos: Annotated[int, typer.Option(help="How many photos an epoch has.")] = 9408,
 ) -> None:
     """Copy the results into the documents, and draw them."""
-    paths = sorted(run.glob(f"{alpha:g}-seed-*/{trainings.RESULTS}"))
+    paths = sorted(run.glob(f"{experiment}-{alpha:g}-seed-*/{trainings.RESULTS}"))
     found = results.of_every_seed([results.read(path) for path in paths])
-    results.write(docs / "experiments.json", found)
+    results.write(docs / f"{experiment}s.json", found)
+    if experiment is Experiment.RESOLUTION:
+        report.resolutions(found, docs / "resolutions.png")
+        return
     report.comparison(found, docs / "experiments.png")
     report.convergence(found, photos, docs / "convergence.png")
     report.multipliers(docs / "multipliers.png")

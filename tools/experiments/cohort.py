@@ -14,12 +14,12 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from app.training.schedule import BATCH, COLOUR_JITTER
+from app.training.schedule import BATCH, COLOUR_JITTER, Shares
 from app.training.task import smooth
 from app.training.views import ahead
 from tools.distillation.batches import jitter_colours
 from tools.distillation.network import MOMENTUM, Network, adamw
-from tools.experiments.networks import RESOLUTION, ComparedNetwork
+from tools.experiments.networks import ComparedNetwork
 from tools.experiments.plan import Rate
 from tools.training.photos import Floats, Indices, Photos, Pixels, cut, random_boxes, write_whole
 from tools.training.run import HeldOut
@@ -27,15 +27,16 @@ from tools.training.run import HeldOut
 SETTLING = 40
 """The number of batches from which the statistics of a finished network come."""
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""Pixels, float32 `[n, 3, r, r]`, 0 to 255, and targets, float32 `[n, classes]`."""
+Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+"""For each network its pixels, float32 `[n, 3, r, r]`, 0 to 255, and the targets of all, float32 `[n, classes]`."""
 
 
 class Member:
     """A network in training."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, shares: Shares) -> None:
         self.network = network.to(memory_format=torch.channels_last)
+        self.shares = shares
         self.optimizer = adamw(network.parameters())
         self.seconds = 0.0
         """The CPU seconds of the thread that learns. With several threads, or on a GPU, they say nothing."""
@@ -91,7 +92,7 @@ class Cohort:
     def begin(cls, networks: Sequence[ComparedNetwork], photos: Photos, seed: int, device: str) -> "Cohort":
         """Start with random weights, which the seed determines."""
         torch.manual_seed(seed)
-        members = {one.name: Member(one.build(len(photos.wnids)).to(device)) for one in networks}
+        members = {one.name: Member(one.build(len(photos.wnids)).to(device), one.shares) for one in networks}
         return cls(members, photos, seed, device)
 
     def train(self, until: int, rate: Rate, checkpoint: Path) -> None:
@@ -102,7 +103,7 @@ class Cohort:
             bar = tqdm(ahead(self.batches(epoch)), f"seed {self.seed}, epoch {epoch + 1}", steps, mininterval=10)
             for number, (pixels, targets) in enumerate(bar):
                 for name, member in self.members.items():
-                    right[name].append(member.learn(rate(epoch + number / steps), pixels, targets))
+                    right[name].append(member.learn(rate(epoch + number / steps), pixels[name], targets))
             for name, member in self.members.items():
                 member.accuracy = float(torch.stack(right[name]).float().mean() / BATCH)
             self.epochs = epoch + 1
@@ -116,28 +117,39 @@ class Cohort:
         mirror = rng.random(count) < 0.5
         colours = rng.uniform(1 - COLOUR_JITTER, 1 + COLOUR_JITTER, (count, 3)).astype(np.float32)
         order = rng.permutation(len(self.photos.labels))[:count]
-        for start in range(0, count, BATCH):
+        sides = {
+            name: rng.choice(list(member.shares), p=list(member.shares.values()), size=count // BATCH).tolist()
+            for name, member in self.members.items()
+        }
+        for number, start in enumerate(range(0, count, BATCH)):
             own = slice(start, start + BATCH)
-            yield partial(self._batch, order[own], boxes[own], mirror[own], colours[own])
+            now = {name: of[number] for name, of in sides.items()}
+            yield partial(self._batch, order[own], boxes[own], mirror[own], colours[own], now)
 
-    def _batch(self, indices: Indices, boxes: Floats, mirror: NDArray[np.bool_], colours: Floats) -> Batch:
-        crops = channels_first(cut(self.photos.pixels, indices, boxes, mirror, RESOLUTION)).to(self.device)
-        # Colours are mixed faster where each of the three lies together, and the network is faster where pixels do.
-        pixels = jitter_colours(crops.contiguous().float(), torch.from_numpy(colours).to(self.device))
+    def _batch(
+        self, indices: Indices, boxes: Floats, mirror: NDArray[np.bool_], colours: Floats, sides: dict[str, int]
+    ) -> Batch:
+        factors = torch.from_numpy(colours).to(self.device)
+
+        def pixels(side: int) -> torch.Tensor:
+            crops = channels_first(cut(self.photos.pixels, indices, boxes, mirror, side)).to(self.device)
+            # Colours are mixed faster where each of the three lies together, and the network is faster where pixels do.
+            return jitter_colours(crops.contiguous().float(), factors).contiguous(memory_format=torch.channels_last)
+
+        made = {side: pixels(side) for side in set(sides.values())}
         targets = torch.from_numpy(smooth(self.photos.labels[indices], len(self.photos.wnids))).to(self.device)
-        return pixels.contiguous(memory_format=torch.channels_last), targets
+        return {name: made[side] for name, side in sides.items()}, targets
 
     def settle(self) -> None:
         """Take the statistics of all networks anew, before they are measured."""
         batches = [make()[0] for make in islice(self.batches(self.epochs), SETTLING)]
-        for member in self.members.values():
-            member.settle(batches)
+        for name, member in self.members.items():
+            member.settle([pixels[name] for pixels in batches])
 
-    def top1(self, validation: HeldOut) -> dict[str, float]:
-        """Return the accuracy of each network on the photos, 0 to 1."""
-        pixels = channels_first(validation.pixels[RESOLUTION]).to(self.device)
-        labels = torch.from_numpy(validation.labels).to(self.device)
-        return {name: member.top1(pixels, labels) for name, member in self.members.items()}
+    def top1(self, name: str, validation: HeldOut, resolution: int) -> float:
+        """Return the accuracy of a network on the photos at this resolution, 0 to 1."""
+        pixels = channels_first(validation.pixels[resolution]).to(self.device)
+        return self.members[name].top1(pixels, torch.from_numpy(validation.labels).to(self.device))
 
     def write(self, path: Path) -> None:
         """Write a checkpoint, from which `read` continues."""

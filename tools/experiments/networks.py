@@ -1,16 +1,22 @@
-"""The networks of the experiments: full against separable convolution, and shallow against narrow."""
+"""The networks of the experiments, and the resolutions at which they learn and are measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 import torch
 
 from app.mobilenet.ablations import ABLATIONS, Architecture, full_convolution, shallow
 from app.mobilenet.architecture import IMAGENET_CLASSES, layers
 from app.mobilenet.cost import Cost, cost
-from app.mobilenet.variants import BASE, PUBLISHED, Variant
+from app.mobilenet.variants import BASE, PUBLISHED, RESOLUTIONS, Variant
+from app.training.schedule import Shares
+from tools.distillation.batches import SHARES
 from tools.distillation.network import Network
 
 RESOLUTION = 128
+"""The resolution, in pixels, at which architectures are compared."""
+ONE_FOR_ALL = "one for all"
+"""The name of the network that learns at a mixture of resolutions and serves all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,24 +26,48 @@ class ComparedNetwork:
     name: str
     architecture: Architecture
     alpha: float
+    shares: Shares = field(default_factory=lambda: {RESOLUTION: 1.0})
+    """The share of each resolution, in pixels, in the batches that it learns from."""
+    measured: tuple[int, ...] = (RESOLUTION,)
+    """The resolutions at which its accuracy is measured."""
 
-    def cost(self, classes: int) -> Cost:
-        """Return the cost of the network."""
-        return Cost.of(self.architecture(self.alpha, RESOLUTION, classes))
+    def cost(self, resolution: int, classes: int) -> Cost:
+        """Return the cost of the network for an image of this resolution."""
+        return Cost.of(self.architecture(self.alpha, resolution, classes))
 
     def build(self, classes: int) -> Network:
         """Return the network in PyTorch, with random weights. It computes in bfloat16, which is faster."""
         return Network(self.architecture(self.alpha, RESOLUTION, classes), torch.bfloat16)
 
 
-def compared_networks(alpha: float) -> list[ComparedNetwork]:
-    """Return the networks to compare. As in the paper, the narrow one costs about as much as the shallow one."""
+def architectures(alpha: float) -> list[ComparedNetwork]:
+    """Return networks of other layers. As in the paper, the narrow one costs about as much as the shallow one."""
     return [
         ComparedNetwork("separable", layers, alpha),
         ComparedNetwork("shallow", shallow, alpha),
         ComparedNetwork("narrow", layers, 0.75 * alpha),
         ComparedNetwork("full convolution", full_convolution, alpha),
     ]
+
+
+def resolutions(alpha: float) -> list[ComparedNetwork]:
+    """Return a network for each resolution, as the paper has them, and one that serves all, as the bundled weights do.
+
+    The mixture of resolutions of the last one is that of the bundled weights.
+    """
+    own = [ComparedNetwork(f"trained at {side}", layers, alpha, {side: 1.0}, (side,)) for side in RESOLUTIONS]
+    return [*own, ComparedNetwork(ONE_FOR_ALL, layers, alpha, SHARES, RESOLUTIONS)]
+
+
+class Experiment(StrEnum):
+    """What the networks of an experiment differ in."""
+
+    ARCHITECTURE = "architecture"
+    RESOLUTION = "resolution"
+
+    def networks(self, alpha: float) -> list[ComparedNetwork]:
+        """Return the networks that are compared, with this width multiplier."""
+        return (architectures if self is Experiment.ARCHITECTURE else resolutions)(alpha)
 
 
 def paper() -> dict[str, tuple[int, float]]:

@@ -11,8 +11,8 @@ from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import ALPHAS, PUBLISHED, Variant
 from app.model import scores
-from tools.experiments.networks import RESOLUTION, paper
-from tools.experiments.results import Mean, TrainingResult, by_training
+from tools.experiments.networks import ONE_FOR_ALL, RESOLUTION, paper
+from tools.experiments.results import Mean, TrainingResult, by_resolution, by_training
 from tools.weights.axis import macs_axis
 
 COLOURS = {"separable": "tab:blue", "shallow": "tab:green", "narrow": "tab:orange", "full convolution": "tab:purple"}
@@ -54,6 +54,40 @@ def convergence(results: Sequence[TrainingResult], photos: int, target: Path) ->
     left.legend(loc="lower right")
     macs_axis(right, "MACs spent in training")
     figure.savefig(target, dpi=110)
+
+
+def resolutions(results: Sequence[TrainingResult], target: Path) -> None:
+    """Draw top-1 against MACs, on the left after the longest trainings, and on the right what one for all gains."""
+    figure = matplotlib.figure.Figure(figsize=SIZE, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    lengths = sorted({one.epochs for one in results})
+    for epochs in lengths:
+        found = by_resolution(results, epochs)
+        one = {side: of for (name, side), of in found.items() if name == ONE_FOR_ALL}
+        own = {side: of for (name, side), of in found.items() if name != ONE_FOR_ALL}
+        gains = [_gain(one[side], own[side]) for side in own]
+        heights, errors = [100 * gain.value for gain in gains], [100 * gain.error for gain in gains]
+        right.errorbar(list(own), heights, errors, marker="o", markersize=4, capsize=3, label=f"{epochs} epochs")
+        if epochs == lengths[-1]:
+            for label, of in (("a network for each resolution", own), (ONE_FOR_ALL, one)):
+                means = [_top1(of[side]) for side in of]
+                heights, errors = [100 * mean.value for mean in means], [100 * mean.error for mean in means]
+                macs = [of[side][0].macs for side in of]
+                left.errorbar(macs, heights, errors, marker="o", markersize=4, capsize=3, label=label)
+    left.set(title=f"α {results[0].alpha:g}, 128 to 224 pixels, {lengths[-1]} epochs", ylabel="top-1, %")
+    left.legend(loc="lower right")
+    macs_axis(left, "MACs for one image")
+    right.axhline(0, color="black", linewidth=0.8)
+    right.set(title="What one for all gains", xlabel="resolution, pixels", ylabel="points of top-1")
+    right.set_xticks(sorted({one.resolution for one in results}))
+    right.legend()
+    figure.savefig(target, dpi=110)
+
+
+def _gain(one: Sequence[TrainingResult], own: Sequence[TrainingResult]) -> Mean:
+    """Return by how much one network is better than another; both have the same seeds, which are compared in pairs."""
+    others = {result.seed: result.top1 for result in own}
+    return Mean.of([result.top1 - others[result.seed] for result in one])
 
 
 def multipliers(target: Path) -> None:

@@ -56,6 +56,13 @@ def by_training(results: Iterable[TrainingResult]) -> dict[tuple[str, int], list
     return {name: list(found) for name, found in groupby(sorted(results, key=key), key)}
 
 
+def by_resolution(results: Iterable[TrainingResult], epochs: int) -> dict[tuple[str, int], list[TrainingResult]]:
+    """Return the results of all seeds after so many epochs, by the name of the network and the resolution in pixels."""
+    key = attrgetter("network", "resolution")
+    own = sorted((one for one in results if one.epochs == epochs), key=key)
+    return {name: list(found) for name, found in groupby(own, key)}
+
+
 def read(path: Path) -> list[TrainingResult]:
     """Read a file of results; the list is empty if there is no file."""
     return [TrainingResult(**item) for item in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []

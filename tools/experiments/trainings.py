@@ -6,7 +6,7 @@ import typer
 
 from tools.experiments import results
 from tools.experiments.cohort import Cohort
-from tools.experiments.networks import RESOLUTION, ComparedNetwork
+from tools.experiments.networks import ComparedNetwork
 from tools.experiments.plan import branch_epoch, falling_rate, lengths, steady_rate
 from tools.experiments.results import TrainingResult
 from tools.training.run import HeldOut
@@ -38,29 +38,27 @@ def train(cohort: Cohort, networks: list[ComparedNetwork], validation: HeldOut, 
         measured = measure(cohort, networks, validation)
         results.write(path, [*found, *measured])
         for one in measured:
-            typer.echo(f"seed {one.seed}, {length} epochs, {one.network}: {one.top1:.2%}")
+            typer.echo(f"seed {one.seed}, {length} epochs, {one.network}, {one.resolution} pixels: {one.top1:.2%}")
 
 
 def measure(cohort: Cohort, networks: list[ComparedNetwork], validation: HeldOut) -> list[TrainingResult]:
     """Return the results of the networks as they are now."""
     cohort.settle()
-    top1 = cohort.top1(validation)
-    found = []
-    for one in networks:
-        member, total = cohort.members[one.name], one.cost(len(cohort.photos.wnids))
-        found.append(
-            TrainingResult(
-                network=one.name,
-                alpha=one.alpha,
-                resolution=RESOLUTION,
-                seed=cohort.seed,
-                epochs=cohort.epochs,
-                macs=total.macs,
-                parameters=total.parameters,
-                images=len(validation.labels),
-                top1=round(top1[one.name], 4),
-                train_accuracy=round(member.accuracy, 4),
-                cpu_seconds=round(member.seconds),
-            )
-        )
-    return found
+    return [_measured(cohort, one, validation, resolution) for one in networks for resolution in one.measured]
+
+
+def _measured(cohort: Cohort, network: ComparedNetwork, validation: HeldOut, resolution: int) -> TrainingResult:
+    member, total = cohort.members[network.name], network.cost(resolution, len(cohort.photos.wnids))
+    return TrainingResult(
+        network=network.name,
+        alpha=network.alpha,
+        resolution=resolution,
+        seed=cohort.seed,
+        epochs=cohort.epochs,
+        macs=total.macs,
+        parameters=total.parameters,
+        images=len(validation.labels),
+        top1=round(cohort.top1(network.name, validation, resolution), 4),
+        train_accuracy=round(member.accuracy, 4),
+        cpu_seconds=round(member.seconds),
+    )

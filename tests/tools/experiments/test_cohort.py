@@ -10,18 +10,22 @@ from tests.support import needs
 
 torch = pytest.importorskip("torch", reason=needs.PYTORCH.reason)
 
+from app.mobilenet.architecture import layers  # noqa: E402
+from app.mobilenet.cost import Cost  # noqa: E402
+from app.mobilenet.variants import RESOLUTIONS  # noqa: E402
 from app.training.schedule import BATCH  # noqa: E402
 from tests.support.networks import images  # noqa: E402
+from tools.distillation.batches import SHARES  # noqa: E402
 from tools.experiments import plan, results, trainings  # noqa: E402
 from tools.experiments.cohort import Cohort  # noqa: E402
-from tools.experiments.networks import RESOLUTION, compared_networks  # noqa: E402
+from tools.experiments.networks import ONE_FOR_ALL, RESOLUTION, architectures, resolutions  # noqa: E402
 from tools.experiments.plan import steady_rate  # noqa: E402
 from tools.training.photos import SIDE, Photos  # noqa: E402
 from tools.training.run import HeldOut  # noqa: E402
 
 torch.set_num_threads(1)  # two would wait for each other wherever another process has a CPU
 
-NETWORKS = compared_networks(0.125)
+NETWORKS = architectures(0.125)
 COUNT = BATCH + 5
 PHOTOS = Photos(images(COUNT, SIDE), np.arange(COUNT) % 4, ["a", "b", "c", "d"])
 VALIDATION = HeldOut({RESOLUTION: images(10, RESOLUTION, seed=3)}, np.arange(10) % 4)
@@ -46,13 +50,13 @@ def same(one: list[Any], other: list[Any]) -> bool:
 
 
 def first_batch(seed: int, epoch: int) -> Any:
-    return next(iter(cohort(seed).batches(epoch)))()[0]
+    return next(iter(cohort(seed).batches(epoch)))()[0]["separable"]
 
 
 def test_the_networks_have_the_parameters_of_their_tables() -> None:
-    for one in compared_networks(0.25):
+    for one in architectures(0.25):
         arrays = one.build(10).arrays()
-        assert sum(array.size for array in arrays) == one.cost(10).parameters
+        assert sum(array.size for array in arrays) == one.cost(RESOLUTION, 10).parameters
 
 
 def test_every_network_learns(tmp_path: Path) -> None:
@@ -73,7 +77,9 @@ def test_seed_and_epoch_determine_the_batches_and_the_seed_the_first_weights() -
 def test_an_epoch_has_whole_batches_of_photos_with_the_targets_of_their_own_classes() -> None:
     labels = np.repeat(np.arange(4), 32)
     pixels = np.broadcast_to(PLAIN[:, None, None, None], (128, SIDE, SIDE, 3))
-    batches = [make() for make in cohort(photos=Photos(pixels, labels, ["a", "b", "c", "d"])).batches(0)]
+    made = [make() for make in cohort(photos=Photos(pixels, labels, ["a", "b", "c", "d"])).batches(0)]
+    assert all(len(by_name) == 4 and len({id(one) for one in by_name.values()}) == 1 for by_name, _ in made)
+    batches = [(by_name["narrow"], wanted) for by_name, wanted in made]
     assert [(tuple(one.shape), tuple(wanted.shape)) for one, wanted in batches] == [
         ((BATCH, 3, RESOLUTION, RESOLUTION), (BATCH, 4))
     ] * 2
@@ -82,6 +88,33 @@ def test_an_epoch_has_whole_batches_of_photos_with_the_targets_of_their_own_clas
     assert classes.bincount().tolist() == [32] * 4, "every photo comes once"
     means = [float(brightness[classes == each].mean()) for each in range(4)]
     assert means == pytest.approx([40, 90, 140, 190], rel=0.15)  # colours vary by a quarter, for each photo anew
+
+
+def test_networks_of_other_resolutions_see_the_same_crops_and_one_sees_a_mixture() -> None:
+    photos = Photos(np.tile(PHOTOS.pixels, (4, 1, 1, 1)), np.tile(PHOTOS.labels, 4), PHOTOS.wnids)
+    both = Cohort.begin(resolutions(0.125), photos, 0, "cpu"), cohort(photos=photos)
+    found, of_one_size = ([make()[0] for epoch in range(3) for make in one.batches(epoch)] for one in both)
+    sizes = [{name: one.shape[-1] for name, one in pixels.items()} for pixels in found]
+    mixed = {each.pop(ONE_FOR_ALL) for each in sizes}
+    assert sizes == [{f"trained at {side}": side for side in RESOLUTIONS}] * 12
+    assert len(mixed) > 2
+    assert mixed <= set(SHARES)
+    assert torch.equal(found[0]["trained at 128"], of_one_size[0]["separable"])
+    brightness = [one.mean((1, 2, 3)) for name, one in found[0].items() if name != ONE_FOR_ALL]
+    assert all(torch.allclose(one, brightness[0], atol=1) for one in brightness)
+
+
+def test_each_network_is_measured_at_the_resolutions_that_it_serves(tmp_path: Path) -> None:
+    networks = resolutions(0.125)
+    validation = HeldOut({side: images(3, side) for side in RESOLUTIONS}, np.zeros(3, np.int64))
+    found = Cohort.begin(networks, PHOTOS, 0, "cpu")
+    found.train(1, steady_rate, tmp_path / "steady")
+    rows = trainings.measure(found, networks, validation)
+    assert [(one.network, one.resolution) for one in rows] == [
+        *((f"trained at {side}", side) for side in RESOLUTIONS),
+        *((ONE_FOR_ALL, side) for side in RESOLUTIONS),
+    ]
+    assert [one.macs for one in rows] == 2 * [Cost.of(layers(0.125, side, 4)).macs for side in RESOLUTIONS]
 
 
 def test_top1_is_the_share_of_right_answers_of_a_network_that_does_not_learn_from_them() -> None:
@@ -94,7 +127,7 @@ def test_top1_is_the_share_of_right_answers_of_a_network_that_does_not_learn_fro
         network.train()
     before = copies(found)
     labels = np.where(np.arange(10) < 7, answers, (answers + 1) % 4)
-    assert found.top1(HeldOut({RESOLUTION: pixels}, labels))["separable"] == pytest.approx(0.7)
+    assert found.top1("separable", HeldOut({RESOLUTION: pixels}, labels), RESOLUTION) == pytest.approx(0.7)
     assert all(torch.equal(old, new) for old, new in zip(before, weights(found), strict=True))
     assert network.training
 

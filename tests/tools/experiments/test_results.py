@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.experiments.results import Mean, TrainingResult, by_training, of_every_seed, read, write
+from tools.experiments.results import Mean, TrainingResult, by_resolution, by_training, of_every_seed, read, write
 
 RESULT = TrainingResult("narrow", 0.1875, 128, 0, 8, 7_923_072, 129_046, 2000, 0.7, 0.65, 123.0)
 
@@ -23,6 +23,15 @@ def test_seeds_of_one_network_and_length_belong_together() -> None:
         ("narrow", 8): [0, 1],
         ("narrow", 16): [0, 1],
         ("shallow", 8): [0],
+    }
+
+
+def test_seeds_of_one_network_and_resolution_belong_together() -> None:
+    results = [replace(RESULT, seed=seed, resolution=side) for seed in (0, 1) for side in (160, 128)]
+    found = by_resolution([*results, replace(RESULT, epochs=16)], 8)
+    assert {key: [one.seed for one in own] for key, own in found.items()} == {
+        ("narrow", 128): [0, 1],
+        ("narrow", 160): [0, 1],
     }
 
 

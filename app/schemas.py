@@ -43,7 +43,10 @@ class Box(BaseModel):
 class Evidence(BaseModel):
     """What each place of an image says for a class (positive) or against it (negative)."""
 
-    logit: float = Field(description="what the network makes of the class before the softmax: the sum of the values")
+    logit: float = Field(
+        description="what the network makes of the class before the softmax, counted from the mean of all classes: "
+        "the sum of the values"
+    )
     rows: int = Field(examples=[5])
     columns: int = Field(examples=[5])
     values: list[list[float]] = Field(description="row by row, the share of the logit that comes from each place")

@@ -1,6 +1,8 @@
 """The interface of every engine, and made-up images to try one with."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,7 +45,8 @@ Features = NDArray[np.float32]
 """The last feature maps of n images `[n, side, side, channels]`, float32, 0 to 6; side is the resolution / 32."""
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True)
+class Head:
     """The classifier at the end of a network: `kernel` `[channels, classes]` and `bias` `[classes]`, both float32.
 
     The logits of an image are the mean of its features over all places, times the kernel, plus the bias.
@@ -51,6 +54,16 @@ class Head(NamedTuple):
 
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
+
+    @cached_property
+    def shared(self) -> "Head":
+        """What all classes have in common, as a classifier of one class: the mean logit."""
+        return Head(self.kernel.mean(axis=1, keepdims=True), self.bias.mean(keepdims=True))
+
+    @cached_property
+    def centred(self) -> "Head":
+        """The same classifier without what all classes have in common, which gives the same probabilities."""
+        return Head(self.kernel - self.shared.kernel, self.bias - self.shared.bias)
 
 
 @runtime_checkable

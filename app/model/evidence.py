@@ -2,7 +2,8 @@
 
 MobileNetV1 averages its last feature map over all places and gives the average to a linear classifier. So the logit of
 a class is the mean of what the classifier makes of each place, which is the class activation map of Zhou et al. (2016,
-arXiv:1512.04150), and the average is an embedding of the image.
+arXiv:1512.04150), and the average is an embedding of the image. What is the same for all classes speaks for none of
+them and changes no probability, so logits are counted here from their mean over the classes.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ LAYER = "global_average_pooling"
 Embedding = NDArray[np.float32]
 """The average of the features of one image `[channels]`, float32, 0 to 6."""
 Evidence = NDArray[np.float32]
-"""What each place says for some classes `[classes, side, side]`, float32, signed; a grid adds up to a logit."""
+"""What each place says for some classes `[classes, side, side]`, float32, signed; a grid adds up to a centred logit."""
 
 
 def embedding(features: Features) -> Embedding:
@@ -49,7 +50,7 @@ _STORED: dict[int, Callable[[Evidence], Any]] = {
 def evidence(features: Features, head: Head, classes: list[int]) -> Evidence:
     """Return what each place says for these classes, by the features `[side, side, channels]` of one image.
 
-    A place has its share of the bias, so that a grid adds up to the whole logit.
+    A place has its share of the bias, so that a grid adds up to the whole logit, less the mean logit of all classes.
     """
-    answers = features @ head.kernel[:, classes] + head.bias[classes]
+    answers = features @ head.centred.kernel[:, classes] + head.centred.bias[classes]
     return np.ascontiguousarray(answers.transpose(2, 0, 1) / np.float32(features.shape[0] * features.shape[1]))

@@ -53,6 +53,7 @@ LEFT_OUT = {
     "promtool": "is not everywhere; test_deploy.py runs it where it is",
     ".venv/bin/pip install --constraint": "serves until it is stopped; test_operations.py, test_grpc.py",
     ".venv/bin/python -m tools.training.quantise": "trains for minutes; test_int8.py does for steps",
+    "mkdir OTHERS": "fetches packages of Debian; test_energy.py learns from less",
     ".venv/bin/python -m tools.weights.colours": "needs photos of no reader; test_colours.py has its parts",
     "make build/distil/installed": "gigabytes, and trains for hours without a GPU; `make test-distil` takes some steps",
     "MOBILENET_ALPHA=0.75": "overloads the machine for minutes, with photos of no reader",

@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.config import MODEL_WEIGHTS
+from app.engines.litert import LiteRTEngine
 from app.errors import StartError
 from app.measurements import UNFAMILIAR
-from app.mobilenet.variants import Variant
+from app.mobilenet.variants import ALPHAS, Variant
 from app.model.familiarity import FAMILIARITIES, NAME, Familiarity, auroc, find, measure, read
+from tests.support.fakes import COLOURS
 
 ENERGIES = tuple(n / 10 for n in range(101))
 VARIANT = Variant(0.5, 160)
@@ -89,3 +92,12 @@ def test_one_in_twenty_photos_of_the_classes_is_unfamiliar() -> None:
 def test_the_auroc_is_the_share_of_pairs_in_the_right_order(inside: list[int], outside: list[int]) -> None:
     pairs = [(one > other) + (one == other) / 2 for one in inside for other in outside]
     assert auroc(inside, outside) == pytest.approx(sum(pairs) / len(pairs))
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_to_the_bundled_int8_models_plain_colours_are_unfamiliar(alpha: float) -> None:
+    engine = LiteRTEngine(MODEL_WEIGHTS / f"imagenette_{alpha:g}.int8.tflite", 1, "int8")
+    known = find(MODEL_WEIGHTS, Variant(alpha, 160), "int8")
+    assert known
+    plain = [np.full((160, 160, 3), colour, np.uint8) for colour in (*COLOURS.values(), (128, 128, 128))]
+    assert max(known.share(float(energy)) for energy in engine.predict(plain).energies) < UNFAMILIAR

@@ -78,10 +78,10 @@ def cut(photos: Pixels, indices: Indices, boxes: Floats, mirror: NDArray[np.bool
     return crops
 
 
-def random_boxes(photos: int, crops: int, seed: int) -> Floats:
+def random_boxes(photos: int, crops: int, seed: int, area: tuple[float, float] = AREA) -> Floats:
     """Return random boxes `[photos, crops, 4]`: first their area and aspect ratio are drawn, then their place."""
     rng = np.random.default_rng(seed)
-    side = np.sqrt(rng.uniform(*AREA, (photos, crops)))
+    side = np.sqrt(rng.uniform(*area, (photos, crops)))
     low, high = np.log(ASPECT) / 2
     stretch = np.exp(rng.uniform(low, high, (photos, crops)))
     size = np.minimum(np.stack([side * stretch, side / stretch], axis=-1), 1)

@@ -36,6 +36,7 @@ from tools.training.int8 import (
 )
 from tools.training.photos import Floats, Indices, Photos, Pixels, cut, random_boxes, split
 from tools.training.run import REPORT, HeldOut
+from tools.weights.energy import without_shift
 
 SHARES = {128: 0.45, 160: 0.25, 192: 0.15, 224: 0.15}
 """The share of each resolution in the batches. Low ones come more often, because rounding costs them most."""
@@ -136,7 +137,7 @@ def main(
     held_out = HeldOut.of(photos, kept)
     chosen = learnt[np.linspace(0, len(learnt) - 1, CALIBRATED_ON).astype(int)]
     calibration = HeldOut.of(photos, chosen, [160]).pixels[160]
-    learner = Int8Learner(fold(read(BUNDLED.weights(alpha), alpha), alpha), calibration)
+    learner = Int8Learner(fold(without_shift(read(BUNDLED.weights(alpha), alpha)), alpha), calibration)
 
     def report() -> None:
         for side in REPORT:

@@ -23,7 +23,7 @@ from tools.weights.evaluate import Class, find_photos
 
 CALIBRATED_AT = 160
 """The resolution in pixels at which int8 is calibrated; the ranges that it finds are good for every resolution."""
-PHOTOS = "photos of Imagenette (fast.ai) of ImageNet, for research use"
+PHOTOS = "photos of Imagenette (fast.ai) of ImageNet, for research use, and pictures that the card names"
 Entry = dict[str, str | int | float]
 
 

@@ -44,8 +44,8 @@ class Evidence(BaseModel):
     """What each place of an image says for a class (positive) or against it (negative)."""
 
     logit: float = Field(
-        description="what the network makes of the class before the softmax, counted from the mean of all classes: "
-        "the sum of the values"
+        description="the sum of the values: the logit of the class, which the softmax turns into its probability, "
+        "less the mean logit of all classes"
     )
     rows: int = Field(examples=[5])
     columns: int = Field(examples=[5])

@@ -95,9 +95,10 @@ def test_the_auroc_is_the_share_of_pairs_in_the_right_order(inside: list[int], o
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_to_the_bundled_int8_models_plain_colours_are_unfamiliar(alpha: float) -> None:
+def test_to_the_bundled_int8_models_plain_colours_and_noise_are_unfamiliar(alpha: float) -> None:
     engine = LiteRTEngine(MODEL_WEIGHTS / f"imagenette_{alpha:g}.int8.tflite", 1, "int8")
     known = find(MODEL_WEIGHTS, Variant(alpha, 160), "int8")
     assert known
     plain = [np.full((160, 160, 3), colour, np.uint8) for colour in (*COLOURS.values(), (128, 128, 128))]
-    assert max(known.share(float(energy)) for energy in engine.predict(plain).energies) < UNFAMILIAR
+    noise = [np.random.default_rng(seed).integers(0, 256, (160, 160, 3), np.uint8) for seed in range(4)]
+    assert max(known.share(float(energy)) for energy in engine.predict([*plain, *noise]).energies) < UNFAMILIAR

@@ -3,7 +3,7 @@
 `architecture` compares full with separable convolution (table 4 of the paper), and shallow with narrow (table 5).
 `resolution` compares networks that were each trained at a resolution of their own (table 7) with one for all.
 `train` trains all networks with one seed. It may be stopped at any time: the same command then continues, and with
-more epochs it goes on from what is there. `report` draws the pictures of docs/mobilenet.md.
+more epochs it goes on from what is there. `report` writes the results and their pictures into docs/.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Threads on a CPU. Better start one process for each seed.")] = 1,
 ) -> None:
-    """Train every network with one seed, all on the same batches, and write their results."""
+    """Train every network with one seed, all on the same crops, and write their results."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     folder = run / f"{experiment}-{alpha:g}-seed-{seed}"

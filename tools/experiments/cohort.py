@@ -1,7 +1,7 @@
 """The networks of one seed. They learn side by side from the same batches, each with an optimiser of its own."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -55,7 +55,7 @@ class Member:
         self.seconds += time.thread_time() - started
         return (logits.argmax(-1) == targets.argmax(-1)).sum()
 
-    def settle(self, batches: Sequence[torch.Tensor]) -> None:
+    def settle(self, batches: Iterable[torch.Tensor]) -> None:
         """Take the mean and the variance of each batch normalisation from these pixels, `[n, 3, r, r]` each.
 
         Those that were averaged during the training are partly of older weights, which costs short trainings points.
@@ -142,9 +142,8 @@ class Cohort:
 
     def settle(self) -> None:
         """Take the statistics of all networks anew, before they are measured."""
-        batches = [make()[0] for make in islice(self.batches(self.epochs), SETTLING)]
         for name, member in self.members.items():
-            member.settle([pixels[name] for pixels in batches])
+            member.settle(make()[0][name] for make in islice(self.batches(self.epochs), SETTLING))
 
     def top1(self, name: str, validation: HeldOut, resolution: int) -> float:
         """Return the accuracy of a network on the photos at this resolution, 0 to 1."""

@@ -53,7 +53,7 @@ def architectures(alpha: float) -> list[ComparedNetwork]:
 def resolutions(alpha: float) -> list[ComparedNetwork]:
     """Return a network for each resolution, as the paper has them, and one that serves all, as the bundled weights do.
 
-    The mixture of resolutions of the last one is that of the bundled weights.
+    The last one learns at the mixture at which the bundled weights learnt the features of their teacher.
     """
     own = [ComparedNetwork(f"trained at {side}", layers, alpha, {side: 1.0}, (side,)) for side in RESOLUTIONS]
     return [*own, ComparedNetwork(ONE_FOR_ALL, layers, alpha, SHARES, RESOLUTIONS)]

@@ -57,7 +57,7 @@ def convergence(results: Sequence[TrainingResult], photos: int, target: Path) ->
 
 
 def resolutions(results: Sequence[TrainingResult], target: Path) -> None:
-    """Draw top-1 against MACs, on the left after the longest trainings, and on the right what one for all gains."""
+    """Draw top-1 against MACs after the longest trainings, and how much better one for all is after each length."""
     figure = matplotlib.figure.Figure(figsize=SIZE, layout="constrained")
     left, right = figure.subplots(1, 2)
     lengths = sorted({one.epochs for one in results})
@@ -65,8 +65,8 @@ def resolutions(results: Sequence[TrainingResult], target: Path) -> None:
         found = by_resolution(results, epochs)
         one = {side: of for (name, side), of in found.items() if name == ONE_FOR_ALL}
         own = {side: of for (name, side), of in found.items() if name != ONE_FOR_ALL}
-        gains = [_gain(one[side], own[side]) for side in own]
-        heights, errors = [100 * gain.value for gain in gains], [100 * gain.error for gain in gains]
+        gains = [gain(one[side], own[side]) for side in own]
+        heights, errors = [100 * mean.value for mean in gains], [100 * mean.error for mean in gains]
         right.errorbar(list(own), heights, errors, marker="o", markersize=4, capsize=3, label=f"{epochs} epochs")
         if epochs == lengths[-1]:
             for label, of in (("a network for each resolution", own), (ONE_FOR_ALL, one)):
@@ -84,7 +84,7 @@ def resolutions(results: Sequence[TrainingResult], target: Path) -> None:
     figure.savefig(target, dpi=110)
 
 
-def _gain(one: Sequence[TrainingResult], own: Sequence[TrainingResult]) -> Mean:
+def gain(one: Sequence[TrainingResult], own: Sequence[TrainingResult]) -> Mean:
     """Return by how much one network is better than another; both have the same seeds, which are compared in pairs."""
     others = {result.seed: result.top1 for result in own}
     return Mean.of([result.top1 - others[result.seed] for result in one])

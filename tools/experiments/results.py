@@ -1,4 +1,4 @@
-"""The results of the trainings, one row for each network, seed and length."""
+"""The results of the trainings, one row for each network, resolution, seed and length."""
 
 import json
 import math

@@ -68,6 +68,8 @@ class Shift(NamedTuple):
 
 def views(photos: Photos, others: Path, seed: int) -> Iterator[View]:
     """Yield random parts of the photos that are not held out and of other pictures, and images that show nothing."""
+    if next(pictures(others), None) is None:
+        raise StartError(f"there are no pictures in {others}")
     draw = random.Random(seed)
     indices = split(len(photos.labels), 0)[0]
     boxes = random_boxes(len(indices), 1, seed, AREA)[:, 0]
@@ -81,12 +83,8 @@ def views(photos: Photos, others: Path, seed: int) -> Iterator[View]:
         number = draw.randrange(len(indices))
         return Image.fromarray(crop(photos.pixels[indices[number]], boxes[number], SIDE))
 
-    found = False
     for picture in pictures(others):
-        found = True
         yield from (View(shown(picture, background(), draw)) for _ in range(SHOWN))
-    if not found:
-        raise StartError(f"there are no pictures in {others}")
     for number in range(NOTHING):
         yield View(np.asarray(MADE_UP[number % len(MADE_UP)](draw)), UNKNOWN)
 
@@ -112,8 +110,8 @@ class Observed(NamedTuple):
 
 def observe(network: FeatureEngine, side: int, teacher: Engine, columns: list[int], seen: Sequence[View]) -> Observed:
     """Show images to both: to the network at `side` pixels, and to the teacher at those that it is made for."""
-    unknown = [_resized(view.pixels, TEACHER_SIDE) for view in seen if view.log_odds is None]
-    taught = iter(log_odds(teacher.predict(unknown).probabilities, columns) if unknown else ())
+    asked = [_resized(view.pixels, TEACHER_SIDE) for view in seen if view.log_odds is None]
+    taught = iter(log_odds(teacher.predict(asked).probabilities, columns) if asked else ())
     wanted = [next(taught) if view.log_odds is None else view.log_odds for view in seen]
     predictions, maps = network.observe([_resized(view.pixels, side) for view in seen])
     features, shared = maps.mean(axis=(1, 2)), network.head.shared
@@ -192,11 +190,12 @@ def main(
 ) -> None:
     """Shift the energies of a network towards the log-odds of a teacher; its probabilities stay the same."""
     source = weights or BUNDLED.weights(alpha)
+    cache.mkdir(parents=True, exist_ok=True)
     photos = Photos.load(data / "train", cache)
     columns = imagenet_classes(teacher.with_name("labels.json"), photos.wnids)
-    taught = load(teacher, TEACHER_ALPHA, TEACHER_SIDE)
+    guide = load(teacher, TEACHER_ALPHA, TEACHER_SIDE)
     networks = [load(source, alpha, side, BUNDLED.labels) for side in RESOLUTIONS]
-    observed = observe_all(networks, taught, columns, views(photos, others, seed))
+    observed = observe_all(networks, guide, columns, views(photos, others, seed))
     shift = fit(observed)
     fold(source, alpha, shift, target or source)
     typer.echo(f"α {alpha:g}: {len(observed.wanted):,} images; explained {shift.explained:.1%} of what was lacking")

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from tools.training.photos import SIDE, Pixels
 
-PHOTOS, STAMPS = {".jpeg", ".jpg", ".webp"}, {".png", ".webp"}
-"""The suffixes of pictures that are looked at. Of `.png`, only those with transparency are taken: others are mostly
-drawings of computers' screens."""
+PHOTOS, STAMPS = {".jpeg", ".jpg", ".webp"}, {".png"}
+"""The suffixes of photos, and of stamps, which are things on a transparent ground. A `.png` without transparency is
+left out: most of them show computers' screens."""
 OPAQUE = 255
 ARCHIVE = ".rcc"
 """The suffix of Qt's resource files, in which GCompris has its photos."""

@@ -78,9 +78,18 @@ def test_rounded_kernels_have_255_values_for_each_channel_and_keep_the_largest(e
 
 @pytest.fixture(scope="module")
 def bundled() -> Any:
+    from tools.training.quantise import exact
+
+    return exact(ALPHA)
+
+
+def test_what_is_learnt_from_has_the_bundled_probabilities_and_nothing_that_all_classes_share(bundled: Any) -> None:
     from tools.training.int8 import fold
 
-    return fold(read(BUNDLED.weights(ALPHA), ALPHA), ALPHA)
+    whole = logits(fold(read(BUNDLED.weights(ALPHA), ALPHA), ALPHA))
+    np.testing.assert_allclose(probabilities(logits(bundled)), probabilities(whole), atol=1e-5)
+    np.testing.assert_allclose(logits(bundled).mean(axis=1), 0, atol=1e-4)
+    assert np.abs(whole.mean(axis=1)).max() > 1
 
 
 def test_litert_answers_as_is_simulated(bundled: Any, tmp_path: Path) -> None:

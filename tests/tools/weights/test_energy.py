@@ -217,8 +217,8 @@ def test_the_bundled_weights_are_shifted_where_no_others_are_named(
     monkeypatch.setattr(energy, "imagenet_classes", lambda *_: [0, 1])
     monkeypatch.setattr(energy, "load", lambda path, alpha, side, *_: Teacher() if alpha == 0.5 else Sized(side))
     monkeypatch.setattr(energy, "fold", lambda *given: folded.append(given))
-    energy.main(alpha=0.25, others=tmp_path)
-    energy.main(alpha=0.25, others=tmp_path, weights=Path("own"), target=Path("new"))
+    energy.main(alpha=0.25, others=tmp_path, cache=tmp_path)
+    energy.main(alpha=0.25, others=tmp_path, weights=Path("own"), target=Path("new"), cache=tmp_path)
     bundled = BUNDLED.weights(0.25)
     assert [(source, target) for source, _, _, target in folded] == [(bundled, bundled), (Path("own"), Path("new"))]
     assert all(shift.kernel.shape == (3,) for _, _, shift, _ in folded)

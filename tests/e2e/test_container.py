@@ -144,12 +144,18 @@ def test_the_image_is_small_and_the_idle_service_too(stack: Stack, capsys: pytes
         if line.startswith("ARG BASE_IMAGE=")
     )
     added = (config["Size"] - inspect(base)["Size"]) / 1e6
-    used = run("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", stack.container)
-    idle = float(used.split("MiB")[0]) * 2**20 / 1e6
+    taken: list[float] = []
+
+    def is_small() -> bool:
+        used = run("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", stack.container)
+        taken.append(float(used.split("MiB")[0]) * 2**20 / 1e6)
+        return 0 < taken[-1] < IDLE_MB
+
+    # It is idle some time after the requests of the tests before, whose workers may still be being replaced.
+    eventually(is_small, f"an idle service that takes less than {IDLE_MB} MB", 30)
     with capsys.disabled():
-        print(f"\nthe image adds {added:.0f} MB to {base}; an idle service takes {idle:.0f} MB")
+        print(f"\nthe image adds {added:.0f} MB to {base}; an idle service takes {taken[-1]:.0f} MB")
     assert 0 < added <= ADDED_MB
-    assert 0 < idle < IDLE_MB
     labels = {name.rpartition(".")[2] for name in config["Config"]["Labels"]}
     assert {"title", "description", "licenses", "version", "revision"} <= labels
 

@@ -21,6 +21,7 @@ from app.engines.bundle import BUNDLED
 from app.engines.keras.reader import read
 from app.mobilenet import network
 from app.training.views import ahead
+from tools.training.head import without_shift
 from tools.training.int8 import (
     BATCH,
     FoldedLayer,
@@ -36,7 +37,6 @@ from tools.training.int8 import (
 )
 from tools.training.photos import Floats, Indices, Photos, Pixels, cut, random_boxes, split
 from tools.training.run import REPORT, HeldOut
-from tools.weights.energy import without_shift
 
 SHARES = {128: 0.45, 160: 0.25, 192: 0.15, 224: 0.15}
 """The share of each resolution in the batches. Low ones come more often, because rounding costs them most."""

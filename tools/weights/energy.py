@@ -21,12 +21,13 @@ from rich.console import Console
 from rich.progress import track
 
 from app.config import Settings
-from app.engines.base import Engine, FeatureEngine, Head
+from app.engines.base import Engine, FeatureEngine
 from app.engines.bundle import BUNDLED
 from app.engines.keras.reader import read
 from app.errors import StartError
 from app.mobilenet.variants import RESOLUTIONS
 from app.model import loading
+from tools.training.head import without_shift
 from tools.training.photos import SIDE, Floats, Photos, Pixels, crop, cut, imagenet_classes, random_boxes, split
 from tools.weights.others import MADE_UP, pictures, plain, shown
 
@@ -154,13 +155,6 @@ def fold(weights: Path, alpha: float, shift: Shift, target: Path) -> None:
     network = build(alpha, None, len(bias))
     network.set_weights([*features, kernel + shift.kernel[:, None], bias + np.float32(shift.bias)])
     network.save_weights(target)
-
-
-def without_shift(arrays: list[Floats]) -> list[Floats]:
-    """Return the arrays of a network, in Keras' order, without what its logits have in common."""
-    *features, kernel, bias = arrays
-    own = Head(kernel[0, 0], bias).centred
-    return [*features, own.kernel[None, None], own.bias]
 
 
 def load(weights: Path, alpha: float, side: int, labels: Path | None = None) -> FeatureEngine:

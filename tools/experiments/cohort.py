@@ -1,7 +1,7 @@
 """The networks of one seed. They learn side by side from the same batches, each with an optimiser of its own."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -55,17 +55,16 @@ class Member:
         self.seconds += time.thread_time() - started
         return (logits.argmax(-1) == targets.argmax(-1)).sum()
 
-    def settle(self, batches: Iterable[torch.Tensor]) -> None:
-        """Take the mean and the variance of each batch normalisation from these pixels, `[n, 3, r, r]` each.
+    def settle(self, number: int, pixels: torch.Tensor) -> None:
+        """Take the mean and the variance of each batch normalisation from these and the `number` batches before.
 
         Those that were averaged during the training are partly of older weights, which costs short trainings points.
         """
         parts = [part for part in self.network.modules() if isinstance(part, nn.BatchNorm2d)]
-        for number, pixels in enumerate(batches):
-            for part in parts:
-                part.momentum = 1 / (number + 1)  # so that the average weighs all batches alike
-            with torch.no_grad():
-                self.network(pixels)
+        for part in parts:
+            part.momentum = 1 / (number + 1)  # so that the average weighs all batches alike
+        with torch.no_grad():
+            self.network(pixels)
         for part in parts:
             part.momentum = MOMENTUM
 
@@ -142,8 +141,10 @@ class Cohort:
 
     def settle(self) -> None:
         """Take the statistics of all networks anew, before they are measured."""
-        for name, member in self.members.items():
-            member.settle(make()[0][name] for make in islice(self.batches(self.epochs), SETTLING))
+        for number, make in enumerate(islice(self.batches(self.epochs), SETTLING)):
+            pixels, _ = make()
+            for name, member in self.members.items():
+                member.settle(number, pixels[name])
 
     def top1(self, name: str, validation: HeldOut, resolution: int) -> float:
         """Return the accuracy of a network on the photos at this resolution, 0 to 1."""

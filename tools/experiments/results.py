@@ -16,7 +16,7 @@ from tools.training.photos import write_whole
 class TrainingResult:
     """The result of one training.
 
-    `top1` is a share, 0 to 1, of `images` validation photos, which were used for nothing else, and `train_accuracy` one
+    `top1` is a share, 0 to 1, of `images` validation photos, which it had not seen, and `train_accuracy` one
     of the training crops in the last epoch. `cpu_seconds` are those of the thread in which the network learnt, from the
     beginning; cutting the photos is left out.
     """

@@ -81,6 +81,7 @@ class Exchange:
         "keep_alive",
         "more_body",
         "scope",
+        "status",
     )
 
     def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
@@ -89,6 +90,8 @@ class Exchange:
         self.keep_alive = keep_alive
         self.more_body = True
         """Whether some of the body has not come yet."""
+        self.status = 0
+        """That of the response; 0 before there is one."""
         self.complete = False
         """Whether all of the response was sent."""
         self.disconnected = False
@@ -164,7 +167,8 @@ class Exchange:
         kind = message["type"]
         if kind == "http.response.start" and self._head is None and not self.complete:
             self._expects_continue = False
-            self._head = self._started(message["status"], message.get("headers", ()))
+            self.status = message["status"]
+            self._head = self._started(self.status, message.get("headers", ()))
         elif kind == "http.response.body" and self._head is not None and not self.complete:
             self._send_body(message.get("body", b""), message.get("more_body", False))
         else:

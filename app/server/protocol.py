@@ -5,9 +5,11 @@ bodies and for refusals, and needs none of its inner parts (decision 34).
 """
 
 import asyncio
+import socket
 import uuid
 from collections import deque
 from collections.abc import Callable
+from http import HTTPStatus
 from math import inf
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -22,6 +24,7 @@ from uvicorn.server import ServerState
 from app.api import problems
 from app.api.security import RAW_HEADERS
 from app.errors import MalformedRequest
+from app.server.backoff import Backoff
 from app.server.exchange import Exchange, Fields
 from app.server.parser import Parser
 
@@ -31,6 +34,8 @@ HEADERS_S = 5.0
 HEADERS_BYTES = 64 * 1024
 LINGER_S = 2.0
 """How long the rest of a body that was answered already is read and thrown away, so that its client sees the answer."""
+RESTING_BYTES = 64 * 1024
+"""While a connection rests, it is not heard of before its client has sent so much."""
 READ_S = 0.1
 """How long bytes are waited for once a time is over: those that came while the process stood still are not read yet."""
 
@@ -56,14 +61,19 @@ class Protocol(asyncio.Protocol):
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
+        backoff: Backoff,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take what uvicorn has of a server, and what is called when the connection is there and when it is gone."""
+        """Take what uvicorn has of a server, and what it shares with the other connections.
+
+        `changed` is called when the connection is there, and when it is gone.
+        """
         self._loop = asyncio.get_running_loop()
         self._application: Any = config.loaded_app
         self._idle_s = config.timeout_keep_alive
         self._state = server_state
         self._app_state = app_state
+        self._backoff = backoff
         self._changed = changed
         self._parser = Parser(self)
         self._waiting: deque[Exchange] = deque()
@@ -187,6 +197,8 @@ class Protocol(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self.resume_reading()
+        if exchange.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._backoff.add(self)
         if self._waiting:
             self._start(self._waiting.popleft())
         elif exchange.more_body:
@@ -249,6 +261,21 @@ class Protocol(asyncio.Protocol):
         if not self._reading and not self._transport.is_closing():
             self._reading = True
             self._transport.resume_reading()
+
+    def rest(self) -> None:
+        """Have the kernel say nothing of what the client sends, unless it is much.
+
+        To pause reading would not do: the event loop is still woken up once for each connection that is paused.
+        """
+        self._wake_at(RESTING_BYTES)
+
+    def go_on(self) -> None:
+        """Have the kernel say what the client sends, or has sent."""
+        if not self._transport.is_closing():
+            self._wake_at(1)
+
+    def _wake_at(self, size: int) -> None:
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def pause_writing(self) -> None:
         """Hear that the client takes less than is sent to it."""

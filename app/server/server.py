@@ -12,6 +12,7 @@ from app.config import Settings
 from app.observability.metrics import METRICS
 from app.oip.grpc import GRPC
 from app.server.acceptor import Accepted
+from app.server.backoff import Backoff
 from app.server.connections import Bound
 from app.server.garbage import collect_seldom
 from app.server.listening import Listening
@@ -54,7 +55,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets=[])
         if not self.should_exit:
             state = self.lifespan.state
-            protocol = partial(Protocol, self.config, self.server_state, state, self._changed)
+            protocol = partial(Protocol, self.config, self.server_state, state, Backoff(), self._changed)
             self._source = source = await self._open(protocol)
             self._bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused.add)
             self._changed()  # some may have come already, above all those that waited at a socket from systemd

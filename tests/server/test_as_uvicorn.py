@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.server.backoff import Backoff
 from app.server.protocol import Protocol
 
 STREAMS = 400
@@ -137,8 +139,9 @@ async def test_any_stream_is_answered_as_by_uvicorn(seed: int) -> None:
         application, log_config=None, access_log=False, server_header=False, date_header=False, ws="none"
     )
     config.load()
+    protocol = partial(Protocol, backoff=Backoff())
     random = Random(seed)
     for _ in range(STREAMS // 4):
         pieces = stream(random)
-        theirs, ours = [await answered(one, config, pieces) for one in (HttpToolsProtocol, Protocol)]
+        theirs, ours = [await answered(one, config, pieces) for one in (HttpToolsProtocol, protocol)]
         assert ours == theirs, pieces

@@ -8,6 +8,7 @@ from typing import Any
 from uvicorn.server import ServerState
 
 from app.config import Settings
+from app.server.backoff import Backoff
 from app.server.protocol import Protocol
 from app.server.server import uvicorn_config
 
@@ -24,6 +25,10 @@ class Client:
     def send(self, data: bytes) -> None:
         """Send it."""
         self._writer.write(data)
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._writer.close()
 
     async def head(self) -> bytes:
         """Return the first line of a response that has come, after all of its headers."""
@@ -56,7 +61,9 @@ async def connected(app: Any, idle_s: int = 5, reads: bool = True) -> AsyncItera
     config.timeout_keep_alive = idle_s
     config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+    backoff = Backoff()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Protocol(config, state, {}, backoff), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     if not reads:
         writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -150,7 +150,8 @@ def _save(report: Report, folder: Path) -> None:
 
 def main(
     only: Annotated[
-        list[str] | None, typer.Option(help="Contenders of this name, or with this in their names. Default: all.")
+        list[str] | None,
+        typer.Option(help="Contenders of this name, or with this in their names. Default: all without OpenVINO."),
     ] = None,
     against: Annotated[
         list[Path] | None, typer.Option(help="Checkouts of this repository whose service is a contender too.")

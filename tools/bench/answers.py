@@ -48,7 +48,7 @@ def plain_photos() -> Iterator[bytes]:
 
 def _expected(contender: Contender, settings: Settings, photos: Sequence[bytes]) -> list[Probabilities]:
     """Return the answers of the service's own model to the photos, decoded as this contender decodes them."""
-    pipeline = in_process(settings.model_copy(update={"precision": contender.precision}))
+    pipeline = in_process(settings.model_copy(update={"precision": contender.precision, "engine": contender.engine}))
     if contender.packages:
         decode = classify.DECODERS.get(contender.decoder, classify.decode)
         predict = pipeline.models[0].engine.predict

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from app.mobilenet.variants import Precision
 from tools.bench.peers import classify
-from tools.bench.results import EARLIER, FASTIFY, PILLOW
+from tools.bench.results import EARLIER, FASTIFY, OPENVINO, OURS, PILLOW
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "build" / "bench"
@@ -33,6 +33,7 @@ class Contender:
     packages: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "float32"
+    engine: Literal["litert", "openvino"] = "litert"
     model: Literal["tflite", "keras", "onnx"] = "tflite"
     decoder: Decoder = "service"
     folder: Path = REPOSITORY
@@ -45,7 +46,12 @@ RUNTIME = ("ai-edge-litert", "cykooz.resizer", "numpy", "pillow", "simplejpeg")
 def _ours(precision: Precision, kind: str = "", **more: str) -> Contender:
     variables = {"MOBILENET_PRECISION": precision, "MOBILENET_PORT": "{port}", "MOBILENET_LOG_LEVEL": "warning"}
     command = str(Path(sys.executable).with_name("mobilenet")), "serve"
-    return Contender(f"this service, {precision}{kind}", command, (), variables | more, precision)
+    return Contender(f"{OURS}{precision}{kind}", command, (), variables | more, precision)
+
+
+def _with_openvino(precision: Precision) -> Contender:
+    contender = _ours(precision, MOBILENET_ENGINE="openvino")
+    return replace(contender, name=f"{OURS}{OPENVINO} {precision}", engine="openvino")
 
 
 def ours_in(folder: Path) -> Contender:
@@ -81,6 +87,9 @@ CONTENDERS = (
     _ours("float32", ", inline", **INLINE),
     _ours("int8"),
     _ours("int8", ", inline", **INLINE),
+    _with_openvino("float32"),
+    _with_openvino("int8"),
+    _with_openvino("bfloat16"),
     _peer("mosec", "mosec", *MOSEC, arguments=MOSEC_ADDRESS),
     _peer(PILLOW, "mosec", *MOSEC, arguments=MOSEC_ADDRESS, decoder="pillow"),
     # Its packages and their versions are in peers/fastify/package.json.
@@ -98,7 +107,8 @@ CONTENDERS = (
 def chosen(contenders: Sequence[str], only: Sequence[str]) -> list[str]:
     """Return the names that were asked for: of each word the one of this name, or else all that have it in them.
 
-    Without words all are returned. Raises `ContenderFailed` for a word that is in none of the names.
+    Without words they are all but those with OpenVINO, which not every processor can run in each precision. Raises
+    `ContenderFailed` for a word that is in none of the names.
     """
     found: set[str] = set()
     for word in only:
@@ -106,4 +116,4 @@ def chosen(contenders: Sequence[str], only: Sequence[str]) -> list[str]:
         if not named:
             raise ContenderFailed(f"{word} is in no name of a contender; they are: {'; '.join(contenders)}")
         found |= named
-    return [name for name in contenders if name in found or not only]
+    return [name for name in contenders if (name in found if only else OPENVINO not in name)]

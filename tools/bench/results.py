@@ -12,6 +12,8 @@ FILE = "report.json"
 OURS, EARLIER, LOOP = "this service, ", "the service in ", "bare loop, "
 """What the names of the service, of the service in other checkouts and of the bare loop begin with."""
 DEFAULT, INLINE = f"{OURS}float32", f"{OURS}float32, inline"
+OPENVINO = "OpenVINO"
+"""What the names of the service with this engine have in them."""
 PILLOW, FASTIFY = "mosec with Pillow", "Fastify"
 OTHER_DECODERS = (PILLOW, FASTIFY)
 """Servers that do not decode with the service's libraries: how fast they are says as much of the decoder."""

@@ -10,7 +10,7 @@ import pytest
 
 from tools.bench.contenders import CONTENDERS, ContenderFailed, chosen, ours_in
 from tools.bench.environments import NODE_PROJECT, environment, pinned, versions
-from tools.bench.results import DEFAULT, FASTIFY, INLINE, OTHER_DECODERS, PILLOW
+from tools.bench.results import DEFAULT, FASTIFY, INLINE, OPENVINO, OTHER_DECODERS, OURS, PILLOW
 
 BY_NAME = {one.name: one for one in CONTENDERS}
 
@@ -30,9 +30,20 @@ def test_what_decodes_otherwise_is_known_to_the_goals() -> None:
 def test_a_word_chooses_the_contender_of_this_name_or_all_that_have_it_in_theirs() -> None:
     assert chosen([*BY_NAME], ["mosec"]) == ["mosec"]
     assert chosen([*BY_NAME], ["Pillow", "service, float32"]) == [DEFAULT, INLINE, PILLOW]
-    assert chosen([*BY_NAME], []) == [*BY_NAME]
+    assert chosen([*BY_NAME], []) == [name for name in BY_NAME if OPENVINO not in name]
+    named = [f"{OURS}{OPENVINO} float32", f"{OURS}{OPENVINO} int8"]
+    assert chosen([*BY_NAME], ["OpenVINO float32", "OpenVINO int8"]) == named
     with pytest.raises(ContenderFailed, match="mosek is in no name of a contender; they are: this service, float32;"):
         chosen([*BY_NAME], ["mosec", "mosek"])
+
+
+def test_openvino_is_served_and_checked_in_the_precision_of_its_name() -> None:
+    found = [one for one in CONTENDERS if OPENVINO in one.name]
+    assert [one.precision for one in found] == ["float32", "int8", "bfloat16"]
+    for one in found:
+        assert one.name == f"{OURS}{OPENVINO} {one.precision}"
+        assert (one.engine, one.variables["MOBILENET_ENGINE"]) == ("openvino", "openvino")
+        assert one.variables["MOBILENET_PRECISION"] == one.precision
 
 
 def test_an_earlier_version_runs_in_its_own_folder(tmp_path: Path) -> None:

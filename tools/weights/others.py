@@ -1,5 +1,6 @@
 """Images of other things than the classes of the bundled weights: pictures in a folder, and images that are made up."""
 
+import math
 import random
 import struct
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tools.training.photos import SIDE, Pixels
+from tools.training.photos import SIDE, Floats, Pixels
 
 PHOTOS, STAMPS = {".jpeg", ".jpg", ".webp"}, {".png"}
 """The suffixes of photos, and of stamps, which are things on a transparent ground. A `.png` without transparency is
@@ -106,9 +107,34 @@ def shapes(draw: random.Random) -> Image.Image:
     return image
 
 
+def gradient(draw: random.Random) -> Image.Image:
+    """Return an image whose colour turns into another one from one side, or corner, to the other."""
+    across = _across(draw)
+    return _mixed(draw, (across - across.min()) / np.ptp(across))
+
+
+def stripes(draw: random.Random) -> Image.Image:
+    """Return an image of stripes of two colours, 4 to 56 pixels wide, in any direction."""
+    return _mixed(draw, _across(draw) // draw.randint(4, 56) % 2)
+
+
+def _across(draw: random.Random) -> Floats:
+    """Return how far each pixel lies in a random direction, `[224, 224]`, in pixels."""
+    angle, places = draw.uniform(0, 2 * math.pi), np.arange(SIDE, dtype=np.float32)
+    return places * math.cos(angle) + places[:, None] * math.sin(angle)
+
+
+def _mixed(draw: random.Random, share: Floats) -> Image.Image:
+    """Return an image of two random colours, with as much of the second one at each pixel as `share` says, 0 to 1."""
+    first, second = np.array(_colour(draw)), np.array(_colour(draw))
+    return Image.fromarray(np.rint(first + share[..., None] * (second - first)).astype(np.uint8))
+
+
 def _colour(draw: random.Random) -> Colour:
     return draw.randrange(256), draw.randrange(256), draw.randrange(256)
 
 
 MADE_UP = (plain, noise, shapes)
 """What makes up images that show nothing, each from random numbers."""
+NOT_LEARNT = (gradient, stripes)
+"""What makes up others, which no network has learnt from."""

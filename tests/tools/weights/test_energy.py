@@ -32,7 +32,7 @@ from tools.weights.energy import (
     observe_all,
     views,
 )
-from tools.weights.others import MADE_UP, pictures, shown
+from tools.weights.others import MADE_UP, NOT_LEARNT, gradient, pictures, shown, stripes
 
 RED, BLUE = (220, 30, 30), (30, 40, 210)
 
@@ -81,7 +81,7 @@ def test_a_stamp_lies_on_the_background_and_a_photo_hides_it(tmp_path: Path) -> 
     assert abs(pixels.astype(int) - RED).max() < 4
 
 
-@pytest.mark.parametrize("kind", MADE_UP)
+@pytest.mark.parametrize("kind", [*MADE_UP, *NOT_LEARNT])
 def test_what_shows_nothing_is_made_of_random_numbers(kind: Callable[[random.Random], Image.Image]) -> None:
     first, again, second = (np.asarray(kind(random.Random(seed))) for seed in (0, 0, 1))
     assert first.shape == (SIDE, SIDE, 3)
@@ -105,6 +105,27 @@ def test_views_are_of_photos_to_learn_from_of_pictures_and_of_nothing(tmp_path: 
     assert [view.pixels[0, 0, 0] for view in seen[:19]] == [10 + 10 * n for n in range(20) if n != apart]
     again = list(views(some_photos(20), tmp_path, 0))
     assert all((one.pixels == other.pixels).all() for one, other in zip(seen, again, strict=True))
+
+
+@pytest.mark.parametrize(("share", "photos_below"), [(1.0, 10), (0.0, 0)])
+def test_stamps_lie_on_photos_to_learn_from_or_on_plain_colours(
+    share: float, photos_below: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(energy, "ON_A_PHOTO", share)
+    for name in ("one.png", "two.png"):
+        picture(tmp_path / name, "RGBA")
+    (apart,) = split(20, 0)[1]
+    greys = {(grey, grey, grey) for grey in range(10, 210, 10)} - {(10 + 10 * apart,) * 3}
+    stamps = [view.pixels for view in views(some_photos(20), tmp_path, 0)][19:-NOTHING]
+    colours = [{tuple(map(int, colour)) for colour in np.unique(stamp.reshape(-1, 3), axis=0)} for stamp in stamps]
+    assert sum(bool(greys & of) for of in colours) == photos_below
+
+
+def test_stripes_have_two_colours_and_gradients_those_in_between() -> None:
+    draw = random.Random(0)
+    for _ in range(5):
+        assert len(np.unique(np.asarray(stripes(draw)).reshape(-1, 3), axis=0)) == 2
+        assert len(np.unique(np.asarray(gradient(draw)).reshape(-1, 3), axis=0)) > 2
 
 
 def test_without_pictures_of_other_things_nothing_is_learnt(tmp_path: Path) -> None:

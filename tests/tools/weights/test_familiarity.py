@@ -12,13 +12,24 @@ from app.model import familiarity
 from tests.support.data import SHARED
 from tests.support.fakes import COLOURS, colour_model
 from tests.support.needs import REFERENCE_DATA
-from tools.weights.familiarity import Energies, Measured, energies, measured, photos, tables
+from tools.weights.familiarity import (
+    NOTHING,
+    Energies,
+    Measured,
+    energies,
+    measured,
+    nothing,
+    nothing_table,
+    photos,
+    tables,
+)
 
 FOUND: Energies = {
     "held out": np.linspace(0, 1, 101, dtype=np.float32),
     "validation": np.array([0.01, 0.5, 0.9, 1.5], np.float32),
     "ImageNet": np.array([0.04, 0.6], np.float32),
     "hands": np.array([-2, -1, 0.02, 0.03], np.float32),
+    "plain": np.array([0.01, 0.5, 0.6, 0.7], np.float32),
 }
 
 
@@ -32,12 +43,16 @@ def test_the_figures_are_those_of_the_photos_that_were_not_used_for_the_threshol
         "validation: unfamiliar": 25,
         "ImageNet: unfamiliar": 50,
         "hands: unfamiliar": 100,
+        "plain: unfamiliar": 25,
     }
 
 
 def test_a_table_has_a_row_a_model_and_a_column_a_resolution() -> None:
     small, large = (replace(colour_model(), variant=Variant(0.25, side)) for side in (64, 96))
-    found = [Measured(measured(model, FOUND).familiarity, {"hands": of}) for model, of in ((large, 2), (small, 1.26))]
+    found = [
+        Measured(measured(model, FOUND).familiarity, {"hands": of, "plain: unfamiliar": 3})
+        for model, of in ((large, 2), (small, 1.26))
+    ]
     assert list(tables(found)) == [
         "hands, %\n",
         "| α | precision | 64 | 96 |",
@@ -45,6 +60,24 @@ def test_a_table_has_a_row_a_model_and_a_column_a_resolution() -> None:
         "| 0.25 | float32 | 1.3 | 2.0 |",
         "",
     ]
+
+
+def test_images_of_nothing_have_a_table_of_their_own() -> None:
+    known = measured(colour_model(), FOUND).familiarity
+    figures = {f"{kind}: unfamiliar": 10.4 * number for number, kind in enumerate(NOTHING)}
+    int8 = Measured(known.model_copy(update={"precision": "int8"}), figures)
+    assert list(nothing_table([Measured(known, figures), int8])) == [
+        "| α | plain | noise | shapes | gradient | stripes |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| 0.25 @ 64 | 0 | 10 | 21 | 31 | 42 |",
+    ]
+
+
+def test_images_of_nothing_are_the_same_each_time_and_differ_from_one_another() -> None:
+    images = nothing(3)
+    assert images == nothing(3)
+    assert list(images) == list(NOTHING)
+    assert len({image for of in images.values() for image in of}) == 3 * len(NOTHING)
 
 
 def test_the_energies_are_those_that_the_engine_gives_in_batches() -> None:

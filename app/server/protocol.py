@@ -9,6 +9,7 @@ import socket
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from math import inf
 from typing import Any, Final, cast
@@ -34,7 +35,7 @@ HEADERS_S = 5.0
 HEADERS_BYTES = 64 * 1024
 LINGER_S = 2.0
 """How long the rest of a body that was answered already is read and thrown away, so that its client sees the answer."""
-RESTING_BYTES = 64 * 1024
+RESTING_BYTES = 256 * 1024
 """While a connection rests, it is not heard of before its client has sent so much."""
 READ_S = 0.1
 """How long bytes are waited for once a time is over: those that came while the process stood still are not read yet."""
@@ -53,6 +54,8 @@ class Protocol(asyncio.Protocol):
     _idle_timer: asyncio.TimerHandle | None = None
     _overdue = False
     _reading = True
+    _resting = False
+    _leaving = False
     blocked: asyncio.Event | None = None
     """While the client does not take what was sent to it, this is there, and is set when it does or is gone."""
 
@@ -144,7 +147,7 @@ class Protocol(asyncio.Protocol):
         self._keep_open()
         self._in_head, self._head_ended, self._head_bytes = False, True, 0
         version = self._parser.get_http_version()
-        keep_alive = version != "1.0" and self._parser.should_keep_alive()
+        keep_alive = version != "1.0" and self._parser.should_keep_alive() and not self._leaving
         ahead = self._exchange
         self._exchange = Exchange(
             self, self._scope(version), keep_alive=keep_alive, expects_continue=self._expects_continue
@@ -197,7 +200,7 @@ class Protocol(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self.resume_reading()
-        if exchange.status == HTTPStatus.TOO_MANY_REQUESTS:
+        if exchange.status == HTTPStatus.TOO_MANY_REQUESTS and not self._resting:
             self._backoff.add(self)
         if self._waiting:
             self._start(self._waiting.popleft())
@@ -235,11 +238,16 @@ class Protocol(asyncio.Protocol):
             self._timer = None
 
     def shutdown(self) -> None:
-        """Close the connection, now or with the response to its last request."""
-        if self._exchange is None or self._exchange.complete:
-            self._transport.close()
-        else:
+        """Close the connection, now or with the response to its last request; one may have come while it rested."""
+        if self._exchange is not None and not self._exchange.complete:
             self._exchange.keep_alive = False
+        elif self._resting:
+            self._leaving = True
+            self.go_on()
+            self._keep_open()
+            self._close_soon()
+        else:
+            self._transport.close()
 
     def write(self, data: bytes) -> None:
         """Send it, unless the client is gone."""
@@ -267,15 +275,21 @@ class Protocol(asyncio.Protocol):
 
         To pause reading would not do: the event loop is still woken up once for each connection that is paused.
         """
+        self._resting = True
         self._wake_at(RESTING_BYTES)
 
     def go_on(self) -> None:
         """Have the kernel say what the client sends, or has sent."""
+        self._resting = False
         if not self._transport.is_closing():
             self._wake_at(1)
+            if self._reading:  # Linux before 4.18 does not say by itself what is there already
+                self._transport.pause_reading()
+                self._transport.resume_reading()
 
     def _wake_at(self, size: int) -> None:
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+        with suppress(OSError):  # without the option a connection just does not rest
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def pause_writing(self) -> None:
         """Hear that the client takes less than is sent to it."""

@@ -1,16 +1,18 @@
 """Who was refused because of too many requests is heard again a moment later, together with the others."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from app.server import backoff
 from app.server.backoff import Backoff
 from app.server.protocol import RESTING_BYTES
-from tests.support.http11 import Client, answer, connected, refuse
+from tests.support.http11 import Client, answer, connected, echo, refuse
 
 REST_S = 0.3
 """In these tests, so that what comes meanwhile certainly comes meanwhile."""
@@ -18,7 +20,10 @@ REFUSED, SERVED = (b"HTTP/1.1 429 Too Many Requests", b"later"), (b"HTTP/1.1 200
 
 
 class Application:
-    """Refuses what is asked for at `/busy`, answers the rest, and notes the paths in the order of their coming."""
+    """Refuses what is asked for at `/busy`, answers the rest, and notes the paths in the order of their coming.
+
+    At `/echo` it reads the body, and answers with it.
+    """
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -27,6 +32,8 @@ class Application:
         self.paths.append(scope["path"])
         if scope["path"] == "/busy":
             await refuse(scope, receive, send)
+        elif scope["path"] == "/echo":
+            await echo(scope, receive, send)
         else:
             await answer(send, 200, b"photo")
 
@@ -51,38 +58,55 @@ async def answered(client: Client) -> tuple[bytes, bytes]:
     return await client.head(), await client.body()
 
 
+async def refused(client: Client) -> None:
+    ask(client, "/busy")
+    assert await answered(client) == REFUSED
+
+
 @pytest.fixture
 def long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "REST_S", REST_S)
 
 
-@pytest.mark.usefixtures("long")
-async def test_who_was_refused_waits_while_others_are_answered() -> None:
-    app = Application()
-    async with clients(app, 3) as (one, two, other):
-        for client in (one, two):
-            ask(client, "/busy")
-            assert await answered(client) == REFUSED
-        ask(one, "/one")
-        ask(two, "/two")
-        for _ in range(3):
-            ask(other, "/other")
-            assert await answered(other) == SERVED
-        assert app.paths == ["/busy", "/busy", "/other", "/other", "/other"]
-        assert [await answered(client) for client in (one, two)] == [SERVED, SERVED]
-        ask(one, "/one")  # who is not refused any more does not wait any more
-        assert await asyncio.wait_for(answered(one), REST_S / 2) == SERVED
+def test_a_rest_is_short() -> None:
+    assert backoff.REST_S <= 0.02
 
 
 @pytest.mark.usefixtures("long")
-async def test_much_that_comes_meanwhile_is_read_at_once() -> None:
-    """So nothing that a client sends can fill the memory of the kernel, and then wait for ever."""
-    app = Application()
-    async with clients(app, 1) as (client,):
-        ask(client, "/busy")
-        assert await answered(client) == REFUSED
-        ask(client, "/large", bytes(2 * RESTING_BYTES))
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_who_was_refused_waits_while_others_are_answered(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def talk() -> None:
+        app = Application()
+        async with clients(app, 3) as (one, two, other):
+            for client in (one, two):
+                await refused(client)
+            began = time.monotonic()
+            ask(one, "/one")
+            ask(two, "/two")
+            for _ in range(3):
+                ask(other, "/other")
+                assert await answered(other) == SERVED
+            assert app.paths == ["/busy", "/busy", "/other", "/other", "/other"]
+            assert [await answered(client) for client in (one, two)] == [SERVED, SERVED]
+            assert time.monotonic() - began < 3 * REST_S
+            ask(one, "/one")  # who is not refused any more does not wait any more
+            assert await asyncio.wait_for(answered(one), REST_S / 2) == SERVED
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(talk())
+
+
+@pytest.mark.usefixtures("long")
+async def test_a_large_request_is_heard_at_once_and_comes_whole() -> None:
+    """So that it cannot fill what the kernel has room for, and then wait for ever."""
+    body = bytes(4 * RESTING_BYTES) + b"photo"
+    async with clients(Application(), 1) as (client,):
+        await refused(client)
+        ask(client, "/large", body)
         assert await asyncio.wait_for(answered(client), REST_S / 2) == SERVED
+        await refused(client)
+        ask(client, "/echo", body)
+        assert (await client.head(), await client.exactly(len(body))) == (b"HTTP/1.1 200 OK", body)
 
 
 @pytest.mark.usefixtures("long")
@@ -98,38 +122,59 @@ async def test_the_rest_of_a_refused_body_is_read_before_the_next_request() -> N
 
 
 @pytest.mark.usefixtures("long")
+async def test_requests_that_are_sent_together_are_all_answered() -> None:
+    async with clients(Application(), 1) as (client,):
+        for path in ("/busy", "/busy", "/one", "/busy"):
+            ask(client, path)
+        found = [await answered(client) for _ in range(4)]
+    assert found == [REFUSED, REFUSED, SERVED, REFUSED]
+
+
+@pytest.mark.usefixtures("long")
 async def test_who_leaves_meanwhile_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     async with clients(Application(), 2) as (one, two):
         for client in (one, two):
-            ask(client, "/busy")
-            assert await answered(client) == REFUSED
+            await refused(client)
         one.leave()
         ask(two, "/two")
         assert await answered(two) == SERVED
     assert not caplog.records
 
 
-async def test_all_that_rest_go_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff, "REST_S", 0.01)
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize("asks", [True, False])
+async def test_what_came_meanwhile_is_answered_by_a_server_that_stops(asks: bool) -> None:
+    async with connected(Application()) as client:
+        await refused(client)
+        if asks:
+            ask(client, "/last")
+            await asyncio.sleep(REST_S / 3)
+        (connection,) = client.served
+        connection.shutdown()
+        wanted = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nphoto" if asks else b""
+        assert await client.end() == wanted
+
+
+class Resting:
+    """A connection that notes what it is told."""
+
+    def __init__(self, name: str, said: list[str]) -> None:
+        self._name, self._said = name, said
+
+    def rest(self) -> None:
+        self._said.append(f"{self._name} rests")
+
+    def go_on(self) -> None:
+        self._said.append(f"{self._name} goes on")
+
+
+@pytest.mark.usefixtures("long")
+async def test_all_go_on_with_the_one_that_rested_first() -> None:
     said: list[str] = []
-    ended = asyncio.Event()
-
-    class Connection:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def rest(self) -> None:
-            said.append(f"{self.name} rests")
-
-        def go_on(self) -> None:
-            said.append(f"{self.name} goes on")
-            if self.name == "b":
-                ended.set()
-
     shared = Backoff()
     for _ in range(2):
-        for name in "ab":
-            shared.add(Connection(name))
-        await asyncio.wait_for(ended.wait(), 5)
-        ended.clear()
+        shared.add(Resting("a", said))
+        await asyncio.sleep(REST_S * 2 / 3)
+        shared.add(Resting("b", said))
+        await asyncio.sleep(REST_S * 2 / 3)
     assert said == ["a rests", "b rests", "a goes on", "b goes on"] * 2

@@ -1,16 +1,19 @@
-"""A server has no more connections than its bound, those that came before it was ready included."""
+"""A server has no more connections than its bound, and what they share."""
 
 import asyncio
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from app.config import Settings
 from app.observability.metrics import METRICS
+from app.server import server
+from app.server.backoff import Backoff
 from app.server.listening import Listening
 from app.server.protocol import Protocol
 from app.server.server import ServerAlone, uvicorn_config
@@ -45,21 +48,35 @@ class BusyServer(ServerAlone):
         return listening
 
 
+@asynccontextmanager
+async def busy(app: App, most: int, waiting: int) -> AsyncIterator[None]:
+    """Run a server with room for so many connections, and as many connections as were waiting for it."""
+    config = uvicorn_config(app, Settings())
+    config.load()
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        running = BusyServer(config, most, listener)
+        running.lifespan, running.waiting = config.lifespan_class(config), waiting
+        clients = [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(waiting)]
+        await running.startup()
+        yield
+        for client in clients:
+            client.close()
+        async with asyncio.timeout(5):
+            await running.shutdown()
+
+
 @pytest.mark.parametrize(("waiting", "paused"), [(1, 0), (2, 1)])
 async def test_connections_that_came_before_the_server_was_ready_count_towards_its_bound(
     waiting: int, paused: int
 ) -> None:
     app = App()
-    config = uvicorn_config(app, Settings())
-    config.load()
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        server = BusyServer(config, 2, listener)
-        server.lifespan, server.waiting = config.lifespan_class(config), waiting
-        clients = [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(waiting)]
-        await server.startup()
+    async with busy(app, 2, waiting):
         assert app.paused == paused
-        for client in clients:
-            client.close()
-        async with asyncio.timeout(5):
-            await server.shutdown()
+
+
+async def test_all_connections_of_a_server_rest_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Mock(wraps=Backoff)
+    monkeypatch.setattr(server, "Backoff", made)
+    async with busy(App(), 8, 2):
+        assert made.call_count == 1

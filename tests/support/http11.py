@@ -16,10 +16,13 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
 
 
 class Client:
-    """One connection."""
+    """One connection; `served` are the server's ends of all connections that it has, if they are known."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, served: set[Any] | None = None
+    ) -> None:
         self._reader, self._writer = reader, writer
+        self.served = set() if served is None else served
         self.port = int(writer.get_extra_info("peername")[1])
 
     def send(self, data: bytes) -> None:
@@ -68,7 +71,7 @@ async def connected(app: Any, idle_s: int = 5, reads: bool = True) -> AsyncItera
     if not reads:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
     try:
-        yield Client(reader, writer)
+        yield Client(reader, writer, state.connections)
     finally:
         writer.close()
         await writer.wait_closed()

@@ -116,4 +116,4 @@ def chosen(contenders: Sequence[str], only: Sequence[str]) -> list[str]:
         if not named:
             raise ContenderFailed(f"{word} is in no name of a contender; they are: {'; '.join(contenders)}")
         found |= named
-    return [name for name in contenders if (name in found if only else OPENVINO not in name)]
+    return [name for name in contenders if (name in found if only else not name.startswith(OURS + OPENVINO))]

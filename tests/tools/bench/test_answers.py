@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,22 @@ def test_another_decoder_is_compared_by_photos_of_one_colour_and_answers_all_oth
     monkeypatch.setattr(answers, "ask", lambda *_: wrong)
     with pytest.raises(ContenderFailed, match="is wrong by"):
         check(contender, settings, "", [b"a photo"])
+
+
+def test_the_service_is_compared_with_the_engine_and_the_precision_that_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contender = next(one for one in CONTENDERS if one.name == "this service, OpenVINO int8")
+    given: list[Settings] = []
+
+    def in_process(settings: Settings) -> SimpleNamespace:
+        given.append(settings)
+        return SimpleNamespace(run=lambda *_, **__: [(SimpleNamespace(probabilities=ROW),)])
+
+    monkeypatch.setattr(answers, "in_process", in_process)
+    monkeypatch.setattr(answers, "ask", lambda *_: probabilities(classify.answer(ROW)))
+    check(contender, Settings(), "", [b"a photo"])
+    assert [(one.engine, one.precision) for one in given] == [("openvino", "int8")]
 
 
 def test_every_decoder_sees_a_photo_of_one_colour_alike() -> None:

@@ -12,11 +12,10 @@ from app.mobilenet.variants import BASE, PUBLISHED, RESOLUTIONS, Variant
 from app.training.schedule import Shares
 from tools.distillation.batches import SHARES
 from tools.distillation.network import Network
+from tools.experiments.results import ONE_FOR_ALL
 
 RESOLUTION = 128
 """The resolution, in pixels, at which architectures are compared."""
-ONE_FOR_ALL = "one for all"
-"""The name of the network that learns at a mixture of resolutions and serves all of them."""
 
 
 @dataclass(frozen=True, slots=True)

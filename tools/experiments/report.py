@@ -11,8 +11,8 @@ from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import ALPHAS, PUBLISHED, Variant
 from app.model import scores
-from tools.experiments.networks import ONE_FOR_ALL, RESOLUTION, paper
-from tools.experiments.results import Mean, TrainingResult, by_resolution, by_training
+from tools.experiments.networks import RESOLUTION, paper
+from tools.experiments.results import ONE_FOR_ALL, Mean, TrainingResult, by_resolution, by_training, gain
 from tools.weights.axis import macs_axis
 
 COLOURS = {"separable": "tab:blue", "shallow": "tab:green", "narrow": "tab:orange", "full convolution": "tab:purple"}
@@ -82,12 +82,6 @@ def resolutions(results: Sequence[TrainingResult], target: Path) -> None:
     right.set_xticks(sorted({one.resolution for one in results}))
     right.legend()
     figure.savefig(target, dpi=110)
-
-
-def gain(one: Sequence[TrainingResult], own: Sequence[TrainingResult]) -> Mean:
-    """Return by how much one network is better than another; both have the same seeds, which are compared in pairs."""
-    others = {result.seed: result.top1 for result in own}
-    return Mean.of([result.top1 - others[result.seed] for result in one])
 
 
 def multipliers(target: Path) -> None:

@@ -11,6 +11,9 @@ from statistics import fmean, stdev
 
 from tools.training.photos import write_whole
 
+ONE_FOR_ALL = "one for all"
+"""The name of the network that learns at a mixture of resolutions and serves all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
@@ -61,6 +64,12 @@ def by_resolution(results: Iterable[TrainingResult], epochs: int) -> dict[tuple[
     key = attrgetter("network", "resolution")
     own = sorted((one for one in results if one.epochs == epochs), key=key)
     return {name: list(found) for name, found in groupby(own, key)}
+
+
+def gain(one: Sequence[TrainingResult], own: Sequence[TrainingResult]) -> Mean:
+    """Return by how much one network is better than another; both have the same seeds, which are compared in pairs."""
+    others = {result.seed: result.top1 for result in own}
+    return Mean.of([result.top1 - others[result.seed] for result in one])
 
 
 def read(path: Path) -> list[TrainingResult]:

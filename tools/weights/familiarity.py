@@ -30,11 +30,11 @@ from app.model.familiarity import NAME, Familiarity, auroc, measure
 from app.model.labels import load
 from app.model.model import Model
 from tools.weights.evaluate import BATCH, PRECISIONS, Class, find_photos
-from tools.weights.others import MADE_UP, NOT_LEARNT
+from tools.weights.others import gradient, noise, plain, shapes, stripes
 from tools.weights.temperature import MAX_PIXELS, held_out
 
 KINDS = ("held out", "validation", "ImageNet", "hands")
-NOTHING = {make.__name__: make for make in (*MADE_UP, *NOT_LEARNT)}
+NOTHING = {"plain colours": plain, "noise": noise, "shapes": shapes, "gradients": gradient, "stripes": stripes}
 """What makes up an image that shows nothing, by the name of the kind."""
 MADE = 100
 """How many images of each kind are made up."""
@@ -63,7 +63,7 @@ def photos(data: Path) -> Photos:
 def nothing(count: int) -> dict[str, list[bytes]]:
     """Return so many images of each kind of `NOTHING`, as PNG files."""
     return {
-        name: [_png(make(random.Random(f"{name} {number}"))) for number in range(count)]
+        name: [_png(make(random.Random(f"{make.__name__} {number}"))) for number in range(count)]
         for name, make in NOTHING.items()
     }
 

@@ -135,6 +135,4 @@ def _colour(draw: random.Random) -> Colour:
 
 
 MADE_UP = (plain, noise, shapes)
-"""What makes up images that show nothing, each from random numbers."""
-NOT_LEARNT = (gradient, stripes)
-"""What makes up others, which no network has learnt from."""
+"""What makes up the images that show nothing and are learnt from, each from random numbers."""

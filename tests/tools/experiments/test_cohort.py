@@ -19,9 +19,9 @@ from tests.support.networks import images  # noqa: E402
 from tools.distillation.batches import SHARES  # noqa: E402
 from tools.experiments import plan, report, results, trainings  # noqa: E402
 from tools.experiments.cohort import Cohort  # noqa: E402
-from tools.experiments.networks import ONE_FOR_ALL, RESOLUTION, architectures, resolutions  # noqa: E402
+from tools.experiments.networks import RESOLUTION, architectures, resolutions  # noqa: E402
 from tools.experiments.plan import steady_rate  # noqa: E402
-from tools.experiments.results import TrainingResult  # noqa: E402
+from tools.experiments.results import ONE_FOR_ALL, TrainingResult, gain  # noqa: E402
 from tools.training.photos import SIDE, Photos  # noqa: E402
 from tools.training.run import HeldOut  # noqa: E402
 
@@ -206,9 +206,9 @@ def test_what_one_for_all_gains_is_the_mean_of_the_differences_of_each_seed(tmp_
         [TrainingResult(name, 0.25, 128, seed, 4, 1, 1, 10, top1, 0, 0) for seed, top1 in enumerate(found)]
         for name, found in (("trained at 128", (0.5, 0.7)), (ONE_FOR_ALL, (0.6, 0.7)))
     )
-    gain = report.gain(one, own[::-1])
-    assert gain.value == pytest.approx(0.05)
-    assert gain.error == pytest.approx(0.05)
+    found = gain(one, own[::-1])
+    assert found.value == pytest.approx(0.05)
+    assert found.error == pytest.approx(0.05)
     report.resolutions([*one, *own], tmp_path / "picture.png")
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.width > 2 * picture.height

@@ -29,7 +29,7 @@ FOUND: Energies = {
     "validation": np.array([0.01, 0.5, 0.9, 1.5], np.float32),
     "ImageNet": np.array([0.04, 0.6], np.float32),
     "hands": np.array([-2, -1, 0.02, 0.03], np.float32),
-    "plain": np.array([0.01, 0.5, 0.6, 0.7], np.float32),
+    "noise": np.array([0.01, 0.5, 0.6, 0.7], np.float32),
 }
 
 
@@ -43,14 +43,14 @@ def test_the_figures_are_those_of_the_photos_that_were_not_used_for_the_threshol
         "validation: unfamiliar": 25,
         "ImageNet: unfamiliar": 50,
         "hands: unfamiliar": 100,
-        "plain: unfamiliar": 25,
+        "noise: unfamiliar": 25,
     }
 
 
 def test_a_table_has_a_row_a_model_and_a_column_a_resolution() -> None:
     small, large = (replace(colour_model(), variant=Variant(0.25, side)) for side in (64, 96))
     found = [
-        Measured(measured(model, FOUND).familiarity, {"hands": of, "plain: unfamiliar": 3})
+        Measured(measured(model, FOUND).familiarity, {"hands": of, "noise: unfamiliar": 3})
         for model, of in ((large, 2), (small, 1.26))
     ]
     assert list(tables(found)) == [
@@ -67,7 +67,7 @@ def test_images_of_nothing_have_a_table_of_their_own() -> None:
     figures = {f"{kind}: unfamiliar": 10.4 * number for number, kind in enumerate(NOTHING)}
     int8 = Measured(known.model_copy(update={"precision": "int8"}), figures)
     assert list(nothing_table([Measured(known, figures), int8])) == [
-        "| α | plain | noise | shapes | gradient | stripes |",
+        "| α | plain colours | noise | shapes | gradients | stripes |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         "| 0.25 @ 64 | 0 | 10 | 21 | 31 | 42 |",
     ]

@@ -1,7 +1,7 @@
-"""Clients that were refused because of too many requests: what they send next is read a moment later, of all at once.
+"""Clients that were refused because of too many requests: what they send next is read a moment later, all at once.
 
-A process that is flooded wakes up for every request otherwise. To wake up, and to take the CPU and its caches from the
-process that runs the model, costs as much as to refuse (decision 38).
+Otherwise a flooded process wakes up for every few requests. Each time it takes the CPU and its caches from the process
+that runs the model, which costs nearly as much as the refusals (decision 38).
 """
 
 import asyncio

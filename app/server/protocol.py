@@ -192,7 +192,10 @@ class Protocol(asyncio.Protocol):
         exchange = cast("Exchange", self._exchange)
         exchange.end_body()
         if exchange.complete:
-            self._idle()
+            if self._leaving:
+                self._close_soon()
+            else:
+                self._idle()
 
     def answered(self, exchange: Exchange) -> None:
         """Go on with the next request, or wait for one; a client that still sends has some time to read its answer."""
@@ -238,16 +241,15 @@ class Protocol(asyncio.Protocol):
             self._timer = None
 
     def shutdown(self) -> None:
-        """Close the connection, now or with the response to its last request; one may have come while it rested."""
+        """Close the connection with the response to its last request, or soon: one may be there that is not read."""
+        self._leaving = True
         if self._exchange is not None and not self._exchange.complete:
             self._exchange.keep_alive = False
-        elif self._resting:
-            self._leaving = True
-            self.go_on()
+        else:
+            if self._resting:
+                self.go_on()
             self._keep_open()
             self._close_soon()
-        else:
-            self._transport.close()
 
     def write(self, data: bytes) -> None:
         """Send it, unless the client is gone."""

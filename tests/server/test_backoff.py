@@ -141,18 +141,33 @@ async def test_who_leaves_meanwhile_is_left_alone(caplog: pytest.LogCaptureFixtu
     assert not caplog.records
 
 
+LAST = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nphoto"
+
+
 @pytest.mark.usefixtures("long")
+@pytest.mark.parametrize("first", [b"", b"photo"], ids=["whole", "in parts"])
 @pytest.mark.parametrize("asks", [True, False])
-async def test_what_came_meanwhile_is_answered_by_a_server_that_stops(asks: bool) -> None:
+async def test_what_came_meanwhile_is_answered_by_a_server_that_stops(asks: bool, first: bytes) -> None:
     async with connected(Application()) as client:
-        await refused(client)
+        client.send(b"POST /busy HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (2 * len(first), first))
+        assert await answered(client) == REFUSED
+        client.send(first)
         if asks:
             ask(client, "/last")
-            await asyncio.sleep(REST_S / 3)
+        await asyncio.sleep(REST_S / 3)
         (connection,) = client.served
         connection.shutdown()
-        wanted = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nphoto" if asks else b""
-        assert await client.end() == wanted
+        assert await client.end() == (LAST if asks else b"")
+
+
+async def test_a_request_that_is_not_read_yet_is_answered_by_a_server_that_stops() -> None:
+    async with connected(Application()) as client:
+        ask(client, "/first")
+        assert await answered(client) == SERVED
+        ask(client, "/last")
+        (connection,) = client.served
+        connection.shutdown()
+        assert await client.end() == LAST
 
 
 class Resting:

@@ -1,4 +1,4 @@
-"""A server has no more connections than its bound, and what they share."""
+"""How many connections a server has, and what they share."""
 
 import asyncio
 import socket

@@ -16,7 +16,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
 
 
 class Client:
-    """One connection; `served` are the server's ends of all connections that it has, if they are known."""
+    """One connection; `served` is the set of the server's ends of all its connections, if it is known."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, served: set[Any] | None = None

@@ -90,11 +90,7 @@ def measured(model: Model, found: Energies) -> Measured:
         energies=measure(found["held out"].tolist()),
     )
     others = {kind: of.tolist() for kind, of in found.items() if kind != "held out"}
-    figures = {
-        f"{kind}: AUROC": 100 * auroc(others["validation"], others[kind])
-        for kind in KINDS
-        if kind in ("ImageNet", "hands")
-    }
+    figures = {f"{kind}: AUROC": 100 * auroc(others["validation"], others[kind]) for kind in ("ImageNet", "hands")}
     for kind, of in others.items():
         figures[f"{kind}: unfamiliar"] = 100 * float(np.mean([known.share(one) < UNFAMILIAR for one in of]))
     return Measured(known, figures)
@@ -130,7 +126,7 @@ def tables(found: Sequence[Measured]) -> Iterator[str]:
 
 
 def nothing_table(found: Sequence[Measured]) -> Iterator[str]:
-    """Yield the lines of a table in Markdown: of which images that show nothing is it said, in float32, in per cent."""
+    """Yield the lines of a table in Markdown: in float32, how many images of nothing are called unfamiliar, in %."""
     yield f"| α | {' | '.join(NOTHING)} |"
     yield f"| --- |{' ---: |' * len(NOTHING)}"
     for one, figures in found:

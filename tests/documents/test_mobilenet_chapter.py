@@ -10,10 +10,11 @@ from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, RESOLUTIONS, Variant
 from app.model import scores
 from tests.documents.test_docs import rows
 from tests.support.data import REPOSITORY
-from tools.experiments.results import Mean, TrainingResult, by_training, read
+from tools.experiments.results import ONE_FOR_ALL, Mean, TrainingResult, by_resolution, by_training, gain, read
 
 CHAPTER = (REPOSITORY / "docs" / "mobilenet.md").read_text()
 EXPERIMENTS = by_training(read(REPOSITORY / "docs" / "architectures.json"))
+TRAINED_RESOLUTIONS = read(REPOSITORY / "docs" / "resolutions.json")
 LENGTHS = sorted({length for _, length in EXPERIMENTS})
 SCORES = {Variant(score.alpha, score.resolution): score for score in scores.read() if score.precision == "float32"}
 WIDTHS = {"separable": 1.0, "shallow": 1.0, "narrow": 0.75, "full convolution": 1.0}
@@ -129,4 +130,25 @@ def test_the_experiments_have_three_seeds_and_score_what_is_said_after_every_len
     assert {tuple(one.seed for one in own) for own in EXPERIMENTS.values()} == {(0, 1, 2)}
     assert rows(CHAPTER, "By the length of the training") == [
         (name, *(own_mean(EXPERIMENTS[name, length], lambda one: one.top1) for length in LENGTHS)) for name in PAPER
+    ]
+
+
+def points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0:+.1f}"  # 0 is added, or there would be a -0.0
+
+
+def test_one_network_for_all_resolutions_scores_what_is_said_beside_one_for_each() -> None:
+    def lines(epochs: int) -> Iterable[tuple[str, ...]]:
+        found = by_resolution(TRAINED_RESOLUTIONS, epochs)
+        one, own = (
+            {side: of for (name, side), of in found.items() if (name == ONE_FOR_ALL) == all_} for all_ in (1, 0)
+        )
+        for name, of in (("one for each", own), ("one for all", one)):
+            yield (str(epochs), name, *(own_mean(of[side], lambda each: each.top1) for side in RESOLUTIONS))
+        gains = (gain(one[side], own[side]) for side in RESOLUTIONS)
+        yield (str(epochs), "all − each", *(f"{points(mean.value)} ± {100 * mean.error:.1f}" for mean in gains))
+
+    lengths = sorted({one.epochs for one in TRAINED_RESOLUTIONS})
+    assert rows(CHAPTER, "A network for each resolution, and one for all") == [
+        line for epochs in lengths for line in lines(epochs)
     ]

@@ -192,10 +192,7 @@ class Protocol(asyncio.Protocol):
         exchange = cast("Exchange", self._exchange)
         exchange.end_body()
         if exchange.complete:
-            if self._leaving:
-                self._close_soon()
-            else:
-                self._idle()
+            self._idle()
 
     def answered(self, exchange: Exchange) -> None:
         """Go on with the next request, or wait for one; a client that still sends has some time to read its answer."""
@@ -214,6 +211,9 @@ class Protocol(asyncio.Protocol):
 
     def _idle(self) -> None:
         """Let the next request have its time to come. One timer serves many requests, as most come soon."""
+        if self._leaving:
+            self._close_soon()
+            return
         self._idle_until = self._loop.time() + self._idle_s
         if self._idle_timer is None:
             self._idle_timer = self._loop.call_later(self._idle_s, self._look)

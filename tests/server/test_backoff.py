@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import uvloop
@@ -14,7 +15,7 @@ from app.server.backoff import Backoff
 from app.server.protocol import RESTING_BYTES
 from tests.support.http11 import Client, answer, connected, echo, refuse
 
-REST_S = 0.3
+REST_S = 0.6
 """In these tests, so that what comes meanwhile certainly comes meanwhile."""
 REFUSED, SERVED = (b"HTTP/1.1 429 Too Many Requests", b"later"), (b"HTTP/1.1 200 OK", b"photo")
 
@@ -41,13 +42,12 @@ class Application:
 @asynccontextmanager
 async def clients(app: Any, count: int) -> AsyncIterator[list[Client]]:
     """Yield connections to one server."""
-    async with connected(app) as first, AsyncExitStack() as stack:
-        others = []
-        for _ in range(count - 1):
-            reader, writer = await asyncio.open_connection("127.0.0.1", first.port)
-            stack.callback(writer.close)
-            others.append(Client(reader, writer))
-        yield [first, *others]
+    async with connected(app) as first:
+        with ExitStack() as stack:
+            others = [Client(*await asyncio.open_connection("127.0.0.1", first.port)) for _ in range(count - 1)]
+            for other in others:
+                stack.callback(other.leave)
+            yield [first, *others]
 
 
 def ask(client: Client, path: str, body: bytes = b"") -> None:
@@ -183,13 +183,16 @@ class Resting:
         self._said.append(f"{self._name} goes on")
 
 
-@pytest.mark.usefixtures("long")
-async def test_all_go_on_with_the_one_that_rested_first() -> None:
+def test_all_go_on_with_the_one_that_rested_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Mock()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
     said: list[str] = []
     shared = Backoff()
-    for _ in range(2):
-        shared.add(Resting("a", said))
-        await asyncio.sleep(REST_S * 2 / 3)
-        shared.add(Resting("b", said))
-        await asyncio.sleep(REST_S * 2 / 3)
+    for times in (1, 2):
+        for name in "ab":
+            shared.add(Resting(name, said))
+        assert loop.call_later.call_count == times
+        seconds, end = loop.call_later.call_args.args
+        assert seconds == backoff.REST_S
+        end()
     assert said == ["a rests", "b rests", "a goes on", "b goes on"] * 2

@@ -48,7 +48,7 @@ test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed
 
 # The tests of what trains in PyTorch. They need no GPU.
 test-distil: $(DISTIL)/installed
-	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/distillation/test_distil.py tests/tools/experiments/test_cohort.py
+	KERAS_BACKEND=torch $(DISTIL)/bin/pytest tests/tools/distillation/test_distil.py tests/tools/experiments
 
 # A node of Ray is killed in the middle of a job: three of them take a minute to start.
 test-nodes: $(VENV)/installed-for-tests

@@ -10,7 +10,7 @@ from app.mobilenet.variants import ALPHAS, BASE, PUBLISHED, RESOLUTIONS, Variant
 from app.model import scores
 from tests.documents.test_docs import rows
 from tests.support.data import REPOSITORY
-from tools.experiments.results import ONE_FOR_ALL, Mean, TrainingResult, by_resolution, by_training, gain, read
+from tools.experiments.results import Mean, TrainingResult, by_resolution, by_training, gain, read
 
 CHAPTER = (REPOSITORY / "docs" / "mobilenet.md").read_text()
 EXPERIMENTS = by_training(read(REPOSITORY / "docs" / "architectures.json"))
@@ -138,17 +138,16 @@ def points(share: float) -> str:
 
 
 def test_one_network_for_all_resolutions_scores_what_is_said_beside_one_for_each() -> None:
-    def lines(epochs: int) -> Iterable[tuple[str, ...]]:
-        found = by_resolution(TRAINED_RESOLUTIONS, epochs)
-        one, own = (
-            {side: of for (name, side), of in found.items() if (name == ONE_FOR_ALL) == all_} for all_ in (1, 0)
-        )
+    def lines(alpha: float, epochs: int) -> Iterable[tuple[str, ...]]:
+        found = by_resolution(TRAINED_RESOLUTIONS, alpha, epochs)
+        own, one = ([found[side][part] for side in RESOLUTIONS] for part in (0, 1))
         for name, of in (("one for each", own), ("one for all", one)):
-            yield (str(epochs), name, *(own_mean(of[side], lambda each: each.top1) for side in RESOLUTIONS))
-        gains = (gain(one[side], own[side]) for side in RESOLUTIONS)
-        yield (str(epochs), "all − each", *(f"{points(mean.value)} ± {100 * mean.error:.1f}" for mean in gains))
+            yield (f"{alpha:g}", str(epochs), name, *(own_mean(each, lambda seed: seed.top1) for each in of))
+        gains = (gain(*pair) for pair in zip(own, one, strict=True))
+        differences = (f"{points(mean.value)} ± {100 * mean.error:.1f}" for mean in gains)
+        yield (f"{alpha:g}", str(epochs), "all − each", *differences)
 
-    lengths = sorted({one.epochs for one in TRAINED_RESOLUTIONS})
+    trainings = sorted({(one.alpha, one.epochs) for one in TRAINED_RESOLUTIONS})
     assert rows(CHAPTER, "A network for each resolution, and one for all") == [
-        line for epochs in lengths for line in lines(epochs)
+        line for training in trainings for line in lines(*training)
     ]

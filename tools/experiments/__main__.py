@@ -56,13 +56,14 @@ def train(
 def draw(
     run: Annotated[Path, typer.Option(help="The folder of the trainings, with two seeds or more.", exists=True)],
     experiment: Differ = Experiment.ARCHITECTURE,
-    alpha: Annotated[float, typer.Option(help="The width multiplier of the trainings.")] = 0.25,
+    alpha: Annotated[list[float], typer.Option(help="Width multiplier of the trainings. May be repeated.")] = [0.25],  # noqa: B006
     docs: Annotated[Path, typer.Option(help="Folder for the results and their pictures.")] = Path("docs"),
     photos: Annotated[int, typer.Option(help="How many photos an epoch has.")] = 9408,
 ) -> None:
-    """Copy the results into the documents, and draw them."""
-    paths = sorted(run.glob(f"{experiment}-{alpha:g}-seed-*/{trainings.RESULTS}"))
-    found = results.of_every_seed([results.read(path) for path in paths])
+    """Copy the results into the documents, and draw them. Architectures are compared at one width multiplier."""
+    if experiment is Experiment.ARCHITECTURE and len(alpha) > 1:
+        raise typer.BadParameter("architectures are compared at one width multiplier, so --alpha may be given once")
+    found = [one for width in alpha for one in _finished(run, experiment, width)]
     results.write(docs / f"{experiment}s.json", found)
     if experiment is Experiment.RESOLUTION:
         report.resolutions(found, docs / "resolutions.png")
@@ -70,6 +71,13 @@ def draw(
     report.comparison(found, docs / "experiments.png")
     report.convergence(found, photos, docs / "convergence.png")
     report.multipliers(docs / "multipliers.png")
+
+
+def _finished(run: Path, experiment: Experiment, alpha: float) -> list[results.TrainingResult]:
+    found = [results.read(path) for path in sorted(run.glob(f"{experiment}-{alpha:g}-seed-*/{trainings.RESULTS}"))]
+    if len(found) < 2:
+        raise typer.BadParameter(f"{run} has results of {len(found)} seeds at α {alpha:g}; an error needs two or more")
+    return results.of_every_seed(found)
 
 
 if __name__ == "__main__":

@@ -41,11 +41,9 @@ def convergence(results: Sequence[TrainingResult], photos: int, target: Path) ->
     for name, colour in COLOURS.items():
         own = [found[key] for key in sorted(found) if key[0] == name]
         means = [_top1(of) for of in own]
-        heights, errors = [100 * mean.value for mean in means], [100 * mean.error for mean in means]
-        epochs = [of[0].epochs for of in own]
         macs = [MACS_OF_A_STEP * of[0].macs * photos * of[0].epochs for of in own]
-        for axes, places in ((left, epochs), (right, macs)):
-            axes.errorbar(places, heights, errors, color=colour, marker="o", markersize=4, capsize=3, label=name)
+        _errors(left, [of[0].epochs for of in own], means, colour, True, name)
+        _errors(right, macs, means, colour, True, name)
     left.set(xscale="log", xlabel="epochs of the training", ylabel="top-1, %")
     left.xaxis.set_major_locator(LogLocator(base=2, subs=(1,)))
     left.xaxis.set_minor_locator(NullLocator())
@@ -61,20 +59,19 @@ def resolutions(results: Sequence[TrainingResult], target: Path) -> None:
     figure = matplotlib.figure.Figure(figsize=SIZE, layout="constrained")
     left, right = figure.subplots(1, 2)
     lengths = sorted({one.epochs for one in results})
-    for epochs in lengths:
-        found = by_resolution(results, epochs)
-        one = {side: of for (name, side), of in found.items() if name == ONE_FOR_ALL}
-        own = {side: of for (name, side), of in found.items() if name != ONE_FOR_ALL}
-        gains = [gain(one[side], own[side]) for side in own]
-        heights, errors = [100 * mean.value for mean in gains], [100 * mean.error for mean in gains]
-        right.errorbar(list(own), heights, errors, marker="o", markersize=4, capsize=3, label=f"{epochs} epochs")
-        if epochs == lengths[-1]:
-            for label, of in (("a network for each resolution", own), (ONE_FOR_ALL, one)):
-                means = [_top1(of[side]) for side in of]
-                heights, errors = [100 * mean.value for mean in means], [100 * mean.error for mean in means]
-                macs = [of[side][0].macs for side in of]
-                left.errorbar(macs, heights, errors, marker="o", markersize=4, capsize=3, label=label)
-    left.set(title=f"α {results[0].alpha:g}, 128 to 224 pixels, {lengths[-1]} epochs", ylabel="top-1, %")
+    for alpha in sorted({one.alpha for one in results}):
+        colour = f"C{ALPHAS.index(alpha)}"
+        for epochs in lengths:
+            found = by_resolution(results, alpha, epochs)
+            gains = [gain(own, one) for own, one in found.values()]
+            longest = epochs == lengths[-1]
+            _errors(right, list(found), gains, colour, longest, f"α {alpha:g}, {epochs} epochs")
+        for part, label in enumerate(("one for each", ONE_FOR_ALL)):
+            of = [sides[part] for sides in found.values()]
+            _errors(
+                left, [one[0].macs for one in of], [_top1(one) for one in of], colour, not part, f"α {alpha:g}, {label}"
+            )
+    left.set(title=f"128 to 224 pixels, {lengths[-1]} epochs", ylabel="top-1, %")
     left.legend(loc="lower right")
     macs_axis(left, "MACs for one image")
     right.axhline(0, color="black", linewidth=0.8)
@@ -82,6 +79,20 @@ def resolutions(results: Sequence[TrainingResult], target: Path) -> None:
     right.set_xticks(sorted({one.resolution for one in results}))
     right.legend()
     figure.savefig(target, dpi=110)
+
+
+def _errors(axes: Any, places: Sequence[float], means: Sequence[Mean], colour: str, solid: bool, label: str) -> None:
+    axes.errorbar(
+        places,
+        [100 * mean.value for mean in means],
+        [100 * mean.error for mean in means],
+        color=colour,
+        linestyle="-" if solid else "--",
+        marker="o",
+        markersize=4,
+        capsize=3,
+        label=label,
+    )
 
 
 def multipliers(target: Path) -> None:

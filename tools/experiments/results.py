@@ -37,6 +37,10 @@ class TrainingResult:
     cpu_seconds: float
 
 
+Side = tuple[list[TrainingResult], list[TrainingResult]]
+"""The results of all seeds at one resolution: of the network that learnt at it, and of the one for all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mean:
     """The mean over the seeds, and its standard error. Both are shares, 0 to 1.
@@ -59,15 +63,23 @@ def by_training(results: Iterable[TrainingResult]) -> dict[tuple[str, int], list
     return {name: list(found) for name, found in groupby(sorted(results, key=key), key)}
 
 
-def by_resolution(results: Iterable[TrainingResult], epochs: int) -> dict[tuple[str, int], list[TrainingResult]]:
-    """Return the results of all seeds after so many epochs, by the name of the network and the resolution in pixels."""
-    key = attrgetter("network", "resolution")
-    own = sorted((one for one in results if one.epochs == epochs), key=key)
-    return {name: list(found) for name, found in groupby(own, key)}
+def by_resolution(results: Iterable[TrainingResult], alpha: float, epochs: int) -> dict[int, Side]:
+    """Return the results at α after so many epochs, by the resolution in pixels, the lowest first."""
+    key = attrgetter("resolution")
+    own = sorted((one for one in results if (one.alpha, one.epochs) == (alpha, epochs)), key=key)
+    return {side: _parted(found) for side, found in groupby(own, key)}
 
 
-def gain(one: Sequence[TrainingResult], own: Sequence[TrainingResult]) -> Mean:
-    """Return by how much one network is better than another; both have the same seeds, which are compared in pairs."""
+def _parted(results: Iterable[TrainingResult]) -> Side:
+    own: list[TrainingResult] = []
+    one: list[TrainingResult] = []
+    for result in results:
+        (one if result.network == ONE_FOR_ALL else own).append(result)
+    return own, one
+
+
+def gain(own: Sequence[TrainingResult], one: Sequence[TrainingResult]) -> Mean:
+    """Return by how much the second network is better; both have the same seeds, which are compared in pairs."""
     others = {result.seed: result.top1 for result in own}
     return Mean.of([result.top1 - others[result.seed] for result in one])
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.support import needs
 
@@ -17,11 +16,11 @@ from app.mobilenet.variants import RESOLUTIONS  # noqa: E402
 from app.training.schedule import BATCH  # noqa: E402
 from tests.support.networks import images  # noqa: E402
 from tools.distillation.batches import SHARES  # noqa: E402
-from tools.experiments import plan, report, results, trainings  # noqa: E402
+from tools.experiments import plan, results, trainings  # noqa: E402
 from tools.experiments.cohort import Cohort  # noqa: E402
 from tools.experiments.networks import RESOLUTION, architectures, resolutions  # noqa: E402
 from tools.experiments.plan import steady_rate  # noqa: E402
-from tools.experiments.results import ONE_FOR_ALL, TrainingResult, gain  # noqa: E402
+from tools.experiments.results import ONE_FOR_ALL  # noqa: E402
 from tools.training.photos import SIDE, Photos  # noqa: E402
 from tools.training.run import HeldOut  # noqa: E402
 
@@ -199,16 +198,3 @@ def test_results_are_not_measured_of_a_network_that_has_gone_past_them(tmp_path:
     (tmp_path / "2-epochs").unlink()
     with pytest.raises(FileNotFoundError, match="2-epochs, which began earlier, is missing"):
         trainings.train(cohort(), NETWORKS, VALIDATION, 4, tmp_path)
-
-
-def test_what_one_for_all_gains_is_the_mean_of_the_differences_of_each_seed(tmp_path: Path) -> None:
-    own, one = (
-        [TrainingResult(name, 0.25, 128, seed, 4, 1, 1, 10, top1, 0, 0) for seed, top1 in enumerate(found)]
-        for name, found in (("trained at 128", (0.5, 0.7)), (ONE_FOR_ALL, (0.6, 0.7)))
-    )
-    found = gain(one, own[::-1])
-    assert found.value == pytest.approx(0.05)
-    assert found.error == pytest.approx(0.05)
-    report.resolutions([*one, *own], tmp_path / "picture.png")
-    with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.width > 2 * picture.height

@@ -184,9 +184,10 @@ class Settings(BaseSettings):
     )
     precision: Precision = Field(
         "float32",
-        description="`float32`, or `int8`: quantised, a third of the size, and faster on processors with instructions "
-        "for it. Bundled for `imagenette`; for other weights made by `mobilenet compile --precision int8 --calibrate "
-        "FOLDER`. `bfloat16`, with OpenVINO alone: float32 with fewer digits, on processors with AMX or AVX512-BF16.",
+        description="`float32`, or `int8`: quantised, a third of the size, and usually faster on processors with "
+        "instructions for it. Bundled for `imagenette`, and part of what `mobilenet train` writes; for other weights "
+        "made by `mobilenet compile --precision int8 --calibrate FOLDER`. `bfloat16`, with OpenVINO alone: float32 "
+        "with fewer digits, on processors with AMX or AVX512-BF16.",
     )
     max_batch_size: PositiveInt = Field(8, description="Largest number of images in one run of the model.")
     max_wait_ms: float = Field(
@@ -220,8 +221,8 @@ class Settings(BaseSettings):
     )
     model_threads: PositiveInt = Field(
         default_factory=lambda data: _model_threads(**data),
-        description="Threads of one run of the model; with LiteRT a run has more than one while no other is under "
-        "way. Default: as many as model workers and at least 1; with TensorFlow the available CPUs.",
+        description="Threads of one run of the model; with LiteRT a run uses more than one only while no other "
+        "run is in progress. Default: as many as model workers and at least 1; with TensorFlow the available CPUs.",
     )
     http_workers: PositiveInt = Field(
         1,
@@ -230,8 +231,8 @@ class Settings(BaseSettings):
     )
     exit_on_fault: bool = Field(
         True,
-        description="Whether a process that only a restart helps ends itself with exit code 1, so that whoever started "
-        "it starts another. `false` keeps it, for debugging.",
+        description="Whether a process with a fault that only a restart can repair ends itself with exit code 1, so "
+        "that whatever started it starts another. `false` keeps it, for debugging.",
     )
     max_queue: PositiveInt = Field(
         default_factory=lambda data: QUEUE_PER_WORKER * max(1, data["model_workers"]),
@@ -275,7 +276,7 @@ class Settings(BaseSettings):
         8000,
         ge=0,
         le=65535,
-        description="Port to listen on. 0: a free one, which is printed. It means nothing with a Unix socket.",
+        description="Port to listen on. 0: a free one, which is printed. It is ignored with a Unix socket.",
     )
     grpc_port: int | None = Field(
         None,
@@ -352,7 +353,7 @@ class Settings(BaseSettings):
 
     def _grpc_problems(self) -> list[str]:
         given = f"{PREFIX}GRPC_PORT={self.grpc_port} needs"
-        missing = [] if _has_grpc() else [f"{given} the extra grpc: pip install '.[grpc]'"]
+        missing = [] if _has_grpc() else [f"{given} the extra grpc: pip install --editable '.[grpc]'"]
         unix = [f"{given} an address as {PREFIX}HOST, which is {self.host}"] if self.host.startswith(UNIX) else []
         return missing + unix
 

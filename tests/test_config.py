@@ -26,7 +26,7 @@ def test_grpc_needs_its_extra_and_an_address(monkeypatch: pytest.MonkeyPatch) ->
         load()
     monkeypatch.setenv("MOBILENET_HOST", "127.0.0.1")
     monkeypatch.setattr(config, "find_spec", lambda name: None if name == "grpc_health" else name)
-    with pytest.raises(StartError, match=r"needs the extra grpc: pip install '.\[grpc\]'"):
+    with pytest.raises(StartError, match=r"needs the extra grpc: pip install --editable '.\[grpc\]'"):
         load()
 
 

@@ -1,1 +1,1 @@
-"""The command line: `mobilenet serve`, `classify`, `info`, `compile` and `bench`."""
+"""The command line, `mobilenet`: a module for each larger command, and what they share."""

@@ -123,6 +123,7 @@ class Exchange:
     def disconnect(self) -> None:
         """Hear that the client is gone."""
         self.disconnected = not self.complete
+        self._expects_continue = False
         self._tell()
 
     def _tell(self) -> None:
@@ -133,7 +134,8 @@ class Exchange:
         return not self.more_body
 
     @property
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Whether nothing more will be sent: the response is complete, or the client is gone."""
         return self.disconnected or self.complete
 
     @property
@@ -145,13 +147,13 @@ class Exchange:
         if self._expects_continue:
             self._expects_continue = False
             self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while not (self._over or self._readable):
+        while not (self.over or self._readable):
             self._connection.resume_reading()
             if self._news is None:
                 self._news = asyncio.Event()
             self._news.clear()
             await self._news.wait()
-        if self._over:
+        if self.over:
             return {"type": "http.disconnect"}
         self._told_end = not self.more_body
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -210,8 +212,6 @@ class Exchange:
         if not more:
             self.complete = True
             self._tell()
-            if not self.keep_alive:
-                self._connection.close()
             self._connection.answered(self)
 
     async def run(self, application: ASGIApp) -> None:
@@ -229,7 +229,9 @@ class Exchange:
         await self._fail()
 
     async def _fail(self) -> None:
-        if self._head == b"" or self.complete or self.disconnected:  # a part of the response was sent
+        if self.disconnected:
+            return
+        if self._head == b"" or self.complete:  # a part of the response was sent
             self._connection.close()
             return
         self._head, self.keep_alive = None, False

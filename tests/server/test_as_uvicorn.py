@@ -67,7 +67,7 @@ class Transport(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.written, self.closed = b"", False
+        self.written, self.closed, self.ended = b"", False, False
 
     def write(self, data: Any) -> None:
         if not self.closed:
@@ -77,7 +77,13 @@ class Transport(asyncio.Transport):
         return self.closed
 
     def close(self) -> None:
-        self.closed = True
+        self.closed = self.ended = True
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def pause_reading(self) -> None:
         """Ignore it: what comes next is sent anyway."""
@@ -114,7 +120,7 @@ def stream(random: Random) -> list[bytes]:
 
 
 async def answered(protocol: Any, config: uvicorn.Config, pieces: Sequence[bytes]) -> tuple[bytes, bool, int, int]:
-    """Return what a protocol writes, whether it closes the connection, and the tasks and connections that are left."""
+    """Return what a protocol writes, whether it ends that, and the tasks and connections that are left."""
     state, transport = ServerState(), Transport()
     connection = protocol(config, state, {})
     connection.connection_made(transport)
@@ -125,12 +131,11 @@ async def answered(protocol: Any, config: uvicorn.Config, pieces: Sequence[bytes
             await asyncio.sleep(0)
     for _ in range(TURNS):
         await asyncio.sleep(0)
-    closed = transport.closed
+    ended = transport.ended
     connection.connection_lost(None)
     for _ in range(TURNS):
         await asyncio.sleep(0)
-    before, refused, _ = transport.written.partition(BAD_REQUEST)  # what is said behind that is ours
-    return before + refused, closed, len(state.tasks), len(state.connections)
+    return transport.written, ended, len(state.tasks), len(state.connections)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -144,4 +149,10 @@ async def test_any_stream_is_answered_as_by_uvicorn(seed: int) -> None:
     for _ in range(STREAMS // 4):
         pieces = stream(random)
         theirs, ours = [await answered(one, config, pieces) for one in (HttpToolsProtocol, protocol)]
-        assert ours == theirs, pieces
+        if BAD_REQUEST not in theirs[0]:
+            assert ours == theirs, pieces
+            continue
+        # What ours says of that is its own, and it does not keep the requests before from being answered.
+        assert ours[0].startswith(theirs[0].partition(BAD_REQUEST)[0]), pieces
+        assert BAD_REQUEST in ours[0] or b"connection: close" in ours[0], pieces
+        assert ours[1:] == theirs[1:], pieces

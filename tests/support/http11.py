@@ -29,9 +29,18 @@ class Client:
         """Send it."""
         self._writer.write(data)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of what was sent does not fit into what the system keeps, because the server does not read it."""
+        return self._writer.transport.get_write_buffer_size()
+
     def leave(self) -> None:
         """Close the connection."""
         self._writer.close()
+
+    def abort(self) -> None:
+        """Close the connection, and do not send what was not sent yet."""
+        self._writer.transport.abort()
 
     async def head(self) -> bytes:
         """Return the first line of a response that has come, after all of its headers."""

@@ -1,10 +1,17 @@
 """Connections for a process that is alone: from the socket that listens."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from app.server.acceptor import BACKLOG
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+"""How soon it is tried again to take connections, if that failed."""
 
 
 class Listening:
@@ -32,17 +39,40 @@ class Listening:
     def pause(self) -> None:
         """Take no more connections until `resume` is called."""
         self._paused = True
+        if self._starting is not None:
+            self._starting.cancel()
         if self._server is not None:
             self._server.close()
 
     def resume(self) -> None:
-        """Take connections again."""
+        """Take connections again, as soon as the system has a descriptor for that."""
         self._paused = False
-        self._starting = asyncio.get_running_loop().create_task(self.start())
+        self._starting = asyncio.get_running_loop().create_task(self._restart())
+
+    async def _restart(self) -> None:
+        while True:
+            try:
+                await self.start()
+            except OSError as exc:
+                logger.error("no connections can be taken for now: %s", exc.strerror)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    async def take_last(self) -> None:
+        """Take what has connected by now, also during a pause, and no more from the event loop."""
+        self.pause()
+        self._listener.setblocking(False)
+        while connection := self._accepted():
+            with suppress(OSError):  # its client has left meanwhile
+                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+
+    def _accepted(self) -> socket.socket | None:
+        with suppress(OSError):  # there is none, or this process may have no more files
+            return self._listener.accept()[0]
+        return None
 
     def close(self) -> None:
         """Take no more connections. Those that wait are refused, unless another process listens on the socket, too."""
         self.pause()
-        if self._starting is not None:
-            self._starting.cancel()
         self._listener.close()

@@ -90,6 +90,12 @@ class ServerAlone(Server):
         await listening.start()
         return listening
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer those that have connected by now, too."""
+        if isinstance(self._source, Listening):
+            await self._source.take_last()
+        await super().shutdown(sockets)
+
 
 class ServerOfSeveral(Server):
     """The server of one of several processes, whose connections come over a channel.

@@ -148,7 +148,8 @@ class Supervisor:
                     process.kill()
 
     async def _reload_each(self) -> Outcome:
-        """Have each process reload. The first that refuses keeps those after it from trying."""
+        """Have each process reload, once there is one. The first that refuses keeps those after it from trying."""
+        await self._begun.wait()
         swapped: Outcome | None = None
         for process in tuple(self._processes):
             found = await process.reload()

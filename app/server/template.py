@@ -94,8 +94,23 @@ class Template:
         self._at_end()
         for started in self._asked:
             started.set_exception(BrokenPipeError("the template ended"))
-        for ended in self._running.values():
-            ended.set_result(FAILED)  # nobody hears of its end any more
+        for pid, ended in self._running.items():
+            self._watch(pid, ended)
+
+    def _watch(self, pid: int, ended: asyncio.Future[int]) -> None:
+        """Hear of the end of a process from the system, now that the template does not tell its exit code any more."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except (OSError, AttributeError):  # it has ended already; or this is not Linux
+            ended.set_result(FAILED)
+            return
+
+        def end() -> None:
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+            ended.set_result(FAILED)
+
+        self._loop.add_reader(descriptor, end)
 
     def _started(self, pid: int, _: int) -> None:
         self._running[pid] = self._loop.create_future()

@@ -1,11 +1,13 @@
 """A process has as many connections as its open files allow; more of them wait, and are told of in a line a second."""
 
 import asyncio
+import errno
 import resource
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,6 +15,7 @@ from app.config import Settings
 from app.errors import StartError
 from app.machine import open_files_limit
 from app.server import connections
+from app.server import listening as connecting
 from app.server.connections import FEWEST, OTHER_FILES, WORKER_FILES, Bound, most_connections
 from app.server.listening import Listening
 
@@ -75,6 +78,12 @@ def test_at_the_bound_no_more_are_taken_until_one_is_closed(
     assert caplog.messages[0].startswith("3 connections are open, as many as the limit of open files allows")
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 async def test_a_process_that_is_alone_leaves_connections_in_the_kernel_during_a_pause() -> None:
     made = list[asyncio.BaseTransport]()
 
@@ -90,17 +99,16 @@ async def test_a_process_that_is_alone_leaves_connections_in_the_kernel_during_a
         listening = Listening(bound, Made)
         await listening.start()
         clients = [socket.create_connection(bound.getsockname()) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        await until(lambda: len(made) == 3)
         clients += [socket.create_connection(bound.getsockname()) for _ in range(3)]
         await asyncio.sleep(0.05)
         assert len(made) == 3
         listening.resume()
-        await asyncio.sleep(0.05)
-        assert len(made) == 6
+        await until(lambda: len(made) == 6)
         listening.resume()
         listening.close()  # also of what has just been resumed
-        await asyncio.sleep(0.05)
         assert listening._starting
+        await asyncio.wait([listening._starting])
         assert listening._starting.cancelled()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", clients[0].getpeername()[1]))
@@ -108,3 +116,41 @@ async def test_a_process_that_is_alone_leaves_connections_in_the_kernel_during_a
         transport.close()
     for client in clients:
         client.close()
+
+
+async def test_connections_that_wait_during_a_pause_are_taken_at_the_end() -> None:
+    made = list[asyncio.BaseTransport]()
+
+    class Made(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport)
+
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        listening = Listening(bound, Made)
+        await listening.start()
+        listening.pause()
+        clients = [socket.create_connection(bound.getsockname()) for _ in range(3)]
+        await listening.take_last()
+        listening.close()
+    assert len(made) == 3
+    for end in (*made, *clients):
+        end.close()
+
+
+async def test_connections_are_taken_again_once_there_is_a_descriptor(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connecting, "RETRY_S", 0.01)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        full = Mock(wraps=bound, dup=Mock(side_effect=[OSError(errno.EMFILE, "Too many open files"), bound.dup()]))
+        listening = Listening(full, asyncio.Protocol)
+        listening.resume()
+        assert listening._starting
+        async with asyncio.timeout(10):
+            await listening._starting
+        assert listening._server
+        listening.close()
+    assert caplog.messages == ["no connections can be taken for now: Too many open files"]

@@ -91,9 +91,15 @@ async def test_a_response_without_a_length_is_sent_in_chunks_and_the_connection_
 
 
 @pytest.mark.parametrize(
-    "asked", [b"GET / HTTP/1.0\r\n\r\n", GET[:-2] + b"Connection: close\r\n\r\n"], ids=["1.0", "1.1"]
+    "asked",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
+        GET[:-2] + b"Connection: close\r\n\r\n",
+    ],
+    ids=["1.0", "1.0 of ApacheBench", "1.1"],
 )
-async def test_a_client_that_wants_the_connection_closed_has_it_closed_and_is_told_so(asked: bytes) -> None:
+async def test_a_client_of_http_1_0_or_that_wants_it_has_the_connection_closed_and_is_told_so(asked: bytes) -> None:
     async with connected(sending(START, BODY)) as client:
         client.send(asked)
         assert await client.end() == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nphoto"

@@ -61,7 +61,7 @@ SERVES = "serve()"
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"WELL_S": 0.05, "RETRY_S": 0.05, "HANG_S": 0.5, "KILL_S": 0.3}.items():
+    for name, value in {"WELL_S": 0.05, "RETRY_S": 0.05, "KILL_S": 0.3}.items():
         monkeypatch.setattr(supervisor, name, value)
 
 
@@ -180,22 +180,30 @@ async def test_a_process_that_cannot_start_with_its_settings_ends_all(tmp_path: 
         assert await service.exit_code(None) == BAD_START
 
 
+SLOW = """
+if number == 2:
+    time.sleep(1.5)
+    open(counts + "-started", "w").close()
+    channel.send(b"w")
+    time.sleep(60)
+serve()
+"""
+
+
 async def test_a_slow_start_is_waited_for_and_silence_after_it_is_a_hang(
-    tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = "time.sleep(1.5 if number == 1 else 0); channel.send(b'w'); time.sleep(60 if number == 1 else 0); serve()"
-    async with supervising(tmp_path, listener, script) as service:
-        await service.until(lambda: service.running() == [1])
-        first = service.pids[1]
-        await service.until(lambda: accepts(listener))
-        assert service.running() == [1], "its start took longer than it may be silent"
-        await service.until(lambda: service.running() == [2])
+    monkeypatch.setattr(supervisor, "HANG_S", 0.5)
+    async with supervising(tmp_path, listener, SLOW, count=2) as service:
+        await service.until(lambda: service.running() == [1, 3])
+        slow = service.pids[2]
+        assert (tmp_path / "2-started").exists(), "its start took longer than it may be silent"
         await asyncio.sleep(1)
-        assert service.running() == [2]
+        assert service.running() == [1, 3]
         assert await service.exit_code() == 0
     hangs, ended = caplog.messages
-    assert hangs.startswith(f"HTTP process {first} has said nothing for ")
-    assert ended == f"HTTP process {first} was ended by signal 9 (Killed)"
+    assert hangs.startswith(f"HTTP process {slow} has said nothing for ")
+    assert ended == f"HTTP process {slow} was ended by signal 9 (Killed)"
 
 
 IGNORES = "signal.signal(signal.SIGTERM, signal.SIG_IGN); channel.send(b'w'); time.sleep(60)"
@@ -280,6 +288,20 @@ async def test_one_that_is_not_ready_yet_is_waited_for_since_it_may_have_read_th
         assert await service.exit_code() == 0
 
 
+async def test_a_hangup_before_there_is_a_process_is_heeded_when_there_is_one(
+    tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    before = signal.getsignal(signal.SIGHUP)
+    control.remember_hangup()
+    os.kill(os.getpid(), signal.SIGHUP)
+    async with supervising(tmp_path, listener, SERVES) as service:
+        await service.until(lambda: bool(caplog.messages))
+        assert await service.exit_code() == 0
+    signal.signal(signal.SIGHUP, before)
+    assert caplog.messages == ["reloaded: new 1"]
+
+
 async def test_one_that_ends_instead_of_reloading_is_replaced_and_the_others_reload(
     tmp_path: Path, listener: socket.socket
 ) -> None:
@@ -324,11 +346,12 @@ async def test_where_the_system_has_no_room_for_a_process_it_is_tried_again(
 
 
 async def test_the_others_start_when_the_first_is_ready(tmp_path: Path, listener: socket.socket) -> None:
-    async with supervising(tmp_path, listener, f"time.sleep(0.5 * (number == 1)); {SERVES}", count=3) as service:
+    script = "while number == 1 and not os.path.exists(counts + '-go'): time.sleep(0.01)\n" + SERVES
+    async with supervising(tmp_path, listener, script, count=3) as service:
         await service.until(lambda: service.running() == [1])
-        assert not service.said
         await asyncio.sleep(0.2)
-        assert service.running() == [1]
+        assert (service.running(), service.said) == ([1], [])
+        (tmp_path / "1-go").touch()
         await service.until(lambda: service.running() == [1, 2, 3])
         assert service.said == ["ready"]
         assert await service.exit_code() == 0
@@ -344,25 +367,41 @@ async def test_where_the_first_cannot_start_with_its_settings_there_are_no_other
     assert caplog.messages == []
 
 
+STARTS = """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(open(counts + "-end", "w").close()))
+open(counts + "-heeds", "w").close()
+time.sleep(60)
+"""
+
+
 async def test_one_that_is_not_ready_may_end_in_order_when_all_are_told_to_stop(
     tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "KILL_S", 60)
-    script = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(open(counts + '-end', 'w').close())); time.sleep(60)"
-    async with supervising(tmp_path, listener, script) as service:
-        await service.until(lambda: service.running() == [1])
-        await asyncio.sleep(0.2)
+    async with supervising(tmp_path, listener, STARTS) as service:
+        await service.until((tmp_path / "1-heeds").exists)
         assert await service.exit_code() == 0
     assert (tmp_path / "1-end").exists()
 
 
-async def test_without_what_forks_the_processes_it_ends_and_they_with_it(
-    tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture
+ANSWERS_FIRST = """
+try:
+    serve()
+finally:
+    time.sleep(0.2)
+    open(counts + "-answered", "w").close()
+"""
+
+
+async def test_without_what_forks_the_processes_it_ends_once_they_have_answered_what_they_had(
+    tmp_path: Path, listener: socket.socket, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with supervising(tmp_path, listener, SERVES, count=2) as service:
+    monkeypatch.setattr(supervisor, "KILL_S", 60)
+    async with supervising(tmp_path, listener, ANSWERS_FIRST, count=2) as service:
         await service.until(lambda: service.running() == [1, 2])
         os.kill(service.template.pid, signal.SIGKILL)
         assert await service.exit_code(None) == FAILED
+        assert sorted(tmp_path.glob("*-answered")) == [tmp_path / "1-answered", tmp_path / "2-answered"]
         await service.until(lambda: service.running() == [])
     (said,) = caplog.messages
     assert said.startswith("the process that forks the HTTP processes ended; ")

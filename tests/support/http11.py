@@ -86,6 +86,9 @@ async def connected(app: Any, idle_s: int = 5, reads: bool = True) -> AsyncItera
         await writer.wait_closed()
         server.close()
         await asyncio.gather(*state.tasks)
+        async with asyncio.timeout(10):
+            while state.connections:  # they hear of the end, each in its turn
+                await asyncio.sleep(0.001)
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

@@ -130,6 +130,13 @@ def test_the_list_of_documents_has_every_document() -> None:
     assert listed >= there - {"README.md"}
 
 
+def test_the_list_of_decisions_has_every_decision_with_its_title() -> None:
+    folder = REPOSITORY / "docs" / "decisions"
+    listed = re.findall(r"^(\d+)\. \[(.*)\]\((.*)\)$", (folder / "README.md").read_text(), re.MULTILINE)
+    titles = [(path.name, path.read_text().splitlines()[0]) for path in sorted(folder.glob("0*.md"))]
+    assert [(name, f"# {number}. {title}") for number, title, name in listed] == titles
+
+
 def test_every_test_that_the_documents_name_is_there() -> None:
     files = [path.as_posix() for path in (REPOSITORY / "tests").rglob("test_*.py")]
     for document in (REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("docs/**/*.md")):

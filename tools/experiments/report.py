@@ -58,21 +58,21 @@ def resolutions(results: Sequence[TrainingResult], target: Path) -> None:
     """Draw top-1 against MACs after the longest trainings, and how much better one for all is after each length."""
     figure = matplotlib.figure.Figure(figsize=SIZE, layout="constrained")
     left, right = figure.subplots(1, 2)
-    lengths = sorted({one.epochs for one in results})
     for alpha in sorted({one.alpha for one in results}):
         colour = f"C{ALPHAS.index(alpha)}"
+        lengths = sorted({one.epochs for one in results if one.alpha == alpha})
         for epochs in lengths:
             found = by_resolution(results, alpha, epochs)
+            label = f"α {alpha:g}, {epochs} epochs"
             gains = [gain(own, one) for own, one in found.values()]
-            longest = epochs == lengths[-1]
-            _errors(right, list(found), gains, colour, longest, f"α {alpha:g}, {epochs} epochs")
-        for part, label in enumerate(("one for each", ONE_FOR_ALL)):
+            _errors(right, list(found), gains, colour, epochs == lengths[-1], label)
+        for part, name in enumerate(("one for each", ONE_FOR_ALL)):
             of = [sides[part] for sides in found.values()]
-            _errors(
-                left, [one[0].macs for one in of], [_top1(one) for one in of], colour, not part, f"α {alpha:g}, {label}"
-            )
-    left.set(title=f"128 to 224 pixels, {lengths[-1]} epochs", ylabel="top-1, %")
-    left.legend(loc="lower right")
+            macs, means = [one[0].macs for one in of], [_top1(one) for one in of]
+            _errors(left, macs, means, colour, not part, f"{label}, {name}")
+    left.set(title="After the longest trainings, at 128 to 224 pixels", ylabel="top-1, %")
+    left.margins(y=0.45)  # or the legend would be in the way
+    left.legend(loc="lower right", fontsize="small")
     macs_axis(left, "MACs for one image")
     right.axhline(0, color="black", linewidth=0.8)
     right.set(title="What one for all gains", xlabel="resolution, pixels", ylabel="points of top-1")

@@ -1,6 +1,7 @@
 """The actor of Ray that reads, classifies and writes pieces of work: one for each CPU or GPU of a cluster."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from threading import Lock
@@ -12,7 +13,7 @@ from app.batch.row import Row
 from app.batch.tally import Tally
 from app.batch.work import Work
 from app.config import Settings
-from app.errors import ServiceError, StartError, Unreadable
+from app.errors import ServiceError, StartError, Unreachable, Unreadable
 from app.machine import available_cpus
 from app.model.evidence import Embedding
 from app.prediction.blocking import LocalBackend
@@ -22,7 +23,9 @@ from app.schemas import Predictions
 NUMBER: Final = "id"
 """The column of a range in Ray: the number of a piece."""
 TALLY: Final = "tally"
-"""The column of what Ray gets back."""
+"""The column of what Ray gets back of a piece whose rows are written; empty of another."""
+UNDONE: Final = "undone"
+"""The column of why they are not."""
 MOST_BYTES: Final = 8 * 2**20
 """The most bytes of the photos that are classified together, to bound the memory."""
 
@@ -48,10 +51,16 @@ class Classifier:
             raise StartError(f"node {os.uname().nodename} has other weights: {found}")
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
-        """Classify a piece, unless its rows are written, and return what came of its photos, counted."""
+        """Classify a piece, unless its rows are written, and return what came of its photos, counted.
+
+        No row is written if the machine that has the photos does not answer. Another time it may.
+        """
         number = int(row[NUMBER])
-        tally = self._work.sink.written(number)
-        return {TALLY: (tally or self._classified(number)).pack()}
+        try:
+            tally = self._work.sink.written(number) or self._classified(number)
+        except Unreachable as exc:
+            return {TALLY: "", UNDONE: str(exc)}
+        return {TALLY: tally.pack(), UNDONE: ""}
 
     def close(self) -> None:
         """End the process of the model; Ray ends that of the actor, and the former with it."""
@@ -68,10 +77,18 @@ class Classifier:
     def _rows(self, photos: list[Photo]) -> Iterator[Row]:
         images = [content for _, content in photos if isinstance(content, bytes)]
         with self._classifying:
-            outcomes = iter(self._backend.outcomes(images, self._wish) if images else ())
+            outcomes = iter(self._outcomes(images) if images else ())
         for name, content in photos:
             found = next(outcomes) if isinstance(content, bytes) else content
             yield self._work.wanted.about.row(name, *self._named(found))
+
+    def _outcomes(self, images: list[bytes]) -> list[Outcome | ServiceError]:
+        """Classify images. If the model cannot, end this process: Ray starts another, and gives that one the piece."""
+        try:
+            return self._backend.outcomes(images, self._wish)
+        except StartError as exc:
+            print(exc.report, file=sys.stderr, flush=True)
+            os._exit(1)
 
     def _named(
         self, found: Outcome | ServiceError | Unreadable

@@ -1,13 +1,13 @@
 """A whole job: what is asked for is checked and written down, then Ray has every piece of it classified."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from app.batch import storage, work
-from app.batch.classifier import TALLY, Classifier, alone
+from app.batch.classifier import TALLY, UNDONE, Classifier, alone
 from app.batch.cluster import joined
 from app.batch.row import About
 from app.batch.sink import Form, Sink
@@ -15,7 +15,7 @@ from app.batch.source import Source
 from app.batch.tally import Tally
 from app.batch.work import Wanted, Work
 from app.config import Settings
-from app.errors import StartError
+from app.errors import StartError, Unreadable
 from app.prediction.blocking import LocalBackend, top_k_or_default
 
 CALLS: Final = 2
@@ -41,8 +41,7 @@ class Order:
     @property
     def sink(self) -> Sink:
         """Where the rows go."""
-        remote = storage.is_remote(self.output)
-        return Sink(self.output.rstrip("/") if remote else os.path.abspath(self.output), self.form)
+        return Sink(storage.absolute(self.output), self.form)
 
 
 def prepare(order: Order, settings: Settings) -> Work:
@@ -55,8 +54,8 @@ def prepare(order: Order, settings: Settings) -> Work:
         storage.remove_halves(sink.folder)
         wanted = _wanted(order, settings)
         return work.resume(wanted, sink) if begun else work.begin(wanted, sink, order.source.pieces())
-    except OSError as exc:
-        raise StartError(f"--output {order.output}: {exc.strerror or exc}") from exc
+    except (OSError, Unreadable) as exc:
+        raise StartError(f"--output {order.output}: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
 def _wanted(order: Order, settings: Settings) -> Wanted:
@@ -88,14 +87,27 @@ def _about(settings: Settings, embedding: bool) -> tuple[About, int]:
 def run(order: Order, settings: Settings, all_of_it: Work) -> Generator[Tally]:
     """Have all pieces classified that are not, and yield what came of each, in any order.
 
-    Raises `StartError` for what is wrong with Ray or its nodes. Rows that are written stay if this ends early.
+    Raises `StartError` for what is wrong with Ray or its nodes, or in the end if photos could not be fetched. Rows that
+    are written stay.
     """
     with joined(order.address, max(1, settings.model_workers), order.verbose) as ray:
         try:
-            for row in _dataset(ray, order, settings, all_of_it).iter_rows():
-                yield Tally.unpack(row[TALLY])
+            yield from tallies(_dataset(ray, order, settings, all_of_it).iter_rows(), len(all_of_it))
         except ray.exceptions.RayError as exc:
             raise StartError(f"the job ended early, and --resume goes on with it: {_reason(exc)}") from exc
+
+
+def tallies(found: Iterable[dict[str, str]], count: int) -> Generator[Tally]:
+    """Yield what came of each piece. Raises `StartError` in the end if some of the `count` pieces are not done."""
+    done, why = 0, ""
+    for row in found:
+        if row[UNDONE]:
+            why = why or row[UNDONE]
+            continue
+        done += 1
+        yield Tally.unpack(row[TALLY])
+    if done < count:
+        raise StartError(f"{count - done:,} of {count:,} files of rows are not written, and --resume goes on: {why}")
 
 
 def _dataset(ray: Any, order: Order, settings: Settings, all_of_it: Work) -> Any:

@@ -1,11 +1,14 @@
 """A piece of the work: photos that are classified together, and whose rows are written together or not at all."""
 
+import gzip
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from functools import partial
+from io import BufferedReader
+from typing import IO, Any, Final, cast
 
 from pyarrow import ArrowException
 
@@ -16,7 +19,14 @@ from app.imaging.formats import is_photo
 Photo = tuple[str, bytes | Unreadable]
 """The name of a photo, and its content or why it cannot be read."""
 
-_DAMAGED: Final = (OSError, EOFError, tarfile.TarError, zlib.error, ArrowException)
+LARGEST_BYTES: Final = 256_000_000
+"""The most bytes of a photo, more than photos have. What has more may not fit into the memory, again and again."""
+_DAMAGED: Final = (OSError, EOFError, ValueError, LookupError, tarfile.TarError, zlib.error, ArrowException)
+"""What a damaged file raises. Another machine that does not answer is `Unreachable`, and then no row is written."""
+_GZIP: Final = b"\x1f\x8b"
+"""How a compressed archive begins. `tarfile` would read it too, but compare no checksum and stop where `cat` joined."""
+_LONGEST_BYTES: Final = 2**36
+"""The most bytes of a member of an archive, beyond which `tarfile` looks for the next one for minutes, or for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +43,7 @@ class Files:
     def photos(self) -> Iterator[Photo]:
         """Read one photo after the other."""
         for name in self.names:
-            try:
-                yield name, storage.read(name)
-            except Unreadable as exc:
-                yield name, exc
+            yield _photo(name, partial(storage.read, name, LARGEST_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +58,48 @@ class Tar:
         return None
 
     def photos(self) -> Iterator[Photo]:
-        """Read one photo after the other; a damaged archive ends with an error of its own, under its own name."""
-        system, path = storage.locate(self.archive)
+        """Read one photo after the other; a damaged archive ends with an error of its own, under its own name.
+
+        Raises `Unreachable`.
+        """
         try:
-            with system.open_input_stream(path, compression=None) as stream:
-                yield from self._members(stream)
+            with storage.opened(self.archive) as file:
+                packed = file.peek(len(_GZIP)).startswith(_GZIP)
+                yield from self._members(gzip.GzipFile(fileobj=file) if packed else file)
         except _DAMAGED as exc:
             yield self.archive, Unreadable(str(exc) or type(exc).__name__)
 
-    def _members(self, stream: Any) -> Iterator[Photo]:
-        with tarfile.open(fileobj=stream, mode="r|*") as archive:
+    def _members(self, file: BufferedReader | gzip.GzipFile) -> Iterator[Photo]:
+        with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive:
             while member := archive.next():
-                content = archive.extractfile(member) if member.isfile() and is_photo(member.name) else None
-                if content is not None:
-                    yield f"{self.archive}/{member.name}", content.read()
+                if member.isfile() and is_photo(member.name):
+                    yield _photo(f"{self.archive}/{member.name}", partial(_content, archive, member))
                 archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
+            stream = cast("IO[bytes]", archive.fileobj)
+            while block := stream.read(tarfile.RECORDSIZE):
+                if block.strip(b"\0"):
+                    raise tarfile.ReadError("there is more behind the end of the archive, such as another one")
+
+
+class _Header(tarfile.TarInfo):
+    """The header of a member. A bad one is damage, which `tarfile` takes for the end; the end is a block of zeros."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
+        try:
+            header = super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # which `tarfile` has
+            raise
+        except tarfile.HeaderError as exc:
+            raise tarfile.ReadError(f"the archive is damaged or cut off: {exc}") from exc
+        if not 0 <= header.size <= _LONGEST_BYTES:
+            raise tarfile.ReadError(f"the archive is damaged: a file in it has {header.size:,} bytes")
+        return header
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    storage.check_size(member.size, LARGEST_BYTES)
+    return cast("IO[bytes]", archive.extractfile(member)).read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +122,50 @@ class Rows:
         return self.rows
 
     def photos(self) -> Iterator[Photo]:
-        """Read one photo after the other; a damaged file ends with an error of its own, under its own name."""
+        """Read one photo after the other; a damaged file ends with an error of its own, under its own name.
+
+        Raises `Unreachable`.
+        """
         from pyarrow import parquet
 
-        system, path = storage.locate(self.parquet)
         columns = [self.column] if self.names is None else [self.column, self.names]
         number = self.first
         try:
-            with system.open_input_file(path) as file:
-                batches = parquet.ParquetFile(file).iter_batches(FEW, row_groups=[self.group], columns=columns)
-                for batch in batches:
+            with storage.opened(self.parquet) as file:  # a page is read at a time, as the whole group may be too large
+                table = parquet.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False)
+                for batch in table.iter_batches(FEW, row_groups=[self.group], columns=columns):
                     for row in batch.to_pylist():
-                        yield self._photo(row, number)
+                        yield self._named(row, number)
                         number += 1
         except _DAMAGED as exc:
             yield self.parquet, Unreadable(str(exc))
 
-    def _photo(self, row: dict[str, Any], number: int) -> Photo:
+    def _named(self, row: dict[str, Any], number: int) -> Photo:
         value, name = row[self.column], row[self.names] if self.names else None
         if isinstance(value, dict):  # as Hugging Face's datasets keep images
             name = name or value.get("path")
             value = value.get("bytes")
-        content = Unreadable("there are no bytes in this row") if value is None else value
-        return f"{self.parquet}#{number}" if name is None else str(name), content
+        return _photo(f"{self.parquet}#{number}" if name is None else str(name), partial(_bytes, value))
+
+
+def _bytes(value: bytes | None) -> bytes:
+    if value is None:
+        raise Unreadable("there are no bytes in this row")
+    storage.check_size(len(value), LARGEST_BYTES)
+    return value
+
+
+def _photo(name: str, read: Callable[[], bytes]) -> Photo:
+    try:
+        return name, read()
+    except Unreadable as exc:
+        return name, exc
 
 
 FEW: Final = 8
 """How many rows of a Parquet file are held as objects at a time."""
+BUFFER_BYTES: Final = 2**20
+"""How much of a column of a Parquet file is read at a time."""
 
 Piece = Files | Tar | Rows
 _KINDS: Final[dict[str, type[Piece]]] = {fields(kind)[0].name: kind for kind in (Files, Tar, Rows)}

@@ -83,7 +83,10 @@ def begin(wanted: Wanted, sink: Sink, pieces: Iterable[Piece]) -> Work:
 
 
 def resume(wanted: Wanted, sink: Sink) -> Work:
-    """Return the work of a job that was begun. Raises `StartError` if it was asked for something else, or `OSError`."""
+    """Return the work of a job that was begun.
+
+    Raises `StartError` if it was asked for something else, `Unreadable`, or `OSError`.
+    """
     found = json.loads(storage.read(sink.of_job(JOB)))
     then, now = found["wanted"], json.loads(json.dumps(asdict(wanted)))
     if others := [f"{name} {then.get(name)} and now {now[name]}" for name in now if then.get(name) != now[name]]:

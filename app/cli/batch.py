@@ -2,9 +2,8 @@
 
 import time
 from contextlib import closing, nullcontext
-from enum import StrEnum
 from importlib.util import find_spec
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -14,13 +13,6 @@ from app.cli.embedding import end
 from app.errors import StartError
 
 NEEDED: Final = ("ray", "pyarrow")
-
-
-class Form(StrEnum):
-    """The forms of the output."""
-
-    PARQUET = "parquet"
-    JSONL = "jsonl"
 
 
 def batch(
@@ -33,7 +25,7 @@ def batch(
     ],
     *,
     output: Annotated[str, typer.Option(help="Folder to write, here or in object storage.")],
-    form: Annotated[Form, typer.Option("--format", help="Form of the rows.")] = Form.PARQUET,
+    form: Annotated[Literal["parquet", "jsonl"], typer.Option("--format", help="Form of the rows.")] = "parquet",
     top_k: Annotated[int | None, typer.Option(help="How many classes to write for each photo. Default: 5.")] = None,
     embedding: Annotated[bool, typer.Option("--embedding", help="Write the embedding of each photo, too.")] = False,
     column: Annotated[
@@ -54,6 +46,9 @@ def batch(
         bool, typer.Option("--gpus", help="A model for each GPU instead of each CPU, with MOBILENET_ENGINE=tensorflow.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a job that was interrupted.")] = False,
+    accept_errors: Annotated[
+        bool, typer.Option("--accept-errors", help="End with the exit code 0 even if some photos failed.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says, too.")] = False,
 ) -> None:
     """Classify millions of photos, by Ray, on this machine or on a cluster, and write a row for each.
@@ -73,7 +68,7 @@ def batch(
     order = job.Order(
         source=Source(tuple(sources), rows, column, names),
         output=output,
-        form=form.value,
+        form=form,
         top_k=top_k,
         embedding=embedding,
         address=address,
@@ -90,4 +85,5 @@ def batch(
     total = progress.total
     tables.show(summary(total, time.monotonic() - began))
     tables.show(chart(total))
-    end(total.failed, total.photos)
+    if not accept_errors:
+        end(total.failed, total.photos)

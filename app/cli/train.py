@@ -15,19 +15,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli.chatter import silenced
 from app.cli.photos import find
+from app.config import Settings
+from app.engines.bundle import BUNDLED
 from app.engines.tflite.converter import QUIET
-from app.errors import StartError
+from app.engines.weights import PUBLISHED
+from app.errors import StartError, first_line
+from app.training import output
 from app.training.recipe import Recipe
 from app.training.state import Row, State
-from app.training.survey import SPLITS, Look, Photo, checked, hold_out, readable, survey
+from app.training.survey import SPLITS, Look, Photo, checked, hold_out, measured_on, readable, survey
 from app.training.task import Photos, Task
 from app.training.views import Views
 
 SHARE = 0.15
 """The share of the photos that is held out where no folder to validate with is given; with one it is a little less."""
 SHARE_BESIDE_VALIDATION = 0.1
-MAX_PIXELS = 8192 * 6144
+MAX_PIXELS: int = Settings.model_fields["max_pixels"].default
 """The largest photo, as the service has it by default."""
+RESERVED = (BUNDLED.name, PUBLISHED)
+"""Names that a setting has for other weights."""
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -76,11 +82,19 @@ class Order:
         """The folder to write: the one asked for, or one in this folder that is named after the photos."""
         return (self.output or Path(f"{_name(self.photos)}-weights")).expanduser()
 
+    @property
+    def name(self) -> str:
+        """The name of the weights, with which the names of their files begin: that of the folder, in plain letters."""
+        folder = self.target.resolve().name.removesuffix("-weights")
+        name = "".join(sign if sign.isalnum() else "-" for sign in folder).strip("-") or "own"
+        return f"own-{name}" if name in RESERVED else name
+
 
 def train(order: Order) -> int:
     """Train as it is asked for, and write the folder. Return the exit code: 130 if it was interrupted, else 0.
 
-    Raises `StartError` for what is wrong with the photos, the weights to begin with or the folder to write.
+    Raises `StartError` for what is wrong with the photos, the weights to begin with or the folder to write, and if the
+    training cannot go on, for example because the disk is full.
     """
     began = time.monotonic()
     with nullcontext() if order.verbose else silenced():
@@ -90,20 +104,27 @@ def train(order: Order) -> int:
 
 
 def _train(order: Order, bar: Bar, began: float) -> int:
+    output.check(order.target, order.photos.expanduser())
     task, photos = _looked_at(order, bar)
     os.environ |= QUIET  # before TensorFlow is imported
     try:
         from app.training import network, result
     except ImportError as exc:
         raise StartError(f"training needs the extra 'tensorflow': {exc}") from exc
-    result.check_output(order.target)
-    state = State(order.target.with_name(f"{order.target.name}.training"))
+    target = order.target.resolve()
+    state = State(target.with_name(f"{target.name}.training"))
     resumed = state.begin(order.recipe, sha256(b"".join(photos.found.digests)).hexdigest(), order.resume)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     network.prepare(order.recipe.seed)
-    rows, interrupted = _fitted(task, state, resumed, bar)
-    card = result.write(result.Training(task, photos, rows, began), state, _slug(order.target), bar)
-    result.publish(state, order.target)
+    try:
+        rows, interrupted = _fitted(task, state, resumed, bar)
+        card = result.write(result.Training(task, photos, rows, began), state, order.name, bar)
+    except OSError as exc:  # a full disk, or a photo that is gone
+        why = first_line(exc)
+        raise StartError(
+            f"the training was stopped: {why}; mend that, and the same command goes on with --resume"
+        ) from exc
+    output.publish(state, target, order.photos.expanduser())
     best = card.scores[0]
     bar.say(f"{best.top1:.1%} of {best.images:,} photos that it had not learnt are right; {card.seconds:.0f} s")
     bar.say(f"serve it with: mobilenet serve --weights {order.target}")
@@ -119,7 +140,7 @@ def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
     recipe = order.recipe
     found = survey(order.photos.expanduser(), MAX_PIXELS, bar.looks)
     folder, share = _validation(recipe.validation)
-    validation = survey(folder, MAX_PIXELS, bar.looks, found.classes) if folder else None
+    validation = measured_on(folder, survey(folder, MAX_PIXELS, bar.looks, found.classes)) if folder else None
     found = checked(order.photos, found.without(validation) if validation else found)
     for remark in (*found.remarks, *(validation.remarks if validation else ())):
         bar.say(remark)
@@ -141,9 +162,10 @@ def _fitted(task: Task, state: State, resumed: bool, bar: Bar) -> tuple[list[Row
     try:
         return fit.fit(task, state, begun, bar, bar.say), False
     except KeyboardInterrupt:
-        if not state.best.is_file():
+        rows = state.rows()
+        if not rows:
             raise
-        return state.rows(), True
+        return rows, True
 
 
 def _validation(wanted: str) -> tuple[Path | None, float]:
@@ -166,8 +188,3 @@ def _others(folder: Path, bar: Bar) -> list[Photo]:
 def _name(photos: Path) -> str:
     resolved = photos.resolve()
     return resolved.parent.name if resolved.name.casefold() in SPLITS else resolved.name
-
-
-def _slug(output: Path) -> str:
-    name = "".join(sign if sign.isalnum() else "-" for sign in output.resolve().name.removesuffix("-weights"))
-    return name.strip("-") or "own"

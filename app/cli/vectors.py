@@ -3,7 +3,8 @@
 import csv
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -83,20 +84,54 @@ def alike(source: Source) -> float:
 
 
 def writer(path: Path) -> Callable[[Path, Vectors], None]:
-    """Return what writes vectors to a file of this name. Raises `StartError` if its end or its folder is unknown."""
+    """Return what writes vectors to a file of this name.
+
+    Raises `StartError` if the end of the name is unknown, or if the file cannot be written, as what it returns does.
+    """
     if path.suffix not in WRITERS:
         raise StartError(f"--output {path}: the name must end with {', '.join(WRITERS)}")
     if not path.absolute().parent.is_dir():
         raise StartError(f"--output {path}: there is no folder {path.parent}")
     if path.suffix == ".parquet":
         _pyarrow()
-    return WRITERS[path.suffix]
+    for file in (path, _beside(path)) if path.suffix == ".npy" else (path,):
+        _check_writable(file)
+    return _write
+
+
+def _check_writable(path: Path) -> None:
+    """Open a file as it will be written, but leave it as it is."""
+    with _telling(path):
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            path.open("ab").close()
+        else:
+            path.unlink()
+
+
+def _write(path: Path, vectors: Vectors) -> None:
+    with _telling(path):
+        WRITERS[path.suffix](path, vectors)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StartError(f"--output {path}: cannot be written: {exc.strerror or exc}") from exc
+
+
+def _beside(path: Path) -> Path:
+    """Return the file that says what the numbers of an array are, which has no place for it."""
+    return path.with_suffix(".json")
 
 
 def _npy(path: Path, vectors: Vectors) -> None:
     np.save(path, vectors.values)
     about = {**vectors.source._asdict(), "paths": vectors.names}
-    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", errors="surrogateescape")
+    _beside(path).write_text(json.dumps(about, indent=1) + "\n", errors="surrogateescape")
 
 
 def _csv(path: Path, vectors: Vectors) -> None:

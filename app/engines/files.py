@@ -23,6 +23,25 @@ def replacing(path: Path) -> Iterator[Path]:
     The replacement is atomic: any process that reads `path` sees either a complete file or none.
     Raises `StartError` if the folder cannot be written or the disk is full.
     """
+    try:
+        with _replacing(path) as temporary:
+            yield temporary
+    except OSError as exc:
+        raise StartError(f"cannot write to {path.parent}: {exc.strerror or exc}") from exc
+
+
+@contextmanager
+def caching(path: Path) -> Iterator[Path]:
+    """Do the same for a file of the cache; the error names the setting of its folder."""
+    try:
+        with _replacing(path) as temporary:
+            yield temporary
+    except OSError as exc:
+        raise StartError(f"MOBILENET_CACHE={path.parent}: cannot write there: {exc.strerror or exc}") from exc
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,8 +51,6 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(READABLE)
         temporary.replace(path)
-    except OSError as exc:
-        raise StartError(f"MOBILENET_CACHE={path.parent}: cannot write there: {exc.strerror}") from exc
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

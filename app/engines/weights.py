@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.config import Settings
 from app.engines.bundle import BUNDLED, Bundle
-from app.engines.files import replacing, sha256
+from app.engines.files import caching, sha256
 from app.engines.keras.reader import read
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
@@ -28,8 +28,8 @@ class Weights:
 
     @property
     def published(self) -> bool:
-        """Whether these are the ImageNet weights that Keras Applications publishes."""
-        return self.name == PUBLISHED
+        """Whether these are the ImageNet weights that Keras Applications publishes, and no folder of the same name."""
+        return self.name == PUBLISHED and self.bundle is None
 
     @property
     def compiled(self) -> bool:
@@ -111,7 +111,7 @@ def _fetch(url: str, path: Path, alpha: float) -> None:
     from app.engines.download import download  # imported late, so that a start without a download needs no HTTP client
 
     try:
-        with replacing(path) as temporary:
+        with caching(path) as temporary:
             download(url, temporary)
             _check(temporary, alpha, url)
     except StartError as exc:
@@ -137,7 +137,7 @@ def _compare_with_record(weights: Weights) -> None:
                 f"the one in {record.name}; delete both to fetch it again"
             )
         return
-    with suppress(StartError), replacing(record) as temporary:  # the folder may be read-only, which is not an error
+    with suppress(StartError), caching(record) as temporary:  # the folder may be read-only, which is not an error
         temporary.write_text(line, encoding="utf-8")
 
 

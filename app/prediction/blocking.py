@@ -5,8 +5,10 @@ import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
+import numpy as np
+
 from app.config import Settings
-from app.errors import ClientError, InternalError, ServiceError, StartError
+from app.errors import ClientError, InternalError, ServiceError, StartError, first_line
 from app.imaging.bounds import LargeImage
 from app.measurements import UNFAMILIAR
 from app.model.evidence import LAYER, Embedding
@@ -84,19 +86,30 @@ class LocalBackend:
     def outcomes(self, images: Sequence[bytes], wish: Wish) -> list[Outcome | ServiceError]:
         """Return what came of each image file, in order: all that is wished for, or its error.
 
-        May be called from several threads at once.
+        May be called from several threads at once. Raises `StartError` once the model classifies nothing any more, so
+        that no photo has an error that is not its own.
         """
-        try:
-            results = self._run(images, wish)
-        except Exception:  # a photo may have crashed the worker; only that one must fail
-            if len(images) > 1:
-                return [result for image in images for result in self.outcomes([image], wish)]
-            return [InternalError("the image could not be classified")]
+        results = self._run(images, wish)
         return [self._outcome(image, result, wish) for image, result in zip(images, results, strict=True)]
 
     def _run(self, images: Sequence[bytes], wish: Wish, large: bool = False) -> list[JobResult]:
+        """Return the result of each image, by itself if one of them makes all of them fail. Raises `StartError`."""
         jobs = [Job(image, (self.model.variant,), wish) for image in images]
-        return self._wait(self._pipeline.run(jobs, large))
+        try:
+            return self._wait(self._pipeline.run(jobs, large))
+        except Exception:  # a photo may have crashed the worker; only that one must fail
+            if len(images) > 1:
+                return [result for image in images for result in self._run([image], wish, large)]
+        self._check()
+        return [InternalError("the image could not be classified")]
+
+    def _check(self) -> None:
+        """Raise `StartError` if not even a black image is classified: then no photo is to blame."""
+        side = self.model.variant.resolution
+        try:
+            self._wait(self._pipeline.run([Job(np.zeros((side, side, 3), np.uint8), (self.model.variant,))]))
+        except Exception as exc:
+            raise StartError(f"the model cannot go on: {self._pipeline.fault or first_line(exc)}") from exc
 
     def _outcome(self, image: bytes, result: JobResult, wish: Wish) -> Outcome | ServiceError:
         if isinstance(result, LargeImage):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.axes
 import matplotlib.figure
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ from app.training.recipe import Recipe
 from app.training.state import Row
 
 MISTAKES = 12
+MOST_COUNTED = 40
+"""The most classes of which a confusion matrix has numbers; with those of more it would grow beyond memory."""
+MOST_NAMED = 120
+"""The most classes that have room for their names beside it."""
 
 
 class Card(BaseModel):
@@ -120,19 +125,31 @@ def _row(score: Score) -> str:
 
 
 def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: Path, title: str = "") -> None:
-    """Draw a confusion matrix; a row is the class of the photos, and a column the class they were answered with."""
-    side = max(5.0, 2.5 + 0.45 * len(names))
+    """Draw a confusion matrix; a row is the class of the photos, and a column the class they were answered with.
+
+    Of more than 40 classes it has no numbers and does not grow further. Of more than 120, some names are left out, in
+    even steps.
+    """
+    side = max(5.0, 2.5 + 0.45 * min(len(names), MOST_COUNTED))
     figure = matplotlib.figure.Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(matrix / matrix.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    named = range(0, len(names), math.ceil(len(names) / MOST_NAMED))
+    size = 10 if len(names) <= MOST_COUNTED else 7
+    labels = [names[index] for index in named]
+    axes.set_xticks(named, labels, rotation=45, ha="right", size=size)
+    axes.set_yticks(named, labels, size=size)
     axes.set(xlabel="answer", ylabel="class of the photo", title=title)
+    if len(names) <= MOST_COUNTED:
+        _count(axes, matrix)
+    figure.savefig(path, dpi=110)
+
+
+def _count(axes: matplotlib.axes.Axes, matrix: NDArray[np.int64]) -> None:
     for (row, column), value in np.ndenumerate(matrix):
-        if value and len(names) <= 40:
+        if value:
             colour = "white" if value > matrix[row].sum() / 2 else "black"
             axes.text(column, row, str(value), ha="center", va="center", color=colour, size=8)
-    figure.savefig(path, dpi=110)
 
 
 def draw_mistakes(photos: Pixels, captions: Sequence[str], path: Path) -> None:

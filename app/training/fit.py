@@ -88,14 +88,16 @@ def _answers(
 def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say) -> list[Row]:
     """Train all of the network, and keep the best of it in the folder; return the table of epochs.
 
-    It begins with a network, or where the checkpoint in the folder ends. Raises `StartError` if the loss is no number.
+    It begins with a network, or where the checkpoint in the folder ends. Raises `StartError` if the loss is no number,
+    or if the folder cannot be written.
     """
     recipe = task.recipe
     schedule = recipe.schedule(len(task.learnt))
     build = partial(network.empty, recipe.alpha, task.classes)
     learner = Trainer(build() if begun is None else begun, build(), 1.0, recipe.seed)
-    rows = state.rows()[: state.restore(learner)]
-    if not rows:
+    if begun is None:
+        rows = state.restore(learner)
+    else:
         rows = [_watched(task, learner, 0)]
         state.save(learner, rows, best=True)
     for epoch in range(len(rows) - 1, schedule.epochs):

@@ -18,7 +18,6 @@ from app.engines.bundle import Bundle
 from app.engines.files import write_manifest
 from app.engines.keras.reader import read
 from app.engines.tflite.convert import convert
-from app.errors import StartError
 from app.mobilenet.network import logits as logits_of
 from app.mobilenet.variants import RESOLUTIONS, Precision
 from app.model import familiarity, golden, latency, loading, scores
@@ -205,19 +204,3 @@ def _aurocs(answers: Sequence[Answers], unfamiliar: Views, bar: Bar) -> dict[str
         name = f"{one.model.variant}, {one.model.engine.precision}"
         found[name] = auroc(one.predictions.energies.tolist(), others.tolist())
     return found
-
-
-def publish(state: State, output: Path) -> None:
-    """Put the finished folder where it shall be, in place of an older one of the same kind."""
-    old = output.with_name(f"{output.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if output.exists():
-        output.rename(old)
-    state.result.rename(output)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def check_output(output: Path) -> None:
-    """Raise `StartError` if there is something else than trained weights where they shall be written."""
-    if output.exists() and not (output.is_dir() and ((output / CARD).is_file() or not any(output.iterdir()))):
-        raise StartError(f"--output {output}: there is something else already; choose another folder")

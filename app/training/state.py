@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -39,19 +40,20 @@ class State:
         """Where the finished folder is put together."""
         return self.folder / "result"
 
-    def begin(self, recipe: Recipe, digest: str, resume: bool) -> bool:
-        """Prepare the folder; return whether there is a training to go on with.
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoint.npz"
 
-        `digest` stands for the photos. Raises `StartError` if there is one that was not to be gone on with, or if it
-        was of another recipe or of other photos.
+    def begin(self, recipe: Recipe, digest: str, resume: bool) -> bool:
+        """Prepare the folder; return whether there is a training to go on with. Without `resume` it is removed.
+
+        `digest` stands for the photos. Raises `StartError` if the training to go on with was of another recipe or of
+        other photos, or if there is something else than a training in the folder, which is never removed.
         """
         plan = recipe.model_dump() | {"photos": digest}
-        try:
-            known = json.loads((self.folder / "recipe.json").read_bytes())
-        except (OSError, ValueError):
-            known = None
+        known = self._plan()
         if not resume or known is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.remove()
             with replacing(self.folder / "recipe.json") as path:
                 path.write_text(json.dumps(plan), encoding="utf-8")
             return False
@@ -62,7 +64,22 @@ class State:
                 if first == "photos"
                 else f"the training in {self.folder} had {first} {known.get(first)}, and not {plan[first]}"
             )
-        return self.best.is_file()
+        return self._checkpoint.is_file()
+
+    def _plan(self) -> dict[str, Any] | None:
+        """Return what the training in the folder was asked for, and of which photos; None if the folder is empty."""
+        if not any(self.folder.glob("*")):
+            return None
+        try:
+            known = json.loads((self.folder / "recipe.json").read_bytes())
+        except (OSError, ValueError):
+            known = None
+        if isinstance(known, dict) and known.keys() >= Recipe.model_fields.keys():
+            return known
+        raise StartError(
+            f"{self.folder} is where the training would be kept until it ends, and there is something else in it; move "
+            "that away, or choose another --output"
+        )
 
     def remove(self) -> None:
         """Remove what an ended training needs no more."""
@@ -75,13 +92,17 @@ class State:
         except (OSError, ValidationError):
             return []
 
-    def restore(self, learner: Learner) -> int:
-        """Load the checkpoint if there is one. Return the number of finished epochs."""
-        path = self.folder / "checkpoint.npz"
-        if not path.is_file():
-            return 0
-        with path.open("rb") as file:
-            return learner.read(file)
+    def restore(self, learner: Learner) -> list[Row]:
+        """Load the checkpoint; return the table of the epochs until then. Raises `StartError` if it lacks some."""
+        with self._checkpoint.open("rb") as file:
+            finished = learner.read(file)
+        rows = self.rows()[:finished]
+        if len(rows) < finished:
+            raise StartError(
+                f"the training in {self.folder} cannot be gone on with, since its epochs.json has {len(rows)} of "
+                f"{finished} epochs; begin anew, without --resume"
+            )
+        return rows
 
     def keep(self, save: Callable[[Path], None]) -> None:
         """Have the best weights so far written by `save`."""
@@ -90,10 +111,14 @@ class State:
         part.replace(self.best)
 
     def save(self, learner: Learner, rows: list[Row], best: bool) -> None:
-        """Write the checkpoint and the table, and the averaged weights if this epoch was the best."""
+        """Write the averaged weights if this epoch was the best, then the table, and last the checkpoint.
+
+        Wherever that is cut short, what there is fits together: the table is one of weights that are there, and has
+        every epoch of the checkpoint, which alone says that there is something to go on with.
+        """
         if best:
             self.keep(learner.save)
-        with replacing(self.folder / "checkpoint.npz") as path, path.open("wb") as file:
-            learner.write(file, len(rows))
         with replacing(self.folder / "epochs.json") as path:
             path.write_bytes(ROWS.dump_json(rows))
+        with replacing(self._checkpoint) as path, path.open("wb") as file:
+            learner.write(file, len(rows))

@@ -213,6 +213,13 @@ def checked(folder: Path, found: Survey) -> Survey:
     return replace(found, remarks=(*found.remarks, *_uneven(found, counts)))
 
 
+def measured_on(folder: Path, found: Survey) -> Survey:
+    """Return the photos that the accuracy is measured on. Raises `StartError` if there are none."""
+    if found.photos:
+        return found
+    raise StartError("\n".join([f"--validation {folder}: there is no photo in it to measure on", *found.remarks]))
+
+
 def _uneven(found: Survey, counts: Counter[int]) -> Iterator[str]:
     few = [f"{name} ({counts[index]})" for index, name in enumerate(found.classes) if counts[index] < FEW]
     if few:

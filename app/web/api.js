@@ -24,18 +24,19 @@ export const hasKey = () => key !== "";
 
 export const address = (path) => new URL(path, document.baseURI).href;
 
-async function call(path, options = {}) {
+/** Ask the service, and `read` what it answers; until all of it is there, either may be cancelled or fail. */
+async function call(path, read, options = {}) {
   const headers = new Headers(options.headers);
   if (key) headers.set("X-API-Key", key);
-  let answer;
+  let answer, body;
   try {
     answer = await fetch(address(path), { ...options, headers });
+    body = await (answer.ok ? read(answer) : refusal(answer));
   } catch (reason) {
     if (reason.name === "AbortError") throw new Problem("cancelled", "cancelled");
     throw new Problem("the service does not answer; is it still running?", "unreachable");
   }
-  if (answer.ok) return answer;
-  const body = await answer.json().catch(() => ({}));
+  if (answer.ok) return body;
   throw new Problem(
     body.detail ?? `the service answered ${answer.status}`,
     body.code,
@@ -43,7 +44,17 @@ async function call(path, options = {}) {
   );
 }
 
-const json = async (path, options) => (await call(path, options)).json();
+/** The problem document of an answer; empty where something else than the service answered. */
+async function refusal(answer) {
+  const text = await answer.text();
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+const json = (path, options) => call(path, (answer) => answer.json(), options);
 
 export const modelInfo = (variant) =>
   json(`model-info?${new URLSearchParams({ layers: true, ...variant })}`);
@@ -55,8 +66,8 @@ export const typeOf = (file) => (file.type.startsWith("image/") ? file.type : "a
 const raw = (file) => ({ method: "POST", body: file, headers: { "Content-Type": typeOf(file) } });
 
 /** What a network of this resolution, or else the served one, sees of a photo, as a PNG. */
-export const preview = async (file, resolution) =>
-  (await call(resolution ? `preview?resolution=${resolution}` : "preview", raw(file))).blob();
+export const preview = (file, resolution) =>
+  call(resolution ? `preview?resolution=${resolution}` : "preview", (answer) => answer.blob(), raw(file));
 
 /** Where photos are classified; `explain` asks for the evidence of each class, too. */
 export const predictPath = (explain) => (explain ? "predict?explain=true" : "predict");

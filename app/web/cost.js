@@ -15,17 +15,23 @@ const HEAD = 18;
 
 const state = { alpha: 0, resolution: 0, measure: "macs", standard: false };
 let info = null;
+let latest = null; // of two questions that are under way the later one counts
 let redraw = () => {};
 
 /** Show the costs of the served variant; others can be chosen from then on. `fail` is told of problems. */
 export function costs(served, fail) {
   info = served;
+  latest = null;
   Object.assign(state, { alpha: served.alpha, resolution: served.resolution });
-  const load = () =>
-    modelInfo({ alpha: state.alpha, resolution: state.resolution }).then((found) => {
+  const load = () => {
+    const mine = (latest = modelInfo({ alpha: state.alpha, resolution: state.resolution }));
+    const unlessOutdated = (use) => (found) => mine === latest && use(found);
+    const show = (found) => {
       info = found;
       render();
-    }, fail);
+    };
+    return mine.then(unlessOutdated(show), unlessOutdated(fail));
+  };
   const controls = () => {
     const sides = [...new Set([224, 192, 160, 128, served.resolution])].sort((one, other) => other - one);
     const pick = (name, parse) => (value) => {

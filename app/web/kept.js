@@ -1,11 +1,15 @@
 // The results, kept in this browser if somebody asks for it: names, answers and small pictures, never the photos.
 
+import { Problem } from "./api.js";
 import { byId } from "./dom.js";
+import { notice } from "./notice.js";
 import { small } from "./thumbnails.js";
 
 const NAME = "mobilenet";
 const STORE = "sessions";
 const LAST = "last";
+
+let latest = null; // of two lists to keep the later one counts, however long the pictures of the other take
 
 const asked = (request) =>
   new Promise((done, failed) => {
@@ -18,24 +22,44 @@ async function store(mode, use) {
   opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
   const database = await asked(opening);
   try {
-    return await asked(use(database.transaction(STORE, mode).objectStore(STORE)));
+    const transaction = database.transaction(STORE, mode);
+    const request = use(transaction.objectStore(STORE));
+    return await new Promise((done, failed) => {
+      transaction.oncomplete = () => done(request.result);
+      transaction.onabort = () => failed(transaction.error); // whether there is room shows only here
+    });
   } finally {
     database.close();
   }
 }
 
+const forget = () => asked(indexedDB.deleteDatabase(NAME));
 const wanted = () => byId("keep").checked;
 
 /** Keep what came of these photos, if that is wanted, in place of what was kept before. */
 export async function keep(photos) {
-  if (!wanted()) return;
-  const kept = [];
-  for (const photo of photos) {
-    const { name, outcome, request, file } = photo;
-    const picture = await small(photo);
-    kept.push({ name, outcome, request, picture: picture === file ? null : picture });
+  latest = photos;
+  const counts = () => wanted() && photos === latest;
+  try {
+    const kept = [];
+    for (const photo of photos) {
+      if (!counts()) return;
+      const { name, outcome, request, file } = photo;
+      const picture = await small(photo);
+      kept.push({ name, outcome, request, picture: picture === file ? null : picture });
+    }
+    if (counts()) await store("readwrite", (sessions) => sessions.put(kept, LAST));
+  } catch (reason) {
+    if (counts()) giveUp(reason);
   }
-  if (wanted()) await store("readwrite", (sessions) => sessions.put(kept, LAST));
+}
+
+/** Keep nothing, and take the tick away: what was kept before is no longer what is shown. */
+function giveUp(reason) {
+  byId("keep").checked = false;
+  forget().catch(() => {}); // a browser that cannot do that either has nothing
+  const why = reason?.name === "QuotaExceededError" ? "has no room for these results" : "cannot keep these results";
+  notice(new Problem(`this browser ${why}, so none are kept`));
 }
 
 /** The photos that are kept, without their files; none if nothing is. */
@@ -49,5 +73,5 @@ export async function kept() {
 
 /** Keep what `photos` returns from now on, or keep nothing any more, as the checkbox says. */
 export function onKeep(photos) {
-  byId("keep").addEventListener("change", () => (wanted() ? keep(photos()) : asked(indexedDB.deleteDatabase(NAME))));
+  byId("keep").addEventListener("change", () => (wanted() ? keep(photos()) : forget()));
 }

@@ -70,7 +70,7 @@ function ended(problem, same) {
   end();
   if (asked.some(({ outcome }) => outcome)) {
     if (asked.length === 1) open(asked, same);
-    keep(asked).catch(notice);
+    keep(asked);
   } else {
     asked = [];
     close();

@@ -1,14 +1,18 @@
 """An actor writes a row for each photo, good or bad; the same ones each time, and none twice. It needs no Ray."""
 
 import json
+import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from pyarrow import parquet
 
 from app.batch import job, storage, work
-from app.batch.classifier import MOST_BYTES, NUMBER, TALLY, Classifier, groups
+from app.batch.classifier import MOST_BYTES, NUMBER, TALLY, UNDONE, Classifier, groups
 from app.batch.job import Order
 from app.batch.piece import Photo
 from app.batch.sink import Form
@@ -18,6 +22,8 @@ from app.batch.work import Work
 from app.config import Settings
 from app.errors import StartError, Unreadable
 from app.mobilenet.cost import cost
+from app.runtime.pool import Pool
+from tests.batch.far import URL, Far
 from tests.support.images import WRITTEN, encoded, photo, png
 
 SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128)
@@ -154,6 +160,69 @@ def test_a_node_with_other_weights_does_not_take_part(folder: Path, tmp_path: Pa
     all_of_it = job.prepare(order(folder, tmp_path / "out"), SETTINGS)
     with pytest.raises(StartError, match="has other weights"):
         Classifier(all_of_it, SETTINGS.model_copy(update={"alpha": 0.5}))
+
+
+def test_an_actor_whose_model_ended_ends_without_a_row_so_that_ray_starts_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_of_it = job.prepare(order(folder, tmp_path / "out"), SETTINGS)
+    actor = Classifier(all_of_it, SETTINGS)
+    pool = actor._backend._pipeline
+    assert isinstance(pool, Pool)
+    os.kill(pool._template.pid, signal.SIGKILL)
+    pool._template.wait()
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(SystemExit) as ended:
+        actor({NUMBER: 0})
+    actor.close()
+    assert ended.value.code == 1
+    assert not list((tmp_path / "out").glob("part-*"))
+
+
+def test_photos_that_cannot_be_fetched_now_get_no_rows_and_are_classified_on_resume(far: Far, tmp_path: Path) -> None:
+    parquet.write_table(pyarrow.table({"image": [encoded(photo(), "JPEG")]}), tmp_path / "photos.parquet")
+    name = far.put("photos.parquet", (tmp_path / "photos.parquet").read_bytes())
+    wanted = Order(Source((name,), 4), str(tmp_path / "out"))
+    all_of_it = job.prepare(wanted, SETTINGS)
+    actor = Classifier(all_of_it, SETTINGS)
+    far.answers_bytes = 0
+    undone = actor({NUMBER: 0})
+    far.answers_bytes = math.inf
+    done = actor({NUMBER: 0})
+    actor.close()
+    assert undone == {TALLY: "", UNDONE: f"{name}: the line is dead"}
+    assert len(rows(tmp_path / "out")) == 1
+    found = job.tallies([done, undone, undone], 3)
+    assert next(found).photos == 1
+    with pytest.raises(StartError, match=rf"^2 of 3 files .* not written.*--resume.*: {name}: the line is dead$"):
+        next(found)
+
+
+def test_a_job_whose_pieces_are_all_done_just_ends() -> None:
+    assert list(job.tallies([{TALLY: Tally(photos=3).pack(), UNDONE: ""}], 1)) == [Tally(photos=3)]
+
+
+def test_one_bad_url_of_a_list_is_a_row_and_not_the_end_of_the_job(folder: Path, tmp_path: Path) -> None:
+    urls = ["nonsense://bucket/1.jpg", f"file://{folder}/turned 0.png"]
+    parquet.write_table(pyarrow.table({"url": urls}), tmp_path / "list.parquet")
+    total, _ = classified(Order(Source((str(tmp_path / "list.parquet"),), 4), str(tmp_path / "out")))
+    assert (total.photos, dict(total.errors)) == (2, {"unreadable": 1})
+
+
+def test_an_output_may_be_named_by_a_url_of_this_machine(folder: Path, tmp_path: Path) -> None:
+    assert Order(Source((str(folder),), 4), f"file://{tmp_path}/out").sink.folder == f"{tmp_path}/out"
+
+
+def test_an_output_that_does_not_answer_is_said_in_a_line(folder: Path, far: Far) -> None:
+    output = f"{URL}/out"
+    job.prepare(Order(Source((str(folder),), 4), output), SETTINGS)
+    far.answers_bytes = 0
+    with pytest.raises(StartError, match=rf"^--output {output}: the line is dead$"):
+        job.prepare(Order(Source((str(folder),), 4), output, resume=True), SETTINGS)
 
 
 def test_large_photos_go_in_smaller_groups() -> None:

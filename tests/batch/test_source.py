@@ -1,6 +1,8 @@
 """Every kind of source becomes pieces of work, whose photos are read one by one; damage is an error of its own row."""
 
+import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,14 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from app.batch import piece
+from app.batch import piece, storage
 from app.batch.piece import Files, Photo, Piece, Rows, Tar
 from app.batch.source import Source
-from app.errors import StartError, Unreadable
+from app.errors import StartError, Unreachable, Unreadable
+from tests.batch.far import URL, Far
+from tests.support.data import REPOSITORY
+
+BLOCK = tarfile.BLOCKSIZE
 
 
 @pytest.fixture
@@ -83,6 +89,117 @@ def test_a_damaged_archive_gives_what_it_has_and_one_error_under_its_own_name(he
     assert first == ("shard.tar/a.jpg", b"1" * 2000)
     assert name == "shard.tar"
     assert isinstance(error, Unreadable)
+
+
+def kept(path: Path, content: bytes) -> None:
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize("name", ["shard.tar", "shard.tar.gz"])
+@pytest.mark.parametrize("damage", ["other bytes", "zeros", "cut", "cut in the middle"])
+@pytest.mark.parametrize("block", range(6))  # a header, two of content, two headers, one of content
+def test_no_damage_of_an_archive_loses_a_photo_without_an_error(here: Path, name: str, damage: str, block: int) -> None:
+    archive(here / "whole.tar", a_jpg=b"1" * 600, b_txt=b"", c_jpg=b"3" * 500)
+    whole = (here / "whole.tar").read_bytes()
+    before, after = whole[: block * BLOCK], whole[(block + 1) * BLOCK :]
+    damaged = {
+        "other bytes": before + bytes([255]) * BLOCK + after,
+        "zeros": before + bytes(BLOCK) + after,
+        "cut": before,
+        "cut in the middle": whole[: block * BLOCK + 100],
+    }
+    kept(here / name, damaged[damage])
+    found = dict(photos(name))
+    error = found.pop(name, None)
+    assert found.keys() == {f"{name}/a.jpg", f"{name}/c.jpg"} or isinstance(error, Unreadable)
+
+
+@pytest.mark.parametrize("name", ["shard.tar", "shard.tar.gz"])
+@pytest.mark.parametrize(
+    ("end", "said"), [("cut", "damaged or cut off: empty header"), ("joined", "more behind the end of the archive")]
+)
+def test_an_archive_has_an_end_and_nothing_behind_it(here: Path, name: str, end: str, said: str) -> None:
+    archive(here / "whole.tar", a_jpg=b"1" * BLOCK)
+    whole = (here / "whole.tar").read_bytes()
+    kept(here / name, whole[: 2 * BLOCK] if end == "cut" else whole)
+    if end == "joined":
+        (here / name).write_bytes(2 * (here / name).read_bytes())
+    first, (own_name, error) = photos(name)
+    assert first == (f"{name}/a.jpg", b"1" * BLOCK)
+    assert own_name == name
+    assert said in str(error)
+
+
+def test_an_archive_whose_checksum_is_another_is_damaged(here: Path) -> None:
+    archive(here / "shard.tar.gz", a_jpg=b"one", b_txt=bytes(tarfile.RECORDSIZE))
+    whole = (here / "shard.tar.gz").read_bytes()
+    (here / "shard.tar.gz").write_bytes(whole[:-8] + bytes(4) + whole[-4:])
+    first, (name, error) = photos("shard.tar.gz")
+    assert first == ("shard.tar.gz/a.jpg", b"one")
+    assert name == "shard.tar.gz"
+    assert "CRC check failed" in str(error)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_archives_of_every_form_are_whole(here: Path, form: int) -> None:
+    name = f"{'folder/' * 20}ä.jpg"
+    with tarfile.open(here / "shard.tar", "w", format=form) as tar:
+        for each in (name, "b.jpg"):
+            tar.addfile(tarfile.TarInfo(each))
+    assert photos("shard.tar") == [(f"shard.tar/{name}", b""), ("shard.tar/b.jpg", b"")]
+
+
+def test_an_archive_with_a_file_that_has_no_end_is_damaged(here: Path) -> None:
+    info = tarfile.TarInfo("a.jpg")
+    info.size = 2**60
+    (here / "shard.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(BLOCK))
+    ((name, error),) = photos("shard.tar")
+    assert (name, str(error)) == ("shard.tar", f"the archive is damaged: a file in it has {2**60:,} bytes")
+
+
+def test_a_photo_of_too_many_bytes_is_an_error_that_names_them(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(piece, "LARGEST_BYTES", 3)
+    (here / "a.jpg").write_bytes(b"much")
+    archive(here / "shard.tar", a_jpg=b"much", b_jpg=b"few")
+    table(here / "photos.parquet", image=[b"much", b"few"])
+    found = dict(photos("a.jpg", "shard.tar", "photos.parquet"))
+    large = [found.pop(name) for name in ("a.jpg", "shard.tar/a.jpg", "photos.parquet#0")]
+    assert [str(error) for error in large] == ["this has 4 bytes; the limit is 3"] * 3
+    assert found == {"shard.tar/b.jpg": b"few", "photos.parquet#1": b"few"}
+
+
+def test_the_most_bytes_of_a_photo_are_those_of_the_document() -> None:
+    assert f"more than {piece.LARGEST_BYTES // 10**6} MB" in (REPOSITORY / "docs" / "bulk.md").read_text()
+
+
+def test_an_archive_whose_machine_stops_to_answer_is_not_damaged(here: Path, far: Far) -> None:
+    archive(here / "shard.tar", a_jpg=b"one", b_jpg=bytes(storage.PART_BYTES))
+    found = Tar(far.put("shard.tar", (here / "shard.tar").read_bytes())).photos()
+    far.answers_bytes = storage.PART_BYTES
+    assert next(found) == (f"{URL}/shard.tar/a.jpg", b"one")
+    with pytest.raises(Unreachable, match="the line is dead"):
+        next(found)
+
+
+def test_a_table_whose_machine_stops_to_answer_is_not_damaged(here: Path, far: Far) -> None:
+    table(here / "photos.parquet", image=[b"one", b"two"])
+    (only,) = pieces(far.put("photos.parquet", (here / "photos.parquet").read_bytes()))
+    assert [content for _, content in only.photos()] == [b"one", b"two"]
+    far.answers_bytes = 0
+    with pytest.raises(Unreachable, match="the line is dead"):
+        list(only.photos())
+
+
+def test_a_table_is_read_in_parts_however_large_its_row_groups_are(here: Path, far: Far) -> None:
+    contents = [os.urandom(4096) for _ in range(8 * storage.PART_BYTES // 4096)]
+    parquet.write_table(pyarrow.table({"image": contents}), here / "photos.parquet")
+    (only,) = pieces(far.put("photos.parquet", (here / "photos.parquet").read_bytes()))
+    far.asked = 0
+    found = only.photos()
+    assert next(found)[1] == contents[0]
+    early = far.asked
+    assert [content for _, content in found] == contents[1:]
+    assert early < far.asked
 
 
 def test_a_missing_archive_is_one_error(here: Path) -> None:

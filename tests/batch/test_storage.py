@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.batch import storage
-from app.errors import StartError, Unreadable
+from app.errors import StartError, Unreachable, Unreadable
+from tests.batch.far import URL, AwayError, Far
 from tests.support import needs
 
 FILES = ("b.jpg", "sub/c.jpeg", "sub/deep/d.webp", "[odd].gif")
@@ -49,6 +50,71 @@ def test_what_cannot_be_read_is_an_error_of_its_photo(folder: Path, name: str) -
         storage.read(str(folder / name))
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(Unreadable, match="this is not a file"):
+        storage.read(str(tmp_path / "pipe.jpg"))
+
+
+def test_a_photo_of_a_kind_of_storage_that_is_unknown_is_an_error_of_its_own() -> None:
+    with pytest.raises(Unreadable, match="nonsense://bucket"):
+        storage.read("nonsense://bucket/1.jpg")
+
+
+def test_whatever_error_another_machine_has_is_one_of_the_photo(far: Far) -> None:
+    name = far.put("1.jpg", b"one")
+    far.answers_bytes = 0
+    with pytest.raises(Unreadable, match=r"^the line is dead$"):
+        storage.read(name)
+
+
+def test_a_file_of_too_many_bytes_is_not_read(folder: Path, far: Far) -> None:
+    size = len("sub/c.jpeg")
+    assert storage.read(str(folder / "sub" / "c.jpeg"), size) == b"sub/c.jpeg"
+    with pytest.raises(Unreadable, match=rf"^this has {size} bytes; the limit is {size - 1}$"):
+        storage.read(str(folder / "sub" / "c.jpeg"), size - 1)
+    content = os.urandom(3 * storage.FETCHED_BYTES)
+    name = far.put("1.jpg", content)
+    assert storage.read(name, len(content)) == content
+    far.asked = 0
+    with pytest.raises(Unreadable, match=rf"^this has {len(content):,} bytes; the limit is {len(content) - 1:,}$"):
+        storage.read(name, len(content) - 1)
+    assert far.asked == 1, "its size is asked for before the rest of it"
+
+
+def test_a_file_whose_size_its_machine_does_not_say_is_read_up_to_the_limit(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far.system, "info", lambda path: {"name": path, "size": None, "type": "file"})
+    name = far.put("1.jpg", bytes(3 * storage.FETCHED_BYTES))
+    assert len(storage.read(name)) == 3 * storage.FETCHED_BYTES
+    far.asked = 0
+    with pytest.raises(Unreadable, match="the limit is 1,000"):
+        storage.read(name, 1000)
+    assert far.asked == 2
+
+
+def test_what_is_read_in_parts_says_whether_its_machine_answers_or_the_file_is_missing(far: Far) -> None:
+    name = far.put("a.tar", bytes(3 * storage.PART_BYTES))
+    far.answers_bytes = 2 * storage.PART_BYTES
+    with storage.opened(name) as file:
+        far.asked = 0
+        while file.tell() < far.answers_bytes:
+            assert file.read(2**15)
+        assert far.asked == 2, "few requests are made for many small parts"
+        with pytest.raises(Unreachable, match=rf"^{name}: the line is dead$"):
+            file.read(2**15)
+    for missing in (f"{URL}/b.tar", "b.tar"):
+        with pytest.raises(FileNotFoundError), storage.opened(missing):
+            pass
+
+
+def test_a_name_is_the_same_from_any_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    names = {"out/": f"{folder}/out", f"file://{folder}/out": f"{folder}/out", f"{URL}/out/": f"{URL}/out"}
+    assert {name: storage.absolute(name) for name in names} == names
+
+
 def test_an_unknown_kind_of_storage_is_said() -> None:
     with pytest.raises(StartError, match="nonsense://bucket"):
         list(storage.find("nonsense://bucket/photos"))
@@ -81,6 +147,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 def test_whether_a_folder_is_empty_is_seen(folder: Path) -> None:
     (folder / "empty").mkdir()
     assert [storage.is_empty(str(folder / name)) for name in ("empty", "missing", "sub")] == [True, True, False]
+
+
+def test_a_machine_that_cannot_be_asked_what_it_has_is_said(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    def info(path: str) -> object:
+        raise AwayError(f"no answer about {path}")
+
+    monkeypatch.setattr(far.system, "info", info)
+    with pytest.raises(StartError, match=rf"cannot look for photos in {URL}/photos: no answer"):
+        list(storage.find(f"{URL}/photos"))
 
 
 @needs.RAY.mark()  # which brings fsspec

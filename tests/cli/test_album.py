@@ -33,8 +33,8 @@ class Echo:
             first = len(self.calls) == 1
             self.under_way += 1
             self.most = max(self.most, self.under_way)
-        if first:
-            self._later.wait(0.2)
+        if first and self.at_once > 1:
+            self._later.wait(10)
         else:
             self._later.set()
         with self._counting:

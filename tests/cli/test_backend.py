@@ -31,6 +31,7 @@ from app.runtime.pipeline import NOTHING, Job, JobResult, Wish
 from app.runtime.replies import WorkerDied
 from app.schemas import Predictions
 from tests.support.client import launching
+from tests.support.data import REPOSITORY
 from tests.support.fakes import mosaic_model
 from tests.support.images import encoded, photo, png
 from tests.support.script import Answer, playing, predicted, refused
@@ -113,7 +114,7 @@ def test_a_photo_that_kills_its_process_fails_alone(local: LocalBackend, monkeyp
     run = local._pipeline.run
 
     async def deadly(jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
-        if any(job.payload == b"deadly" for job in jobs):
+        if b"deadly" in [job.payload for job in jobs if isinstance(job.payload, bytes)]:
             raise WorkerDied("a worker ended in the middle of its work")
         return await run(jobs, large)
 
@@ -187,6 +188,15 @@ def test_every_photo_of_a_request_that_failed_says_why() -> None:
         remote: Backend = asking(script.url)
         assert codes(remote.classify([b"a", b"b"], 1)) == ["unexpected_answer"] * 2
         remote.close()
+
+
+def test_a_service_is_waited_for_for_up_to_the_documented_minute() -> None:
+    with playing(INFO) as script:
+        remote = asking(script.url)
+        remote.close()
+    assert remote._client._patience_s == 60
+    document = (REPOSITORY / "docs" / "clients.md").read_text(encoding="utf-8")
+    assert "the command waits for it, for up to a minute" in " ".join(document.split())
 
 
 def test_a_service_that_stays_away_is_given_up_once_for_all_photos(monkeypatch: pytest.MonkeyPatch) -> None:

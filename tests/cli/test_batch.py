@@ -3,15 +3,22 @@
 import io
 import json
 import time
+from array import array
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from app.batch import job
+from app.batch.sink import Sink
 from app.batch.tally import Tally
+from app.batch.work import Wanted, Work
 from app.cli import batch, progress
 from app.errors import StartError
 
@@ -97,6 +104,23 @@ def test_without_ray_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(StartError, match=r"^batches need ray: install the extra 'ray'$"):
         batch.batch([str(tmp_path)], output=str(tmp_path / "out"))
     assert not list(tmp_path.iterdir())
+
+
+def test_photos_that_failed_are_in_the_exit_code_unless_they_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = Work(cast("Wanted", None), Sink(str(tmp_path), "parquet"), array("Q", [0, 1]), 2)
+
+    def run(*_: Any) -> Generator[Tally]:
+        yield Tally(photos=2, errors=Counter(unreadable=1), classes=Counter(dog=1))
+
+    monkeypatch.setattr(job, "prepare", lambda *_: work)
+    monkeypatch.setattr(job, "run", run)
+    with pytest.raises(typer.Exit) as ended:
+        batch.batch(["photos"], output="out")
+    assert ended.value.exit_code == 1
+    batch.batch(["photos"], output="out", accept_errors=True)
+    assert capsys.readouterr().out.count("error unreadable") == 2
 
 
 def test_counts_survive_the_way_from_an_actor_and_add_up() -> None:

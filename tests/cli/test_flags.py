@@ -85,15 +85,6 @@ def test_a_wrong_flag_is_named_as_it_was_given(arguments: list[str], says: str) 
     assert done.exception.report.startswith(f"mobilenet: {says}")
 
 
-def test_a_misspelt_flag_and_a_wrong_choice_are_told_what_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = CliRunner().invoke(cli, ["serve", "--prot", "9000"])
-    assert wrong.exit_code == 2
-    assert "--port" in wrong.output
-    wrong = CliRunner().invoke(cli, ["serve", "--engine", "onnx"])
-    assert wrong.exit_code == 2
-    assert "litert" in wrong.output
-
-
 def test_a_name_in_the_file_that_is_no_setting_is_refused_with_the_nearest() -> None:
     Path(".env").write_text("MOBILENET_PROT=1\n")
     with pytest.raises(StartError, match=r"MOBILENET_PROT is not a setting; the nearest is MOBILENET_PORT"):

@@ -3,7 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
+from app import control
 from app.cli.main import cli
+from app.reload import Outcome
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,9 @@ def test_a_command_line_without_a_command_is_answered_with_help() -> None:
     assert "mobilenet: " not in done.output
 
 
-def test_the_exit_code_of_a_command_is_that_of_the_process() -> None:
+def test_the_exit_code_of_a_command_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CliRunner().invoke(cli, ["info"]).exit_code == 0
-    assert CliRunner().invoke(cli, ["reload", "1"]).exit_code != 0
     assert CliRunner().invoke(cli, ["--version"]).exit_code == 0
+    monkeypatch.setattr(control, "ask", lambda _: Outcome(False, "the file is damaged"))
+    done = CliRunner().invoke(cli, ["reload"])
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", "mobilenet: not reloaded: the file is damaged\n")

@@ -81,11 +81,39 @@ def test_parquet_has_a_row_for_each_photo_and_what_they_come_from(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("v.txt", "must end with .npy, .parquet, .csv"), ("missing/v.csv", "there is no folder")],
+    [
+        ("v.txt", "must end with .npy, .parquet, .csv"),
+        ("missing/v.csv", "there is no folder"),
+        ("folder.csv", "/folder.csv: cannot be written: Is a directory"),
+        ("folder.npy", "/folder.npy: cannot be written: Is a directory"),
+        ("beside.npy", "/beside.json: cannot be written: Is a directory"),
+    ],
 )
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, name: str, says: str) -> None:
+    for folder in ("folder.csv", "folder.npy", "beside.json"):
+        (tmp_path / folder).mkdir()
     with pytest.raises(StartError, match=says):
         writer(tmp_path / name)
+
+
+def test_the_file_is_as_it_was_until_there_is_something_to_write(tmp_path: Path) -> None:
+    older = tmp_path / "older.csv"
+    older.write_text("older")
+    writer(older)
+    writer(tmp_path / "new.npy")
+    assert older.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [older]
+
+
+@pytest.mark.parametrize("name", ["v.csv", "v.npy", "v.parquet"])
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path, name: str) -> None:
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    path = tmp_path / name
+    path.symlink_to("/dev/full")
+    write = writer(path)
+    with pytest.raises(StartError, match=rf"^--output {path}: cannot be written: .+$"):
+        write(path, VECTORS)
 
 
 def test_unit_vectors_have_length_1_and_nothing_stays_nothing() -> None:

@@ -241,11 +241,11 @@ def test_the_nodes_of_ray_are_sealed_and_of_the_pinned_version() -> None:
 
 
 def test_the_job_of_ray_is_a_command_that_the_command_line_has() -> None:
-    command, _, rest = ray_job()["spec"]["entrypoint"].partition(" || ")
-    assert rest == "[ $? = 1 ]"
-    assert shlex.split(command)[:4] == ["python", "-m", "app", "batch"]
+    command = shlex.split(ray_job()["spec"]["entrypoint"])
+    assert command[:4] == ["python", "-m", "app", "batch"]
+    assert "--accept-errors" in command  # or KubeRay would begin again because of a photo that cannot be read
     options = {option for parameter in typer.main.get_group(cli).commands["batch"].params for option in parameter.opts}
-    assert {word for word in shlex.split(command) if word.startswith("--")} <= options
+    assert {word for word in command if word.startswith("--")} <= options
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:

@@ -1,4 +1,4 @@
-"""`mobilenet batch` on Ray of this machine: killed, resumed, and with the answers of the service."""
+"""`mobilenet batch` on Ray of this machine: killed, resumed while a model ends, and with the answers of the service."""
 
 import json
 import signal
@@ -74,15 +74,45 @@ def killed(folder: Path, bundled: Environment, tmp_path_factory: pytest.TempPath
     return output
 
 
+DYING = """
+import os, signal
+from contextlib import suppress
+from pathlib import Path
+from app.batch import job
+from app.batch.classifier import Classifier
+from app.cli.main import main
+
+class Dying(Classifier):
+    def __init__(self, work, settings):
+        super().__init__(work, settings)
+        with suppress(FileExistsError):
+            Path(f"{work.sink.folder}.died").touch(exist_ok=False)
+            template = self._backend._pipeline._template
+            os.kill(template.pid, signal.SIGKILL)
+            template.wait()
+
+job.Classifier = Dying
+main()
+"""
+"""The same command, with the first actor left without the process that starts the processes of its model."""
+
+
 @pytest.fixture(scope="module")
 def resumed(folder: Path, killed: Path, bundled: Environment) -> tuple[Path, str]:
-    """Return the same output, once the job was resumed, and what was printed."""
+    """Return the same output, once the job was resumed although a model ended, and what was printed."""
     before = [path for path in killed.glob("part-*") if parquet.read_table(path).num_rows]  # each is whole
     assert len(before) == 3 < len(list(folder.iterdir())) / 4
+    _, *arguments = command(folder, killed, "--resume")
     done = subprocess.run(
-        command(folder, killed, "--resume"), env=bundled, capture_output=True, text=True, timeout=START_S, check=False
+        [sys.executable, "-c", DYING, *arguments],
+        env=bundled,
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
     )
     assert done.returncode == 1, done.stderr
+    assert killed.with_name("out.died").exists()
     return killed, done.stdout + done.stderr
 
 
@@ -99,7 +129,9 @@ def test_a_job_that_was_killed_is_resumed_and_has_a_row_for_each_photo(folder: P
     names = {str(path) for path in folder.iterdir()}
     found = rows(output)
     assert set(found) == names
-    failed = sum(row["error"] is not None for row in found.values())
+    errors = [row["error"] for row in found.values() if row["error"] is not None]
+    failed = len(errors)
+    assert "internal_error" not in errors, "no photo is to blame for a model that ended"
     assert f"mobilenet: {failed:,} of {len(names):,} photos failed\n" in said
     assert "written before" in said
     assert "undecodable_image" in said

@@ -1,13 +1,18 @@
 """The page with many photos, in a real browser: how they come, are found again, taken along and kept."""
 
 import csv
+import io
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, Route, expect
 
 from tests.support import needs
@@ -84,6 +89,62 @@ def test_photos_come_with_a_count_and_what_came_until_they_are_cancelled_stays(v
     expect(cards(page)).to_have_count(32)
     for cancelled in held[1:]:
         cancelled.abort()  # or it would still be pending when the page closes
+
+
+class Stalling(BaseHTTPRequestHandler):
+    """Answers with the beginning of a document, and no more until the caller goes away."""
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b'{"results": [')
+        self.rfile.read(1)
+
+
+@pytest.fixture
+def stalling() -> Iterator[str]:
+    """The address of a server that stalls."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stalling) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+BEGINNING = """() => {
+    window.begun = 0;
+    const ask = window.fetch;
+    window.fetch = async (path, options) => {
+        const answer = await ask(`${path}#not-recorded`, options); // what records answers waits for all of one
+        window.begun += path.endsWith("/predict");
+        return answer;
+    };
+}"""
+
+
+def test_photos_that_are_cancelled_while_their_answer_arrives_have_none(visit: Visit, stalling: str) -> None:
+    page = complete(visit())
+    asked: list[Route] = []
+
+    def answered(route: Route) -> None:
+        asked.append(route)
+        route.continue_(url=None if len(asked) == 1 else f"{stalling}/predict")
+
+    page.route(re.compile("/predict"), answered)
+    page.evaluate(BEGINNING)
+    page.set_input_files("#choose", many(16))
+    expect(page.locator("#progress")).to_contain_text("Classified 8 of 16 photos")
+    page.wait_for_function("() => window.begun === 2")
+    page.get_by_role("button", name="Cancel").click()
+    settled(page)
+    expect(page.locator("#status")).to_have_text("8 of 16 photos are classified; 8 have no answer")
 
 
 def test_a_full_queue_is_waited_for(visit: Visit) -> None:
@@ -192,9 +253,9 @@ def test_results_are_kept_in_the_browser_only_while_that_is_wanted(visit: Visit)
     expect(cards(page)).to_have_count(0)
     choose(page, PARACHUTE, GOLF_BALL)
     keep.check()
-    page.wait_for_function("() => indexedDB.databases().then(all => all.length === 1)")
+    keeps(page, "parachute.png", "golf-ball.webp")
     choose(page, STREET, BROKEN, PARACHUTE)
-    page.wait_for_timeout(500)  # the browser writes
+    keeps(page, "street.jpg", BROKEN["name"], "parachute.png")
     complete(reloaded(page))
     expect(page.locator(".card-name")).to_have_text(["street.jpg", BROKEN["name"], "parachute.png"])
     expect(keep).to_be_checked()
@@ -203,9 +264,73 @@ def test_results_are_kept_in_the_browser_only_while_that_is_wanted(visit: Visit)
     page.get_by_role("switch", name="Why?").click()
     expect(page.locator("#why-note")).to_contain_text("not kept; choose them again")
     keep.uncheck()
-    page.wait_for_function("() => indexedDB.databases().then(all => all.length === 0)")
+    keeps(page)
     complete(reloaded(page))
     expect(cards(page)).to_have_count(0)
+
+
+def keeps(page: Page, *names: str) -> None:
+    """Wait until the browser keeps the results of these photos; of none, until it has no place for any."""
+    while page.evaluate(KEPT) != (list(names) or None):
+        page.wait_for_timeout(20)
+
+
+KEPT = """async () => {
+    if (!(await indexedDB.databases()).length) return null;
+    const opening = indexedDB.open("mobilenet");
+    opening.onupgradeneeded = () => opening.transaction.abort(); // it was removed in between
+    const done = (request) => new Promise((done) => Object.assign(request, { onsuccess: done, onerror: done }));
+    await done(opening);
+    if (opening.error) return null;
+    const getting = opening.result.transaction("sessions").objectStore("sessions").get("last");
+    await done(getting);
+    opening.result.close();
+    return getting.result?.map(({ name }) => name) ?? [];
+}"""
+PICTURED = """async (bytes) => {
+    const { small } = await import(new URL("web/thumbnails.js", document.baseURI));
+    await small({ file: new File([new Uint8Array(bytes)], "another.png", { type: "image/png" }) });
+}"""
+"""Waits until there is a small picture of each photo that one was wanted of before."""
+
+
+def test_the_results_that_are_kept_are_the_latest_however_slow_the_pictures_of_others_are(visit: Visit) -> None:
+    page = complete(visit(alone=True))
+    choose(page, PARACHUTE)
+    page.get_by_label("Keep these results in this browser").check()
+    keeps(page, "parachute.png")
+    held: list[Route] = []
+    page.route("**/preview", partial(list.append, held))
+    slow: FilePayload = {"name": "slow.tiff", "mimeType": "image/tiff", "buffer": tiff(GOLF_BALL)}
+    choose(page, *many(80), slow, GOLF_BALL)  # so many that the last are not on the screen
+    while not held:
+        page.wait_for_timeout(20)
+    choose(page, STREET)
+    held[0].continue_()
+    while page.evaluate(KEPT) == ["parachute.png"]:
+        page.wait_for_timeout(20)
+    page.evaluate(PICTURED, list(PARACHUTE.read_bytes()))
+    assert page.evaluate(KEPT) == ["street.jpg"]
+    assert len(held) == 1
+
+
+def tiff(path: Path) -> bytes:
+    """Return a photo in a format that no browser shows, so that the service makes its small picture."""
+    buffer = io.BytesIO()
+    Image.open(path).convert("RGB").save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+def test_results_that_the_browser_has_no_room_for_are_said_not_to_be_kept(visit: Visit) -> None:
+    page = complete(visit(alone=True))
+    quota = {"origin": page.evaluate("location.origin"), "quotaSize": 10_000}
+    page.context.new_cdp_session(page).send("Storage.overrideQuotaForOrigin", quota)
+    choose(page, PARACHUTE)
+    keep = page.get_by_label("Keep these results in this browser")
+    keep.click()
+    expect(page.get_by_role("alert")).to_have_text("This browser has no room for these results, so none are kept.")
+    expect(keep).not_to_be_checked()
+    keeps(page)
 
 
 def reloaded(page: Page) -> Page:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,36 @@ def test_the_layer_chart_shows_any_variant_and_is_read_with_the_keyboard(page: P
     page.get_by_text("Every layer as a table").click()
     expect(page.locator("#cost-table tbody tr")).to_have_count(28)
     expect(page.locator(".ablations li")).to_have_count(4)
+
+
+def test_of_two_variants_chosen_one_after_the_other_the_later_is_shown_whichever_answer_comes_first(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/model-info?*", partial(list.append, held))
+    page.evaluate(READING)
+    for alpha in ("0.75", "0.25"):
+        page.get_by_role("radio", name=alpha).check(force=True)
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    for route, answered in zip(reversed(held), (0.25, 0.75), strict=True):
+        route.continue_()
+        page.wait_for_function("alpha => window.read.includes(alpha)", arg=answered)
+    assert "0.25 @ 160" in page.locator("#totals").inner_text()
+
+
+READING = """() => {
+    window.read = [];
+    const ask = window.fetch;
+    window.fetch = async (...wanted) => {
+        const answer = await ask(...wanted);
+        const read = answer.json.bind(answer);
+        answer.json = async () => {
+            const body = await read();
+            setTimeout(() => window.read.push(body.alpha)); // once the page has made of it what it does
+            return body;
+        };
+        return answer;
+    };
+}"""
 
 
 def test_the_scatter_has_every_measured_variant_marks_the_served_one_and_opens_its_layers(page: Page) -> None:

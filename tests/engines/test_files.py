@@ -1,9 +1,11 @@
 import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from app.engines.files import replacing, sha256
+from app.engines.files import caching, replacing, sha256
 from app.errors import StartError
 
 
@@ -33,12 +35,18 @@ def write_half(path: Path) -> None:
         raise ValueError("halfway")
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("writing", "says"),
+    [
+        (replacing, r"^cannot write to \S+/file/folder: Not a directory$"),
+        (caching, r"^MOBILENET_CACHE=\S+/file/folder: cannot write there: Not a directory$"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_named_and_its_setting_only_if_it_is_the_cache(
+    writing: Callable[[Path], AbstractContextManager[Path]], says: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
-    with (
-        pytest.raises(StartError, match=r"MOBILENET_CACHE=.*file/cache: cannot write there: Not a directory"),
-        replacing(tmp_path / "file" / "cache" / "model"),
-    ):
+    with pytest.raises(StartError, match=says), writing(tmp_path / "file" / "folder" / "model"):
         pytest.fail("got a file")
 
 

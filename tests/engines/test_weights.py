@@ -34,8 +34,8 @@ def test_a_path_is_known_by_its_name_and_by_the_sha256_of_its_bytes(tmp_path: Pa
     assert found.sha256 == hashlib.sha256(b"bytes").hexdigest()
 
 
-def bundle(folder: Path) -> Bundle:
-    path = folder / "own_0.75.weights.h5"
+def bundle(folder: Path, name: str = "own") -> Bundle:
+    path = folder / f"{name}_0.75.weights.h5"
     path.write_bytes(b"bundled")
     (folder / "MANIFEST.toml").write_text(f'["{path.name}"]\nsha256 = "{sha256(path)}"\n')
     return Bundle.open(folder)
@@ -51,6 +51,12 @@ def test_weights_in_a_folder_are_found_by_their_width_and_have_the_name_of_their
     path.write_bytes(b"damaged")
     with pytest.raises(StartError, match="is damaged or was replaced"):
         locate(given)
+
+
+def test_weights_in_a_folder_are_not_the_published_ones_whatever_their_name_is(tmp_path: Path) -> None:
+    bundle(tmp_path, "imagenet")
+    found = locate(settings(Variant(0.75, 192), weights=tmp_path))
+    assert (found.name, found.published) == ("imagenet", False)
 
 
 def test_the_bundled_weights_are_in_a_folder_too() -> None:

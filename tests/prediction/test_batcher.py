@@ -10,7 +10,8 @@ import pytest
 
 from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
 from app.prediction.batcher import Batcher
-from app.prediction.queue import MEASURED, Completed
+from app.prediction.queue import Completed
+from tests.support.fakes import Clock
 
 LIMITS = {"max_batch_size": 8, "max_queue": 64, "stalled_after_s": 60}
 POISON = -1
@@ -149,15 +150,28 @@ async def test_several_runs_go_at_once_and_take_shares_of_what_queued_up(make: M
     assert model.batches[2] == [2, 3, 4, 5], "a batch of all would leave the other run idle"
 
 
-async def test_max_wait_gathers_what_arrives_within_it_and_counts_from_the_first(make: Make, model: Doubler) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock by which batches are made. The timers of the loop have their own, and look at this one then."""
+    clock = Clock()
+    monkeypatch.setattr("app.prediction.batcher.time", clock)
+    return clock
+
+
+async def test_max_wait_gathers_what_arrives_within_it_and_counts_from_the_first(
+    make: Make, model: Doubler, clock: Clock
+) -> None:
     model.gate.set()
-    batcher = make(max_wait_ms=600)
+    batcher = make(max_wait_ms=20)
     tasks = await queue(batcher, 1)
-    await asyncio.sleep(0.3)
+    clock.now_s += 0.012
     tasks += await queue(batcher, 2)
-    first, last = await asyncio.gather(*tasks)
+    await asyncio.sleep(0.05)
+    assert model.batches == []
+    clock.now_s += 0.012
+    first, last = await asyncio.wait_for(asyncio.gather(*tasks), 10)
     assert model.batches == [[1, 2]]
-    assert last.queue_ms < 600 <= first.queue_ms + 1, "a wait from the last arrival would keep both longer"
+    assert (first.queue_ms, last.queue_ms) == pytest.approx((24, 12))
 
 
 async def test_a_full_batch_does_not_wait_for_max_wait(make: Make, model: Doubler) -> None:
@@ -176,17 +190,20 @@ async def test_max_wait_ends_though_another_run_is_under_way(make: Make, model: 
     assert model.batches == [[0], [1]]
 
 
-async def test_of_two_queues_each_waits_no_longer_than_max_wait(make: Make, model: Doubler) -> None:
+async def test_of_two_queues_each_waits_no_longer_than_max_wait(make: Make, model: Doubler, clock: Clock) -> None:
     model.gate.set()
-    batcher = make(max_wait_ms=600)
+    batcher = make(max_wait_ms=20)
     other = batcher.add_queue()
     (first,) = await queue(batcher, 1)
-    await asyncio.sleep(0.3)
+    clock.now_s += 0.012
     with batcher.admit(1, other) as (slot,):
         second = asyncio.create_task(slot.submit(2))
-        await first
+        await asyncio.sleep(0)
+        clock.now_s += 0.012
+        await asyncio.wait_for(first, 10)
         assert model.batches == [[1]], "the wait of the second has begun later and ends later"
-        await second
+        clock.now_s += 0.012
+        await asyncio.wait_for(second, 10)
 
 
 async def test_an_item_past_its_deadline_is_not_run(make: Make, model: Doubler) -> None:
@@ -248,39 +265,16 @@ async def test_a_model_that_returns_too_few_results_is_an_error_and_not_a_wrong_
     await batcher.drain()
 
 
-async def test_beyond_max_queue_nothing_is_admitted_and_the_wait_is_computed(make: Make, model: Doubler) -> None:
+async def test_beyond_max_queue_nothing_is_admitted(make: Make, model: Doubler) -> None:
     batcher = make(max_queue=3)
     tasks = [await occupy(batcher, model), *await queue(batcher, 1, 2)]
-    with pytest.raises(QueueFull) as caught:
-        batcher.check_room()
-    assert caught.value.headers["Retry-After"] == "1", "nothing is measured yet"
-    # As if the slots had become free every 1.5 s until now.
-    now = time.monotonic()
-    batcher.queue._busy_since = now - 6
-    batcher.queue._freed.extend(now - ago for ago in (4.5, 3, 1.5, 0))
-    with pytest.raises(QueueFull) as caught:
-        batcher.admit()
-    assert caught.value.headers["Retry-After"] == "5", "3 items at 1.5 s each, rounded up"
-    assert caught.value.facts["queue_depth"] == 3
-    assert caught.value.facts["estimated_wait_ms"] == pytest.approx(4500, rel=0.05)
-    assert "3 of 3 places" in caught.value.detail
+    for ask_for_room in (batcher.check_room, batcher.admit):
+        with pytest.raises(QueueFull, match="3 of 3 places") as caught:
+            ask_for_room()
+        assert caught.value.facts["queue_depth"] == batcher.admitted == 3
     model.gate.set()
     await results(tasks)
-    assert batcher.admitted == 0
-    with batcher.admit(3), pytest.raises(QueueFull) as caught:
-        batcher.check_room()
-    assert caught.value.facts["estimated_wait_ms"] == 0, "idle between, the old rate says nothing"
-
-
-async def test_the_rate_is_that_of_the_last_slots_that_became_free(make: Make) -> None:
-    batcher = make(max_queue=1)
-    with batcher.admit():
-        now = time.monotonic()
-        batcher.queue._busy_since = now - 1000
-        batcher.queue._freed.extend(now - ago / 10 for ago in range(MEASURED, 0, -1))
-        with pytest.raises(QueueFull) as caught:
-            batcher.check_room()
-    assert caught.value.facts["estimated_wait_ms"] == pytest.approx(100, rel=0.05)
+    batcher.check_room()
 
 
 async def test_a_run_that_does_not_end_is_a_stall_and_stopping_does_not_wait_for_it(model: Doubler, make: Make) -> None:

@@ -20,7 +20,7 @@ from app.runtime.local import Local
 from app.runtime.pipeline import Job, JobResult, Payload
 from app.runtime.replies import WorkerFailed
 from tests.support.data import solid
-from tests.support.fakes import colour_model
+from tests.support.fakes import Clock, colour_model
 from tests.support.images import png
 
 FIRST, SECOND, THIRD = Variant(0.25, 64), Variant(0.5, 64), Variant(0.75, 64)
@@ -280,13 +280,22 @@ async def test_of_the_variants_that_may_stand_in_the_first_one_with_room_answers
     await under_way
 
 
-async def test_where_no_variant_has_room_the_refusal_is_that_of_the_first(pipeline: Pipeline) -> None:
+async def test_where_no_variant_has_room_the_refusal_is_that_of_the_first(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("app.prediction.queue.time", clock)
     classifier = Classifier(pipeline, Settings(max_queue=1, max_images=1, max_batch_size=1), Watcher())
     pipeline.hangs = lambda job, large: True
     under_way = [asyncio.create_task(classifier.classify([RED], Single([one]))) for one in (FIRST, SECOND)]
-    await asyncio.sleep(0.01)
-    with pytest.raises(QueueFull):
+    await asyncio.sleep(0)
+    first = classifier._queues[FIRST]
+    clock.now_s += 3  # as if another image had been there, and had left
+    first.admit(1)
+    first.free()
+    with pytest.raises(QueueFull) as caught:
         await asyncio.wait_for(classifier.classify([RED], Single([FIRST, SECOND])), 5)
+    assert caught.value.facts["estimated_wait_ms"] == 3000
     pipeline.gate.set()
     await asyncio.gather(*under_way)
 

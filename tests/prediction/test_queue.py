@@ -8,6 +8,7 @@ import pytest
 from app.errors import QueueFull
 from app.prediction.batcher import Batcher
 from app.prediction.queue import FRESH_S, MEASURED, Queue
+from tests.support.fakes import Clock
 
 Order = tuple[str, int]
 SECONDS = {"slow": 0.02, "quick": 0.002}
@@ -16,7 +17,8 @@ SECONDS = {"slow": 0.02, "quick": 0.002}
 class Kitchen:
     """Runs for two queues, slowly and quickly, notes in which order, and waits for its gate at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.order: list[str] = []
         self.gate, self.running = asyncio.Event(), asyncio.Event()
         self.batcher: Batcher[Order, int] = Batcher(self.run, max_batch_size=1, max_queue=100, stalled_after_s=60)
@@ -28,7 +30,7 @@ class Kitchen:
         await asyncio.wait_for(self.gate.wait(), 10)
         ((name, value),) = orders
         self.order.append(name)
-        await asyncio.sleep(SECONDS[name])
+        self._clock.now_s += SECONDS[name]
         return [value]
 
     async def ask(self, name: str, value: int = 0) -> int:
@@ -43,7 +45,7 @@ class Kitchen:
         first = asyncio.create_task(self.ask(names[0]))
         await asyncio.wait_for(self.running.wait(), 10)
         tasks = [asyncio.create_task(self.ask(name, number)) for number, name in enumerate(names[1:])]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         self.order.clear()
         self.gate.set()
         await first
@@ -51,8 +53,16 @@ class Kitchen:
 
 
 @pytest.fixture
-async def kitchen() -> AsyncIterator[Kitchen]:
-    made = Kitchen()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in ("batcher", "queue"):
+        monkeypatch.setattr(f"app.prediction.{module}.time", clock)
+    return clock
+
+
+@pytest.fixture
+async def kitchen(clock: Clock) -> AsyncIterator[Kitchen]:
+    made = Kitchen(clock)
     yield made
     made.gate.set()
     await made.batcher.drain()
@@ -89,8 +99,7 @@ async def test_an_item_alone_is_expected_to_take_what_one_takes_to_run(kitchen: 
     for name in ("slow", "quick"):
         await kitchen.ask(name)
     slow, quick = (kitchen.batcher.expected_s(kitchen.queues[name]) for name in ("slow", "quick"))
-    assert slow >= 0.02
-    assert 0.002 <= quick < slow
+    assert (slow, quick) == pytest.approx((0.02, 0.002))
 
 
 async def test_what_waits_is_expected_to_be_run_first(kitchen: Kitchen) -> None:
@@ -103,29 +112,16 @@ async def test_what_waits_is_expected_to_be_run_first(kitchen: Kitchen) -> None:
         assert behind == pytest.approx(alone), "but no other queue waits for more than what is run"
 
 
-async def test_what_waits_is_shared_by_all_runs() -> None:
+async def test_what_waits_is_shared_by_all_runs(kitchen: Kitchen) -> None:
     batcher: Batcher[Order, int] = Batcher(
-        Kitchen().run, max_batch_size=1, max_queue=100, stalled_after_s=60, runs=4, first_s=1.0
+        kitchen.run, max_batch_size=1, max_queue=100, stalled_after_s=60, runs=4, first_s=1.0
     )
     assert batcher.expected_s(batcher.queue) == 1
     with batcher.admit(10):
         assert batcher.expected_s(batcher.queue) == 10 / 4 + 1
 
 
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic(self) -> float:
-        """Return the time."""
-        return self.now_s
-
-
-def test_retry_after_counts_the_time_with_work_and_not_the_idle_time_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr("app.prediction.queue.time", clock)
+def test_retry_after_counts_the_time_with_work_and_not_the_idle_time_before(clock: Clock) -> None:
     queue: Queue[int, int] = Queue(max_queue=3)
     for seconds_a_slot, slots in ((50, 3), (0.75, 2)):
         queue.admit(slots)
@@ -144,19 +140,17 @@ def test_retry_after_counts_the_time_with_work_and_not_the_idle_time_before(monk
     assert caught.value.headers["Retry-After"] == "3", "whoever comes sooner is refused again"
 
 
-def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten() -> None:
+def test_how_long_an_item_takes_follows_what_is_measured_and_is_forgotten(clock: Clock) -> None:
     queue: Queue[int, int] = Queue(max_queue=1, first_s=0.008)
     assert queue.item_s == 0.008
     queue.served(0.032, 2)
     assert queue.served_s == 0.032, "a batch has used the time that it ran, however many items it has"
     assert queue.item_s == pytest.approx(0.008 + (0.016 - 0.008) / 8)
-    queue._ran -= FRESH_S
+    clock.now_s += FRESH_S
     assert queue.item_s == 0.008
 
 
-def test_the_wait_is_told_by_the_rate_at_which_room_became_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = [100.0]
-    monkeypatch.setattr("app.prediction.queue.time.monotonic", lambda: now_s[0])
+def test_the_wait_is_told_by_the_rate_at_which_room_became_free(clock: Clock) -> None:
     filled: Queue[int, int] = Queue(2)
 
     def told() -> tuple[str, object]:
@@ -167,12 +161,12 @@ def test_the_wait_is_told_by_the_rate_at_which_room_became_free(monkeypatch: pyt
     filled.admit(2)
     assert told() == ("1", 0), "nothing is known yet"
     for _ in range(2 * MEASURED):
-        now_s[0] += 0.25
+        clock.now_s += 0.25
         filled.free()
         filled.admit(1)
     assert told() == ("1", 490), "two places, of the last 64 of which one became free each quarter of a second"
     for _ in range(MEASURED):
-        now_s[0] += 4
+        clock.now_s += 4
         filled.free()
         filled.admit(1)
     assert told() == ("8", 7900)

@@ -234,7 +234,8 @@ def while_full(client: TestClient, held: Held, ask: Any) -> Any:
         first = threads.submit(post, client)
         assert held.running.wait(10)
         second = threads.submit(ask)
-        time.sleep(0.2)  # it is queued behind the first, for there is one thread
+        while not second.done() and samples(client)["mobilenet_queue_images",] < 2:
+            time.sleep(0.01)  # until it is refused, or queued behind the first, for there is one thread
         held.gate.set()
         assert first.result().status_code == 200
         return second.result()

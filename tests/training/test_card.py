@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.measurements import Score
 from app.training.card import Card, draw_confusion, draw_mistakes
@@ -65,3 +66,11 @@ def test_the_pictures_are_drawn_however_few_mistakes_there_are(mistakes: int, tm
     draw_mistakes(np.zeros((mistakes, 32, 32, 3), np.uint8), ["cat"] * mistakes, tmp_path / "mistakes.png")
     for path in tmp_path.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_confusion_of_many_classes_is_a_picture_that_can_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "confusion.png"
+    for classes in (41, 150, 1500):
+        draw_confusion(np.eye(classes, dtype=np.int64), [f"class {one}" for one in range(classes)], path)
+        with Image.open(path) as picture:
+            assert max(picture.size) < 2500

@@ -54,8 +54,8 @@ def test_a_training_goes_on_where_it_was_left_and_the_best_weights_stay(tmp_path
     state.save(learner, [row(0), row(1)], best=False)
     assert state.begin(RECIPE, "photos", resume=True)
     found = Memory()
-    assert (state.restore(found), found.text, state.best.read_text()) == (2, "second", "first")
-    assert state.rows() == [row(0), row(1)]
+    assert state.restore(found) == state.rows() == [row(0), row(1)]
+    assert (found.text, state.best.read_text()) == ("second", "first")
 
 
 def test_without_the_wish_to_go_on_it_begins_anew(tmp_path: Path) -> None:
@@ -63,7 +63,49 @@ def test_without_the_wish_to_go_on_it_begins_anew(tmp_path: Path) -> None:
     state.begin(RECIPE, "photos", resume=False)
     state.save(learner, [row(0)], best=True)
     assert not state.begin(RECIPE, "photos", resume=False)
-    assert (state.restore(learner), state.rows(), state.best.exists()) == (0, [], False)
+    assert (state.rows(), state.best.exists()) == ([], False)
+    assert not state.begin(RECIPE, "photos", resume=True)
+
+
+class FullDisk(Memory):
+    """A learner that finds no room for its checkpoint."""
+
+    def write(self, file: BinaryIO, epochs: int) -> None:
+        """Fail."""
+        raise OSError(28, "No space left on device")
+
+
+def test_a_training_without_a_checkpoint_is_none_to_go_on_with(tmp_path: Path) -> None:
+    state = State(tmp_path / "own.training")
+    state.begin(RECIPE, "photos", resume=False)
+    with pytest.raises(StartError, match=r"^cannot write to \S+/own\.training: No space left on device$"):
+        state.save(FullDisk(), [row(0)], best=True)
+    assert state.rows() == [row(0)], "the best weights are there, and said to be"
+    assert not state.begin(RECIPE, "photos", resume=True)
+
+
+def test_an_epoch_without_a_checkpoint_is_learnt_again_and_none_is_learnt_twice(tmp_path: Path) -> None:
+    state = State(tmp_path / "own.training")
+    state.begin(RECIPE, "photos", resume=False)
+    state.save(Memory(), [row(0)], best=True)
+    with pytest.raises(StartError, match="No space left"):
+        state.save(FullDisk(), [row(0), row(1)], best=True)
+    assert state.begin(RECIPE, "photos", resume=True)
+    assert state.restore(Memory()) == [row(0)]
+    (state.folder / "epochs.json").write_text("[]")
+    with pytest.raises(StartError, match=r"its epochs\.json has 0 of 1 epochs; begin anew"):
+        state.restore(Memory())
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["cat/0.jpg", "recipe.json", ".git/config"])
+def test_what_is_no_training_is_never_removed(name: str, resume: bool, tmp_path: Path) -> None:
+    own = tmp_path / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text('{"serves": 4}')
+    with pytest.raises(StartError, match=rf"^{tmp_path} is where .*; move that away, or choose another --output$"):
+        State(tmp_path).begin(RECIPE, "photos", resume)
+    assert own.read_text() == '{"serves": 4}'
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""What the tests of batches share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.batch.far import Far
+from tests.support import needs
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
+    """Return the storage of another machine, which is empty and answers. It needs fsspec, which Ray brings."""
+    needs.RAY.check()
+    import fsspec
+    from fsspec.implementations.memory import MemoryFile
+
+    storage, read = Far(fsspec.filesystem("memory")), MemoryFile.read
+
+    def asked(file: Any, *arguments: Any) -> Any:
+        storage.check(file.tell())
+        return read(file, *arguments)
+
+    monkeypatch.setattr(MemoryFile, "read", asked, raising=False)
+    yield storage
+    storage.system.store.clear()

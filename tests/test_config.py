@@ -47,9 +47,12 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("ALPHA", "0.3", "is not one of 1, 0.75, 0.5, 0.25"),
         ("ALPHA", "wide", "valid number"),
-        ("RESOLUTION", "100", "is not a multiple of 32 from 32 up"),
+        ("RESOLUTION", "100", "is not a multiple of 32 from 32 to 2048"),
+        ("RESOLUTION", "2080", "is not a multiple of 32 from 32 to 2048"),
         ("VARIANTS", "0.5/160,0.3/128", "is not one of 1, 0.75, 0.5, 0.25"),
         ("VARIANTS", "0.5", "such as 0.5/160"),
+        ("VARIANTS", " , ", "contains no variant"),
+        ("CORS_ORIGINS", ",", "contains no origin"),
         ("DEGRADE", "sometimes", "valid boolean"),
         ("PRECISION", "int4", "'float32', 'int8' or 'bfloat16'"),
         ("WEIGHTS_URL", "mirror", "URL"),
@@ -180,6 +183,17 @@ def test_tensorflow_needs_threads_of_the_http_process(monkeypatch: pytest.Monkey
     monkeypatch.setenv("MOBILENET_ENGINE", "tensorflow")
     with pytest.raises(StartError, match=r"^MOBILENET_MODEL_WORKERS=0 needs MOBILENET_ENGINE=litert or openvino$"):
         load()
+
+
+@pytest.mark.parametrize("value", [",", " ", "\n", " ,, "])
+def test_keys_that_are_none_stop_the_start_and_the_service_is_not_open_by_mistake(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOBILENET_API_KEYS", value)
+    with pytest.raises(StartError, match=r"^MOBILENET_API_KEYS: contains no key$"):
+        load()
+    monkeypatch.setenv("MOBILENET_API_KEYS", "")
+    assert load().api_keys == ()
 
 
 @pytest.mark.parametrize("text", ["one-key\nanother\n", "one-key, another", "\n one-key\r\n\nanother"])

@@ -1,7 +1,7 @@
 """`/explain`, `/embed` and `?explain=true` as their callers see them."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -169,10 +169,24 @@ def test_a_label_that_is_no_ascii_is_percent_encoded_in_its_header(launch: Launc
     assert unquote(client.post("/explain", content=solid(RED)).headers["x-class-label"]) == names[0]
 
 
+@pytest.mark.parametrize("name", ["模型.keras", "цветы-weights", "my weights"])
+def test_weights_of_any_name_are_named_in_a_header_from_which_the_name_can_be_read(launch: Launch, name: str) -> None:
+    client = launch(replace(mosaic_model(), weights=name))
+    for path in ("/explain", "/embed"):
+        answer = client.post(path, content=solid(RED), headers={"Accept": "application/octet-stream"})
+        assert answer.status_code == 200
+        weights, variant, precision = answer.headers["x-model"].split(" ")
+        assert (unquote(weights), variant, precision) == (name, "0.25/64", "float32")
+
+
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
         ("class=6", "class 6 is not between 0 and 5"),
+        (f"class={'9' * 4_301}", f"class {'9' * 80} is not between 0 and 5"),
+        (f"class=red{'x' * 60_000}", f"no class 'red{'x' * 77}'; the nearest is 'red'"),
+        (f"class{'x' * 60_000}=1", f"query.class{'x' * 75}: there is no such parameter; the nearest is class"),
+        (f"resolution=32{'0' * 310}", "2048"),
         ("class=rad", "there is no class 'rad'; the nearest is 'red', and /labels lists all of them"),
         ("size=poster", "query.size: Input should be 'input' or 'photo'"),
         ("klass=1", "query.klass: there is no such parameter; the nearest is class"),
@@ -181,6 +195,19 @@ def test_a_label_that_is_no_ascii_is_percent_encoded_in_its_header(launch: Launc
 )
 def test_a_wrong_parameter_is_named_with_what_is_allowed(client: Any, query: str, detail: str) -> None:
     assert detail in check_problem(client.post(f"/explain?{query}", content=solid(RED)), 422, "invalid_parameter")
+
+
+def test_of_a_long_name_only_the_beginning_is_compared(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def near(name: str, known: Iterable[str], **_: object) -> list[str]:
+        compared.append(len(name))
+        return [next(iter(known))]
+
+    monkeypatch.setattr("app.api.parameters.get_close_matches", near)
+    for path in ("explain?class=", "explain?", "predict?"):
+        client.post(f"/{path}{'ß' * 10_000}=1", content=solid(RED))
+    assert compared == [80, 80, 80]  # a whole one would be compared for seconds, in which nobody else is served
 
 
 def test_what_is_wrong_with_an_image_is_said_and_one_at_a_time_is_drawn(client: Any) -> None:

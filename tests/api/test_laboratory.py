@@ -244,9 +244,12 @@ async def test_previews_that_wait_when_the_service_is_stopped_are_drawn_and_late
 def test_a_preview_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.1)
     monkeypatch.setattr("app.config.STALL_GRACE_S", 0.0)
-    monkeypatch.setattr("app.runtime.local.Local.preview", lambda *_: time.sleep(1))
+    released = threading.Event()
+    monkeypatch.setattr("app.runtime.local.Local.preview", lambda *_: released.wait(30))
     client = launch(request_timeout_ms=50)
     check_problem(client.post("/preview", content=solid((1, 2, 3))), 504, "deadline_exceeded")
-    time.sleep(0.2)
+    while client.get("/healthz").status_code == 200:
+        time.sleep(0.01)
     for path in ("/healthz", "/readyz"):
         assert check_problem(client.get(path), 503, "unavailable") == "a preview hangs"
+    released.set()

@@ -8,13 +8,13 @@ import pytest
 from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 
-from app import errors
 from app.config import Settings
-from app.errors import MethodNotAllowed, NotFound, ServiceError, Unavailable
+from app.errors import MethodNotAllowed, NotFound, Unavailable
 from app.main import create_app
 from app.oip import routes
 from app.oip.schemas import InferenceResponse
 from app.schemas import EXAMPLE_PNG, PredictResponse, Problem
+from tests.support.client import ERRORS
 from tests.support.fakes import colour_model, serving
 
 # Answered elsewhere.
@@ -24,12 +24,6 @@ NOT_OF_PREDICT = {MethodNotAllowed, NotFound, Unavailable}
 @pytest.fixture(scope="module")
 def document() -> Any:
     return create_app(Settings(), serving(colour_model())).openapi()
-
-
-def leaves() -> set[type[ServiceError]]:
-    return {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)} - {
-        ServiceError
-    }
 
 
 def examples(operation: Any) -> dict[str, dict[str, Any]]:
@@ -62,7 +56,7 @@ def test_every_route_is_in_it_with_its_errors(document: Any) -> None:
 
 def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(document: Any) -> None:
     found = examples(document["paths"]["/predict"]["post"])
-    assert set(found) == {kind.code for kind in leaves() - NOT_OF_PREDICT}
+    assert set(found) == {kind.code for kind in set(ERRORS) - NOT_OF_PREDICT}
     for code, example in found.items():
         assert Problem.model_validate(example).model_dump() == example
         assert example["code"] == code
@@ -71,7 +65,7 @@ def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(docum
 def test_every_error_of_the_protocol_is_in_it_as_its_clients_read_it(document: Any) -> None:
     for path in routes.PATHS:
         found = examples(document["paths"][f"{path}/infer"]["post"])
-        assert set(found) == {kind.code for kind in leaves() - {MethodNotAllowed, Unavailable}}
+        assert set(found) == {kind.code for kind in set(ERRORS) - {MethodNotAllowed, Unavailable}}
         assert all(example["error"] == example["detail"] for example in found.values())
 
 
@@ -93,8 +87,7 @@ def test_the_json_example_of_the_protocol_is_answered(document: Any) -> None:
 
 
 def test_codes_are_unique_and_titles_are_words() -> None:
-    kinds = leaves()
-    assert len({kind.code for kind in kinds}) == len({kind.title for kind in kinds}) == len(kinds)
+    assert len({kind.code for kind in ERRORS}) == len({kind.title for kind in ERRORS}) == len(ERRORS)
 
 
 def test_the_only_422_is_a_problem(document: Any) -> None:

@@ -131,6 +131,9 @@ WRONG = {
     b"alpha=0.3": "0.3",
     b"alpha=0.75&resolution=224": "0.5/160, 0.25/128",
     b"resolution=33": "multiple of 32",
+    b"resolution=2080": "2048",
+    b"resolution=32" + b"0" * 310: "2048",
+    b"variants=0.25/" + b"9" * 60_000: "such as 0.5/160",
     b"max_macs=0": "query.max_macs: Input should be greater than or equal to 1",
     b"max_macs=999": "nearest that is feasible",
     b"max_latency_ms=0": "query.max_latency_ms: Input should be greater than 0",
@@ -161,6 +164,31 @@ async def test_without_room_only_who_needs_it_is_refused_and_no_body_is_read(que
         facts = {"code": "queue_full", "detail": "no room", "request_id": "mine", "queue_depth": 7}
         assert client.problem.items() >= facts.items()
         assert client.headers.items() >= {b"retry-after": b"3", b"x-request-id": b"mine"}.items()
+
+
+@pytest.mark.parametrize(
+    ("query", "variant"),
+    [
+        (b"", "0.25/64"),
+        (b"alpha=0.5&resolution=160", "0.5/160"),
+        (b"variants=all", "0.5/160"),
+        (b"cascade=0.25/128,0.5/160", "0.25/128"),
+        (b"max_macs=1500", "0.25/128"),
+    ],
+)
+async def test_the_log_says_which_variant_a_request_wanted_that_was_not_answered(
+    query: bytes, variant: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="app.access"):
+        assert await answered(asking(Desk(FULL), query=query)) != 200
+    assert [record.facts["variant"] for record in caplog.records] == [variant]  # type: ignore[attr-defined]
+
+
+async def test_a_body_that_is_said_to_have_more_bytes_than_a_number_has_digits_is_too_large() -> None:
+    desk = cast("Classifier", LateDesk(FULL))
+    predict = Predict(Settings(), Guard(()), lambda: desk, Requests(Metrics()))
+    client = Client(predict, None, (b"content-length", b"9" * 5000))
+    assert (await answered(client), client.asked) == (413, 0)
 
 
 @pytest.mark.parametrize(("query", "says"), WRONG.items())

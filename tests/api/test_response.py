@@ -11,12 +11,13 @@ from app.errors import UnsupportedImage
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
 from app.model.familiarity import Familiarity
+from app.model.model import Model
 from app.observability.metrics import Metrics
 from app.observability.trace import Trace
 from app.prediction.classifier import Classifier
 from app.prediction.result import Classification, Result, combine
-from app.prediction.selection import DEFAULT, Cascade, SideBySide, Single
-from tests.support.fakes import COLOURS, colour_model, familiarity, serving
+from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
+from tests.support.fakes import COLOURS, colour_model, familiarity, serving, serving_lineup
 
 FIRST = colour_model()
 SECOND = replace(FIRST, variant=Variant(0.5, 64))
@@ -73,6 +74,42 @@ def test_of_a_cascade_every_image_has_its_variant_and_what_its_stages_cost_and_t
     resolutions = [FIRST.variant.resolution, 64, FIRST.variant.resolution]
     assert [one["model"]["resolution"] for one in body["results"]] == resolutions
     assert (body["model"]["resolution"], body["cost"]["macs"]) == (64, first + second)
+
+
+@pytest.mark.parametrize("stages", [(FIRST, SECOND), (SECOND, FIRST)], ids=["small first", "large first"])
+def test_above_the_answers_of_a_cascade_is_its_last_variant_that_was_asked(
+    classifier: Classifier, stages: tuple[Model, Model]
+) -> None:
+    one, other = (replace(ONE, model=model) for model in stages)
+    outcomes: list[Result] = [combine([one], -1), combine([one, other], -1), combine([one], -1)]
+    current = Trace("")
+    body = predict_response(classifier, Cascade((stages[0].variant, stages[1].variant), 0.8), outcomes, 1, current)
+    assert body["model"] == body["results"][1]["model"]
+    assert (body["model"]["alpha"], current.facts["variant"]) == (stages[1].variant.alpha, stages[1].variant.name)
+
+
+BOTH = (FIRST.variant, SECOND.variant)
+
+
+@pytest.mark.parametrize(
+    ("plan", "named", "cost_of"),
+    [
+        (DEFAULT, FIRST, [FIRST]),
+        (Single([SECOND.variant, FIRST.variant]), SECOND, [SECOND]),
+        (SideBySide(BOTH, SECOND.variant), SECOND, [FIRST, SECOND]),
+        (Cascade((SECOND.variant, FIRST.variant), 0.8), SECOND, [SECOND]),
+    ],
+    ids=["default", "chosen", "side by side", "cascade"],
+)
+def test_where_no_image_was_classified_the_variant_that_was_wanted_is_named(
+    plan: Plan, named: Model, cost_of: list[Model]
+) -> None:
+    settings, current = Settings(alpha=0.25, resolution=64, variants="0.5/64"), Trace("")
+    classifier = Classifier(serving_lineup()(settings), settings, Metrics().images)
+    broken: list[Result] = [UnsupportedImage("no image"), UnsupportedImage("no image")]
+    body = predict_response(classifier, plan, broken, 1, current)
+    assert (body["model"]["alpha"], current.facts["variant"]) == (named.variant.alpha, named.variant.name)
+    assert body["cost"]["macs"] == sum(cost(model.variant, len(COLOURS)).macs for model in cost_of)
 
 
 def test_a_variant_that_answers_for_one_without_room_is_said_to(classifier: Classifier) -> None:

@@ -289,8 +289,14 @@ def slow_model(delay_s: float) -> Model:
 
 
 def test_a_request_past_its_deadline_answers_504(launch: Launch) -> None:
-    client = launch(slow_model(0.3), request_timeout_ms=50, max_batch_size=1)
-    check_problem(post(client, RED), 504, "deadline_exceeded")
+    engine = Held()
+    client = launch(replace(colour_model(), engine=engine), request_timeout_ms=1000, max_batch_size=1)
+    engine.armed = True
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(post, client, RED)
+        assert engine.running.wait(10)
+        check_problem(late.result(), 504, "deadline_exceeded")
+        engine.gate.set()
     assert samples(client)["mobilenet_dropped_total", "deadline"] == 0, "it was run, in vain"
 
 
@@ -368,14 +374,20 @@ def test_every_answer_has_a_request_id_and_its_timing(client: TestClient) -> Non
     for response in (client.get("/healthz"), client.get("/nowhere"), post(client, b""), client.get("/docs")):
         assert len(response.headers["x-request-id"]) == 32
         assert response.headers["server-timing"].startswith("total;dur=")
-    timing = post(client, RED).headers["server-timing"]
-    assert [part.split(";")[0] for part in timing.split(", ")] == ["decode", "queue", "inference", "total"]
+    predicted = post(client, RED)
+    fields = (field.split(";dur=") for field in predicted.headers["server-timing"].split(", "))
+    header = {f"{name}_ms": float(duration) for name, duration in fields}
+    timing = predicted.json()["timing"]
+    assert [*header] == [*timing] == ["decode_ms", "queue_ms", "inference_ms", "total_ms"]
+    assert header.pop("total_ms") >= timing.pop("total_ms"), "its head is written last"
+    assert header == timing
 
 
 def test_a_sane_request_id_is_kept_and_another_is_replaced(client: TestClient) -> None:
-    assert client.get("/healthz", headers={"X-Request-ID": "trace-42"}).headers["x-request-id"] == "trace-42"
-    for insane in ("a b", "x" * 200, "<script>", ""):
-        assert client.get("/healthz", headers={"X-Request-ID": insane}).headers["x-request-id"] != insane
+    for method, path in (("GET", "/healthz"), ("POST", "/predict")):
+        for given in ("trace-42", "x" * 128, "a b", "x" * 129, "<script>", ""):
+            taken = client.request(method, path, headers={"X-Request-ID": given}).headers["x-request-id"]
+            assert (taken == given) == (given in ("trace-42", "x" * 128))
 
 
 def test_labels_lists_every_class(client: TestClient) -> None:

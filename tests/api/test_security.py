@@ -92,13 +92,15 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_answer_has_the_headers_that_keep_a_browser_from_guessing(launch: Launch) -> None:
     client = launch()
-    for path in ("/labels", "/nowhere", "/docs", "/docs-assets/swagger-ui.css"):
-        headers = client.get(path).headers
+    answers = [client.get(path) for path in ("/labels", "/nowhere", "/docs", "/docs-assets/swagger-ui.css")]
+    answers += [client.post("/predict", content=content) for content in (solid((9, 9, 9)), b"<html>")]
+    assert [answer.status_code for answer in answers] == [200, 404, 200, 200, 200, 415]
+    for headers in (answer.headers for answer in answers):
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert "server" not in headers
+        assert "server" not in headers
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])

@@ -16,25 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import errors
 from app.api.predict import PredictQuery
 from app.client import AsyncClient, Client, calls, retry
 from app.config import Settings
 from app.errors import QueueFull, ServiceError, UnexpectedAnswer, Unreachable, Unreadable
 from app.schemas import Failure, Predictions
 from app.server.server import uvicorn_config
-from tests.support.client import launching
+from tests.support.client import ERRORS, launching
 from tests.support.data import REPOSITORY, solid
 from tests.support.fakes import COLOURS, mosaic_model
 from tests.support.script import REQUEST_ID, Answer, playing, predicted, refused
 
 Ask = Callable[..., Any]
-
-LEAVES = [
-    kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, ServiceError) and kind is not ServiceError
-]
 
 
 def waiting(url: str, method: str, *arguments: Any, times: int = 1, named: Any = None, **options: Any) -> list[Any]:
@@ -113,12 +106,13 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(ask: Ask, monkeyp
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-@pytest.mark.parametrize("name", ["timeout_s", "patience_s"])
-def test_the_times_of_a_client_are_the_documented_ones(kind: type, name: str) -> None:
+@pytest.mark.parametrize("name", ["timeout_s", "patience_s", "connections", "concurrency"])
+def test_what_a_client_does_by_default_is_documented(kind: type[Client | AsyncClient], name: str) -> None:
     document = (REPOSITORY / "docs" / "clients.md").read_text(encoding="utf-8")
-    documented = re.search(rf"`{name}` \((\d+) s\)", document)
+    documented = re.search(rf"`{name}`[\w\s]*\((\d+) (s|by default)\)", document)
     assert documented
-    assert inspect.signature(kind).parameters[name].default == float(documented[1])
+    for takes in (kind.predict_many, kind.embed_many) if name == "concurrency" else (kind,):
+        assert inspect.signature(takes).parameters[name].default == float(documented[1])
 
 
 def test_a_client_lets_go_of_an_idle_connection_before_the_service_does() -> None:
@@ -126,7 +120,7 @@ def test_a_client_lets_go_of_an_idle_connection_before_the_service_does() -> Non
 
 
 @both
-@pytest.mark.parametrize("kind", LEAVES)
+@pytest.mark.parametrize("kind", ERRORS)
 def test_every_error_of_the_service_is_raised_as_what_it_is(ask: Ask, kind: type[ServiceError]) -> None:
     with playing(refused(kind("why"))) as script, pytest.raises(kind) as caught:
         ask(script.url, "predict", b"photo", patience_s=0)

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.support import chromium, needs
+from tests.support.browsing import ANSWER_TIMEOUT_MS
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,6 +23,7 @@ def browser() -> Iterator[Browser]:
     """Chromium without a window."""
     # As root, as in many containers, Chromium has no sandbox. One process for all pages of a context starts once.
     args = ["--no-sandbox", "--use-fake-device-for-media-stream", "--renderer-process-limit=1"]
+    expect.set_options(timeout=ANSWER_TIMEOUT_MS)
     with sync_playwright() as playwright:
         variables: dict[str, str | float | bool] = {
             **os.environ,

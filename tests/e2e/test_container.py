@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import needs
 from tests.support.data import REPOSITORY, SAMPLES, SHARED, solid
-from tests.support.processes import environment, free_port, half_sent
+from tests.support.processes import answers, environment, free_port, half_sent, wait_for
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
@@ -57,20 +57,6 @@ def inspect(what: str) -> dict[str, Any]:
     return found
 
 
-def eventually(true: Callable[[], object], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.1)
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 @dataclass
 class Stack:
     """A composed service: where it answers, and its container."""
@@ -95,7 +81,7 @@ def stack() -> Iterator[Stack]:
         compose("up", "--detach", settings={"HOST": "127.0.0.1", "PORT": port})
         container = compose("ps", "--quiet", "mobilenet").strip()
         stack = Stack(f"http://127.0.0.1:{port}", container)
-        eventually(lambda: is_ready(stack.url), "ready")
+        wait_for(lambda: answers(f"{stack.url}/readyz"))
         yield stack
     finally:
         compose("down", "--volumes", "--timeout", "1")
@@ -109,7 +95,7 @@ def test_compose_serves_a_photo_with_the_compiled_default(stack: Stack) -> None:
 
 
 def test_the_health_check_says_when_the_service_is_ready(stack: Stack) -> None:
-    eventually(lambda: inspect(stack.container)["State"]["Health"]["Status"] == "healthy", "healthy")
+    wait_for(lambda: inspect(stack.container)["State"]["Health"]["Status"] == "healthy")
     (*_, last) = inspect(stack.container)["State"]["Health"]["Log"]
     assert (last["ExitCode"], last["Output"].strip()) == (0, '200 {"status":"ready"}')
 
@@ -152,7 +138,7 @@ def test_the_image_is_small_and_the_idle_service_too(stack: Stack, capsys: pytes
         return 0 < taken[-1] < IDLE_MB
 
     # It is idle some time after the requests of the tests before, whose workers may still be being replaced.
-    eventually(is_small, f"an idle service that takes less than {IDLE_MB} MB", 30)
+    wait_for(is_small)
     with capsys.disabled():
         print(f"\nthe image adds {added:.0f} MB to {base}; an idle service takes {taken[-1]:.0f} MB")
     assert 0 < added <= ADDED_MB
@@ -169,7 +155,7 @@ def test_the_image_for_arm64_answers_as_this_machine_does() -> None:
     container = run("docker", "run", "--detach", "--platform", "linux/arm64", *publish, needs.ARM64_IMAGE).strip()
     emulated = f"http://127.0.0.1:{port}"
     try:
-        eventually(lambda: is_ready(emulated), "ready", EMULATION_S)
+        wait_for(lambda: answers(f"{emulated}/readyz"), EMULATION_S)
         assert run("docker", "exec", container, "uname", "-m").strip() == "aarch64"
         for photo in photos:
             answer = httpx.post(f"{emulated}/predict?top_k=10", content=photo, timeout=EMULATION_S).json()
@@ -195,8 +181,8 @@ def scaled_by_pillow(photo: bytes) -> dict[str, Any]:
 def test_a_service_whose_process_is_killed_comes_back(stack: Stack) -> None:
     before = inspect(stack.container)["RestartCount"]
     stack.inside("sh", "-c", "kill -KILL -1", check=False)
-    eventually(lambda: inspect(stack.container)["RestartCount"] > before, "restarted")
-    eventually(lambda: is_ready(stack.url), "ready again")
+    wait_for(lambda: inspect(stack.container)["RestartCount"] > before)
+    wait_for(lambda: answers(f"{stack.url}/readyz"))
 
 
 def test_told_to_stop_it_finishes_what_it_accepted_and_exits_0(stack: Stack) -> None:
@@ -236,7 +222,7 @@ def test_with_room_for_few_processes_it_says_which_are_missing_and_answers_as_it
     container = run("docker", "run", "--detach", *options, SERVICE).strip()
     url = f"http://127.0.0.1:{port}"
     try:
-        eventually(lambda: is_ready(url), "ready")
+        wait_for(lambda: answers(f"{url}/readyz"))
         with ThreadPoolExecutor(8) as threads:
             asked = [
                 threads.submit(httpx.post, f"{url}/predict", content=RED, headers=PNG, timeout=60) for _ in range(40)
@@ -279,7 +265,7 @@ def test_compose_fetches_and_compiles_the_published_weights_before_it_serves() -
         )
         compose("up", "--detach", project=project, settings=settings)
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: is_ready(url), "ready")
+        wait_for(lambda: answers(f"{url}/readyz"))
         info = httpx.get(f"{url}/model-info").json()
         assert (info["weights"], info["classes"], info["resolution"]) == ("imagenet", 1000, 128)
     finally:
@@ -336,11 +322,11 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
     try:
         deploy = ["docker", "stack", "deploy", "--resolve-image", "never", *files, swarm.name]
         run("env", *(f"{name}={value}" for name, value in variables.items()), *deploy)
-        eventually(lambda: len(swarm.containers()) == 2, "two replicas")
+        wait_for(lambda: len(swarm.containers()) == 2)
         yield swarm
     finally:
         run("docker", "stack", "rm", swarm.name)
-        eventually(lambda: not run("docker", "network", "ls", "-q", "-f", f"name={swarm.network}"), "removed")
+        wait_for(lambda: not run("docker", "network", "ls", "-q", "-f", f"name={swarm.network}"))
         if state == "inactive":
             run("docker", "swarm", "leave", "--force")
 
@@ -369,7 +355,7 @@ def test_a_rolling_update_loses_no_request(swarm: Swarm, photo: Path, capsys: py
     before = swarm.containers()
     load = swarm.load(photo)
     run("docker", "service", "update", "--detach", "--env-add", "MOBILENET_MAX_QUEUE=128", swarm.service)
-    eventually(lambda: swarm.updated() == "completed", "updated", 100)
+    wait_for(lambda: swarm.updated() == "completed")
     outcome = finished(load)
     reported("rolling update", outcome, capsys)
     assert not swarm.containers() & before
@@ -385,7 +371,7 @@ def test_a_killed_replica_is_replaced_and_every_request_is_answered_by_the_other
     load = swarm.load(photo)
     time.sleep(4)
     run("docker", "kill", sorted(before)[0])
-    eventually(lambda: len(swarm.containers() - before) == 1, "replaced")
+    wait_for(lambda: len(swarm.containers() - before) == 1)
     outcome = finished(load)
     reported("killed replica", outcome, capsys)
     assert list(outcome["statuses"]) == ["200"]
@@ -397,7 +383,7 @@ def test_an_update_that_does_not_get_ready_is_rolled_back_and_nobody_notices(
     before = swarm.containers()
     load = swarm.load(photo)
     run("docker", "service", "update", "--detach", "--env-add", "MOBILENET_ALPHA=9", swarm.service)
-    eventually(lambda: swarm.updated() == "rollback_completed", "rolled back")
+    wait_for(lambda: swarm.updated() == "rollback_completed")
     outcome = finished(load)
     reported("update that fails", outcome, capsys)
     assert swarm.containers() == before

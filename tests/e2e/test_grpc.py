@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ import pytest
 from app.oip.grpc import inference_pb2 as pb
 from app.oip.grpc.methods import SERVICE
 from tests.support.client import parsed
-from tests.support.data import REPOSITORY, solid
+from tests.support.data import solid
 from tests.support.grpc import raw_files
 from tests.support.processes import PATIENCE_S, Process, Serve, environment, mobilenet, wait_for
 
@@ -149,10 +148,3 @@ def test_a_port_that_another_has_is_one_line_and_exit_code_2_even_if_it_would_be
         f"mobilenet: MOBILENET_HOST=127.0.0.1 MOBILENET_GRPC_PORT={port}: cannot listen there: Address already in use"
     )
     assert done.stderr.splitlines() == [says]
-
-
-def test_without_a_port_nothing_of_grpc_is_imported() -> None:
-    program = "import sys, app.main, app.server.serve; print(*{'grpc', 'google.protobuf'} & set(sys.modules))"
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert done.stdout.split() == []

@@ -121,10 +121,14 @@ def test_a_body_shorter_than_announced_costs_nothing(process: Process) -> None:
         assert read(opened)[0] in {0, 504}
 
 
-def test_a_body_longer_than_announced_is_answered_and_what_follows_is_no_request(process: Process) -> None:
+def test_a_body_longer_than_announced_is_answered_and_what_follows_is_refused_and_ends_the_connection(
+    process: Process,
+) -> None:
     with connection(process) as opened:
         opened.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(RED) + RED + b"and more of it\r\n\r\n")
-        assert read(opened)[0] in {200, 400}
+        _, *answers = b"".join(iter(lambda: opened.recv(65536), b"")).split(b"HTTP/1.1 ")
+    assert [int(answer[:3]) for answer in answers] == [200, 400]
+    assert json.loads(answers[1].partition(b"\r\n\r\n")[2])["code"] == "malformed_request"
 
 
 @pytest.mark.parametrize(

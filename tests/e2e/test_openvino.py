@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ def opened(number: int) -> bool:
     return "libopenvino_intel_cpu" in Path(f"/proc/{number}/maps").read_text()
 
 
+def forked(process: Process) -> list[int]:
+    """Return the workers that were forked from another, which is their template."""
+    workers, found = process.workers(), []
+    for number in workers:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1]) in workers:
+                found.append(number)
+    return found
+
+
 def expected(server: Process) -> list[tuple[str, Any]]:
     (found,) = asked(server)
     return [(label, pytest.approx(share, abs=1e-4)) for label, share in found]
@@ -63,7 +74,7 @@ def test_it_answers_as_litert_does_and_says_what_answered(process: Process, serv
 
 def test_it_is_opened_where_it_runs_and_nowhere_else(process: Process) -> None:
     asked(process, 4)
-    running = [number for number in process.workers() if _parent(number) in process.workers()]
+    running = forked(process)
     templates = set(process.workers()) - set(running)
     taking = process.children() or [process.popen.pid]
     if not templates:
@@ -75,17 +86,13 @@ def test_it_is_opened_where_it_runs_and_nowhere_else(process: Process) -> None:
     assert all(len(os.listdir(f"/proc/{number}/task")) == 1 for number in templates)
 
 
-def _parent(number: int) -> int:
-    return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 def test_after_a_reload_and_the_death_of_a_worker_the_answers_are_the_same(process: Process, server: Process) -> None:
     before = process.log.read_text().count("reloaded")
     os.kill(process.popen.pid, signal.SIGHUP)
     wait_for(lambda: process.log.read_text().count("reloaded") > before)
     assert asked(process, 4) == [expected(server)] * 4
-    for number in process.workers():
-        if _parent(number) in process.workers():
+    for number in forked(process):
+        with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
     assert asked(process, 4) == [expected(server)] * 4
     assert "Traceback" not in process.log.read_text()

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import needs
 from tests.support.data import REPOSITORY, solid
-from tests.support.processes import PATIENCE_S, Process, Serve, free_port, half_sent, wait_for
+from tests.support.processes import PATIENCE_S, Process, Serve, answers, free_port, half_sent, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -66,7 +66,7 @@ def test_every_worker_tells_the_sum_of_all_and_what_a_killed_one_counted_stays(
     for killed in first:
         with suppress(ProcessLookupError):  # on a machine that is too busy uvicorn replaces one that lives
             os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: killed not in process.children() and len(process.children()) == 2, 40)  # noqa: B023
+        wait_for(lambda: killed not in process.children() and len(process.children()) == 2)  # noqa: B023
     assert not set(first) & set(process.children())
     wait_for(lambda: scrape(process)["mobilenet_requests_in_flight"] == 1)
     assert sums() == counted
@@ -92,19 +92,13 @@ def prometheus(server: Process, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     with (tmp_path / "log").open("wb") as log:
         popen = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=log)
 
-    def ready() -> bool:
-        """Say whether it answers questions: it opens its port, and says 503 there, before it has read its storage."""
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/-/ready").status_code == 200
-        except httpx.TransportError:
-            return False
-
     def ask(path: str, **params: str) -> Any:
         answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/{path}", params=params).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
-    wait_for(ready)
+    # It opens its port, and says 503 there, before it has read its storage.
+    wait_for(lambda: answers(f"http://127.0.0.1:{port}/-/ready"))
     yield ask
     popen.terminate()
     popen.wait(PATIENCE_S)

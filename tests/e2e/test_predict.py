@@ -4,9 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import pytest
 
 from tests.support.client import check_problem
 from tests.support.data import solid
-from tests.support.processes import Process, Serve, environment, free_port, half_sent
+from tests.support.processes import Process, Serve, answers, environment, free_port, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -29,12 +26,6 @@ def same(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: same(item) for name, item in value.items() if name not in OWN}
     return [same(item) for item in value] if isinstance(value, list) else value
-
-
-def test_a_given_id_is_taken_if_it_is_sane(server: Process) -> None:
-    for given, taken in (("mine-1", True), ("a b", False)):
-        answer = httpx.post(f"{server.url}/predict", content=RED, headers=PNG | {"X-Request-ID": given})
-        assert (answer.json()["request_id"] == given) == taken
 
 
 def receive(connection: socket.socket, answers: int) -> list[tuple[int, Any]]:
@@ -72,59 +63,11 @@ def test_a_body_in_many_pieces_is_the_same_photo(server: Process) -> None:
     assert same(body) == same(whole)
 
 
-def test_a_body_that_does_not_come_is_given_up(serve: Serve, own: dict[str, object]) -> None:
-    process = serve(**own, REQUEST_TIMEOUT_MS=1500)
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
-    with socket.create_connection(process.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
-        connection.sendall(head + b"x" * 100)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))  # the connection ends, for the rest never came
-    assert answer.startswith(b"HTTP/1.1 504 ")
-    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
-    assert (problem["code"], problem["detail"]) == (
-        "deadline_exceeded",
-        "the body did not arrive within the time of the request, at most 1,500 ms",
-    )
-    with half_sent(process.url, RED) as connection:
-        connection.settimeout(20)
-        time.sleep(0.05)  # or both parts would arrive in one read
-        connection.sendall(RED[50:])
-        assert receive(connection, 1)[0][0] == 200
-        time.sleep(2)  # what came in time is not given up later
-        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RED) + RED)
-        assert receive(connection, 1)[0][0] == 200
-
-
 def test_a_body_is_given_up_at_the_deadline_of_its_own_request(server: Process) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nX-Request-Timeout-Ms: 200\r\n\r\n"
     with socket.create_connection(server.url.removeprefix("http://").split(":"), 8) as connection:  # type: ignore[arg-type]
         connection.sendall(head + b"x" * 100)  # the setting would have it wait for 10 s, longer than this test does
         assert connection.recv(65536).startswith(b"HTTP/1.1 504 ")
-
-
-def test_what_was_accepted_is_answered_when_the_service_stops(serve: Serve, own: dict[str, object]) -> None:
-    process = serve(**own)
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RED)
-    with socket.create_connection(process.url.removeprefix("http://").split(":"), 20) as connection:  # type: ignore[arg-type]
-        connection.sendall(head + RED[:20])
-        httpx.post(f"{process.url}/predict", content=RED, headers=PNG)  # the first is under way by now
-        stopper = threading.Thread(target=process.stop)
-        stopper.start()
-        while "stopping" not in _ready(process):
-            pass
-        connection.sendall(RED[20:])
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        stopper.join()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.split()[1] in {b"200", b"503"}
-    assert b"connection: close" in head.lower()
-    assert json.loads(body)
-
-
-def _ready(process: Process) -> str:
-    try:
-        return httpx.get(f"{process.url}/readyz").text
-    except httpx.TransportError:
-        return "stopping"
 
 
 def test_predictions_are_counted_and_logged(serve: Serve, own: dict[str, object]) -> None:
@@ -146,8 +89,8 @@ def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_the_connecti
     command = [sys.executable, "-m", "uvicorn", "tests.e2e.buggy:app", "--port", str(port), "--log-level", "error"]
     with log.open("wb") as stderr, subprocess.Popen(command, env=environment(), stderr=stderr) as process:
         try:
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
             with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-                wait_until_ready(client)
                 bug = client.post("/predict", params={"max_macs": 10**6}, content=RED, headers=PNG)
                 assert "reason that is ours" in check_problem(bug, 500, "internal_error")
                 assert client.post("/predict", content=RED, headers=PNG).status_code == 200
@@ -155,13 +98,3 @@ def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_the_connecti
         finally:
             process.terminate()
     assert log.read_text().count("KeyError: 'a bug among the candidates'") == 1
-
-
-def wait_until_ready(client: httpx.Client) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            if client.get("/readyz").status_code == 200:
-                return
-        time.sleep(0.05)
-    pytest.fail("the service did not get ready")

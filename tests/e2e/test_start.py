@@ -1,17 +1,15 @@
 """How the real process starts, and how it says in one line that it cannot."""
 
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support.data import REPOSITORY, solid
-from tests.support.processes import Process, environment, mobilenet, wait_for
+from tests.support.processes import Process, answers, environment, free_port, mobilenet, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
@@ -20,25 +18,16 @@ RED = solid((220, 30, 30))
 
 
 def test_uvicorn_serves_the_application_too_and_lets_it_reload(own: dict[str, object], cache: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
     with subprocess.Popen(command, env=environment(**own, CACHE=cache), stderr=subprocess.DEVNULL, cwd="/") as popen:
-        status = 0
-        for _ in range(600):
-            try:
-                status = httpx.get(f"http://127.0.0.1:{port}/readyz").status_code
-            except httpx.TransportError:
-                assert popen.poll() is None
-            if status == 200:
-                break
-            time.sleep(0.1)
-        assert status == 200
-        popen.send_signal(signal.SIGHUP)
-        swapped = 'mobilenet_reloads_total{outcome="swapped"} 1.0'
-        wait_for(lambda: swapped in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
-        popen.terminate()
+        try:
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
+            popen.send_signal(signal.SIGHUP)
+            swapped = 'mobilenet_reloads_total{outcome="swapped"} 1.0'
+            wait_for(lambda: swapped in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+        finally:
+            popen.terminate()
 
 
 def fails_to_start(command: list[str], settings: dict[str, object]) -> str:

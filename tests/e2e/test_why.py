@@ -34,7 +34,7 @@ from tests.support.browsing import (
 from tests.support.data import REPOSITORY, SHARED, solid
 from tests.support.fakes import COLOURS
 from tests.support.images import encoded, orientation
-from tests.support.processes import Process, Serve, environment, free_port, wait_for
+from tests.support.processes import Process, Serve, answers, environment, free_port, wait_for
 
 pytestmark = needs.BROWSER.mark()
 
@@ -65,20 +65,13 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         command = [sys.executable, "-m", "uvicorn", "tests.e2e.colours:app", "--port", str(port)]
         variables = environment(ALPHA=0.25, CACHE=tmp_path_factory.mktemp("cache"), **settings)
         running.append(subprocess.Popen([*command, "--log-level", "error"], cwd=REPOSITORY, env=variables))
-        wait_for(lambda: ready(f"http://127.0.0.1:{port}"))
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         return f"http://127.0.0.1:{port}"
 
     yield start
     for popen in running:
         popen.kill()
         popen.wait()
-
-
-def ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")

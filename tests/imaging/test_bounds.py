@@ -2,7 +2,9 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -195,13 +197,26 @@ def rle(codes: bytes, width: int = 8, height: int = 8, bits: int = 8) -> bytes:
 
 
 def test_runs_of_four_bits_jumps_and_blank_rows_are_right() -> None:
-    by_turns = rle((b"\x08\x0f" + b"\0\0") * 8 + b"\0\1", bits=4)
-    with Image.open(io.BytesIO(by_turns)) as image:
-        np.testing.assert_array_equal(decoded(by_turns), decoded(encoded(image.convert("RGB"), "PNG")))
+    for row in (b"\x08\x0f", b"\x03\x0f\x05\x1e", b"\1\x2a\0\3\xbc\xd0\4\x0f"):
+        by_turns = rle((row + b"\0\0") * 8 + b"\0\1", bits=4)
+        with Image.open(io.BytesIO(by_turns)) as image:
+            np.testing.assert_array_equal(decoded(by_turns), decoded(encoded(image.convert("RGB"), "PNG")))
     bottom = np.zeros((8, 8), np.uint8)
     bottom[7, 3:5], bottom[4] = 200, 100  # a run behind a jump; two rows are left out
     codes = b"\0\2\3\0" + b"\2\xc8" + b"\0\0\0\0\0\0" + b"\x08\x64" + b"\0\0" + b"\0\0" * 4 + b"\0\1"
     np.testing.assert_array_equal(decoded(rle(codes)), decoded(encoded(Image.fromarray(bottom), "PNG")))
+
+
+@pytest.mark.parametrize("piece", [bmp._PIECE, 1])
+def test_the_last_row_may_end_early_and_nothing_behind_the_end_shows(
+    piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bmp, "_PIECE", piece)
+    part = np.ones((8, 8), np.uint8)
+    part[0, 5:] = 0  # rows come from the bottom up
+    codes = b"\x08\x01\0\0" * 7 + b"\5\1\0\1"
+    np.testing.assert_array_equal(decoded(rle(codes)), decoded(encoded(Image.fromarray(part), "PNG")))
+    np.testing.assert_array_equal(decoded(rle(codes + b"\3\xff")), decoded(rle(codes)))
 
 
 def test_runs_that_end_early_are_undecodable_and_vast_ones_too_many() -> None:
@@ -211,6 +226,48 @@ def test_runs_that_end_early_are_undecodable_and_vast_ones_too_many() -> None:
         decoded(rle(b"\x08\x01\0\0" * 3 + b"\0\1"))
     with pytest.raises(TooManyPixels):
         decoded(rle(b"\0\1", 10_000, 10_000))
+
+
+def peak_bytes(data: bytes) -> int:
+    """Return the most memory that unpacking a BMP takes at once, its own file aside."""
+    tracemalloc.start()
+    try:
+        with suppress(ValueError):
+            bmp.unpacked(data, DEFAULT, large=True)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("codes", [b"\0\3", b"\1\1", b"\0\2\0\0", b"\0\0", b"\0\4\0\5\0\5"], ids=bytes.hex)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_codes_take_no_memory_but_for_a_picture(codes: bytes, bits: int) -> None:
+    assert peak_bytes(rle(codes * (600_000 // len(codes)), 64, 64, bits)) < 4_000_000
+    assert peak_bytes(rle(codes * (600_000 // len(codes)), 800, 600, bits)) < bmp._BYTES * 800 * 600
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_longest_honest_codes_are_read_and_what_is_behind_them_is_not(bits: int) -> None:
+    shades = np.zeros((30, 40), np.uint8)
+    shades[:, -1] = 255
+    row = b"\0\2\1\0" * 39 + b"\1\xff" + b"\0\0"  # a jump for each pixel but the last
+    data = rle(row * 30 + b"\0\1", 40, 30, bits)
+    np.testing.assert_array_equal(decoded(data), decoded(encoded(Image.fromarray(shades), "PNG")))
+    np.testing.assert_array_equal(decoded(data + b"\0\3" * 100_000), decoded(data))
+
+
+def test_codes_without_end_are_read_as_far_as_the_picture_can_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    piece = bmp._piece
+
+    def noted(words: bmp.Bytes, at: bmp.Numbers) -> Any:
+        read.append(len(at))
+        return piece(words, at)
+
+    monkeypatch.setattr(bmp, "_piece", noted)
+    with pytest.raises(UndecodableImage):
+        decoded(rle(b"\0\2\0\0" * 1_000_000, 64, 64))
+    assert sum(read) < 3 * 64 * 64
 
 
 def planar(image: Image.Image, bits: int = 8, order: str = "<", *, unused: int = 0, **tags: Any) -> bytes:
@@ -247,6 +304,28 @@ def test_white_may_be_zero(bits: int, order: str) -> None:
     data = values.tobytes() if bits == 8 else (values.astype(np.uint16) * 257).astype(order + "u2").tobytes()
     inverted = grey_tiff(120, 90, data, bits=bits, order=order, t262=0)
     assert np.abs(decoded(inverted) - decoded(encoded(Image.fromarray(ramp()), "PNG"))).max() <= 1
+
+
+@pytest.mark.parametrize("lies", range(1, 9))
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+@pytest.mark.parametrize("rows", [1, 7, 900])
+@pytest.mark.parametrize("size", [(40, 900), (900, 40)], ids=str)
+def test_strips_go_by_the_height_in_the_file_however_it_lies(
+    size: tuple[int, int], rows: int, big: bool, lies: int
+) -> None:
+    image = photo(*size)
+    data = encoded(image, "TIFF", big_tiff=big, tiffinfo={274: lies, 278: rows})
+    assert np.abs(decoded(data) - decoded(encoded(image, "PNG", exif=images.orientation(lies)))).max() <= 1
+
+
+def test_strips_that_lie_on_one_another_are_refused_however_wide_the_image_is() -> None:
+    for width, height, lies in ((900, 40, 6), (900, 40, 1), (40, 900, 6)):
+        data = bytes(width * height)
+        for layers, error in ((8, None), (9, UndecodableImage)):
+            many: dict[str, Any] = {"t273": [-1] * layers, "t279": [len(data)] * layers, "t274": lies}
+            file = grey_tiff(width, height, data, t278=height, **many)
+            with pytest.raises(error, match="more work") if error else nullcontext():
+                decoded(file)
 
 
 def test_unsigned_pixels_of_32_bits_are_scaled_by_their_range() -> None:

@@ -116,6 +116,30 @@ def test_grey_with_a_profile_of_grey_or_of_rgb_is_converted(form: str) -> None:
     assert np.abs(decoded(encoded(grey, form, icc_profile=WIDE)) - steep).mean() < 2
 
 
+def keyed() -> tuple[Image.Image, dict[str, Any]]:
+    """Return grey of which one shade is transparent, and how that is written."""
+    return Image.fromarray(ramp() // 8 * 8), {"transparency": 128}
+
+
+def faded() -> tuple[Image.Image, dict[str, Any]]:
+    """Return grey that is more transparent the further down it is."""
+    image = Image.fromarray(ramp())
+    image.putalpha(Image.fromarray(np.ascontiguousarray(ramp(90, 120).T)))
+    return image, {}
+
+
+@pytest.mark.parametrize("profile", [GREY, WIDE], ids=["grey", "RGB"])
+@pytest.mark.parametrize(("form", "write"), [("PNG", keyed), ("PNG", faded), ("TIFF", faded)])
+def test_transparent_grey_has_the_colours_of_grey(form: str, write: Any, profile: bytes) -> None:
+    image, options = write()
+    white = Image.new("L", image.size, "white")
+    faint = Image.fromarray(np.where(np.asarray(image) == 128, 0, 255).astype(np.uint8)) if options else image
+    white.paste(image.convert("L"), mask=faint)
+    found = decoded(encoded(image, form, icc_profile=profile, **options))
+    np.testing.assert_array_equal(found, decoded(encoded(white, "PNG", icc_profile=profile)))
+    assert np.abs(found - decoded(encoded(white, "PNG"))).mean() > 4
+
+
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
 def test_inks_are_mixed_as_their_profile_says(form: str) -> None:
     image = photo(mode="CMYK")
@@ -200,10 +224,16 @@ def test_colours_of_a_steep_profile_are_converted_before_they_are_averaged(form:
     assert np.abs(decoded(encoded(image, form, icc_profile=WIDE)) - wanted).mean() < 3
 
 
-def test_a_profile_larger_than_those_of_presses_is_not_read() -> None:
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
+def test_a_profile_is_read_up_to_the_same_size_in_every_format(form: str) -> None:
+    def shown(profile: bytes) -> Any:
+        if form == "HEIC":
+            return decoded(heif.heic(heif.icc(profile)) if profile else heif.heic())
+        return decoded(encoded(photo(), form, **({"icc_profile": profile} if profile else {})))
+
     room = 4 * 2**20 - len(P3)
-    assert colour.conversion(P3 + bytes(room), "RGB") is not None
-    assert colour.conversion(P3 + bytes(room + 1), "RGB") is None
+    np.testing.assert_array_equal(shown(P3 + bytes(room)), shown(P3))
+    np.testing.assert_array_equal(shown(P3 + bytes(room + 1)), shown(b""))
 
 
 @pytest.mark.parametrize(

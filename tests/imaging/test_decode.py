@@ -336,6 +336,38 @@ def test_the_transparent_shade_of_16_bit_grey_lies_on_white() -> None:
     assert decode(png(40, 30, depth=16, colour=0, rows=rows, key=b"\x12\x35")).max() == 0x12
 
 
+def of_one_colour(values: tuple[int, ...], depth: int, key: bytes) -> bytes:
+    """Return a PNG of 8 × 8 pixels of one colour, grey or RGB, of so many bits."""
+    bits = "".join(f"{value:0{depth}b}" for value in values) * 8
+    row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return png(8, 8, depth=depth, colour=0 if len(values) == 1 else 2, rows=row * 8, key=key)
+
+
+@pytest.mark.parametrize(("samples", "depth"), [(1, 1), (1, 2), (1, 4), (1, 8), (1, 16), (3, 8), (3, 16)])
+def test_only_the_colour_of_the_key_lies_on_white(samples: int, depth: int) -> None:
+    most = 2**depth - 1
+    shades = range(most + 1) if depth <= 4 else (0, 1 << depth - 8, most // 2, most // 2 + 1, most)
+    for shade in shades:
+        for key in shades:
+            colour = tuple(shade if at == 0 else most // 3 for at in range(samples))
+            wanted = tuple(key if at == 0 else most // 3 for at in range(samples))
+            seen = np.array([255 if shade == key else value * 255 // most for value in colour], np.uint8)
+            for unused in {0, 0x10000 - (1 << depth)}:  # bits above the depth mean nothing
+                chunk = struct.pack(f">{samples}H", *(value | unused for value in wanted))
+                assert distance(decode(of_one_colour(colour, depth, chunk), 8), seen).max() <= 1, (shade, key)
+
+
+@pytest.mark.parametrize("damage", [0, 3, 5])
+def test_a_key_that_is_damaged_is_not_mended(damage: int) -> None:
+    good = of_one_colour((1,), 4, b"\0\1")
+    at = good.index(b"tRNS") + 4
+    assert decode(good, 8).min() == 255
+    with pytest.raises(UndecodableImage):
+        decode(good[: at + damage] + bytes((good[at + damage] ^ 1,)) + good[at + damage + 1 :], 8)
+    with pytest.raises(UndecodableImage):
+        decode(of_one_colour((1,), 4, b"\0"), 8)
+
+
 # Every kind of pixel that these formats hold becomes RGB.
 
 
@@ -420,6 +452,27 @@ def test_signed_pixels_that_are_no_16_bits_are_refused_with_a_way_out(value: int
 def test_floating_point_pixels_are_refused_with_a_way_out() -> None:
     with pytest.raises(UnsupportedImage, match=r"(?i)floating-point.*8 or 16 bits"):
         decode(encoded(Image.new("F", (9, 9), 0.5), "TIFF"))
+
+
+@pytest.mark.parametrize(
+    ("colour", "depth", "bits", "seen", "missing"),
+    [
+        pytest.param(0, 1, "1", (255, 255, 255), (0, 0, 0), id="black and white"),
+        pytest.param(0, 8, "11001000", (200, 200, 200), (0, 0, 0), id="grey"),
+        pytest.param(0, 16, "1100100000000000", (200, 200, 200), (0, 0, 0), id="grey of 16 bits"),
+        pytest.param(2, 8, f"{0xC8780A:b}", (200, 120, 10), (0, 0, 0), id="RGB"),
+        pytest.param(2, 16, f"{0xC80078000A00:b}", (200, 120, 10), (0, 0, 0), id="RGB of 16 bits"),
+        pytest.param(4, 8, f"{0xC8FF:b}", (200, 200, 200), (255, 255, 255), id="grey with transparency"),
+        pytest.param(6, 8, f"{0xC8780AFF:b}", (200, 120, 10), (255, 255, 255), id="RGB with transparency"),
+    ],
+)
+def test_rows_that_a_png_lacks_are_black_or_transparent(
+    colour: int, depth: int, bits: str, seen: tuple[int, ...], missing: tuple[int, ...]
+) -> None:
+    row = b"\0" + int(bits * 80, 2).to_bytes(len(bits) * 10, "big")
+    found = decoding.whole(png(80, 80, depth=depth, colour=colour, rows=row * 50), longest=80, max_pixels=10**6)
+    np.testing.assert_array_equal(found[:50], np.broadcast_to(np.array(seen), (50, 80, 3)))
+    np.testing.assert_array_equal(found[50:], np.broadcast_to(np.array(missing), (30, 80, 3)))
 
 
 # What cannot be read is refused, each kind with its own error.

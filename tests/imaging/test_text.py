@@ -2,6 +2,8 @@
 
 import base64
 from collections.abc import Callable
+from contextlib import suppress
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -57,3 +59,22 @@ def test_what_is_not_base64_says_what_and_where(text: str, says: str) -> None:
 def test_a_text_without_base64_is_an_empty_image(text: str) -> None:
     with pytest.raises(EmptyImage):
         from_base64(text)
+
+
+def spent_s(text: str) -> float:
+    """Return the time of this process that refusing a text takes, at its best."""
+    times = []
+    for _ in range(5):
+        before = process_time()
+        with suppress(EmptyImage, UndecodableImage):
+            from_base64(text)
+        times.append(process_time() - before)
+    return min(times)
+
+
+@pytest.mark.parametrize("unit", [" ", "\t", " \n", "\n\n ", "a.", "/ ", "data:", "data:,"], ids=repr)
+@pytest.mark.parametrize(("start", "end"), [("", ""), ("", "?"), ("QUJD", "?"), ("a.", "!"), ("data:,", "?")])
+def test_a_text_that_is_eight_times_as_long_takes_eight_times_as_long(unit: str, start: str, end: str) -> None:
+    count = 2_000 // len(unit)
+    short, long = (spent_s(start + unit * times * count + end) for times in (1, 8))
+    assert long < 24 * short  # 64 times where each blank is compared with all others

@@ -30,7 +30,7 @@ def test_published_accuracy_grows_with_width_and_with_resolution() -> None:
         assert scores == sorted(scores, reverse=True)
 
 
-@pytest.mark.parametrize("resolution", [32, 96, 128, 1024])
+@pytest.mark.parametrize("resolution", [32, 96, 128, 2048])
 def test_any_multiple_of_32_is_a_resolution(resolution: int) -> None:
     assert Variant(0.5, resolution).rho == resolution / 224
 
@@ -41,8 +41,10 @@ def test_any_multiple_of_32_is_a_resolution(resolution: int) -> None:
         (0.3, 224, "alpha 0.3 is not one of 1, 0.75, 0.5, 0.25"),
         (float("nan"), 224, "alpha nan is not one of"),
         (1.0, 100, "resolution 100 is not a multiple of 32"),
-        (1.0, 0, "resolution 0 is not a multiple of 32 from 32 up"),
-        (1.0, -32, "resolution -32 is not a multiple of 32 from 32 up"),
+        (1.0, 0, "resolution 0 is not a multiple of 32 from 32 to 2048"),
+        (1.0, -32, "resolution -32 is not a multiple of 32 from 32 to 2048"),
+        (1.0, 2080, "resolution 2080 is not a multiple of 32 from 32 to 2048"),
+        pytest.param(1.0, 32 * 10**310, "from 32 to 2048", id="very many digits"),
     ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(alpha: float, resolution: int, allowed: str) -> None:
@@ -59,3 +61,9 @@ def test_a_name_is_read_as_it_is_written(variant: Variant) -> None:
 def test_what_is_no_name_is_refused_with_one_that_is(name: str) -> None:
     with pytest.raises(ValueError, match=r"such as 0\.5/160"):
         Variant.parse(name)
+
+
+def test_a_very_long_name_is_refused_in_few_words() -> None:
+    with pytest.raises(ValueError, match=r"such as 0\.5/160") as caught:
+        Variant.parse("0.5/" + "9" * 60_000)
+    assert len(str(caught.value)) < 200

@@ -1,13 +1,14 @@
 """A template whose workers start at once and have a model of colours; `pool` runs it in tests in place of the real one.
 
-An image `b"hang"` is never decoded and `b"bug"` raises what no image should. The first probability of every other image
-is the threads that the model ran on, in hundredths.
+An image `b"hang"` is never decoded, and the process that hangs has the name `HANGS`; `b"bug"` raises what no image
+should. The first probability of every other image is the threads that the model ran on, in hundredths.
 """
 
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from app.runtime.local import Decoding, Local
 from app.runtime.pipeline import Job
 from tests.support.fakes import ColourEngine, colour_model
 
-SHORT_S = 0.5
+HANGS = "hangs"
+SHORT_S = 2.0
 """What stands here for the patience with a worker, and again for what a worker that was given up has left."""
 
 
@@ -50,6 +52,7 @@ class Odd(Local):
     def decode(self, job: Job, large: bool = False) -> Decoding:
         """Decode an image, hang or fail."""
         while job.payload == b"hang":
+            Path("/proc/self/comm").write_text(HANGS)
             time.sleep(1)
         if job.payload == b"bug":
             raise KeyError("a bug")

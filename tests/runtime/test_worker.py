@@ -24,9 +24,10 @@ from app.runtime.pool import Pool
 from app.runtime.replies import Reader, WorkerFailed, WorkerHung
 from app.runtime.requests import Request
 from app.runtime.worker import NICENESS, _die_first, _forked
-from tests.runtime.colours import SHORT_S
+from tests.runtime.colours import HANGS, SHORT_S
 from tests.support.data import solid
 from tests.support.fakes import colour_model
+from tests.support.processes import name
 
 Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -82,6 +83,11 @@ def workers(pool: Pool) -> list[int]:
     """Return the processes that the template has forked, those included that have ended and nobody asked about."""
     number = template(pool)
     return [int(one) for one in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+
+
+def hung(pool: Pool) -> list[int]:
+    """Return those of them that an image hangs."""
+    return [number for number in workers(pool) if name(number) == HANGS]
 
 
 def ended(number: int) -> bool:
@@ -168,12 +174,12 @@ def test_workers_give_way_to_the_process_that_takes_requests_when_time_or_memory
 def test_a_worker_that_hangs_is_given_up_ends_itself_and_leaves_no_zombie(impatient: Pool, wait: Wait) -> None:
     async def hang() -> None:
         hanging = asyncio.create_task(impatient.run([HANG]))
-        await asyncio.sleep(0.1)
-        hung = set(workers(impatient))
+        await until(lambda: hung(impatient))
+        (first,) = hung(impatient)
         with pytest.raises(WorkerHung):
             await hanging
-        assert set(workers(impatient)) <= hung, "it is not tried again, as it would hang another one"
-        await until(lambda: not hung & set(workers(impatient)))
+        assert set(hung(impatient)) <= {first}, "it is not tried again, as it would hang another one"
+        await until(lambda: first not in workers(impatient))
         assert await threads(impatient)
 
     wait(hang())
@@ -183,7 +189,7 @@ def test_an_idle_worker_does_not_end_however_long_it_waits(impatient: Pool, wait
     async def rest() -> None:
         await impatient.run([RED])
         before = workers(impatient)
-        await asyncio.sleep(3 * SHORT_S)
+        await asyncio.sleep(2.5 * SHORT_S)
         await impatient.run([RED])
         assert workers(impatient) == before
 
@@ -193,11 +199,10 @@ def test_an_idle_worker_does_not_end_however_long_it_waits(impatient: Pool, wait
 def test_a_worker_that_hangs_does_not_outlive_a_template_that_was_killed(wait: Wait) -> None:
     async def kill(pool: Pool) -> None:
         hanging = asyncio.create_task(pool.run([HANG]))
-        await until(lambda: workers(pool))
-        (hung,) = workers(pool)
-        await asyncio.sleep(0.2)  # until it hangs
+        await until(lambda: hung(pool))
+        (worker,) = hung(pool)
         os.kill(template(pool), signal.SIGKILL)
-        await until(lambda: ended(hung))
+        await until(lambda: ended(worker))
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)
 

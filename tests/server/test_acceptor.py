@@ -142,7 +142,7 @@ async def test_who_hangs_keeps_few_connections_from_the_others(listener: socket.
     await first_greeted(port, "hanging")
     hanging.hang()
     waiting = {asyncio.create_task(greeted(port)) for _ in range(40)}
-    greetings = []
+    greetings: list[str] = []
     while len(greetings) <= 20:
         done, waiting = await asyncio.wait(waiting, timeout=10, return_when=asyncio.FIRST_COMPLETED)
         assert done, "more than half of them are lost"

@@ -108,7 +108,7 @@ async def test_a_process_that_is_alone_leaves_connections_in_the_kernel_during_a
         listening.resume()
         listening.close()  # also of what has just been resumed
         assert listening._starting
-        await asyncio.wait([listening._starting])
+        await asyncio.wait([listening._starting], timeout=10)
         assert listening._starting.cancelled()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", clients[0].getpeername()[1]))
@@ -134,8 +134,10 @@ async def test_connections_that_wait_during_a_pause_are_taken_at_the_end() -> No
         await listening.take_last()
         listening.close()
     assert len(made) == 3
-    for end in (*made, *clients):
-        end.close()
+    for transport in made:
+        transport.close()
+    for client in clients:
+        client.close()
 
 
 async def test_connections_are_taken_again_once_there_is_a_descriptor(

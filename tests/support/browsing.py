@@ -24,7 +24,7 @@ SCREENSHOTS = os.environ.get("SCREENSHOTS")
 """
 
 ANSWER_TIMEOUT_MS = 30_000
-"""How long a question may take; the first ones of a service wait for its workers to start."""
+"""How long what a test expects may take; the first questions of a service wait for its workers to start."""
 
 RECORD = r"""
     window.answers = [];
@@ -145,7 +145,7 @@ def choose(page: Page, *photos: Path | FilePayload) -> None:
 
 def settled(page: Page) -> None:
     """Wait until the page shows what came of its last question; it is busy from the question to the answer."""
-    expect(page.locator("#drop")).not_to_have_attribute("aria-busy", "true", timeout=ANSWER_TIMEOUT_MS)
+    expect(page.locator("#drop")).not_to_have_attribute("aria-busy", "true")
 
 
 def payload(path: Path) -> FilePayload:

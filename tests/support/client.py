@@ -9,7 +9,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import errors
 from app.config import Settings
+from app.errors import ServiceError
 from app.main import create_app
 from app.model.model import Model
 from tests.support.fakes import colour_model, serving
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from app.observability.spans import Spans
 
 Launch = Callable[..., TestClient]
+ERRORS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ServiceError) and kind is not ServiceError
+]
+"""Every error of the service."""
 
 
 @contextmanager
@@ -48,6 +56,8 @@ def check_problem(response: Any, status: int, code: str, *, protocol: bool = Fal
     """
     body = response.json()
     assert (response.status_code, body["status"], body["code"]) == (status, status, code), body
+    assert body["type"] == f"urn:mobilenet:problem:{code}"
+    assert [body["title"]] == [kind.title for kind in ERRORS if kind.code == code]
     assert response.headers["content-type"] == "application/problem+json"
     facts = {"queue_depth", "estimated_wait_ms"} if status == 429 else set()
     facts |= {"error"} if protocol else set()

@@ -18,12 +18,16 @@ WIDTH, HEIGHT = 120, 90  # of the pictures kept here
 
 @dataclass(frozen=True)
 class Part:
-    """An item of a file: its type, its bytes, the boxes of its properties, and the numbers of items it refers to."""
+    """An item of a file: its type, its bytes, the boxes of its properties, and the numbers of items it refers to.
+
+    The file says that the item consists of these pieces of its bytes, given as start and length; by default of all.
+    """
 
     kind: bytes
     data: bytes
     properties: Sequence[bytes] = ()
     references: dict[bytes, list[int]] = field(default_factory=dict)
+    pieces: Sequence[tuple[int, int]] = ()
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
@@ -37,9 +41,22 @@ def full(kind: bytes, *content: bytes, version: int = 0, flags: int = 0) -> byte
     return box(kind, struct.pack(">I", version << 24 | flags), *content)
 
 
-def heif(parts: Sequence[Part], *, brands: Sequence[bytes] = (b"heic", b"mif1"), primary: int = 1) -> bytes:
-    """Return a file of items, numbered from 1 in order."""
+def heif(
+    parts: Sequence[Part],
+    *,
+    brands: Sequence[bytes] = (b"heic", b"mif1"),
+    primary: int = 1,
+    shared: bool = False,
+    references: Sequence[tuple[int, bytes, list[int]]] = (),
+    more: Sequence[bytes] = (),
+) -> bytes:
+    """Return a file of items, numbered from 1 in order.
+
+    What several items have, bytes or properties, is there once if it is `shared`, as libavif writes it. References
+    beside those of the items, each from an item, of a kind, to others, and more boxes come last.
+    """
     start = box(b"ftyp", brands[0], bytes(4), *brands)
+    stored = [part.data for part in parts]
     places = 8  # bytes of the head of `mdat`
     meta = b""
     for _ in range(2):  # where the bytes are depends on how long the boxes before them are
@@ -48,19 +65,26 @@ def heif(parts: Sequence[Part], *, brands: Sequence[bytes] = (b"heic", b"mif1"),
             b"meta",
             full(b"hdlr", bytes(4), b"pict", bytes(13)),
             full(b"pitm", struct.pack(">H", primary)),
-            _locations(parts, offset),
+            _locations(parts, offset, shared),
             full(b"iinf", struct.pack(">H", len(parts)), *(_entry(*one) for one in enumerate(parts, 1))),
-            _references(parts),
-            _properties(parts),
+            _references(parts, references),
+            _properties(parts, shared),
+            *more,
         )
-    return start + meta + box(b"mdat", *(part.data for part in parts))
+    return start + meta + box(b"mdat", *(dict.fromkeys(stored) if shared else stored))
 
 
-def _locations(parts: Sequence[Part], offset: int) -> bytes:
+def _locations(parts: Sequence[Part], offset: int, shared: bool) -> bytes:
     entries = b""
+    places: dict[bytes | int, int] = {}
     for number, part in enumerate(parts, 1):
-        entries += struct.pack(">HHHII", number, 0, 1, offset, len(part.data))
-        offset += len(part.data)
+        key = part.data if shared else number
+        if key not in places:
+            places[key] = offset
+            offset += len(part.data)
+        pieces = part.pieces or [(0, len(part.data))]
+        entries += struct.pack(">HHH", number, 0, len(pieces))
+        entries += b"".join(struct.pack(">II", places[key] + at, size) for at, size in pieces)
     return full(b"iloc", b"\x44\0", struct.pack(">H", len(parts)), entries)
 
 
@@ -68,11 +92,11 @@ def _entry(number: int, part: Part) -> bytes:
     return full(b"infe", struct.pack(">HH", number, 0), part.kind, b"\0", version=2)
 
 
-def _references(parts: Sequence[Part]) -> bytes:
+def _references(parts: Sequence[Part], more: Sequence[tuple[int, bytes, list[int]]]) -> bytes:
+    own = ((number, *one) for number, part in enumerate(parts, 1) for one in part.references.items())
     found = (
         box(kind, struct.pack(f">HH{len(targets)}H", number, len(targets), *targets))
-        for number, part in enumerate(parts, 1)
-        for kind, targets in part.references.items()
+        for number, kind, targets in (*own, *more)
     )
     return full(b"iref", *found)
 
@@ -81,13 +105,15 @@ _ESSENTIAL: Final = (b"hvcC", b"av1C", b"irot", b"imir", b"clap")
 """Properties without which an image may not be shown."""
 
 
-def _properties(parts: Sequence[Part]) -> bytes:
-    all_of_them = [one for part in parts for one in part.properties]
-    associations, index = b"", 0
+def _properties(parts: Sequence[Part], shared: bool) -> bytes:
+    all_of_them: list[bytes] = []
+    associations = b""
     for number, part in enumerate(parts, 1):
         associations += struct.pack(">HB", number, len(part.properties))
         for one in part.properties:
-            index += 1
+            if not shared or one not in all_of_them:
+                all_of_them.append(one)
+            index = all_of_them.index(one) + 1 if shared else len(all_of_them)
             associations += struct.pack(">H", index | (0x8000 if one[4:8] in _ESSENTIAL else 0))
     return box(
         b"iprp",

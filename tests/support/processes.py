@@ -61,15 +61,18 @@ class Process:
         return self.popen.wait(PATIENCE_S)
 
     def tree(self) -> dict[int, str]:
-        """Return the command line of the process and of each that came from it, by number."""
-        found = {self.popen.pid: ""}
-        stats = sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda path: int(path.parent.name))
-        for path in stats:  # parents come before their children
+        """Return the command line of the process and of each that came from it, by number, each after its parent."""
+        children: dict[int, list[int]] = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
-                command = (path.parent / "cmdline").read_text().replace("\0", " ")
                 parent = int(path.read_text().rpartition(")")[2].split()[1])
-                if int(path.parent.name) == self.popen.pid or parent in found:
-                    found[int(path.parent.name)] = command
+                children.setdefault(parent, []).append(int(path.parent.name))
+        found = {self.popen.pid: ""}
+        descended = [self.popen.pid]
+        for number in descended:  # which may be less than that of its parent: numbers begin anew at their limit
+            with suppress(OSError):
+                found[number] = Path(f"/proc/{number}/cmdline").read_text().replace("\0", " ")
+            descended += sorted(children.get(number, ()))
         return found
 
     def workers(self) -> list[int]:
@@ -158,6 +161,14 @@ def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_S) -> No
     while not condition():
         assert time.monotonic() < deadline, "in vain"
         time.sleep(0.05)
+
+
+def answers(url: str, status: int = 200) -> bool:
+    """Whether a GET is answered with this status; no, where nothing is there yet or any more."""
+    try:
+        return httpx.get(url).status_code == status
+    except httpx.TransportError:
+        return False
 
 
 def _address(log: Path, popen: subprocess.Popen[bytes]) -> str:

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from app.imaging.codecs.heif.bitstreams import av1_pixels, hevc_pixels
+from app.imaging.codecs.heif.bitstreams import Bits, av1_pixels, hevc_pixels
 
 WIDTH, HEIGHT = 1_000, 700
 
@@ -52,7 +52,7 @@ def test_the_times_and_levels_of_av1_are_passed_over(interval: bool, model: bool
         (b"", extended),
         (b"", unit[:1] + b"\x99\1" + header),
     ):
-        assert av1_pixels(configuration, data.ljust(200, b"\0")) == WIDTH * HEIGHT
+        assert max(av1_pixels(configuration, data.ljust(200, b"\0"))) == WIDTH * HEIGHT
 
 
 def hevc_sequence(*, layers: int, chroma: int) -> bytes:
@@ -71,9 +71,18 @@ def test_the_layers_and_the_chroma_of_hevc_are_passed_over(layers: int, chroma: 
     head = bytes(21) + b"\3"
     arrays = b"\x20" + struct.pack(">HH", 1, len(other)) + other
     many = b"\x21" + struct.pack(">H", 300) + (struct.pack(">H", len(other)) + other) * 299
-    assert (
-        hevc_pixels(head + b"\2" + arrays + many + struct.pack(">H", len(sequence)) + sequence, b"") == WIDTH * HEIGHT
-    )
+    configured = head + b"\2" + arrays + many + struct.pack(">H", len(sequence)) + sequence
+    assert [*hevc_pixels(configured, b"")] == [0] * 300 + [WIDTH * HEIGHT]
     stream = b"".join(struct.pack(">I", len(unit)) + unit for unit in (other, sequence, other))
-    assert hevc_pixels(head + b"\0", stream) == WIDTH * HEIGHT
-    assert hevc_pixels(head + b"\0", b"") == 0
+    assert [*hevc_pixels(head + b"\0", stream)] == [0, WIDTH * HEIGHT, 0]
+    assert not [*hevc_pixels(head + b"\0", b"")]
+
+
+def test_a_number_without_end_is_refused_by_its_first_bits() -> None:
+    assert Bits(packed("0" * 32 + "1" + "0" * 32)).golomb() == 2**32 - 1
+    endless = Bits(bytes(256))
+    with pytest.raises(ValueError, match="more than 32 bits"):
+        endless.golomb()
+    assert endless.take(8 * 256 - 33) == 0
+    with pytest.raises(EOFError):
+        endless.take(1)

@@ -1,6 +1,9 @@
 """HEIC and AVIF: the primary image, turned once, on white, and no more work than its size says."""
 
+import struct
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,11 @@ from PIL.Image import Transpose
 from app.errors import ServiceError, UndecodableImage, UnsupportedImage
 from app.imaging import decode
 from app.imaging.bounds import LargeImage
+from app.imaging.codecs.heif import bitstreams, boxes
 from app.imaging.codecs.heif import image as heif
 from app.imaging.formats import kind_of
+from tests.support import corpus, images, needs
 from tests.support import heif as files
-from tests.support import images, needs
 from tests.support.data import SHARED
 from tests.support.images import encoded, photo, ramp
 
@@ -149,9 +153,144 @@ def test_a_sequence_without_a_still_image_says_so() -> None:
 def test_a_stream_larger_than_its_container_says_is_refused_before_it_is_decoded(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    no_decoding(monkeypatch)
+    with pytest.raises((UndecodableImage, UnsupportedImage)):
+        decoded(data)
+
+
+class Watched(bytes):
+    """A file that counts how many of its bytes are looked at."""
+
+    seen = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        self.seen += len(found) if isinstance(key, slice) else 1
+        return found
+
+
+def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     for decoder in ("_by_libheif", "_by_libavif"):
         monkeypatch.setattr(heif, decoder, lambda *_: pytest.fail("it was decoded"))
-    with pytest.raises((UndecodableImage, UnsupportedImage)):
+
+
+def mosaic(uses: Sequence[int], *tiles: files.Part) -> list[files.Part]:
+    """Return the smallest grid, made of these items, and tiles that are counted from 2."""
+    (whole, _) = files.grid(1, 1, files.picture(), files.WIDTH, files.HEIGHT)
+    return [replace(whole, references={b"dimg": [*uses]}), *tiles]
+
+
+LONG = files.COLOUR_PICTURE + files.box(b"free", bytes(20_000))
+MANY = range(2, 802)
+COSTLY = {
+    "in pieces": files.heif([files.picture(pieces=[(0, len(LONG))] * 2_000)]),
+    "in large pieces": files.heif([files.picture(data=LONG, pieces=[(0, len(LONG))] * 32)]),
+    "a tile many times": files.heif(mosaic([2] * 9_000, files.picture(data=LONG))),
+    "a profile many times": files.heif(
+        mosaic([2] * 9_000, files.picture(*[files.icc(bytes(20_000))] * 200)), shared=True
+    ),
+    "tiles that overlap": files.heif(
+        mosaic(MANY, *(files.picture(data=LONG, pieces=[(at, 20_000)]) for at in MANY)), shared=True
+    ),
+    "a configuration of many tiles": files.heif(
+        mosaic(MANY, *(files.picture(configuration=LONG, data=struct.pack(">II", 4, at) * 9) for at in MANY)),
+        shared=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("data", COSTLY.values(), ids=COSTLY)
+def test_what_a_file_costs_is_found_out_by_looking_at_it_a_few_times(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_decoding(monkeypatch)
+    watched = Watched(data)
+    with pytest.raises(UndecodableImage, match="far more work"):
+        heif.opened(watched, MOST, large=True)
+    assert watched.seen < 4 * len(data)
+
+
+def test_a_file_has_no_more_units_however_many_its_streams_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    units: list[int] = []
+    read = bitstreams.hevc_pixels
+
+    def counted(configuration: bytes, data: bytes) -> Iterator[int]:
+        for one in read(configuration, data):
+            units.append(one)
+            yield one
+
+    monkeypatch.setattr(bitstreams, "hevc_pixels", counted)
+    tiles = [files.picture(data=bytes((0, 0, 0, 1, number)) * 3_000) for number in range(10)]
+    with pytest.raises(UndecodableImage, match="far more work"):
+        decoded(files.heif(mosaic(range(2, 12), *tiles)))
+    assert len(units) <= 20_001
+
+
+def test_parts_are_counted_in_all_images_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    visited: list[int] = []
+
+    class Noted(dict[int, boxes.Item]):
+        def get(self, number: int, *default: Any) -> Any:
+            visited.append(number)
+            return super().get(number, *default)
+
+    def noted(raw: bytes) -> boxes.Items | None:
+        listed = boxes.items(raw)
+        return listed and boxes.Items(listed.primary, Noted(listed.all))
+
+    monkeypatch.setattr(heif, "items", noted)
+    masks = [files.Part(b"iden", b"", [], {b"auxl": [1], b"dimg": [2]})] * 1_500
+    with pytest.raises(UndecodableImage, match="far more work"):
+        decoded(files.heif([files.picture(), files.Part(b"grid", b"", [], {b"dimg": [3] * 9_000}), *masks]))
+    assert len(visited) < 20_000
+
+
+@pytest.mark.parametrize("tile", [files.picture(), files.av1_part(files.av1(photo()))], ids=["HEVC", "AV1"])
+def test_tiles_that_are_alike_may_share_their_bytes(tile: files.Part) -> None:
+    brand = b"heic" if tile.kind == b"hvc1" else b"avif"
+    data = files.heif(files.grid(2, 2, tile, 240, 180), brands=(brand, b"mif1"), shared=True)
+    assert np.abs(decoded(data) - shown(tiled())).mean() < 2
+
+
+@pytest.mark.parametrize("tile", [files.picture(), files.av1_part(files.av1(photo()))], ids=["HEVC", "AV1"])
+def test_a_picture_in_pieces_is_put_together(tile: files.Part) -> None:
+    brand, size = b"heic" if tile.kind == b"hvc1" else b"avif", len(tile.data)
+    pieces = [(at, min(100, size - at)) for at in range(0, size, 100)]
+    assert (
+        np.abs(decoded(files.heif([replace(tile, pieces=pieces)], brands=(brand, b"mif1"))) - shown(photo())).mean() < 2
+    )
+
+
+def nested(levels: int) -> list[files.Part]:
+    """Return an image made of two that are made of two each, and so on: from 3 on, so that 2 is the photo."""
+    layers = [
+        files.Part(b"iden", b"", [files.size()], {b"dimg": [at + 2, at + 3] if at < 2 * levels else [2]})
+        for level in range(1, levels + 1)
+        for at in [2 * level + 1] * 2
+    ]
+    return [*mosaic([], files.picture()), *layers]
+
+
+def in_two_ways() -> dict[str, bytes]:
+    """Return files of which one decoder reads this, and another that."""
+    photos = files.heif([files.picture()] * 2)
+    second = photos.index(b"infe", photos.index(b"infe") + 4)
+    places = photos.index(b"iloc")
+    return {
+        "made of many, then of one": files.heif(nested(16), references=[(1, b"dimg", [3, 4]), (1, b"dimg", [2])]),
+        "made of one, then of many": files.heif(nested(16), references=[(1, b"dimg", [2]), (1, b"dimg", [3, 4])]),
+        "two lists of references": files.heif([files.picture()], more=[files.full(b"iref")]),
+        "two lists of everything": files.heic() + files.heic()[24:],
+        "an item of two kinds": corpus.patched(photos, second + 8, ">H", 1),
+        "an item in two places": corpus.patched(photos, places + 12 + 14, ">H", 1),
+        "numbers of two bytes": corpus.patched(photos, places + 8, ">B", 0x22),
+    }
+
+
+@pytest.mark.parametrize("data", in_two_ways().values(), ids=in_two_ways())
+def test_what_decoders_may_read_in_two_ways_is_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_decoding(monkeypatch)
+    with pytest.raises(UndecodableImage):
         decoded(data)
 
 
@@ -160,6 +299,13 @@ def test_metadata_that_belongs_to_many_images_is_not_copied_for_each() -> None:
     shared = files.Part(b"Exif", bytes(10**6), [], {b"cdsc": [*range(1, 101)]})
     with pytest.raises(UndecodableImage, match="far more work"):
         decoded(files.heif([*pictures, shared]))
+
+
+def test_metadata_that_belongs_to_no_image_is_not_read_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_decoding(monkeypatch)
+    exif = [files.Part(b"Exif", bytes(10**6))] * 100
+    with pytest.raises(UndecodableImage, match="far more work"):
+        decoded(files.heif([files.picture(), *exif], shared=True))
 
 
 def test_a_large_one_waits_for_who_has_the_memory() -> None:

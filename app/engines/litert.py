@@ -84,6 +84,7 @@ class LiteRTEngine:
 
     def _run(self, image: Pixels) -> NDArray[Any]:
         if image.shape != self._shape:
+            self._shape = ()  # until it is allocated: an image that does not fit must not harm the next
             self._interpreter.resize_tensor_input(self._input["index"], (1, *image.shape))
             self._interpreter.allocate_tensors()
             self._shape = image.shape

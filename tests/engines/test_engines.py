@@ -57,6 +57,18 @@ def test_the_engines_agree_within_1e_4(
     np.testing.assert_allclose(found.energies, reference.energies, atol=1e-3)
 
 
+@ENGINES
+def test_an_image_of_a_wrong_shape_does_not_harm_the_next(
+    make: Callable[[Converted], Engine], float32_model: Converted
+) -> None:
+    engine = make(float32_model)
+    pixels = np.zeros((VARIANT.resolution, VARIANT.resolution, 3), np.uint8)
+    before = engine.predict([pixels])
+    with pytest.raises((RuntimeError, ValueError)):
+        engine.predict([pixels[..., :2]])
+    np.testing.assert_array_equal(engine.predict([pixels]).probabilities, before.probabilities)
+
+
 def test_an_answer_does_not_depend_on_the_batch(engine: Engine) -> None:
     from tests.support.networks import images
 

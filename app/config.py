@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,20 +83,28 @@ def _engines(names: tuple[str, ...]) -> str:
     return f"{PREFIX}ENGINE={' or '.join(names)}"
 
 
-def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _variants(value: Any) -> Any:
-    return tuple(map(Variant.parse, _split(value))) if isinstance(value, str) else value
+def _listing(what: str, parse: Callable[[str], Any] = str) -> BeforeValidator:
+    """Return what splits text at its commas. It refuses text without any part, which would pass for no setting."""
+
+    def split(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = _parts(value)
+        if value and not parts:
+            raise ValueError(f"contains no {what}")
+        return tuple(map(parse, parts))
+
+    return BeforeValidator(split)
 
 
 def _keys_in(path: Path) -> tuple[str, ...]:
     """Return the keys in a file. Raises `ValueError` if there are none: the service would be open by mistake."""
     try:
-        keys: tuple[str, ...] = _split(path.read_text(encoding="utf-8").replace("\n", ","))
+        keys = _parts(path.read_text(encoding="utf-8").replace("\n", ","))
     except OSError as exc:
         raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
@@ -124,9 +133,9 @@ def _checked(keys: tuple[str, ...]) -> tuple[SecretStr, ...]:
     return tuple(map(SecretStr, keys))
 
 
-Variants = Annotated[tuple[Variant, ...], NoDecode, BeforeValidator(_variants)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Variants = Annotated[tuple[Variant, ...], NoDecode, _listing("variant", Variant.parse)]
+Origins = Annotated[tuple[str, ...], NoDecode, _listing("origin")]
+Keys = Annotated[tuple[SecretStr, ...], NoDecode, _listing("key")]
 
 
 class Settings(BaseSettings):
@@ -142,8 +151,8 @@ class Settings(BaseSettings):
     )
     resolution: int = Field(
         160,
-        description="Side of the network's input in pixels: a multiple of 32 from 32 up. A smaller one is faster and "
-        "less accurate.",
+        description="Side of the network's input in pixels: a multiple of 32 from 32 to 2048. A smaller one is faster "
+        "and less accurate.",
     )
     variants: Variants = Field(
         (),
@@ -252,7 +261,7 @@ class Settings(BaseSettings):
     open_metrics: bool = Field(
         True, description="Whether `/metrics` can be read without a key, as the health probes can."
     )
-    cors_origins: Words = Field(
+    cors_origins: Origins = Field(
         (), description="Origins whose pages may call the service from a browser, comma-separated. `*`: all."
     )
     log_format: Literal["text", "json"] = Field(

@@ -175,8 +175,9 @@ class PredictResponse(BaseModel):
     """The answer of `POST /predict`: one result for each image of the request, in order."""
 
     model: ModelRef = Field(
-        description="the variant that answered; with `variants`, the most accurate of them; with `cascade`, the last "
-        "variant that was asked about any image of the request"
+        description="the variant that answered, or if no image could be classified the one that was wanted; with "
+        "`variants`, the most accurate of them; with `cascade`, the last variant that was asked about any image of the "
+        "request"
     )
     results: list[Predictions | Staged | Compared | Failure]
     cost: CostRef = Field(

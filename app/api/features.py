@@ -1,7 +1,6 @@
 """The routes of what a network's features say beside its answer: `/explain`, why, and `/embed`, what is alike."""
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import quote
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, Securi
 from pydantic_core import to_json
 
 from app.api import openapi, payload, problems, response
-from app.api.parameters import check_parameters
+from app.api.parameters import COMPARED, check_parameters, nearest
 from app.api.predict import TimeoutMs, timeout_or_default
 from app.api.security import Guard
 from app.config import Settings
@@ -147,17 +146,16 @@ def _class(model: Model, name: str) -> int:
     """Return the class of this number, label or WordNet id. Raises `InvalidParameter`, which names the nearest."""
     classes = model.engine.classes
     if name.isdecimal():
-        if int(name) >= classes:
-            raise InvalidParameter(f"class {name[:80]} is not between 0 and {classes - 1}")
+        if len(name) > COMPARED or int(name) >= classes:
+            raise InvalidParameter(f"class {name[:COMPARED]} is not between 0 and {classes - 1}")
         return int(name)
     names = {one.label.casefold(): at for at, one in enumerate(model.labels)}
     names |= {one.wordnet_id.casefold(): at for at, one in enumerate(model.labels) if one.wordnet_id}
     if (found := names.get(name.casefold())) is not None:
         return found
-    (nearest,) = get_close_matches(name.casefold(), names, n=1, cutoff=0)
+    near = model.labels[names[nearest(name.casefold(), names)]].label
     raise InvalidParameter(
-        f"class: there is no class {name[:80]!r}; the nearest is {model.labels[names[nearest]].label!r}, and /labels "
-        "lists all of them"
+        f"class: there is no class {name[:COMPARED]!r}; the nearest is {near!r}, and /labels lists all of them"
     )
 
 

@@ -104,12 +104,12 @@ _CLASS_HEADERS = {
     "X-Class-Id": "the class that the evidence is for",
     "X-Class-Label": "its label, percent-encoded in UTF-8",
     "X-Class-Probability": "its probability, 0 to 1",
-    "X-Model": "the weights, the variant and the precision that answered",
+    "X-Model": "the weights, percent-encoded in UTF-8, the variant and the precision that answered",
 }
 _EMBEDDING_HEADERS = {
     "X-Embedding-Shape": "how many embeddings there are, and how many numbers each has, such as `2,512`",
     "X-Embedding-Layer": "the layer whose output they are",
-    "X-Model": "the weights, the variant and the precision that answered",
+    "X-Model": "the weights, percent-encoded in UTF-8, the variant and the precision that answered",
     "X-Weights-SHA256": "of the weights; embeddings of other weights mean something else",
 }
 

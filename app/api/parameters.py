@@ -7,11 +7,21 @@ from fastapi import Request
 
 from app.errors import InvalidParameter
 
+COMPARED = 80
+"""So many characters of a name are compared and repeated: the comparison of a long one would take seconds."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the one of the known names that is most like this one."""
+    (found,) = get_close_matches(name[:COMPARED], known, n=1, cutoff=0)
+    return found
+
 
 def unknown_parameter(name: str, known: Iterable[str]) -> InvalidParameter:
     """Return the error of a query with a parameter that does not exist, which names the nearest that does."""
-    (nearest,) = get_close_matches(name, known, n=1, cutoff=0)
-    return InvalidParameter(f"query.{name[:80]}: there is no such parameter; the nearest is {nearest}")
+    return InvalidParameter(
+        f"query.{name[:COMPARED]}: there is no such parameter; the nearest is {nearest(name, known)}"
+    )
 
 
 async def check_parameters(request: Request) -> None:

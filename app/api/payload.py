@@ -133,7 +133,7 @@ def _check_encoding(request: Incoming) -> None:
 
 def _check_announced(request: Incoming, settings: Settings) -> None:
     announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > settings.max_body_bytes:
+    if announced.isdecimal() and int(announced[:20]) > settings.max_body_bytes:
         raise _too_large(settings.max_body_bytes)
 
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api import payload, problems
 from app.api.parameters import unknown_parameter
-from app.api.response import check_features, predict_response
+from app.api.response import check_features, predict_response, variant_of
 from app.api.security import RAW_HEADERS, Guard
 from app.config import Settings
 from app.errors import InvalidParameter, ServiceError
@@ -122,17 +122,16 @@ class Predict:
 
     async def _respond(self, request: Request, current: Trace) -> tuple[int, str, bytes, Mapping[str, str]]:
         """Return the status, the media type, the body and the headers of the response."""
-        path = request.scope["path"]
         try:
             return 200, "application/json", to_json(await self._predict(request, current)), current.headers
         except ClientDisconnect:
             raise
         except ServiceError as exc:  # kept for longer, it and this frame would hold one another: garbage in a circle
-            return exc.status, problems.MEDIA_TYPE, *problems.respond(exc, current, path)
+            return exc.status, problems.MEDIA_TYPE, *problems.respond(exc, current, request.scope)
         except Exception:
             logger.exception("a prediction failed")
             error = problems.bug()
-            return error.status, problems.MEDIA_TYPE, *problems.respond(error, current, path)
+            return error.status, problems.MEDIA_TYPE, *problems.respond(error, current, request.scope)
 
     async def _predict(self, request: Request, current: Trace) -> dict[str, Any]:
         """Return the `PredictResponse` of a request. Raises the `ServiceError` of one that cannot be met."""
@@ -142,6 +141,7 @@ class Predict:
         with self._classifier() as classifier:
             current.facts["variant"] = classifier.model.variant.name
             wanted = self._wanted(query, timeout_ms, classifier, current)
+            current.facts["variant"] = variant_of(wanted.plan, classifier.model.variant).name
             classifier.check_room(wanted.plan)  # before the body is read, which may be long
             images = await payload.read(request, self._settings, wanted.deadline)
             work = classifier.classify(images, wanted.plan, wanted.deadline, current.span, wanted.wish)

@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import ErrorDetails, to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from app.errors import InternalError, InvalidParameter, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from app.observability.trace import Trace, trace
@@ -19,7 +20,7 @@ PROTOCOL = "/v2"
 
 
 def problem(error: ServiceError, request_id: str, path: str = "") -> dict[str, object]:
-    """Return the `Problem` that a caller of this path reads for this error, as a dictionary.
+    """Return the `Problem` that a caller of this path, without a prefix, reads for this error, as a dictionary.
 
     It is one because a pydantic model would take a fifth of the time of a refusal, of which there may be a flood.
     """
@@ -32,14 +33,15 @@ def problem(error: ServiceError, request_id: str, path: str = "") -> dict[str, o
         "request_id": request_id,
         **error.facts,
     }
-    if path.startswith(PROTOCOL):
+    if path == PROTOCOL or path.startswith(f"{PROTOCOL}/"):
         body["error"] = error.detail
     return body
 
 
-def respond(error: ServiceError, current: Trace, path: str) -> tuple[bytes, Mapping[str, str]]:
+def respond(error: ServiceError, current: Trace, scope: Scope) -> tuple[bytes, Mapping[str, str]]:
     """Return the body and the headers of the response to a request that failed, and note its code in the trace."""
     current.facts["code"] = error.code
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
     body = to_json(problem(error, current.request_id, path))
     # The headers of the trace too: the response to a bug is made outside of the middleware that adds them.
     return body, error.headers | current.headers
@@ -68,7 +70,7 @@ async def _handle(request: Request, exc: Exception) -> Response:
     if isinstance(exc, ClientDisconnect):
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     error = _translate(request, exc)
-    body, headers = respond(error, trace(request.scope), request.scope["path"])
+    body, headers = respond(error, trace(request.scope), request.scope)
     return Response(body, error.status, headers, media_type=MEDIA_TYPE)
 
 

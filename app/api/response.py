@@ -4,10 +4,11 @@ It is built from plain dictionaries, because pydantic models would add a tenth o
 small photo. Tests check it against `schemas.PredictResponse`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
+from urllib.parse import quote
 
 from app.api import problems
 from app.errors import InvalidParameter, ServiceError
@@ -41,9 +42,9 @@ def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Resu
     """Return a `PredictResponse` as a dictionary, and note its stages and facts in the trace."""
     batch_size = account(outcomes, current)
     runs = {outcome.model: outcome for outcome in current.images}  # nearly always of one model
-    model = max(runs, key=lambda model: model.cost.macs, default=classifier.model)
+    model = _last(runs, plan) if runs else classifier.models[variant_of(plan, classifier.model.variant)]
     current.facts["variant"] = model.variant.name
-    costs = [_cost_of_run(one) for one in runs.values()] or [cost_of((model,))]
+    costs = [_cost_of_run(one) for one in runs.values()] or [_cost_of_none(model, classifier, plan)]
     body: Json = {
         "model": model_reference(model),
         "results": [_result(outcome, plan, k, current) for outcome in outcomes],
@@ -58,6 +59,24 @@ def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Resu
         current.facts["degraded_from"] = wanted.name
     body["request_id"] = current.request_id
     return body
+
+
+def variant_of(plan: Plan, default: Variant) -> Variant:
+    """Return the variant that a plan names above the answer as long as none has classified an image."""
+    match plan:
+        case Single(variants):
+            return variants[0] if variants else default
+        case SideBySide(_, best):
+            return best
+        case Cascade(stages):
+            return stages[0]
+
+
+def _last(models: Collection[Model], plan: Plan) -> Model:
+    """Return the one of the models that answered which was asked last; only of a cascade there are several."""
+    if isinstance(plan, Cascade):
+        return max(models, key=lambda model: plan.stages.index(model.variant))
+    return next(iter(models))
 
 
 def _degraded_from(plan: Plan, outcomes: Sequence[Result]) -> Variant | None:
@@ -145,8 +164,8 @@ def forget_models() -> None:
 
 
 def model_name(model: Model) -> str:
-    """Return what the model is called in a header."""
-    return f"{model.weights} {model.variant.name} {model.engine.precision}"
+    """Return what the model is called in a header, which is ASCII: the name of a file is percent-encoded."""
+    return f"{quote(model.weights)} {model.variant.name} {model.engine.precision}"
 
 
 def check_features(models: Iterable[Model]) -> None:
@@ -175,6 +194,11 @@ def _cost_of_run(run: Classification) -> Json:
     spent = cost_of(run.models)
     macs = sum(one.evidence.size * one.model.channels for one in run.runs or [run] if one.evidence is not None)
     return {**spent, "explain_macs": macs} if macs else spent
+
+
+def _cost_of_none(model: Model, classifier: Classifier, plan: Plan) -> Json:
+    """Return what an image would have cost, where none could be classified."""
+    return cost_of(tuple(classifier.models_of(plan)) if isinstance(plan, SideBySide) else (model,))
 
 
 @lru_cache(maxsize=64)  # every response has a cost, and few costs differ

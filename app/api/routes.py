@@ -1,6 +1,5 @@
 """The routes below `/`, without logic: what they answer with is made elsewhere."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated
@@ -10,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from app.api import describe, openapi, payload
 from app.api.parameters import check_parameters
-from app.api.predict import PredictQuery, TimeoutMs
+from app.api.predict import PredictQuery, TimeoutMs, timeout_or_default
 from app.api.security import Guard
 from app.config import Settings
 from app.errors import InvalidParameter
@@ -27,12 +26,6 @@ Side = Annotated[
     int | None,
     Query(description="128, 160, 192, 224 or that of a loaded variant; default: the served one", examples=[128]),
 ]
-
-
-class Png(Response):
-    """An image."""
-
-    media_type = "image/png"
 
 
 def create_router(
@@ -138,22 +131,23 @@ def create_router(
         summary="See what the network sees",
         tags=["classification"],
         dependencies=[*locked, Depends(check_parameters)],
-        response_class=Png,
+        response_class=Response,
         responses=openapi.PREVIEW_ANSWER | openapi.responses(*openapi.PREVIEW_ERRORS),
         openapi_extra=openapi.PREVIEW_BODY,
     )
-    async def preview(request: Request, resolution: Side = None) -> Png:
+    async def preview(request: Request, resolution: Side = None, timeout_ms: TimeoutMs = None) -> Response:
         """Return what the network sees of an image, as a PNG: upright, its central square, at the served resolution."""
+        about = trace(request.scope)
         with classifier() as current:
             side = _side(current, resolution)
-            deadline = time.monotonic() + settings.request_timeout_ms / 1000
+            deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
             previewer.check_room()  # before the body is read, which may be long
             content = await payload.read_raw(request, settings, deadline)
             answer = await payload.unless_departed(
                 request.receive, previewer.preview(partial(current.preview, content, side), deadline)
             )
-        trace(request.scope).stages["decode"] = answer.run_ms
-        return Png(answer.result)
+        about.stages["decode"] = answer.run_ms
+        return Response(answer.result, media_type="image/png")
 
     return router
 

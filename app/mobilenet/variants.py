@@ -9,6 +9,8 @@ from app.mobilenet.architecture import STRIDE
 ALPHAS = (1.0, 0.75, 0.5, 0.25)
 RESOLUTIONS = (224, 192, 160, 128)
 BASE_RESOLUTION = 224
+LARGEST_RESOLUTION = 2048
+"""A larger input would cost over eighty times what one of 224 pixels does, for which weights are made."""
 
 Precision = Literal["float32", "int8", "bfloat16"]
 """The number format of weights and arithmetic. int8 means 8-bit integers, with a scale for each channel of weights.
@@ -24,7 +26,7 @@ def stored(precision: Precision) -> Precision:
 
 @dataclass(frozen=True)
 class Variant:
-    """A width multiplier α, one of `ALPHAS`, and a resolution in pixels, a multiple of 32.
+    """A width multiplier α, one of `ALPHAS`, and a resolution in pixels, a multiple of 32 up to 2,048.
 
     Raises `ValueError` for any other value; the message says what is allowed.
     """
@@ -35,8 +37,9 @@ class Variant:
     def __post_init__(self) -> None:
         if self.alpha not in ALPHAS:
             raise ValueError(f"alpha {self.alpha:g} is not one of {', '.join(f'{alpha:g}' for alpha in ALPHAS)}")
-        if self.resolution < STRIDE or self.resolution % STRIDE:
-            raise ValueError(f"resolution {self.resolution} is not a multiple of {STRIDE} from {STRIDE} up")
+        if not STRIDE <= self.resolution <= LARGEST_RESOLUTION or self.resolution % STRIDE:
+            allowed = f"a multiple of {STRIDE} from {STRIDE} to {LARGEST_RESOLUTION}"
+            raise ValueError(f"resolution {self.resolution} is not {allowed}")
 
     @classmethod
     def parse(cls, name: str) -> "Variant":
@@ -45,7 +48,7 @@ class Variant:
         try:
             numbers = float(alpha), int(resolution)
         except ValueError:
-            raise ValueError(f"{name!r} is not a variant such as 0.5/160: α, a slash, the resolution") from None
+            raise ValueError(f"{name[:80]!r} is not a variant such as 0.5/160: α, a slash, the resolution") from None
         return cls(*numbers)
 
     @cached_property

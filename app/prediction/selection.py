@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import InvalidParameter, VariantNotLoaded
-from app.mobilenet.variants import Variant
+from app.mobilenet.architecture import STRIDE
+from app.mobilenet.variants import LARGEST_RESOLUTION, Variant
 from app.prediction.budget import Budget, Candidate, fitting, ranked
 
 ALL = "all"
@@ -16,7 +17,14 @@ DEFAULT_THRESHOLD = 0.8
 
 Alpha = Annotated[float | None, Field(description="1, 0.75, 0.5 or 0.25; default: the served one", examples=[0.5])]
 Resolution = Annotated[
-    int | None, Field(description="a multiple of 32 from 32 up; default: the served one", examples=[160])
+    int | None,
+    Field(
+        ge=STRIDE,
+        le=LARGEST_RESOLUTION,
+        multiple_of=STRIDE,
+        description="side of the network's input in pixels; default: the served one",
+        examples=[160],
+    ),
 ]
 MaxMacs = Annotated[
     int | None,

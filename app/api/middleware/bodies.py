@@ -30,7 +30,7 @@ class Bodies:
                 taken += size
                 self._bytes += size
                 if self._bytes > self._max_bytes:
-                    raise self._full()
+                    raise full(self._max_bytes)
             return message
 
         try:
@@ -38,6 +38,8 @@ class Bodies:
         finally:
             self._bytes -= taken
 
-    def _full(self) -> QueueFull:
-        detail = f"the bodies of requests under way have more than {self._max_bytes:,} bytes together"
-        return QueueFull(detail, {"Retry-After": "1"})
+
+def full(max_bytes: int) -> QueueFull:
+    """Return the error of a body that finds no room among others, which may have so many bytes together."""
+    detail = f"the bodies of requests under way have more than {max_bytes:,} bytes together"
+    return QueueFull(detail, {"Retry-After": "1"})

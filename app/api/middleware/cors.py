@@ -66,7 +66,7 @@ class Cors(CORSMiddleware):
 
     def _refusal(self, scope: Scope, asked: Headers, refused: Response) -> Response:
         error = MalformedRequest(self._reason(asked))
-        body, headers = problems.respond(error, trace(scope), scope["path"])
+        body, headers = problems.respond(error, trace(scope), scope)
         granted = {name: value for name, value in refused.headers.items() if not name.startswith("content-")}
         return Response(body, error.status, {**granted, **headers}, media_type=problems.MEDIA_TYPE)
 

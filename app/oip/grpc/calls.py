@@ -5,24 +5,22 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 from google.protobuf.message import Message
-from grpc import aio
 
-from app.api import payload, problems
+from app.api import problems
 from app.config import Settings
 from app.errors import BodyTooLarge, DeadlineExceeded, Draining, ServiceError
 from app.observability.trace import Requests, Trace
 from app.oip.grpc import status
+from app.oip.grpc.room import Context, Room
 
 if TYPE_CHECKING:
     from app.observability.spans import Spans
 
 logger = logging.getLogger(__name__)
-
-Context = aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +33,12 @@ class Call:
     settings: Settings
     context: Context
 
-    async def body(self) -> bytes:
-        """Receive the one message of the call. Raises `DeadlineExceeded` or `BodyTooLarge`."""
-        try:
-            async with asyncio.timeout(self.deadline - time.monotonic()):
-                found = await self.context.read()
-        except TimeoutError:
-            raise payload.late(self.settings) from None
-        if isinstance(found, bytes):
-            return found
-        # gRPC's core has refused a message that is too long by now, and its status counts.
-        raise BodyTooLarge(f"the call has no message, or one of more than {self.settings.max_body_bytes:,} bytes")
+    async def body(self, room: Room) -> bytes:
+        """Receive the one message of the call within a room. Raises what `Room.receive` does, or `BodyTooLarge`."""
+        found = await room.receive(self.context, self.deadline)
+        if found is None:  # gRPC's core has refused a message that is too long by now, and its status counts
+            raise BodyTooLarge(f"the call has no message, or one of more than {self.settings.max_body_bytes:,} bytes")
+        return found
 
 
 Method = Callable[[Call], Awaitable[Message]]
@@ -87,16 +80,16 @@ class Calls:
         call, waits_until = self._begin(context)
         number = problems.CLIENT_CLOSED_REQUEST
         try:
-            found, error = await _outcome(method, call)
-            number = error.status if error else 200
+            found, refusal = await _outcome(method, call)
+            number = refusal.http_status if refusal else 200
         except asyncio.CancelledError:  # by gRPC's core, when the client left or its deadline has passed
             if time.monotonic() >= waits_until:
                 number = DeadlineExceeded.status
             raise
         finally:
             self._requests.end(call.trace, number, method="POST", path=path, route=path)
-        if error:
-            await context.abort(status.code(error), error.detail, status.metadata(call.trace, error))
+        if refusal:
+            await context.abort(refusal.code, refusal.detail, refusal.metadata)
         context.set_trailing_metadata(status.metadata(call.trace))
         return found
 
@@ -115,14 +108,30 @@ async def _refuse(_: Call) -> Message:
     raise Draining("the service is stopping", {"Retry-After": "1"})
 
 
-async def _outcome(method: Method, call: Call) -> tuple[bytes, ServiceError | None]:
-    """Return the message that answers the call, or the error that does."""
+class Refusal(NamedTuple):
+    """What a call is told that failed. It is not the error, whose traceback has the frames that have the message.
+
+    gRPC's library keeps the frames of a call that it aborts until garbage is collected, which is seldom.
+    """
+
+    http_status: int
+    code: grpc.StatusCode
+    detail: str
+    metadata: status.Metadata
+
+
+async def _outcome(method: Method, call: Call) -> tuple[bytes, Refusal | None]:
+    """Return the message that answers the call, or why there is none."""
     try:
         return (await method(call)).SerializeToString(), None
     except ServiceError as exc:
-        error = exc
+        return b"", _refusal(exc, call.trace)
     except Exception:
         logger.exception("a call failed")
-        error = problems.bug()
-    call.trace.facts |= {"code": error.code, "grpc_status": status.code(error).name}
-    return b"", error
+        return b"", _refusal(problems.bug(), call.trace)
+
+
+def _refusal(error: ServiceError, current: Trace) -> Refusal:
+    code = status.code(error)
+    current.facts |= {"code": error.code, "grpc_status": code.name}
+    return Refusal(error.status, code, error.detail, status.metadata(current, error))

@@ -7,7 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from app.oip.grpc.calls import Context
+from app.oip.grpc.room import Context
 
 LOOK_S = 0.5
 """How often the state is looked at for those who watch it."""

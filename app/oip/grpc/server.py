@@ -19,6 +19,8 @@ from app.oip.grpc import most_connections
 from app.oip.grpc.calls import Calls
 from app.oip.grpc.health import Health
 from app.oip.grpc.methods import SERVICE, Methods
+from app.oip.grpc.room import Rooms
+from app.oip.grpc.standard import Standard
 from app.prediction.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -56,11 +58,15 @@ class GrpcServer:
     ) -> None:
         """`classifier` and `alive` are those of `Methods`."""
         self._settings = settings
-        methods = Methods(settings, guard, classifier, alive)
+        rooms = Rooms.of(settings)
+        methods = Methods(settings, guard, rooms, classifier, alive)
         self._health = Health(methods.ready, SERVICE)
         self._stopping: asyncio.Task[None] | None = None
         most = most_connections(open_files_limit())
-        self._server = aio.server(options=_options(settings, most), maximum_concurrent_rpcs=most)
+        standard = Standard(settings, rooms.short, SERVICE)
+        self._server = aio.server(
+            interceptors=[standard], options=_options(settings, most), maximum_concurrent_rpcs=most
+        )
         self._calls = Calls(SERVICE, settings, requests, spans)
         self._server.add_generic_rpc_handlers((self._calls.handler(methods.by_name),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -101,6 +107,8 @@ def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", most),
         ("grpc.server_handshake_timeout_ms", settings.request_timeout_ms),
         ("grpc.compression_enabled_algorithms_bitset", NO_COMPRESSION),
+        # A call that waits has 64 KiB in memory. On a quick network the core would let it have 5 MB, read or not.
+        ("grpc.http2.bdp_probe", 0),
         # Several HTTP processes share the port; one that is alone must not share it with another service.
         ("grpc.so_reuseport", int(settings.http_workers > 1)),
     ]

@@ -1,0 +1,108 @@
+"""Room in memory for the messages of calls: bounded together, as the bodies of HTTP are.
+
+How long a message is, gRPC says only when all of it has come. Until then it counts as the largest that is allowed, and
+other calls wait for room in the order of their arrival. Of what waits, no more than a window of HTTP/2 is in memory.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple
+
+from grpc import aio
+
+from app.api import payload
+from app.api.middleware.bodies import LARGEST_AT_ONCE, full
+from app.config import Settings
+from app.errors import QueueFull
+
+Context = aio.ServicerContext[Any, Any]
+
+PATIENCE_S = 0.5
+"""After so long a message that has not come makes room for a call that waits: a client may call, and send nothing."""
+SHORT_PATIENCE_S = 0.1
+"""The same for messages that are short, and come together with the head of their call."""
+SHORT_AT_ONCE = 2
+"""Of so many of them at the same time one may be that of a client of reflection which asks now and then."""
+
+
+class Room:
+    """Room for some messages of the largest allowed size, or for many small ones."""
+
+    def __init__(self, settings: Settings, messages: int, patience_s: float) -> None:
+        self._settings = settings
+        self._largest = settings.max_body_bytes
+        self._most = messages * self._largest
+        self._patience_s = patience_s
+        # The messages that take longest are waited for until their deadline, or under load no large one would arrive.
+        self._kept = messages // 2
+        self._coming: dict[asyncio.Timeout, float] = {}  # the times at which they began, the oldest first
+        self._held = 0  # bytes that have come
+        self._turn, self._change = asyncio.Lock(), asyncio.Event()
+
+    async def receive(self, context: Context, deadline: float) -> bytes | None:
+        """Return the next message of a call; None if there is none, or one that is too long, which gRPC's core refuses.
+
+        `deadline` is a time of `time.monotonic`. Raises `QueueFull` if there is no room, or `DeadlineExceeded`.
+        """
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                found = await self._read(context)
+        except TimeoutError:
+            raise payload.late(self._settings) from None
+        return found if isinstance(found, bytes) else None
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Count the bytes of a message that has just been received for as long as it is used."""
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
+            self._change.set()
+
+    async def _read(self, context: Context) -> object:
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            while self._held + (len(self._coming) + 1) * self._largest > self._most:
+                await self._some_change()
+            limit = asyncio.timeout(None)
+            self._coming[limit] = loop.time()
+        try:
+            async with limit:
+                return await context.read()
+        except TimeoutError:
+            raise self._slow() from None
+        finally:
+            del self._coming[limit]
+            self._change.set()
+
+    async def _some_change(self) -> None:
+        """Wait until a message has come or is not used any more; one that takes long has to hurry."""
+        if len(self._coming) <= self._kept:
+            raise full(self._most)
+        limit, began = next(islice(self._coming.items(), self._kept, None))
+        if not limit.expired():
+            limit.reschedule(began + self._patience_s)
+        self._change.clear()
+        await self._change.wait()
+
+    def _slow(self) -> QueueFull:
+        detail = f"the message had not come after {self._patience_s:g} s, and others wait for its room in memory"
+        return QueueFull(detail, {"Retry-After": "1"})
+
+
+class Rooms(NamedTuple):
+    """A room for messages that have images, and one for all others, so that probes do not wait for images."""
+
+    images: Room
+    short: Room
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Rooms":
+        """Make rooms that together take as much as all bodies of HTTP."""
+        images = Room(settings, LARGEST_AT_ONCE - SHORT_AT_ONCE, PATIENCE_S)
+        return cls(images, Room(settings, SHORT_AT_ONCE, SHORT_PATIENCE_S))

@@ -15,6 +15,9 @@ SCANS: Final = 100
 LAYERS: Final = 8
 """How many times its own area a file may paint: separate planes of a TIFF need up to 6."""
 
+PROFILE_BYTES: Final = 4 * 2**20
+"""How large an ICC profile may be to be read; those of presses have up to 3 MB."""
+
 LARGE_BYTES: Final = 144_000_000
 """Memory that one image may take beside another; of those that take more one is decoded at a time."""
 

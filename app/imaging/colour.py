@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from app.imaging.bounds import PROFILE_BYTES
 from app.imaging.resize import Box
 
-_MOST_BYTES: Final = 4 * 2**20  # of a profile; those of presses have up to 3 MB
 _KEPT: Final = 32  # conversions: of CMYK 2 MB each, of RGB some KB
 _SAME: Final = 1  # levels that a profile may move a colour, and still be sRGB's
 _LATE: Final = 8.0  # levels; see `Conversion.late`
@@ -69,7 +69,7 @@ def conversion(profile: bytes | None, mode: str) -> Conversion | None:
 
     It takes milliseconds once for each profile, and microseconds while the profile is one of the last 32.
     """
-    if not profile or len(profile) > _MOST_BYTES:
+    if not profile or len(profile) > PROFILE_BYTES:
         return None
     key = hashlib.sha256(profile).digest(), mode
     if key not in _conversions:

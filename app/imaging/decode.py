@@ -99,15 +99,27 @@ def _fitting(width: int, height: int, longest: int) -> tuple[int, int]:
 
 
 def _shrunk(image: Image.Image, longest: int) -> Pixels:
-    image.load()
-    source, turned = flat(image), turn(orientation(image))
-    convert = colour.conversion(image.info.get("icc_profile"), source.mode)
+    source, left, convert = _flattened(image)
     if convert and not convert.late:
         source, convert = convert(source), None
+    return _averaged(source, _fitting(*source.size, longest), None, left, convert)
+
+
+def _flattened(image: Image.Image) -> tuple[Image.Image, int, colour.Conversion | None]:
+    """Load an opened image; return its pixels, its EXIF orientation once loaded, and the way from them to sRGB."""
+    image.load()
+    source = flat(image)
+    return source, orientation(image), colour.conversion(image.info.get("icc_profile"), source.mode)
+
+
+def _averaged(
+    source: Image.Image, size: tuple[int, int], box: Box | None, left: int, convert: colour.Conversion | None
+) -> Pixels:
+    """Scale a box of an image or all of it, and then, when it costs less, turn it upright and give it its colours."""
     small = converted(source, "RGB" if source.mode == "CMYK" else source.mode)
-    small = small.resize(_fitting(*small.size, longest), Image.Resampling.BILINEAR)
-    small = convert(small) if convert else converted(small, "RGB")
-    return np.asarray(small if turned is None else small.transpose(turned))
+    small, turned = small.resize(size, Image.Resampling.BILINEAR, box), turn(left)
+    small = small if turned is None else small.transpose(turned)
+    return np.asarray(convert(small) if convert else converted(small, "RGB"))
 
 
 def _squares(raw: bytes, kind: str, resolutions: Sequence[int], max_pixels: int, large: bool) -> Squares:
@@ -167,21 +179,12 @@ def _of_photo(photo: jpeg.Photo, profile: bytes | None, resolutions: Sequence[in
 
 def _of_image(image: Image.Image, resolutions: Sequence[int], box: Box | None = None) -> tuple[dict[int, Pixels], int]:
     """Return the squares of an opened image, of this box or the central one, and its EXIF orientation once loaded."""
-    image.load()
-    source, left = flat(image), orientation(image)
-    box, turned = box or square(*source.size), turn(left)
+    source, left, convert = _flattened(image)
+    box = box or square(*source.size)
     sources = dict.fromkeys(resolutions, (source, box))
-    convert = colour.conversion(image.info.get("icc_profile"), source.mode)
     if convert and not convert.late:
-        sources = _early(convert, source, box, resolutions)
-        convert = None
-    found = {}
-    for resolution, (part, place) in sources.items():  # a square may be turned after the scaling too, and cheaper
-        small = converted(part, "RGB" if part.mode == "CMYK" else part.mode)
-        small = small.resize((resolution, resolution), Image.Resampling.BILINEAR, place)
-        small = small if turned is None else small.transpose(turned)
-        found[resolution] = np.asarray(convert(small) if convert else converted(small, "RGB"))
-    return found, left
+        sources, convert = _early(convert, source, box, resolutions), None
+    return {one: _averaged(part, (one, one), place, left, convert) for one, (part, place) in sources.items()}, left
 
 
 def _early(

@@ -22,6 +22,7 @@ _TURNS: Final = {
     7: Turn.TRANSVERSE,
     8: Turn.ROTATE_90,
 }
+_GREYS: Final = ("1", "L", "LA", "La")
 SIDEWAYS: Final = (5, 6, 7, 8)
 """The EXIF orientations of images that lie on their side."""
 
@@ -36,8 +37,9 @@ def flat(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         image = _high_byte(image)
     if image.has_transparency_data:
-        image = converted(converted(image, "LA") if image.mode == "La" else image, "RGBA")
-        white = Image.new("RGB", image.size, "white")
+        grey = image.mode in _GREYS  # and stays so: its profile may be one of grey
+        image = converted(image, "LA" if grey else "RGBA")
+        white = Image.new("L" if grey else "RGB", image.size, "white")
         white.paste(image, mask=image)
         return white
     return image if image.mode in ("L", "CMYK") else converted(image, "RGB")

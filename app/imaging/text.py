@@ -6,10 +6,10 @@ import re
 from app.errors import EmptyImage, UndecodableImage
 
 DATA_URL = re.compile(r"\s*data:[^,]*,", re.IGNORECASE)
-_BREAKS = re.compile(r"[ \t]*[\r\n]+[ \t]*")
 _URL_SAFE = str.maketrans("-_ ", "+/+")  # a form that is decoded once too often turns + into a space
 _WRONG = re.compile(r"[^A-Za-z0-9+/]")
-_ELSEWHERE = re.compile(r"\s*(https?|ftp|s3|gs|file)://", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"(https?|ftp|s3|gs|file)://", re.IGNORECASE)
+_NAME = re.compile(r"[\w .~:/\\()-]{1,4096}\.\w{2,5}")
 
 
 def from_base64(text: str) -> bytes:
@@ -27,7 +27,7 @@ def from_base64(text: str) -> bytes:
 
 
 def _leniently(encoded: str, offset: int) -> bytes:
-    digits = _BREAKS.sub("", encoded).strip().translate(_URL_SAFE).rstrip("=")
+    digits = _unbroken(encoded).strip().translate(_URL_SAFE).rstrip("=")
     if not digits:
         if "=" in encoded:
             raise UndecodableImage("the image is not valid base64: it is padding alone")
@@ -41,10 +41,16 @@ def _leniently(encoded: str, offset: int) -> bytes:
     return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
 
 
+def _unbroken(text: str) -> str:
+    """Return a text without its line breaks and the blanks around them, in time that grows as the text does."""
+    return "".join(line.strip(" \t") for line in text.replace("\r", "\n").split("\n"))
+
+
 def _refused(encoded: str, offset: int, wrong: str) -> UndecodableImage:
-    if _ELSEWHERE.match(encoded):
+    said = encoded.strip()
+    if _ELSEWHERE.match(said):
         return UndecodableImage("the image is a URL, which is not fetched; send the bytes of the file in base64")
-    if re.fullmatch(r"\s*[\w .~:/\\()-]{1,4096}\.\w{2,5}\s*", encoded):
+    if _NAME.fullmatch(said):
         return UndecodableImage("the image is the name of a file, which is not read here; send its bytes in base64")
     at = encoded.find(wrong) + offset
     return UndecodableImage(f"the image is not valid base64: {wrong!r} at position {at:,}")

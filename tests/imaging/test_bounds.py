@@ -171,6 +171,14 @@ def test_a_text_that_turns_a_png_is_read() -> None:
     np.testing.assert_array_equal(decoded(turned), decoded(encoded(photo().rotate(180), "PNG")))
 
 
+@pytest.mark.parametrize("size", [2**20 - 100, 2**20 + 100], ids=["read", "left unread"])
+def test_texts_that_turn_a_png_are_unpacked_as_often_as_a_picture_has_some(size: int) -> None:
+    text = corpus.chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + corpus.packed(size))
+    np.testing.assert_array_equal(decoded(corpus.with_chunks(*[text] * 16)), decoded(encoded(photo(), "PNG")))
+    with pytest.raises(UndecodableImage, match="more work"):
+        decoded(corpus.with_chunks(*[text] * 17))
+
+
 def test_a_gif_with_long_xmp_is_answered_and_its_transparency_kept() -> None:
     data = encoded(photo(mode="P"), "GIF", transparency=photo(mode="P").getpixel((20, 20)))
     palette = 13 + 3 * (2 << (data[10] & 7))

@@ -73,8 +73,8 @@ def spent_s(text: str) -> float:
 
 
 @pytest.mark.parametrize("unit", [" ", "\t", " \n", "\n\n ", "a.", "/ ", "data:", "data:,"], ids=repr)
-@pytest.mark.parametrize(("start", "end"), [("", ""), ("", "?"), ("QUJD", "?"), ("a.", "!"), ("data:,", "?")])
-def test_a_text_that_is_eight_times_as_long_takes_eight_times_as_long(unit: str, start: str, end: str) -> None:
+@pytest.mark.parametrize(("start", "end"), [("", ""), ("QUJD", "?"), ("a.", "!"), ("data:,", "?")])
+def test_a_text_eight_times_as_long_takes_about_eight_times_as_long(unit: str, start: str, end: str) -> None:
     count = 2_000 // len(unit)
     short, long = (spent_s(start + unit * times * count + end) for times in (1, 8))
     assert long < 24 * short  # 64 times where each blank is compared with all others

@@ -6,7 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms
 
-from tests.support import images
+from tests.support import heif, images
 from tests.support.images import encoded, grey_tiff, orientation, photo, png
 
 
@@ -67,7 +67,20 @@ def frames() -> list[Image.Image]:
 
 def corpus() -> list[Case]:
     """Return every case."""
-    parts = (cut(), flipped(), announced(), sizes(), kinds(), jpegs(), pngs(), gifs(), webps(), bmps(), tiffs())
+    parts = (
+        cut(),
+        flipped(),
+        announced(),
+        sizes(),
+        kinds(),
+        jpegs(),
+        pngs(),
+        gifs(),
+        webps(),
+        bmps(),
+        tiffs(),
+        heifs(),
+    )
     return [*chain(*parts), *bombs(), *polyglots(), *foreign(), *headers(600_000)]
 
 
@@ -321,13 +334,12 @@ def bmps() -> Iterator[Case]:
     yield case("BMP of 4,294,967,295 colours", patched(palette, 46, "<I", 2**32 - 1), UNDECODABLE)
     yield case("BMP whose runs end at once", runs(b"\0\1"), UNDECODABLE)
     yield case("BMP whose runs leave its area", runs(b"\0\2\xff\xff" * 1000 + b"\xff\1\0\1"), *DAMAGED)
+    yield case("BMP of 64 × 64 with 10 MB of codes", runs(b"\0\3" * 5_000_000, 64), UNDECODABLE)
 
 
-def runs(codes: bytes) -> bytes:
-    """Return a run-length-coded BMP of 7,000 × 7,000 pixels."""
-    head = struct.pack(
-        "<IIIIiiHHIIiiII", 54 + 1024, 0, 54 + 1024, 40, NEAR_SIDE, NEAR_SIDE, 1, 8, 1, len(codes), 0, 0, 256, 0
-    )
+def runs(codes: bytes, side: int = NEAR_SIDE) -> bytes:
+    """Return a run-length-coded BMP, by default of 7,000 × 7,000 pixels."""
+    head = struct.pack("<IIIIiiHHIIiiII", 54 + 1024, 0, 54 + 1024, 40, side, side, 1, 8, 1, len(codes), 0, 0, 256, 0)
     return b"BM" + head + bytes(1024) + codes
 
 
@@ -360,6 +372,19 @@ def tiffs() -> Iterator[Case]:
     frame = frame_header(jpeg)
     inner = patched(jpeg, frame + 5, ">HH", 65_500, 65_500)
     yield case("TIFF whose inner JPEG is huge", grey_tiff(8, 8, inner, t259=7), *DAMAGED)
+
+
+def heifs() -> Iterator[Case]:
+    """HEICs and AVIFs: good ones, and such as have something read or counted without end."""
+    tile = heif.picture(data=heif.COLOUR_PICTURE + bytes(10_000))
+    metadata = [heif.Part(b"Exif", bytes(10**6))] * 900
+    twice = [(1, b"dimg", [3, 4]), (1, b"dimg", [2])]
+    yield case("HEIC", heif.heic(), ANSWERED)
+    yield case("AVIF", heif.avif(photo()), ANSWERED)
+    yield case("HEIC of a tile 9,000 times", heif.heif(heif.mosaic([2] * 9_000, tile)), UNDECODABLE)
+    yield case("HEIC of images of images", heif.heif(heif.nested(60), references=twice), UNDECODABLE)
+    yield case("HEIC of 900 MB of metadata", heif.heif([tile, *metadata], shared=True), UNDECODABLE)
+    yield case("HEIC in 2,000 pieces", heif.heif([replace(tile, pieces=[(0, 10_000)] * 2_000)]), UNDECODABLE)
 
 
 def small_tiff(tags: dict[int, int | list[int]]) -> bytes:

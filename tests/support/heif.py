@@ -8,7 +8,7 @@ import base64
 import io
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from PIL import Image
@@ -185,6 +185,22 @@ def grid(rows: int, columns: int, tile: Part, width: int, height: int, *properti
     count = rows * columns
     whole = Part(b"grid", layout, [size(width, height), BITS, *properties], {b"dimg": [*range(2, 2 + count)]})
     return [whole, *[tile] * count]
+
+
+def mosaic(uses: Sequence[int], *tiles: Part) -> list[Part]:
+    """Return the smallest grid, made of these items, and tiles that are counted from 2."""
+    whole, _ = grid(1, 1, picture(), WIDTH, HEIGHT)
+    return [replace(whole, references={b"dimg": [*uses]}), *tiles]
+
+
+def nested(levels: int) -> list[Part]:
+    """Return a grid of nothing, `photo()`, and from 3 on two images that are made of two each, and so on."""
+    layers = [
+        Part(b"iden", b"", [size()], {b"dimg": [at + 2, at + 3] if at < 2 * levels else [2]})
+        for at in range(3, 2 * levels + 2, 2)
+        for _ in range(2)
+    ]
+    return [*mosaic([], picture()), *layers]
 
 
 def hevc_announcing(width: int, height: int) -> bytes:

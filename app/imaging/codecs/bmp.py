@@ -5,6 +5,7 @@ pixels as they are). Rows come one after the other, so that the picture is the c
 """
 
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from app.imaging.bounds import check_memory, check_pixels
 _BYTES: Final = 8  # that a pixel takes while it is unpacked
 _PACKINGS: Final = {(1, 8), (2, 4)}  # and the bits of a pixel
 _END_OF_ROW, _END, _JUMP = 0, 1, 2
-_PIECE: Final = 2**18  # codes laid out at once, and pixels that are as they are
+_STEP_BYTES: Final = 4  # that a file takes at most for a pixel, or for the end of a row: a jump
+_PIECE: Final = 2**14  # words laid out at once
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
@@ -44,6 +46,11 @@ class _Piece(NamedTuple):
     @property
     def row_ends(self) -> NDArray[np.bool_]:
         return np.asarray((self.runs == 0) & (self.values == _END_OF_ROW))
+
+    @property
+    def ends(self) -> bool:
+        """Whether the picture ends with it."""
+        return bool(self.runs[-1] == 0 and self.values[-1] == _END)
 
     @property
     def literals(self) -> NDArray[np.bool_]:
@@ -77,44 +84,57 @@ def _header(raw: bytes) -> _Header | None:
 
 
 def _pixels(raw: bytes, header: _Header) -> Bytes:
-    stream = np.frombuffer(raw, np.uint8)[header.start :]
+    """Unpack the codes, of which there are no more than the picture has pixels and rows: what is behind is not read.
+
+    It takes memory for the picture and for a piece of the codes.
+    """
+    width, height = header.width, abs(header.height)
+    stream = np.frombuffer(raw, np.uint8)[header.start :][: _STEP_BYTES * (width + 1) * (height + 1)]
     words = stream[: len(stream) // 2 * 2].reshape(-1, 2)
-    at, has_end = _codes(words, header.bits)
-    canvas = np.zeros(header.width * abs(header.height), np.uint8)
-    row = column = filled = 0
-    for first in range(0, len(at), _PIECE):
-        piece = _piece(words, at[first : first + _PIECE])
+    canvas = np.zeros(width * height, np.uint8)
+    row, column, filled, ended = 0, 0, 0, False
+    for at in _codes(words, header.bits):
+        piece = _piece(words, at)
         rows, columns = _places(piece, row, column)
         starts, counts = _areas(piece, rows, columns, header)
         _lay_runs(canvas, piece, starts, counts, header.bits)
         _lay_literals(canvas, stream, piece, (starts, counts), header.bits)
         row, column = int(rows[-1] + piece.down[-1]), int(columns[-1] + piece.across[-1])
         column = 0 if piece.row_ends[-1] else column
-        filled = max(filled, int(starts[-1] + counts[-1]))
-    if row < abs(header.height) - has_end and filled < len(canvas):
+        filled, ended = max(filled, int(starts[-1] + counts[-1])), piece.ends
+    if row < height - ended and filled < len(canvas):
         raise ValueError(f"the picture ends in row {row}")
     return canvas
 
 
-def _codes(words: Bytes, bits: int) -> tuple[Numbers, bool]:
-    """Return which words are codes, up to the one that ends the picture, and whether there is one.
+def _codes(words: Bytes, bits: int) -> Iterator[Numbers]:
+    """Yield piece by piece which words are codes, up to the one that ends the picture.
 
     The others belong to an escape, which says how many they are: a jump, or pixels filled up to a whole word.
     """
-    maybe = np.flatnonzero((words[:, 0] == 0) & (words[:, 1] >= _JUMP))
-    values = words[maybe, 1].astype(np.int64)
-    behind = np.where(values == _JUMP, 1, -(-values * bits // 16)) + maybe + 1
-    now, real = 0, []
-    for index, (start, end) in enumerate(zip(maybe.tolist(), behind.tolist(), strict=True)):
-        if start >= now:
-            now = end
-            real.append(index)
-    changes = np.zeros(len(words) + 256, np.int8)
-    changes[maybe[real] + 1] += 1
-    changes[behind[real]] -= 1
-    at = np.flatnonzero(np.cumsum(changes[: len(words)], dtype=np.int8) == 0)
-    ends = np.flatnonzero((words[at, 0] == 0) & (words[at, 1] == _END))
-    return (at[: ends[0]], True) if len(ends) else (at, False)
+    now = 0
+    for first in range(0, len(words), _PIECE):
+        part = words[first : first + _PIECE]
+        maybe = np.flatnonzero((part[:, 0] == 0) & (part[:, 1] >= _JUMP))
+        values = part[maybe, 1].astype(np.int64)
+        behind = np.where(values == _JUMP, 1, -(-values * bits // 16)) + maybe + 1
+        changes = np.zeros(len(part) + 256, np.int8)
+        changes[0] += 1
+        changes[now] -= 1  # what the escape before this piece still has in it
+        real = []
+        for index, (start, end) in enumerate(zip(maybe.tolist(), behind.tolist(), strict=True)):
+            if start >= now:
+                now = end
+                real.append(index)
+        changes[maybe[real] + 1] += 1
+        changes[behind[real]] -= 1
+        now = max(0, now - len(part))
+        at = first + np.flatnonzero(np.cumsum(changes[: len(part)], dtype=np.int8) == 0)
+        ends = np.flatnonzero((words[at, 0] == 0) & (words[at, 1] == _END))
+        if len(at):
+            yield at[: ends[0] + 1] if len(ends) else at
+        if len(ends):
+            return
 
 
 def _piece(words: Bytes, at: Numbers) -> _Piece:
@@ -147,13 +167,19 @@ def _lay_runs(canvas: Bytes, piece: _Piece, starts: Numbers, counts: Numbers, bi
     """Repeat each colour as often as it is to be, with nothing between where codes jump."""
     gaps = np.diff(starts, prepend=starts[:1]) - np.concatenate([[0], counts[:-1]])
     repeats = np.stack([gaps, counts], axis=1).reshape(-1)
-    values = piece.values.astype(np.uint8)
-    laid = np.repeat(np.stack([np.zeros_like(values), values], axis=1).reshape(-1), repeats)
-    place = slice(starts[0], starts[-1] + counts[-1])
-    if bits == 4:  # two colours by turns, counted from the start of the run
-        odd = np.repeat(np.repeat(starts & 1, 2), repeats) != np.arange(place.start, place.stop) & 1
-        laid = np.where(odd, laid & 15, laid >> 4)
-    canvas[place] = laid
+    place, values = canvas[starts[0] : starts[-1] + counts[-1]], piece.values.astype(np.uint8)
+    if bits == 8:
+        place[:] = _repeated(values, repeats)
+        return
+    first, second = values >> 4, values & 15  # by turns, counted from the start of the run
+    odd = (starts - starts[0]) & 1 == 1
+    place[::2] = _repeated(np.where(odd, second, first), repeats)[::2]
+    place[1::2] = _repeated(np.where(odd, first, second), repeats)[1::2]
+
+
+def _repeated(colours: Bytes, repeats: Numbers) -> Bytes:
+    """Repeat by turns nothing and a colour."""
+    return np.repeat(np.stack([np.zeros_like(colours), colours], axis=1).reshape(-1), repeats)
 
 
 def _lay_literals(canvas: Bytes, stream: Bytes, piece: _Piece, areas: tuple[Numbers, Numbers], bits: int) -> None:

@@ -9,18 +9,20 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from app.imaging.bounds import too_much_work
+from app.imaging.bounds import PROFILE_BYTES, too_much_work
 from app.imaging.codecs import icc
 
 _SIGNATURE_BYTES: Final = 8
 _MOST_DATA: Final = 100_000  # chunks of picture data; encoders write some thousands at most
 _MOST_OTHERS: Final = 2_000  # chunks of any other kind
-_MOST_TEXT: Final = 2**20  # bytes that a text or profile may unpack to
-_PICTURE: Final = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"))
+_MOST_TEXT: Final = 2**20  # bytes that a text may unpack to
+_PICTURE: Final = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf"))
 _COLOURS: Final = frozenset((b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM"))
+_KEYS: Final = {0: ">H", 2: ">3H"}  # what tRNS holds, by the type of the colours: grey, RGB
 _FRAMES: Final = frozenset((b"fcTL", b"fdAT"))  # of an animation; the first picture is outside of them
 _TEXTS: Final = frozenset((b"tEXt", b"zTXt", b"iTXt"))
 _TURNS: Final = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_MOST_TURNS: Final = 16  # texts of these kinds, each of which is unpacked twice
 _USUAL_GAMMA: Final = 100_000 / 45_455  # by which encoders mean sRGB's curve
 _NEAR: Final = 0.05  # as far as libpng takes a gamma for another one
 _NEAR_XY: Final = 0.005
@@ -29,14 +31,23 @@ _NEAR_XY: Final = 0.005
 def plain(raw: bytes) -> tuple[bytes, bytes | None]:
     """Return the file without what is beside its picture, and the profile of its colours; None if they are sRGB's.
 
-    Raises `UndecodableImage` for a file of many thousands of chunks.
+    Raises `UndecodableImage` for a file of many thousands of chunks, or of many texts that tell how it is turned.
     """
-    kept, colours = [raw[:_SIGNATURE_BYTES]], dict[bytes, bytes]()
+    kept, colours, header, turns = [raw[:_SIGNATURE_BYTES]], dict[bytes, bytes](), b"", 0
     for kind, start, end in _chunks(raw):
+        header = raw[start:end] if kind == b"IHDR" else header
         if kind in _COLOURS:
             colours.setdefault(kind, raw[start + 8 : end - 4])
-        elif kind in _PICTURE or (kind in _TEXTS and _turns(raw[start + 8 : end - 4], kind)):
+        elif kind == b"tRNS":
+            kept.append(_key(raw[start:end], header))
+        elif kind in _PICTURE:
             kept.append(raw[start:end])
+        elif kind in _TEXTS and raw.startswith(_TURNS, start + 8):
+            turns += 1
+            if turns > _MOST_TURNS:
+                raise too_much_work()
+            if _is_short(raw[start + 8 : end - 4], kind):
+                kept.append(raw[start:end])
     return b"".join(kept), _profile(colours)
 
 
@@ -54,21 +65,37 @@ def _chunks(raw: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + size
 
 
-def _turns(text: bytes, kind: bytes) -> bool:
-    """Whether a text is EXIF or XMP, which may hold an orientation, and of a size that Pillow reads."""
-    if not text.startswith(_TURNS):
-        return False
+def _key(chunk: bytes, header: bytes) -> bytes:
+    """Return tRNS with its colour as Pillow compares it: scaled to 8 bits, unless it is grey of 16.
+
+    The transparency of a palette, and a damaged chunk, stay as they are.
+    """
+    depth, colour = header[16:18]
+    if colour not in _KEYS or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+        return chunk
+    values = struct.unpack_from(_KEYS[colour], chunk[8:-4])
+    if depth < 16:  # the other bits mean nothing (PNG, 11.3.1.1)
+        most = (1 << depth) - 1
+        values = tuple((value & most) * (255 // most) for value in values)
+    elif colour == 2:
+        values = tuple(value >> 8 for value in values)
+    body = b"tRNS" + struct.pack(_KEYS[colour], *values)
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def _is_short(text: bytes, kind: bytes) -> bool:
+    """Whether a text, which may be packed, is of a size that Pillow reads."""
     packed = text.partition(b"\0")[2]
     if kind == b"iTXt" and packed[:1] == b"\1":
-        return _unpacked(packed.split(b"\0", 3)[-1]) is not None
-    return _unpacked(packed[1:]) is not None if kind == b"zTXt" else len(text) <= _MOST_TEXT
+        return _unpacked(packed.split(b"\0", 3)[-1], _MOST_TEXT) is not None
+    return _unpacked(packed[1:], _MOST_TEXT) is not None if kind == b"zTXt" else len(text) <= _MOST_TEXT
 
 
-def _unpacked(data: bytes) -> bytes | None:
-    """Inflate a text or a profile; None if it is damaged or grows to more than 1 MB."""
+def _unpacked(data: bytes, most: int) -> bytes | None:
+    """Inflate a text or a profile; None if it is damaged or grows to more than so many bytes."""
     unpacker = zlib.decompressobj()
     try:
-        found = unpacker.decompress(data, _MOST_TEXT)
+        found = unpacker.decompress(data, most)
     except zlib.error:
         return None
     return None if unpacker.unconsumed_tail else found
@@ -79,7 +106,7 @@ def _profile(chunks: dict[bytes, bytes]) -> bytes | None:
     if len(points := chunks.get(b"cICP", b"")) == 4:
         return icc.of_code_points(points[0], points[1])
     if b"iCCP" in chunks:
-        return _unpacked(chunks[b"iCCP"].partition(b"\0")[2][1:])
+        return _unpacked(chunks[b"iCCP"].partition(b"\0")[2][1:], PROFILE_BYTES)
     if b"sRGB" in chunks:
         return None
     gamma, chromaticities = _gamma(chunks.get(b"gAMA", b"")), _chromaticities(chunks.get(b"cHRM", b""))

@@ -30,8 +30,9 @@ def check_work(image: Image.Image, raw: bytes, max_pixels: int) -> None:
     """Refuse tiles that are vast, and strips that lie on one another."""
     width, height = (int(tag(image, name, 0)) for name in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
     check_pixels(width, height, max_pixels)
-    rows = min(int(tag(image, TiffImagePlugin.ROWSPERSTRIP, image.height)), image.height)
-    if not width and _strips(raw) * rows > LAYERS * max(image.height, rows):
+    stored = int(tag(image, TiffImagePlugin.IMAGELENGTH, 0))  # what Pillow calls the height is that of it upright
+    rows = min(int(tag(image, TiffImagePlugin.ROWSPERSTRIP, stored)), stored)
+    if not width and _strips(raw) * rows > LAYERS * stored:
         raise too_much_work()
 
 

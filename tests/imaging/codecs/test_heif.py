@@ -1,7 +1,7 @@
 """HEIC and AVIF: the primary image, turned once, on white, and no more work than its size says."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -174,26 +174,20 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(heif, decoder, lambda *_: pytest.fail("it was decoded"))
 
 
-def mosaic(uses: Sequence[int], *tiles: files.Part) -> list[files.Part]:
-    """Return the smallest grid, made of these items, and tiles that are counted from 2."""
-    (whole, _) = files.grid(1, 1, files.picture(), files.WIDTH, files.HEIGHT)
-    return [replace(whole, references={b"dimg": [*uses]}), *tiles]
-
-
 LONG = files.COLOUR_PICTURE + files.box(b"free", bytes(20_000))
 MANY = range(2, 802)
 COSTLY = {
     "in pieces": files.heif([files.picture(pieces=[(0, len(LONG))] * 2_000)]),
     "in large pieces": files.heif([files.picture(data=LONG, pieces=[(0, len(LONG))] * 32)]),
-    "a tile many times": files.heif(mosaic([2] * 9_000, files.picture(data=LONG))),
+    "a tile many times": files.heif(files.mosaic([2] * 9_000, files.picture(data=LONG))),
     "a profile many times": files.heif(
-        mosaic([2] * 9_000, files.picture(*[files.icc(bytes(20_000))] * 200)), shared=True
+        files.mosaic([2] * 9_000, files.picture(*[files.icc(bytes(20_000))] * 200)), shared=True
     ),
     "tiles that overlap": files.heif(
-        mosaic(MANY, *(files.picture(data=LONG, pieces=[(at, 20_000)]) for at in MANY)), shared=True
+        files.mosaic(MANY, *(files.picture(data=LONG, pieces=[(at, 20_000)]) for at in MANY)), shared=True
     ),
     "a configuration of many tiles": files.heif(
-        mosaic(MANY, *(files.picture(configuration=LONG, data=struct.pack(">II", 4, at) * 9) for at in MANY)),
+        files.mosaic(MANY, *(files.picture(configuration=LONG, data=struct.pack(">II", 4, at) * 9) for at in MANY)),
         shared=True,
     ),
 }
@@ -222,7 +216,7 @@ def test_a_file_has_no_more_units_however_many_its_streams_are(monkeypatch: pyte
     monkeypatch.setattr(bitstreams, "hevc_pixels", counted)
     tiles = [files.picture(data=bytes((0, 0, 0, 1, number)) * 3_000) for number in range(10)]
     with pytest.raises(UndecodableImage, match="far more work"):
-        decoded(files.heif(mosaic(range(2, 12), *tiles)))
+        decoded(files.heif(files.mosaic(range(2, 12), *tiles)))
     assert len(units) <= 20_001
 
 
@@ -261,14 +255,30 @@ def test_a_picture_in_pieces_is_put_together(tile: files.Part) -> None:
     )
 
 
-def nested(levels: int) -> list[files.Part]:
-    """Return an image made of two that are made of two each, and so on: from 3 on, so that 2 is the photo."""
-    layers = [
-        files.Part(b"iden", b"", [files.size()], {b"dimg": [at + 2, at + 3] if at < 2 * levels else [2]})
-        for level in range(1, levels + 1)
-        for at in [2 * level + 1] * 2
-    ]
-    return [*mosaic([], files.picture()), *layers]
+BEHIND = {
+    "a byte": b"\0",
+    "zeros": bytes(100),
+    "short boxes": b"\0\0\0\5abcd" * 9,
+    "half a long box": b"\0\0\0\1abcd" + bytes(4),
+    "noise": corpus.noise(5_000),
+    "a photo": encoded(photo(), "JPEG"),
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+@pytest.mark.parametrize("write", [heic, avif])
+def test_what_is_behind_the_boxes_does_not_matter(write: Any, behind: bytes) -> None:
+    np.testing.assert_array_equal(decoded(write() + behind), decoded(write()))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_boxes_without_end_are_refused(strict: bool) -> None:
+    file = files.box(b"free") * 4_000
+    assert len([*boxes.boxes(file, 0, len(file), strict=strict)]) == 4_000
+    with pytest.raises(UndecodableImage, match="far more work"):
+        list(boxes.boxes(file + files.box(b"free"), 0, len(file) + 8, strict=strict))
+    with pytest.raises(UndecodableImage):
+        decoded(files.heif([files.picture()], more=[files.box(b"free")] * 4_000))
 
 
 def in_two_ways() -> dict[str, bytes]:
@@ -277,10 +287,12 @@ def in_two_ways() -> dict[str, bytes]:
     second = photos.index(b"infe", photos.index(b"infe") + 4)
     places = photos.index(b"iloc")
     return {
-        "made of many, then of one": files.heif(nested(16), references=[(1, b"dimg", [3, 4]), (1, b"dimg", [2])]),
-        "made of one, then of many": files.heif(nested(16), references=[(1, b"dimg", [2]), (1, b"dimg", [3, 4])]),
+        "made of many, then of one": files.heif(files.nested(16), references=[(1, b"dimg", [3, 4]), (1, b"dimg", [2])]),
+        "made of one, then of many": files.heif(files.nested(16), references=[(1, b"dimg", [2]), (1, b"dimg", [3, 4])]),
         "two lists of references": files.heif([files.picture()], more=[files.full(b"iref")]),
         "two lists of everything": files.heic() + files.heic()[24:],
+        "two lists, the second hidden": files.heic() + b"\0\0\0\5x" + files.heic()[24:],
+        "two lists, the second well hidden": files.heic() + b"\0\0\0\4" + files.heic()[24:],
         "an item of two kinds": corpus.patched(photos, second + 8, ">H", 1),
         "an item in two places": corpus.patched(photos, places + 12 + 14, ">H", 1),
         "numbers of two bytes": corpus.patched(photos, places + 8, ">B", 0x22),

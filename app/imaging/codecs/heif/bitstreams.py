@@ -1,12 +1,13 @@
 """How large the pictures in a coded stream are, by the stream itself: what a container says of it may be a lie."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
-_MOST_UNITS: Final = 20_000  # of a stream; a picture has some dozens
 _HEAD_BYTES: Final = 256  # of a unit: more than it takes to the size
 _HEVC_SEQUENCE: Final = 33
 _AV1_SEQUENCE: Final = 1
+_MOST_ZEROS: Final = 32  # before a number in exponential Golomb code
 
 
 class Bits:
@@ -24,27 +25,30 @@ class Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
     def golomb(self) -> int:
-        """Return the next number in exponential Golomb code."""
+        """Return the next number in exponential Golomb code. Raises `ValueError` for one of more than 32 bits."""
         zeros = 0
         while not self.take(1):
             zeros += 1
+            if zeros > _MOST_ZEROS:
+                raise ValueError("a number of more than 32 bits")
         return (1 << zeros) - 1 + self.take(zeros)
 
 
-def hevc_pixels(configuration: bytes, data: bytes) -> int:
-    """Return the pixels of the largest picture that an HEVC stream announces; 0 for none.
+def hevc_pixels(configuration: bytes, data: bytes) -> Iterator[int]:
+    """Yield for each unit of an HEVC stream how many pixels it announces for a picture: 0 for most.
 
-    `configuration` is the `hvcC` property (ISO/IEC 14496-15, 8.3.3.1), `data` the item itself.
+    `configuration` is the `hvcC` property (ISO/IEC 14496-15, 8.3.3.1), `data` the item itself. A stream may have as
+    many units as it has bytes.
     """
     width = (configuration[21] & 3) + 1
-    units = [*_configured(configuration), *_prefixed(data, width)]
-    return max((_hevc_picture(unit) for unit in units if _is_hevc_sequence(unit)), default=0)
+    for unit in chain(_configured(configuration), _prefixed(data, width)):
+        yield _hevc_picture(unit) if _is_hevc_sequence(unit) else 0
 
 
-def av1_pixels(configuration: bytes, data: bytes) -> int:
-    """Return the same of an AV1 stream; `configuration` is the `av1C` property."""
-    units = [*_obus(configuration[4:]), *_obus(data)]
-    return max((_av1_picture(unit) for kind, unit in units if kind == _AV1_SEQUENCE), default=0)
+def av1_pixels(configuration: bytes, data: bytes) -> Iterator[int]:
+    """Yield the same of an AV1 stream; `configuration` is the `av1C` property."""
+    for kind, unit in chain(_obus(configuration[4:]), _obus(data)):
+        yield _av1_picture(unit) if kind == _AV1_SEQUENCE else 0
 
 
 def _configured(configuration: bytes) -> Iterator[bytes]:
@@ -60,13 +64,10 @@ def _configured(configuration: bytes) -> Iterator[bytes]:
 
 def _prefixed(data: bytes, width: int) -> Iterator[bytes]:
     at = 0
-    for _ in range(_MOST_UNITS):
-        if at + width >= len(data):
-            return
+    while at + width < len(data):
         size = int.from_bytes(data[at : at + width], "big")
         yield data[at + width : at + width + min(size, _HEAD_BYTES)]
         at += width + size
-    raise ValueError(f"more than {_MOST_UNITS} units")
 
 
 def _is_hevc_sequence(unit: bytes) -> bool:
@@ -78,9 +79,7 @@ def _is_hevc_sequence(unit: bytes) -> bool:
 def _obus(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the kind and the first bytes of each unit (AV1, 5.3)."""
     at = 0
-    for _ in range(_MOST_UNITS):
-        if at >= len(data):
-            return
+    while at < len(data):
         head = data[at]
         at += 2 if head & 4 else 1
         size = len(data) - at
@@ -88,7 +87,6 @@ def _obus(data: bytes) -> Iterator[tuple[int, bytes]]:
             size, at = _leb128(data, at)
         yield head >> 3 & 15, data[at : at + min(size, _HEAD_BYTES)]
         at += size
-    raise ValueError(f"more than {_MOST_UNITS} units")
 
 
 def _leb128(data: bytes, at: int) -> tuple[int, int]:

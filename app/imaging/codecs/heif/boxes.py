@@ -6,7 +6,7 @@ references between items say which image is made of which.
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -16,6 +16,8 @@ from app.imaging.bounds import too_much_work
 _MOST_BOXES: Final = 4_000  # in one box; libheif reads no more than 1,000 items
 _MOST_NUMBERS: Final = 200_000  # in all of these boxes
 _FLAGS: Final = 4  # bytes of version and flags
+_LISTS: Final = frozenset((b"pitm", b"iinf", b"iref", b"iprp", b"iloc", b"idat"))
+_WIDTHS: Final = frozenset((0, 4, 8))  # bytes of a number in `iloc`
 
 
 class Box(NamedTuple):
@@ -81,33 +83,49 @@ class Reader:
         return int.from_bytes(value, "big")
 
 
-def boxes(raw: bytes, start: int, end: int) -> Iterator[Box]:
-    """Yield the boxes between two places. Raises `UndecodableImage` where there are thousands."""
-    found = _boxes(raw, start, end)
+def boxes(raw: bytes, start: int, end: int, *, strict: bool = True) -> Iterator[Box]:
+    """Yield the boxes between two places. Raises `UndecodableImage` where there are thousands.
+
+    A `strict` reader raises `ValueError` for a box that is shorter than its head. Any other takes it for a step: what
+    is behind the last box of a file need not be one.
+    """
+    found = _boxes(raw, start, end, strict)
     yield from islice(found, _MOST_BOXES)
     if next(found, None):
         raise too_much_work()
 
 
-def _boxes(raw: bytes, start: int, end: int) -> Iterator[Box]:
+def _boxes(raw: bytes, start: int, end: int, strict: bool) -> Iterator[Box]:
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", raw, start)
         head = 8
-        if size == 1:  # too large for 32 bits
+        if size == 1 and start + 16 <= end:  # too large for 32 bits
             (size,) = struct.unpack_from(">Q", raw, start + 8)
             head = 16
         elif size == 0:
             size = end - start
-        if size < head:
+        if strict and size < head:
             raise ValueError(f"a box {kind!r} of {size} bytes")
         yield Box(kind, start + head, min(start + size, end))
         start += size
 
 
+def single(found: Iterable[Box], kinds: Collection[bytes]) -> dict[bytes, Box]:
+    """Return the boxes of these kinds. Raises `ValueError` for two of a kind, of which each decoder reads another."""
+    listed = [box for box in found if box.kind in kinds]
+    unique = {box.kind: box for box in listed}
+    if len(unique) < len(listed):
+        raise ValueError("two boxes of a kind of which there is one")
+    return unique
+
+
 def items(raw: bytes) -> Items | None:
-    """Return what the file's `meta` box lists; None where it has none, as a film has not."""
-    meta = next((box for box in boxes(raw, 0, len(raw)) if box.kind == b"meta"), None)
-    inner = {box.kind: box for box in boxes(raw, meta.start + _FLAGS, meta.end)} if meta else {}
+    """Return what the file's `meta` box lists; None where it has none, as a film has not.
+
+    Raises `ValueError` for what contradicts itself, and `UndecodableImage` for lists without end.
+    """
+    meta = single(boxes(raw, 0, len(raw), strict=False), (b"meta",)).get(b"meta")
+    inner = single(boxes(raw, meta.start + _FLAGS, meta.end), _LISTS) if meta else {}
     if b"pitm" not in inner:
         return None
     found: defaultdict[int, Item] = defaultdict(Item)
@@ -129,6 +147,8 @@ def _kinds(reader: Reader, box: Box, found: dict[int, Item]) -> None:
         version = raw[entry.start]
         if entry.kind == b"infe" and version >= 2:
             item = found[reader.seek(entry.start + _FLAGS).number(2 if version == 2 else 4)]
+            if item.kind:
+                raise ValueError("an item of two kinds")
             item.kind = raw[reader.at + 2 : reader.at + 6]
 
 
@@ -137,13 +157,14 @@ def _references(reader: Reader, box: Box, found: dict[int, Item]) -> None:
     width = 2 if reader.raw[box.start] == 0 else 4
     for entry in boxes(reader.raw, box.start + _FLAGS, box.end):
         item = found[reader.seek(entry.start).number(width)]
-        item.references[entry.kind] = [reader.number(width) for _ in range(reader.number(2))]
+        item.references.setdefault(entry.kind, []).extend(reader.number(width) for _ in range(reader.number(2)))
 
 
 def _properties(reader: Reader, box: Box, found: dict[int, Item]) -> None:
     """Read `iprp`: the properties, and which of them each item has."""
     parts = list(boxes(reader.raw, box.start, box.end))
-    properties = [one for part in parts if part.kind == b"ipco" for one in boxes(reader.raw, part.start, part.end)]
+    container = single(parts, (b"ipco",)).get(b"ipco")
+    properties = list(boxes(reader.raw, container.start, container.end)) if container else []
     for part in parts:
         if part.kind == b"ipma":
             _associations(reader, part, properties, found)
@@ -164,14 +185,20 @@ def _places(reader: Reader, box: Box, idat: int, found: dict[int, Item]) -> None
     version = reader.raw[box.start]
     sizes = reader.seek(box.start + _FLAGS).number(2)
     offset, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+    index = index if version else 0
+    if not _WIDTHS.issuperset((offset, length, base, index)):
+        raise ValueError("numbers of a width that there is not")
     for _ in range(reader.number(2 if version < 2 else 4)):
         item = found[reader.number(2 if version < 2 else 4)]
+        if item.extents:
+            raise ValueError("an item in two places")
         method = reader.number(2) & 15 if version else 0
         reader.at += 2  # which file: always this one
         start = reader.number(base) + (idat if method == 1 else 0)
         for _ in range(reader.number(2)):
-            reader.at += index if version else 0
-            item.extents.append((start + reader.number(offset), reader.number(length)))
+            reader.at += index
+            at, size = start + reader.number(offset), reader.number(length)
+            item.extents.append((at, max(0, min(size, len(reader.raw) - at))))  # a file may have been cut off
 
 
 _READERS: Final = {b"iinf": _kinds, b"iref": _references, b"iprp": _properties}

@@ -4,10 +4,11 @@ What decoding one takes is found out from the boxes and the coded streams before
 what a file says of itself.
 """
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 import pi_heif
 from PIL import AvifImagePlugin, Image
@@ -18,10 +19,11 @@ from app.imaging.codecs import icc
 from app.imaging.codecs.heif import bitstreams
 from app.imaging.codecs.heif.boxes import Box, Item, Items, items
 
-_BYTES: Final = {"HEIC": 11, "AVIF": 11}  # that a pixel takes while it is decoded, measured
+_BYTES: Final = 11  # that a pixel takes while it is decoded, measured
 _SLACK: Final = 2**20  # coded pixels that even the smallest image may have: codecs work on blocks
-_MOST_PARTS: Final = 10_000  # of an image; a grid of 200 megapixels has 800
-_MOST_COPIED: Final = 64 * 2**20  # bytes of EXIF and profiles that libheif copies for all the images of a file
+_MOST_PARTS: Final = 10_000  # of an image and its transparency; a grid of 200 megapixels has 800
+_MOST_UNITS: Final = 20_000  # of all their streams; a part has a handful
+_MOST_COPIED: Final = 64 * 2**20  # bytes that libheif copies beside pictures: EXIF and profiles, for each image
 _DERIVED: Final = frozenset((b"grid", b"iovl", b"iden"))
 _CODECS: Final = {b"hvc1": "HEIC", b"hev1": "HEIC", b"av01": "AVIF"}
 _CODINGS: Final = {
@@ -46,6 +48,18 @@ class Still:
     profile: bytes | None
 
 
+_Place = tuple[tuple[int, int], ...]
+"""Where some bytes are in the file: the start and the length of each piece."""
+
+
+class _Stream(NamedTuple):
+    """A coded picture; several items may be the same one."""
+
+    kind: bytes
+    configuration: _Place
+    data: _Place
+
+
 def opened(raw: bytes, max_pixels: int, large: bool) -> Image.Image:
     """Decode the primary image of a HEIC or AVIF file; `info` has its `icc_profile`, where it is not sRGB.
 
@@ -59,7 +73,7 @@ def opened(raw: bytes, max_pixels: int, large: bool) -> Image.Image:
     still = _still(raw, listed)
     check_pixels(still.width, still.height, max_pixels)
     _check_work(raw, listed, still, max_pixels)
-    check_memory(still.width * still.height * _BYTES[still.codec], large)
+    check_memory(still.width * still.height * _BYTES, large)
     image = _by_libheif(raw) if still.codec == "HEIC" else _by_libavif(raw, still)
     image.info = {key: image.info[key] for key in ("exif",) if still.codec == "AVIF" and key in image.info}
     image.info["icc_profile"] = still.profile
@@ -84,13 +98,14 @@ def _still(raw: bytes, listed: Items) -> Still:
     size = primary.of(b"ispe")
     if size is None:
         raise UndecodableImage("the HEIC or AVIF file does not say how large its image is")
-    kinds = [item.kind for item in _parts(listed, listed.primary) if item.kind not in _DERIVED]
+    parts = [listed.all.get(number, Item()) for number in _uses(listed, listed.primary)]
+    kinds = [item.kind for item in parts if item.kind not in _DERIVED]
     codecs = {_CODECS.get(kind) for kind in kinds}
     if len(codecs) != 1 or None in codecs:
         raise _unsupported(kinds)
     width, height = (int.from_bytes(raw[size.start + at : size.start + at + 4], "big") for at in (4, 8))
     crop = primary.of(b"clap")
-    return Still(str(codecs.pop()), width, height, crop and _crop(raw, crop, width, height), _profile(raw, listed))
+    return Still(str(codecs.pop()), width, height, crop and _crop(raw, crop, width, height), _profile(raw, parts))
 
 
 def _unsupported(kinds: list[bytes]) -> UnsupportedImage:
@@ -98,26 +113,40 @@ def _unsupported(kinds: list[bytes]) -> UnsupportedImage:
     return UnsupportedImage(f"the image in the HEIF file is coded as {coding}; HEVC (HEIC) and AV1 (AVIF) are read")
 
 
-def _parts(listed: Items, number: int) -> Iterator[Item]:
-    """Yield an item and all that it is made of, each as often as it is used. Raises `UndecodableImage` for endless."""
-    waiting, seen = [number], 0
+def _uses(listed: Items, *numbers: int) -> Counter[int]:
+    """Count how often items, and all that they are made of, are used. Raises `UndecodableImage` for endless."""
+    uses, waiting, seen = Counter[int](), list(numbers), 0
     while waiting:
-        item = listed.all.get(waiting.pop(), Item())
-        yield item
-        waiting += item.references.get(b"dimg", ())
+        number = waiting.pop()
+        uses[number] += 1
+        waiting += listed.all.get(number, Item()).references.get(b"dimg", ())
         seen += 1
         if seen + len(waiting) > _MOST_PARTS:
             raise too_much_work()
+    return uses
 
 
 def _check_work(raw: bytes, listed: Items, still: Still, max_pixels: int) -> None:
-    """Refuse streams of far more pixels than the image has, and metadata that is copied many times over."""
-    shown = still.width * still.height
-    parts = {number: list(_parts(listed, number)) for number in (listed.primary, *_alphas(listed))}
-    sizes = {id(item): _coded_pixels(raw, item) for items in parts.values() for item in items}
-    coded = sum(sizes[id(item)] for items in parts.values() for item in items)
-    if coded > min(LAYERS * shown, 2 * max_pixels) + _SLACK or _copied(listed) > _MOST_COPIED:
+    """Refuse streams of far more pixels than the image has, and what is read or copied many times over.
+
+    However often a stream is used, it is read once, and all that is read is no longer than the file.
+    """
+    streams = Counter[_Stream]()
+    for number, times in _uses(listed, listed.primary, *_alphas(listed)).items():
+        if stream := _stream(listed.all.get(number, Item())):
+            streams[stream] += times
+    places = {place for stream in streams for place in (stream.configuration, stream.data)}
+    if sum(length for place in places for _, length in place) > len(raw) or _copied(listed) > _MOST_COPIED:
         raise too_much_work()
+    found = {place: b"".join(raw[at : at + length] for at, length in place) for place in places}
+    most, units = min(LAYERS * still.width * still.height, 2 * max_pixels) + _SLACK, _MOST_UNITS
+    for (kind, configuration, data), times in streams.items():
+        read = bitstreams.av1_pixels if kind == b"av01" else bitstreams.hevc_pixels
+        announced = list(islice(read(found[configuration], found[data]), units + 1))
+        units -= len(announced)
+        most -= times * max(announced, default=0)
+        if units < 0 or most < 0:
+            raise too_much_work()
 
 
 def _alphas(listed: Items) -> list[int]:
@@ -126,17 +155,19 @@ def _alphas(listed: Items) -> list[int]:
     return [number for number, item in listed.all.items() if not numbers.isdisjoint(item.references.get(b"auxl", ()))]
 
 
-def _coded_pixels(raw: bytes, item: Item) -> int:
-    measure, name = (bitstreams.hevc_pixels, b"hvcC") if item.kind != b"av01" else (bitstreams.av1_pixels, b"av1C")
-    configuration = item.of(name)
-    if item.kind not in _CODECS or configuration is None:
-        return 0
-    data = b"".join(raw[at : at + length] for at, length in item.extents)
-    return measure(raw[configuration.start : configuration.end], data)
+def _stream(item: Item) -> _Stream | None:
+    box = item.of(b"av1C" if item.kind == b"av01" else b"hvcC")
+    if item.kind not in _CODECS or box is None:
+        return None
+    return _Stream(item.kind, ((box.start, box.end - box.start),), tuple(item.extents))
 
 
 def _copied(listed: Items) -> int:
-    metadata = (item.size * len(item.references.get(b"cdsc", ())) for item in listed.all.values())
+    metadata = (
+        item.size * max(1, len(item.references.get(b"cdsc", ())))
+        for item in listed.all.values()
+        if item.kind not in _CODECS
+    )
     profiles = (one.end - one.start for item in listed.all.values() for one in item.properties if one.kind == b"colr")
     return sum(metadata) + sum(profiles)
 
@@ -152,10 +183,11 @@ def _crop(raw: bytes, box: Box, width: int, height: int) -> tuple[float, float, 
     return (left, top, left + wide, top + high) if inside else None
 
 
-def _profile(raw: bytes, listed: Items) -> bytes | None:
+def _profile(raw: bytes, parts: list[Item]) -> bytes | None:
     """Return the ICC profile, or one for what H.273's code points say; None where they say sRGB or nothing."""
-    found = [one for item in _parts(listed, listed.primary) for one in item.properties if one.kind == b"colr"]
-    colours = {raw[one.start : one.start + 4]: raw[one.start + 4 : one.end] for one in reversed(found)}
+    found = [one for item in parts for one in item.properties if one.kind == b"colr"]
+    places = {raw[one.start : one.start + 4]: one for one in reversed(found)}
+    colours = {kind: raw[one.start + 4 : one.end] for kind, one in places.items()}
     if icc_profile := colours.get(b"prof") or colours.get(b"rICC"):
         return icc_profile
     if len(points := colours.get(b"nclx", b"")) >= 4:

@@ -12,36 +12,19 @@ from typing import Any
 
 from app.errors import StartError
 
+CACHE = "MOBILENET_CACHE"
+"""The setting that names the folder of downloaded weights and compiled models."""
 READABLE = 0o644
 """The mode of a finished file: readable by all, so that one user may serve what another has compiled."""
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, setting: str = "") -> Iterator[Path]:
     """Yield a temporary file that replaces `path` when the block ends, or is deleted if the block raises.
 
     The replacement is atomic: any process that reads `path` sees either a complete file or none.
-    Raises `StartError` if the folder cannot be written or the disk is full.
+    Raises `StartError` if the folder, which `setting` is to name, cannot be written or the disk is full.
     """
-    try:
-        with _replacing(path) as temporary:
-            yield temporary
-    except OSError as exc:
-        raise StartError(f"cannot write to {path.parent}: {exc.strerror or exc}") from exc
-
-
-@contextmanager
-def caching(path: Path) -> Iterator[Path]:
-    """Do the same for a file of the cache; the error names the setting of its folder."""
-    try:
-        with _replacing(path) as temporary:
-            yield temporary
-    except OSError as exc:
-        raise StartError(f"MOBILENET_CACHE={path.parent}: cannot write there: {exc.strerror or exc}") from exc
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +34,9 @@ def _replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(READABLE)
         temporary.replace(path)
+    except OSError as exc:
+        folder = f"{setting}={path.parent}" if setting else path.parent
+        raise StartError(f"{folder}: cannot write there: {exc.strerror or exc}") from exc
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.config import Settings
 from app.engines.bundle import BUNDLED, Bundle
-from app.engines.files import caching, sha256
+from app.engines.files import CACHE, replacing, sha256
 from app.engines.keras.reader import read
 from app.errors import StartError
 from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
@@ -111,7 +111,7 @@ def _fetch(url: str, path: Path, alpha: float) -> None:
     from app.engines.download import download  # imported late, so that a start without a download needs no HTTP client
 
     try:
-        with caching(path) as temporary:
+        with replacing(path, CACHE) as temporary:
             download(url, temporary)
             _check(temporary, alpha, url)
     except StartError as exc:
@@ -137,7 +137,10 @@ def _compare_with_record(weights: Weights) -> None:
                 f"the one in {record.name}; delete both to fetch it again"
             )
         return
-    with suppress(StartError), caching(record) as temporary:  # the folder may be read-only, which is not an error
+    with (
+        suppress(StartError),
+        replacing(record, CACHE) as temporary,
+    ):  # the folder may be read-only, which is not an error
         temporary.write_text(line, encoding="utf-8")
 
 

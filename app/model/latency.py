@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from app.engines.base import Engine
-from app.engines.files import caching
+from app.engines.files import CACHE, replacing
 from app.engines.weights import COMPILED
 from app.errors import first_line
 from app.machine import available_cpus
@@ -115,7 +115,7 @@ def save(cache: Path, measured: Sequence[Latency]) -> None:
     Raises `StartError` if the cache cannot be written.
     """
     kept = [one for one in read(cache) if not any(_replaces(new, one) for new in measured)]
-    with caching(cache / NAME) as temporary:
+    with replacing(cache / NAME, CACHE) as temporary:
         temporary.write_bytes(LATENCIES.dump_json([*kept, *measured], indent=1) + b"\n")
 
 

@@ -78,7 +78,7 @@ class FullDisk(Memory):
 def test_a_training_without_a_checkpoint_is_none_to_go_on_with(tmp_path: Path) -> None:
     state = State(tmp_path / "own.training")
     state.begin(RECIPE, "photos", resume=False)
-    with pytest.raises(StartError, match=r"^cannot write to \S+/own\.training: No space left on device$"):
+    with pytest.raises(StartError, match=r"^\S+/own\.training: cannot write there: No space left on device$"):
         state.save(FullDisk(), [row(0)], best=True)
     assert state.rows() == [row(0)], "the best weights are there, and said to be"
     assert not state.begin(RECIPE, "photos", resume=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.engines.files import caching, sha256, verified
+from app.engines.files import CACHE, replacing, sha256, verified
 from app.engines.keras.reader import read
 from app.engines.tflite.convert import ConversionReport, Photos
 from app.engines.tflite.converter import Converter
@@ -98,7 +98,7 @@ def _compile_to(
     path: Path, weights: Weights, variant: Variant, precision: Precision, photos: Photos | None, *, by: Converter
 ) -> ConversionReport:
     read(weights.path, variant.alpha)  # a wrong file is refused here, before the seconds that compiling takes
-    with caching(path) as model, tempfile.TemporaryDirectory() as folder:
+    with replacing(path, CACHE) as model, tempfile.TemporaryDirectory() as folder:
         print(
             f"mobilenet: compiling {weights.name} for {variant}, {precision}; this is done once …",
             file=sys.stderr,

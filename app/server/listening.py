@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 
 from app.server.acceptor import BACKLOG
 
@@ -60,10 +61,10 @@ class Listening:
                 return
 
     async def take_last(self) -> None:
-        """Take what has connected by now, also during a pause, and no more from the event loop."""
+        """Take what has connected by now, also during a pause, and no more: clients may go on connecting."""
         self.pause()
         self._listener.setblocking(False)
-        while connection := self._accepted():
+        for connection in list(islice(iter(self._accepted, None), BACKLOG)):
             with suppress(OSError):  # its client has left meanwhile
                 await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
 

@@ -16,6 +16,7 @@ from app.errors import StartError
 from app.machine import open_files_limit
 from app.server import connections
 from app.server import listening as connecting
+from app.server.acceptor import BACKLOG
 from app.server.connections import FEWEST, OTHER_FILES, WORKER_FILES, Bound, most_connections
 from app.server.listening import Listening
 
@@ -118,7 +119,10 @@ async def test_a_process_that_is_alone_leaves_connections_in_the_kernel_during_a
         client.close()
 
 
-async def test_connections_that_wait_during_a_pause_are_taken_at_the_end() -> None:
+@pytest.mark.parametrize(("backlog", "taken"), [(BACKLOG, 3), (2, 2)], ids=["those that wait", "not without end"])
+async def test_connections_that_wait_during_a_pause_are_taken_at_the_end(
+    backlog: int, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = list[asyncio.BaseTransport]()
 
     class Made(asyncio.Protocol):
@@ -131,9 +135,10 @@ async def test_connections_that_wait_during_a_pause_are_taken_at_the_end() -> No
         await listening.start()
         listening.pause()
         clients = [socket.create_connection(bound.getsockname()) for _ in range(3)]
+        monkeypatch.setattr(connecting, "BACKLOG", backlog)
         await listening.take_last()
         listening.close()
-    assert len(made) == 3
+    assert len(made) == taken
     for transport in made:
         transport.close()
     for client in clients:

@@ -5,13 +5,14 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from google.protobuf.message import Message
 from grpc import aio
 
 from app.api.security import Guard
@@ -20,6 +21,7 @@ from app.errors import QueueFull, StartError
 from app.observability.metrics import Metrics
 from app.observability.trace import Requests
 from app.oip.grpc import inference_pb2 as pb
+from app.oip.grpc.calls import TRAVELS_S, Call, Calls
 from app.oip.grpc.methods import SERVICE
 from app.oip.grpc.server import GrpcServer
 from app.prediction.classifier import Classifier
@@ -232,7 +234,7 @@ async def test_a_bug_is_an_internal_error_that_says_nothing_but_in_the_log(
 
 async def test_the_deadline_of_a_call_is_that_of_its_request() -> None:
     engine = Held()
-    async with served(held(engine), max_batch_size=1) as (app, client):
+    async with served(held(engine), max_batch_size=1) as (_, client):
         engine.armed = True
         first = asyncio.ensure_future(client.infer(raw_files(RED)))
         await asyncio.to_thread(engine.running.wait, 10)
@@ -241,7 +243,30 @@ async def test_the_deadline_of_a_call_is_that_of_its_request() -> None:
         engine.gate.set()
         await first
         assert engine.ran == 1
-        assert (await samples(app))["mobilenet_requests_total", ROUTE, "504"] == 1
+
+
+class Leaver:
+    """The context of a call whose client leaves when it still has some of its time."""
+
+    def __init__(self, left_s: float) -> None:
+        self._left_s = left_s
+
+    def time_remaining(self) -> float:
+        return self._left_s
+
+    def invocation_metadata(self) -> None: ...
+
+
+@pytest.mark.parametrize(("left_s", "status"), [(0, "504"), (TRAVELS_S / 2, "504"), (60, "499")])
+async def test_a_client_that_cancels_as_its_deadline_passes_has_waited_long_enough(left_s: float, status: str) -> None:
+    async def leave(_: Call) -> Message:
+        raise asyncio.CancelledError
+
+    metrics = Metrics()
+    calls = Calls(SERVICE, Settings(), Requests(metrics), None)
+    with pytest.raises(asyncio.CancelledError):
+        await calls._answer(ROUTE, leave, cast("Any", Leaver(left_s)))
+    assert parsed(metrics.render().decode())["mobilenet_requests_total", ROUTE, status] == 1
 
 
 async def test_the_services_own_deadline_holds_for_calls_that_have_a_longer_one_or_none() -> None:

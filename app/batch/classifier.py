@@ -1,19 +1,23 @@
 """The actor of Ray that reads, classifies and writes pieces of work: one for each CPU or GPU of a cluster."""
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import asdict
+from hashlib import sha256
 from threading import Lock
 from typing import Any, Final
 
 from app.batch.cpu import cpu_s
-from app.batch.piece import Photo
-from app.batch.row import Row
+from app.batch.fetching import Photo
+from app.batch.piece import Piece
+from app.batch.row import About, Row, differences
 from app.batch.tally import Tally
 from app.batch.work import Work
 from app.config import Settings
-from app.errors import ServiceError, StartError, Unreachable, Unreadable
+from app.errors import ClientError, ServiceError, StartError, Unreachable
 from app.machine import available_cpus
 from app.model.evidence import Embedding
 from app.prediction.blocking import LocalBackend
@@ -23,9 +27,9 @@ from app.schemas import Predictions
 NUMBER: Final = "id"
 """The column of a range in Ray: the number of a piece."""
 TALLY: Final = "tally"
-"""The column of what Ray gets back of a piece whose rows are written; empty of another."""
+"""The column of the counts of a piece; empty if its rows are not written."""
 UNDONE: Final = "undone"
-"""The column of why they are not."""
+"""The column of the reason why the rows of a piece are not written; empty if they are."""
 MOST_BYTES: Final = 8 * 2**20
 """The most bytes of the photos that are classified together, to bound the memory."""
 
@@ -37,37 +41,40 @@ class Classifier:
     """
 
     def __init__(self, work: Work, settings: Settings) -> None:
-        """Load the model. Raises `StartError` if this node has no weights or other ones."""
-        with suppress(OSError):  # names without a root are meant from where the command was given
+        """Load the model. Raises `StartError` if this node has none, or would write other rows with it."""
+        with suppress(OSError):  # relative paths begin at the folder in which the command was given
             os.chdir(work.wanted.folder)
         self._work = work
         self._backend = LocalBackend(alone(settings))
         self._size = settings.max_batch_size
-        self._wish = Wish(embedding=True) if work.wanted.about.channels else NOTHING
+        wanted = work.wanted.about
+        self._wish = Wish(embedding=True) if wanted.channels else NOTHING
         self._classifying = Lock()
         self._counted_cpu_s = 0.0
-        if (found := self._backend.model.weights_sha256) != work.wanted.about.weights_sha256:
+        found = about(self._backend, settings, embedding=bool(wanted.channels))
+        if other := differences(asdict(found), asdict(wanted)):
             self.close()
-            raise StartError(f"node {os.uname().nodename} has other weights: {found}")
+            raise StartError(f"node {os.uname().nodename} has another model than the machine of the command: {other}")
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
-        """Classify a piece, unless its rows are written, and return what came of its photos, counted.
+        """Classify a piece, unless its rows are written, and return the counts of its photos.
 
-        No row is written if the machine that has the photos does not answer. Another time it may.
+        No row is written if another machine does not answer. When the job is resumed, it may.
         """
         number = int(row[NUMBER])
         try:
-            tally = self._work.sink.written(number) or self._classified(number)
+            piece = self._work.piece(number)
+            tally = self._work.sink.written(number, piece) or self._classified(number, piece)
         except Unreachable as exc:
             return {TALLY: "", UNDONE: str(exc)}
         return {TALLY: tally.pack(), UNDONE: ""}
 
     def close(self) -> None:
-        """End the process of the model; Ray ends that of the actor, and the former with it."""
+        """End the process of the model. In a job, it ends with the process of the actor, which Ray ends."""
         self._backend.close()
 
-    def _classified(self, number: int) -> Tally:
-        photos = self._work.piece(number).photos()
+    def _classified(self, number: int, piece: Piece) -> Tally:
+        photos = piece.photos(self._work.some_files)
         rows = [row for group in groups(photos, self._size) for row in self._rows(group)]
         self._work.sink.write(number, rows, self._work.wanted.about)
         tally = Tally.of(rows)
@@ -91,8 +98,8 @@ class Classifier:
             os._exit(1)
 
     def _named(
-        self, found: Outcome | ServiceError | Unreadable
-    ) -> tuple[Predictions | ServiceError | Unreadable, Embedding | None]:
+        self, found: Outcome | ServiceError | ClientError
+    ) -> tuple[Predictions | ServiceError | ClientError, Embedding | None]:
         if isinstance(found, Outcome):
             return self._backend.named(found, self._work.wanted.top_k), found.embedding
         return found, None
@@ -102,7 +109,28 @@ class Classifier:
         with self._classifying:
             now = cpu_s()
             new, self._counted_cpu_s = now - self._counted_cpu_s, now
-        return max(0.0, new)  # a process that was replaced takes its seconds with it
+        return max(0.0, new)  # fewer if a process was replaced: the seconds of the former one are lost
+
+
+def about(backend: LocalBackend, settings: Settings, embedding: bool) -> About:
+    """Return what the rows share that this model writes. Raises `StartError` if it gives no embeddings but shall."""
+    model = backend.model
+    return About(
+        macs=model.cost.macs,
+        weights=model.weights,
+        weights_sha256=model.weights_sha256,
+        variant=model.variant.name,
+        precision=model.engine.precision,
+        channels=model.channels if embedding and backend.source() else 0,
+        labels_sha256=_sha256(json.dumps([asdict(label) for label in model.labels])),
+        familiarity_sha256=_sha256(model.familiarity.model_dump_json() if model.familiarity else ""),
+        engine=settings.engine,
+        max_pixels=settings.max_pixels,
+    )
+
+
+def _sha256(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def alone(settings: Settings) -> Settings:

@@ -19,15 +19,15 @@ OBJECTS_BYTES: Final = 100 * 2**20
 """Memory of Ray's object store on this machine; only counts pass through it."""
 QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what its next version does, and this one warns of
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the default of its next version; without it, this one prints a warning
 }
 ATTEMPTS: Final = 3
-"""Ray gives its processes 30 seconds to start, and no way to give them more."""
+"""Ray gives its processes 30 seconds to start, which is too little on a busy machine and cannot be changed."""
 ALONE: Final = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listens on the loopback interface, as it does by itself on those
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray then listens on the loopback interface only, as on macOS
     "RAY_AUTH_MODE": "token",
 }
-"""What else Ray is told that nobody shall reach from another machine, or as another user."""
+"""Further settings of a Ray that runs on this machine alone: no other machine and no other user can reach it."""
 CONNECT_S: Final = 10.0
 LOGGERS: Final = ("ray", "ray.data")
 
@@ -81,7 +81,7 @@ def _check_reachable(address: str) -> None:
     """Raise `OSError` if nothing listens at an address of a host and a port; Ray itself would wait for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdecimal():
-        socket.create_connection((host, int(port)), CONNECT_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()  # an IPv6 address has brackets
 
 
 def _start(ray: Any, folder: str | None, cpus: int, said: dict[str, Any]) -> None:

@@ -6,22 +6,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.batch import storage, work
-from app.batch.classifier import TALLY, UNDONE, Classifier, alone
+from app.batch import work
+from app.batch.classifier import TALLY, UNDONE, Classifier, about, alone
 from app.batch.cluster import joined
 from app.batch.row import About
 from app.batch.sink import Form, Sink
 from app.batch.source import Source
+from app.batch.storage import finding, names, writing
 from app.batch.tally import Tally
 from app.batch.work import Wanted, Work
 from app.config import Settings
-from app.errors import StartError, Unreadable
+from app.errors import ClientError, StartError
 from app.prediction.blocking import LocalBackend, top_k_or_default
 
 CALLS: Final = 2
-"""Pieces that an actor has in work at a time: one is read while another is classified."""
+"""How many pieces an actor works on at a time: one is read while another is classified."""
 REMOTE_CALLS: Final = 16
-"""The same where photos come from object storage, which takes its time to answer."""
+"""The same where photos come from object storage, whose answers take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +42,35 @@ class Order:
     @property
     def sink(self) -> Sink:
         """Where the rows go."""
-        return Sink(storage.absolute(self.output), self.form)
+        return Sink(names.absolute(self.output), self.form)
 
 
 def prepare(order: Order, settings: Settings) -> Work:
     """Check the order, and write down its work in its output, or read there what was begun. Raises `StartError`."""
-    sink = order.sink
     try:
-        begun = work.exists(sink)
-        if not order.resume and not storage.is_empty(sink.folder):
-            raise StartError(f"--output {order.output} is not empty; go on with --resume, or name another folder")
-        storage.remove_halves(sink.folder)
-        wanted = _wanted(order, settings)
-        return work.resume(wanted, sink) if begun else work.begin(wanted, sink, order.source.pieces())
-    except (OSError, Unreadable) as exc:
+        return _prepared(order, settings)
+    except (OSError, ClientError) as exc:
         raise StartError(f"--output {order.output}: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def _prepared(order: Order, settings: Settings) -> Work:
+    sink = order.sink
+    begun = work.exists(sink)
+    if not begun and (other := work.foreign(sink)):
+        raise StartError(f"--output {order.output} is not empty: it has {other}, but no job; name another folder")
+    if not order.resume and next(finding.inside(sink.folder), None):
+        raise StartError(f"--output {order.output} has a job already; go on with --resume, or name another folder")
+    wanted = _wanted(order, settings)
+    if not begun:
+        return work.begin(wanted, sink, order.source.pieces())
+    found = work.resume(wanted, sink)
+    writing.remove_halves(sink.folder)
+    return found
 
 
 def _wanted(order: Order, settings: Settings) -> Wanted:
     source = order.source
-    about, classes = _about(settings, order.embedding)
+    shared, classes = _about(settings, order.embedding)
     return Wanted(
         sources=list(source.arguments),
         folder=os.getcwd(),
@@ -69,19 +79,17 @@ def _wanted(order: Order, settings: Settings) -> Wanted:
         names=source.names,
         top_k=top_k_or_default(order.top_k, classes),
         form=order.form,
-        about=about,
+        about=shared,
     )
 
 
 def _about(settings: Settings, embedding: bool) -> tuple[About, int]:
-    """Load the model once, so that wrong weights are reported here, and are compiled once if they have to be."""
+    """Load the model, so that wrong weights are reported here; return what rows share, and the number of classes.
+
+    This compiles the weights, if needed, so that the actors do not each do it.
+    """
     with closing(LocalBackend(alone(settings))) as backend:
-        model = backend.model
-        channels = model.channels if embedding and backend.source() else 0
-        about = About(
-            model.cost.macs, model.weights, model.weights_sha256, model.variant.name, model.engine.precision, channels
-        )
-        return about, backend.classes
+        return about(backend, settings, embedding), backend.classes
 
 
 def run(order: Order, settings: Settings, all_of_it: Work) -> Generator[Tally]:

@@ -4,7 +4,7 @@ import gzip
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from io import BufferedReader
@@ -12,38 +12,49 @@ from typing import IO, Any, Final, cast
 
 from pyarrow import ArrowException
 
-from app.batch import storage
+from app.batch import fetching
+from app.batch.fetching import Photo, fetched
+from app.batch.storage import reading
 from app.errors import Unreadable
 from app.imaging.formats import is_photo
 
-Photo = tuple[str, bytes | Unreadable]
-"""The name of a photo, and its content or why it cannot be read."""
+Others = Callable[[], Iterable[str]]
+"""Returns names of files from all over the job, to see whether other machines give theirs."""
 
-LARGEST_BYTES: Final = 256_000_000
-"""The most bytes of a photo, more than photos have. What has more may not fit into the memory, again and again."""
-_DAMAGED: Final = (OSError, EOFError, ValueError, LookupError, tarfile.TarError, zlib.error, ArrowException)
-"""What a damaged file raises. Another machine that does not answer is `Unreachable`, and then no row is written."""
+_DAMAGED: Final = (OSError, EOFError, ValueError, LookupError, tarfile.TarError, zlib.error, ArrowException, Unreadable)
+"""What a damaged or missing file raises. `Unreachable` is not among them: nothing need be wrong with the file then."""
 _GZIP: Final = b"\x1f\x8b"
-"""How a compressed archive begins. `tarfile` would read it too, but compare no checksum and stop where `cat` joined."""
+"""How a compressed archive begins. `tarfile` could read it, but would compare no checksum, and ignore a second part."""
 _LONGEST_BYTES: Final = 2**36
-"""The most bytes of a member of an archive, beyond which `tarfile` looks for the next one for minutes, or for ever."""
+"""The most bytes of a member of an archive. `tarfile` would seek the end of a longer one for minutes, or for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Photos in files of their own."""
+    """Photos in files of their own.
 
-    names: list[str]
+    A row of a table that has no path is a pair of its name and what is wrong with it.
+    """
+
+    names: list[str | tuple[str, str]]
+
+    @property
+    def files(self) -> list[str]:
+        """The files that the photos are read from."""
+        return [name for name in self.names if isinstance(name, str)]
 
     @property
     def count(self) -> int | None:
         """How many photos there are."""
         return len(self.names)
 
-    def photos(self) -> Iterator[Photo]:
-        """Read one photo after the other."""
-        for name in self.names:
-            yield _photo(name, partial(storage.read, name, LARGEST_BYTES))
+    def photos(self, others: Others) -> Iterator[Photo]:
+        """Read one photo after the other. Raises `Unreachable` if another machine does not give them, nor the others.
+
+        Where the others are given, a photo that is not has `Unreachable` as its content.
+        """
+        yield from fetched(self.files, others)
+        yield from ((name[0], Unreadable(name[1])) for name in self.names if not isinstance(name, str))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +64,22 @@ class Tar:
     archive: str
 
     @property
+    def files(self) -> list[str]:
+        """The file that the photos are read from."""
+        return [self.archive]
+
+    @property
     def count(self) -> int | None:
         """None: it is not known before the archive is read."""
         return None
 
-    def photos(self) -> Iterator[Photo]:
+    def photos(self, others: Others) -> Iterator[Photo]:
         """Read one photo after the other; a damaged archive ends with an error of its own, under its own name.
 
         Raises `Unreachable`.
         """
         try:
-            with storage.opened(self.archive) as file:
+            with reading.opened(self.archive) as file:
                 packed = file.peek(len(_GZIP)).startswith(_GZIP)
                 yield from self._members(gzip.GzipFile(fileobj=file) if packed else file)
         except _DAMAGED as exc:
@@ -74,7 +90,7 @@ class Tar:
             while member := archive.next():
                 if member.isfile() and is_photo(member.name):
                     yield _photo(f"{self.archive}/{member.name}", partial(_content, archive, member))
-                archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
+                archive.members = []  # type: ignore[attr-defined]  # else every header stays in memory
             stream = cast("IO[bytes]", archive.fileobj)
             while block := stream.read(tarfile.RECORDSIZE):
                 if block.strip(b"\0"):
@@ -82,13 +98,16 @@ class Tar:
 
 
 class _Header(tarfile.TarInfo):
-    """The header of a member. A bad one is damage, which `tarfile` takes for the end; the end is a block of zeros."""
+    """The header of a member. `tarfile` treats a damaged header as the end of the archive; here it is an error.
+
+    The end is a block of zeros.
+    """
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
         try:
             header = super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # which `tarfile` has
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the block of zeros; unknown to typeshed
             raise
         except tarfile.HeaderError as exc:
             raise tarfile.ReadError(f"the archive is damaged or cut off: {exc}") from exc
@@ -98,7 +117,7 @@ class _Header(tarfile.TarInfo):
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    storage.check_size(member.size, LARGEST_BYTES)
+    reading.check_size(member.size, fetching.LARGEST_BYTES)
     return cast("IO[bytes]", archive.extractfile(member)).read()
 
 
@@ -117,11 +136,16 @@ class Rows:
     rows: int
 
     @property
+    def files(self) -> list[str]:
+        """The file that the photos are read from."""
+        return [self.parquet]
+
+    @property
     def count(self) -> int | None:
         """How many photos there are."""
         return self.rows
 
-    def photos(self) -> Iterator[Photo]:
+    def photos(self, others: Others) -> Iterator[Photo]:
         """Read one photo after the other; a damaged file ends with an error of its own, under its own name.
 
         Raises `Unreachable`.
@@ -131,14 +155,14 @@ class Rows:
         columns = [self.column] if self.names is None else [self.column, self.names]
         number = self.first
         try:
-            with storage.opened(self.parquet) as file:  # a page is read at a time, as the whole group may be too large
+            with reading.opened(self.parquet) as file:  # a page is read at a time, as the whole group may be too large
                 table = parquet.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False)
                 for batch in table.iter_batches(FEW, row_groups=[self.group], columns=columns):
                     for row in batch.to_pylist():
                         yield self._named(row, number)
                         number += 1
         except _DAMAGED as exc:
-            yield self.parquet, Unreadable(str(exc))
+            yield self.parquet, Unreadable(str(exc) or type(exc).__name__)
 
     def _named(self, row: dict[str, Any], number: int) -> Photo:
         value, name = row[self.column], row[self.names] if self.names else None
@@ -151,7 +175,7 @@ class Rows:
 def _bytes(value: bytes | None) -> bytes:
     if value is None:
         raise Unreadable("there are no bytes in this row")
-    storage.check_size(len(value), LARGEST_BYTES)
+    reading.check_size(len(value), fetching.LARGEST_BYTES)
     return value
 
 

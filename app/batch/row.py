@@ -1,5 +1,6 @@
 """The rows that are written: one for each photo, with its classes or its error, and with what they come from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +38,11 @@ _SCHEMA = pyarrow.schema(
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What all rows of a job share: the model, the multiply-accumulates of one image, the length of its embedding.
+    """What all rows of a job share: the model, and all else that decides what is written about a photo.
 
-    `channels` is 0 where no embeddings are asked for.
+    `macs` are the multiply-accumulates of one image, and `channels` is the length of its embedding, 0 where none is
+    asked for. `labels_sha256` and `familiarity_sha256` stand for the names of the classes and for the energies by which
+    the familiarity is judged, which lie beside the weights.
     """
 
     macs: int
@@ -47,7 +50,11 @@ class About:
     weights_sha256: str
     variant: str
     precision: str
-    channels: int = 0
+    channels: int
+    labels_sha256: str
+    familiarity_sha256: str
+    engine: str
+    max_pixels: int
 
     @property
     def schema(self) -> Any:
@@ -71,3 +78,10 @@ class About:
         classes = [one.model_dump() for one in result.predictions]
         row |= {"predictions": classes, "familiarity": result.familiarity, "macs": self.macs}
         return row if embedding is None else row | {"embedding": embedding}
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Return in a line what is not the same in two accounts of a job; nothing if all is."""
+    return "; ".join(
+        f"{name} {there.get(name)} there and {value} here" for name, value in here.items() if there.get(name) != value
+    )

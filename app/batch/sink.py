@@ -1,24 +1,26 @@
 """The folder that a job writes: a file of rows for each piece, named by its number, and the job itself in `_job`.
 
 Readers of Parquet pass over names that begin with an underscore or a dot. A file of rows is there as a whole or not at
-all, so that whether it is there says whether its piece is done.
+all, so a piece is done if its file is there and has a row for each photo.
 """
 
 import io
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import pyarrow
 from pyarrow import parquet
 
-from app.batch import storage
+from app.batch.piece import Piece
 from app.batch.row import About, Row
+from app.batch.storage import reading, writing
+from app.batch.storage.asking import patiently
 from app.batch.tally import Tally
-from app.errors import Unreadable
 
 Form = Literal["parquet", "jsonl"]
-JOB: Final = "_job"
+FOLDER: Final = "_job"
 COUNTED: Final = ("path", "predictions", "error", "macs")
 
 
@@ -35,23 +37,34 @@ class Sink:
 
     def of_job(self, name: str) -> str:
         """Return the name of a file about the job."""
-        return f"{self.folder}/{JOB}/{name}"
+        return f"{self.folder}/{FOLDER}/{name}"
 
     def write(self, number: int, rows: list[Row], about: About) -> None:
-        """Write the rows of a piece. Raises `OSError`."""
-        storage.write(self.file(number), _parquet(rows, about) if self.form == "parquet" else _lines(rows, about))
+        """Write the rows of a piece. Raises `OSError`, or `Unreachable` after some time."""
+        writing.write(self.file(number), _parquet(rows, about) if self.form == "parquet" else _lines(rows, about))
 
-    def written(self, number: int) -> Tally | None:
-        """Return what is counted of a piece whose rows are written; None if they are not. Raises `Unreadable`."""
+    def written(self, number: int, piece: Piece) -> Tally | None:
+        """Return what is counted of a piece whose rows are all written; None if they are not.
+
+        Raises `Unreadable`, or `Unreachable` after some time.
+        """
         name = self.file(number)
-        if not storage.exists(name):
+        if not reading.exists(name):
             return None
         try:
-            tally = Tally.of(_rows(storage.read(name), self.form))
-        except (ValueError, KeyError, pyarrow.ArrowException) as exc:
-            raise Unreadable(f"{name} is none of this job's files: {exc}") from exc
+            rows = _rows(patiently(partial(reading.read, name)), self.form)
+            if not _all_of(piece, rows):
+                return None
+            tally = Tally.of(rows)
+        except (ValueError, LookupError, TypeError, pyarrow.ArrowException):  # these are not rows: it is damaged
+            return None
         tally.already = tally.photos
         return tally
+
+
+def _all_of(piece: Piece, rows: list[Row]) -> bool:
+    """Whether a piece has no more rows than these. Those of a damaged archive or table end with its own error."""
+    return bool(rows) and (len(rows) >= (piece.count or 0) or [rows[-1]["path"]] == piece.files)
 
 
 def _parquet(rows: list[Row], about: About) -> bytes:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.batch import storage
 from app.batch.piece import Files, Piece, Rows, Tar
-from app.errors import StartError
+from app.batch.storage import finding, reading
+from app.batch.storage.names import is_remote
+from app.errors import StartError, Unreachable, Unreadable
 from app.imaging.formats import SUFFIXES, is_photo
 
 TARS: Final = (".tar", ".tar.gz", ".tgz")
@@ -15,6 +16,10 @@ IMAGES: Final = "bytes"
 """The field of a struct with the bytes of an image, as Hugging Face's datasets keep them."""
 MANY: Final = 8192
 """How many names of a Parquet file are held at a time."""
+NO_PATH: Final = "there is no path in this row"
+
+Name = str | tuple[str, str]
+"""The name of a photo; or that of a row of a table without a path, and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,13 @@ class Source:
     @property
     def far(self) -> bool:
         """Whether photos may have to be fetched from another machine, such as those whose URLs are in a table."""
-        return any(storage.is_remote(name) or _is_parquet(name) for name in self.arguments)
+        return any(is_remote(name) or _is_parquet(name) for name in self.arguments)
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the work, piece by piece. Raises `StartError` for a source without photos."""
-        waiting: list[str] = []
+        waiting: list[Name] = []
         for found in self._found():
-            if not isinstance(found, str):
+            if not isinstance(found, str | tuple):
                 yield found
                 continue
             waiting.append(found)
@@ -45,11 +50,11 @@ class Source:
         if waiting:
             yield Files(waiting)
 
-    def _found(self) -> Iterator[str | Piece]:
+    def _found(self) -> Iterator[Name | Piece]:
         """Yield the name of each photo, and what has many of them."""
         for argument in self.arguments:
             nothing = True
-            for name in storage.find(argument):
+            for name in finding.find(argument):
                 for found in self._in(name, named=name == argument):
                     nothing = False
                     yield found
@@ -59,7 +64,7 @@ class Source:
                     f"of files with many of them with {', '.join((*TARS, PARQUET))}"
                 )
 
-    def _in(self, name: str, named: bool) -> Iterator[str | Piece]:
+    def _in(self, name: str, named: bool) -> Iterator[Name | Piece]:
         """Yield what a file is or has; a file that the user names is a photo whatever its name ends with."""
         if name.lower().endswith(TARS):
             yield Tar(name)
@@ -68,16 +73,17 @@ class Source:
         elif named or is_photo(name):
             yield name
 
-    def _of_table(self, name: str) -> Iterator[str | Piece]:
+    def _of_table(self, name: str) -> Iterator[Name | Piece]:
         from pyarrow import ArrowException, parquet
 
-        system, path = storage.locate(name)
         try:
-            with system.open_input_file(path) as file:
+            with reading.opened(name) as file:
                 table = parquet.ParquetFile(file)
                 column, kind = self._column(name, table.schema_arrow)
-                yield from self._names(table, column) if _is_text(kind) else self._groups(name, table, column)
-        except (OSError, ArrowException) as exc:
+                yield from self._names(name, table, column) if _is_text(kind) else self._groups(name, table, column)
+        except Unreachable as exc:
+            raise StartError(str(exc)) from exc
+        except (OSError, Unreadable, ArrowException) as exc:
             raise StartError(f"{name} cannot be read: {exc}") from exc
 
     def _column(self, name: str, schema: Any) -> tuple[str, Any]:
@@ -85,20 +91,29 @@ class Source:
         wanted = [one for one in (self.column, self.names) if one is not None]
         if missing := [one for one in wanted if one not in schema.names]:
             raise StartError(f"{name} has no column {missing[0]!r}; it has {', '.join(schema.names)}")
+        if self.column is not None:
+            kind = schema.field(self.column).type
+            if not (_holds_bytes(kind) or _is_text(kind)):
+                raise StartError(
+                    f"{name}: the column {self.column!r} has the type {kind}; it must have the bytes of photos, or "
+                    "their paths or URLs as text"
+                )
+            return self.column, kind
         fitting = [field for field in schema if _holds_bytes(field.type)]
         fitting = fitting or [field for field in schema if _is_text(field.type) and field.name != self.names]
-        if self.column is not None:
-            fitting = [schema.field(self.column)]
-        if len(fitting) != 1 or not (_holds_bytes(fitting[0].type) or _is_text(fitting[0].type)):
+        if len(fitting) != 1:
             raise StartError(
                 f"{name}: say with --column which column has the bytes or the paths of the photos; it has "
                 + ", ".join(f"{field.name} ({field.type})" for field in schema)
             )
         return fitting[0].name, fitting[0].type
 
-    def _names(self, table: Any, column: str) -> Iterator[str]:
+    def _names(self, name: str, table: Any, column: str) -> Iterator[Name]:
+        number = 0
         for batch in table.iter_batches(MANY, columns=[column]):
-            yield from (str(name) for name in batch.column(0).to_pylist() if name is not None)
+            for path in batch.column(0).to_pylist():
+                yield path or (f"{name}#{number}", NO_PATH)
+                number += 1
 
     def _groups(self, name: str, table: Any, column: str) -> Iterator[Piece]:
         first = 0
@@ -117,10 +132,19 @@ def _holds_bytes(kind: Any) -> bool:
 
     if types.is_struct(kind):
         return any(field.name == IMAGES and _holds_bytes(field.type) for field in kind)
+    kind = _of_values(kind)
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 
 def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
+    kind = _of_values(kind)
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _of_values(kind: Any) -> Any:
+    """Return the type of the values, which are kept once each where the type is a dictionary."""
+    from pyarrow import types
+
+    return kind.value_type if types.is_dictionary(kind) else kind

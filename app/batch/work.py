@@ -6,19 +6,22 @@ and no process holds the names of all photos.
 
 import json
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from io import BufferedReader
+from functools import partial
+from hashlib import sha256
 from typing import Any, Final
 
-from app.batch import storage
 from app.batch.piece import Piece, pack, unpack
-from app.batch.row import About
-from app.batch.sink import Form, Sink
-from app.errors import StartError
+from app.batch.row import About, differences
+from app.batch.sink import FOLDER, Form, Sink
+from app.batch.storage import finding, reading, writing
+from app.batch.storage.asking import patiently
+from app.errors import StartError, Unreadable
 
 PIECES, JOB = "pieces.jsonl", "job.json"
-BUFFER_BYTES: Final = 2**20
+FEW: Final = 3
+"""Of so many pieces, and so many files of each, another machine is asked whether it gives any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +56,90 @@ class Work:
         return len(self.starts) - 1
 
     def piece(self, number: int) -> Piece:
-        """Read a piece. Raises `OSError`."""
-        system, path = storage.locate(self.sink.of_job(PIECES))
+        """Read a piece. Raises `Unreadable`, or `Unreachable` after some time."""
         start, end = self.starts[number : number + 2]
-        with system.open_input_file(path) as file:
-            return unpack(file.read_at(end - start, start))
+        return unpack(reading.read_range(self.sink.of_job(PIECES), start, end))
+
+    def some_files(self) -> Iterator[str]:
+        """Yield a few of the files that photos are read from, from all over the job. Raises as `piece` does."""
+        for number in range(0, len(self), -(-len(self) // FEW)):
+            files = self.piece(number).files
+            yield from files[:: -(-len(files) // FEW) or 1]
 
 
 def exists(sink: Sink) -> bool:
-    """Whether all the work of a job has been written down."""
-    return storage.exists(sink.of_job(JOB))
+    """Whether all the work of a job has been written down. Raises `Unreadable`, or `Unreachable` after some time."""
+    return reading.exists(sink.of_job(JOB))
+
+
+def foreign(sink: Sink) -> str | None:
+    """Return something in a folder that no job leaves there which was interrupted while it listed photos.
+
+    None if there is nothing else. Raises `OSError`, `Unreadable`, or `Unreachable` after some time.
+    """
+    for name in finding.inside(sink.folder):
+        if name != FOLDER:
+            return name
+    for name in finding.inside(sink.of_job("").rstrip("/")):
+        if name != PIECES and not writing.is_half(name):
+            return f"{FOLDER}/{name}"
+    return None
 
 
 def begin(wanted: Wanted, sink: Sink, pieces: Iterable[Piece]) -> Work:
-    """Write down the work of a new job. Raises `StartError` for sources without photos, or `OSError`."""
-    storage.make_folder(sink.of_job("").rstrip("/"))
+    """Write down the work of a new job.
+
+    Raises `StartError` for sources without photos, `OSError`, or `Unreachable`.
+    """
+    writing.make_folder(sink.of_job("").rstrip("/"))
     starts = array("Q", [0])
     photos: int | None = 0
-    system, path = storage.locate(sink.of_job(PIECES))
-    with system.open_output_stream(path, buffer_size=BUFFER_BYTES) as file:
+    digest = sha256()
+    with writing.writer(sink.of_job(PIECES)) as add:
         for piece in pieces:
             line = pack(piece)
-            file.write(line)
+            add(line)
+            digest.update(line)
             starts.append(starts[-1] + len(line))
             photos = None if photos is None or piece.count is None else photos + piece.count
-    about: dict[str, Any] = {"photos": photos, "wanted": asdict(wanted)}
-    storage.write(sink.of_job(JOB), json.dumps(about, indent=1).encode())
+    about: dict[str, Any] = {"photos": photos, "pieces_sha256": digest.hexdigest(), "wanted": asdict(wanted)}
+    writing.write(sink.of_job(JOB), json.dumps(about, indent=1).encode())
     return Work(wanted, sink, starts, photos)
 
 
 def resume(wanted: Wanted, sink: Sink) -> Work:
     """Return the work of a job that was begun.
 
-    Raises `StartError` if it was asked for something else, `Unreadable`, or `OSError`.
+    Raises `StartError` if it was asked for something else or is damaged, `OSError`, or `Unreachable` after some time.
     """
-    found = json.loads(storage.read(sink.of_job(JOB)))
-    then, now = found["wanted"], json.loads(json.dumps(asdict(wanted)))
-    if others := [f"{name} {then.get(name)} and now {now[name]}" for name in now if then.get(name) != now[name]]:
-        raise StartError(f"{sink.folder} has another job, which cannot be resumed so: {'; '.join(others)}")
+    try:
+        found = json.loads(patiently(partial(reading.read, sink.of_job(JOB))))
+        photos, listed, then = found["photos"], found["pieces_sha256"], _flat(found["wanted"])
+    except (ValueError, LookupError, TypeError) as exc:
+        raise _damaged(sink, JOB) from exc
+    if others := differences(then, _flat(json.loads(json.dumps(asdict(wanted))))):
+        raise StartError(f"{sink.folder} has another job, which cannot be resumed so: {others}")
     starts = array("Q", [0])
-    system, path = storage.locate(sink.of_job(PIECES))
-    with system.open_input_stream(path) as file, BufferedReader(file, BUFFER_BYTES) as lines:
-        for line in lines:
-            starts.append(starts[-1] + len(line))
-    return Work(wanted, sink, starts, found["photos"])
+    digest = sha256()
+    try:
+        with reading.opened(sink.of_job(PIECES)) as lines:
+            for line in lines:
+                digest.update(line)
+                starts.append(starts[-1] + len(line))
+    except (FileNotFoundError, Unreadable) as exc:
+        raise _damaged(sink, PIECES) from exc
+    if digest.hexdigest() != listed:
+        raise _damaged(sink, PIECES)
+    return Work(wanted, sink, starts, photos)
+
+
+def _flat(wanted: Any) -> dict[str, Any]:
+    """Return what is asked for with the model on the same level, so that each difference can be named."""
+    return {**wanted, **wanted["about"], "about": None}
+
+
+def _damaged(sink: Sink, name: str) -> StartError:
+    return StartError(
+        f"{sink.of_job(name)} is damaged or missing, so this job cannot be resumed: name another folder with --output, "
+        f"or delete {sink.folder} and begin again"
+    )

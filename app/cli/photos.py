@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import StartError, Unreadable
+from app.imaging.folder import files
 from app.imaging.formats import SUFFIXES, is_of_finder, is_photo
 
 STDIN: Final = "-"
@@ -39,9 +40,9 @@ class PhotoFile:
 def find(arguments: Iterable[str]) -> list[PhotoFile]:
     """Return the photos that the arguments name, in their order.
 
-    An argument is `-` (standard input), a file, a folder, which stands for all photos in it and its subfolders, or a
-    pattern with `*`, `?` or `[`. The files `._…` that macOS puts beside photos are left out. A missing file is not
-    noticed before it is read. Raises `StartError` for a pattern or a folder without photos.
+    An argument is `-` (standard input), a file, a folder, which stands for all photos in it and its subfolders, linked
+    ones included, or a pattern with `*`, `?` or `[`. The files `._…` that macOS puts beside photos are left out. A
+    missing file is not noticed before it is read. Raises `StartError` for a pattern or a folder without photos.
     """
     return [PhotoFile(name) for argument in arguments for name in _named(argument)]
 
@@ -62,9 +63,7 @@ def _all(argument: str, names: list[str]) -> list[str]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    for parent, _, names in os.walk(folder, onerror=_refuse):
-        yield from (os.path.join(parent, name) for name in names if is_photo(name))
-
-
-def _refuse(error: OSError) -> None:
-    raise StartError(f"cannot look for photos in {error.filename}: {error.strerror}") from error
+    try:
+        yield from filter(is_photo, files(folder))
+    except OSError as exc:
+        raise StartError(f"cannot look for photos in {exc.filename}: {exc.strerror}") from exc

@@ -4,6 +4,7 @@ Each folder in it is a class, and all images in that folder, however deep, are p
 before a training begins, since a mistake that shows after ten minutes costs ten minutes.
 """
 
+import json
 import os
 import re
 import unicodedata
@@ -19,6 +20,7 @@ import numpy as np
 
 from app.errors import ServiceError, StartError
 from app.imaging import decode
+from app.imaging.folder import files
 
 FEWEST = 4
 """A class needs so many photos: one is held out, and from fewer than three nothing can be learnt."""
@@ -36,7 +38,7 @@ LOOKED_AT = 96
 """The side in pixels at which photos are compared."""
 
 Progress = Callable[[Iterable["Look"], int], Iterable["Look"]]
-"""Passes on what it is given, of which there are so many, and shows how far it is."""
+"""Yields the looks that it is given, whose number is the second argument, and shows how far it is."""
 
 
 class Photo(NamedTuple):
@@ -70,6 +72,12 @@ class Survey:
     def labels(self) -> list[int]:
         """The class index of each photo."""
         return [photo.label for photo in self.photos]
+
+    @property
+    def digest(self) -> str:
+        """What stands for the classes and for every photo of each, in their order."""
+        photos = [(digest.hex(), photo.label) for digest, photo in zip(self.digests, self.photos, strict=True)]
+        return blake2b(json.dumps([self.classes, photos]).encode()).hexdigest()
 
     def without(self, others: "Survey") -> "Survey":
         """Return this survey without the photos that are among the others too."""
@@ -131,6 +139,8 @@ def _class_folders(folder: Path) -> list[Path]:
 def _check_names(folder: Path, names: Sequence[str], found: Sequence[str]) -> None:
     if not found:
         raise StartError(f"{folder} has no folders: put the photos of each class into a folder with the name of it")
+    if unreadable := [name for name in found if shown(name) != name]:
+        raise StartError(f"{folder} has a folder whose name is not text in UTF-8, {shown(unreadable[0])}: rename it")
     if {name.casefold() for name in found} <= SPLITS:
         first = found[0] if len(found) == 1 else next((name for name in found if name.startswith("train")), found[0])
         others = " ".join(f"--validation {folder / name}" for name in found if name.startswith("val"))
@@ -147,12 +157,19 @@ def _check_names(folder: Path, names: Sequence[str], found: Sequence[str]) -> No
         raise StartError(f"{folder} has one class, {found[0]!r}: a classifier needs at least two to tell apart")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural)
-        for name in sorted(names, key=natural):
-            if not name.startswith(".") and name.casefold() not in NO_PHOTOS:
-                yield Path(parent, name)
+def _files(folder: Path) -> list[Path]:
+    """Return the files below a folder that may be photos, in natural order."""
+    try:
+        found = [Path(name) for name in files(str(folder))]
+    except OSError as exc:
+        raise StartError(f"cannot look for photos in {exc.filename}: {exc.strerror}") from exc
+    shown = [path for path in found if _is_shown(path.relative_to(folder))]
+    return sorted(shown, key=lambda path: [natural(part) for part in path.parts])
+
+
+def _is_shown(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and path.name.casefold() not in NO_PHOTOS
 
 
 def _looks(photos: Sequence[Photo], max_pixels: int) -> Iterator[Look]:
@@ -196,11 +213,16 @@ def _sorted_out(looks: Sequence[Look]) -> tuple[list[Look], list[str]]:
     return list(good.values()), remarks
 
 
+def shown(path: Path | str) -> str:
+    """Return the name of a file as text, in which bytes that are not UTF-8 are escaped: the card is in UTF-8."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
 def _listed(paths: Sequence[Path]) -> str:
     """Return the first of these files and how many more there are, and the verb for so many."""
-    shown = ", ".join(str(path) for path in paths[:LISTED])
+    first = ", ".join(map(shown, paths[:LISTED]))
     more = len(paths) - LISTED
-    return f"{shown}{f' and {more:,} more' if more > 0 else ''} {'is' if len(paths) == 1 else 'are'}"
+    return f"{first}{f' and {more:,} more' if more > 0 else ''} {'is' if len(paths) == 1 else 'are'}"
 
 
 def checked(folder: Path, found: Survey) -> Survey:

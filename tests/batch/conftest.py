@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.batch.storage import asking
 from tests.batch.far import Far
 from tests.support import needs
 
@@ -19,9 +20,10 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
     storage, read = Far(fsspec.filesystem("memory")), MemoryFile.read
 
     def asked(file: Any, *arguments: Any) -> Any:
-        storage.check(file.tell())
+        storage.check(file.path, file.tell())
         return read(file, *arguments)
 
     monkeypatch.setattr(MemoryFile, "read", asked, raising=False)
+    monkeypatch.setattr(asking, "sleep", storage.pause)
     yield storage
     storage.system.store.clear()

@@ -1,22 +1,26 @@
 """An actor writes a row for each photo, good or bad; the same ones each time, and none twice. It needs no Ray."""
 
 import json
-import math
 import os
+import pickle
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow
 import pytest
 from pyarrow import parquet
+from pydantic import SecretStr
 
-from app.batch import job, storage, work
+from app.batch import job, work
 from app.batch.classifier import MOST_BYTES, NUMBER, TALLY, UNDONE, Classifier, groups
+from app.batch.fetching import Photo
 from app.batch.job import Order
-from app.batch.piece import Photo
 from app.batch.sink import Form
 from app.batch.source import Source
+from app.batch.storage import reading
 from app.batch.tally import Tally
 from app.batch.work import Work
 from app.config import Settings
@@ -109,7 +113,9 @@ def test_what_is_written_is_not_classified_again_and_is_counted(folder: Path, tm
     before = {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
     all_rows = rows(output)
     gone = Path(all_of_it.sink.file(1))
-    gone.rename(output / ".1a2b.part")  # as a process that is killed leaves it
+    left = output / f".{'1a' * 16}.part"  # as a process that is killed leaves it
+    gone.rename(left)
+    os.utime(left, (time.time() - 7200,) * 2)
     (folder / "new.jpg").write_bytes(encoded(photo(), "JPEG"))  # the list of photos was made once
     try:
         total, _ = classified(order(folder, output, resume=True))
@@ -122,18 +128,32 @@ def test_what_is_written_is_not_classified_again_and_is_counted(folder: Path, tm
 
 
 def test_an_output_that_has_something_is_not_written_over(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(StartError, match=r"is not empty; go on with --resume"):
-        job.prepare(order(folder, tmp_path), SETTINGS)
+    job.prepare(order(folder, tmp_path / "out"), SETTINGS)
+    with pytest.raises(StartError, match=r"has a job already; go on with --resume, or name another folder"):
+        job.prepare(order(folder, tmp_path / "out"), SETTINGS)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_output_that_has_something_but_no_job_is_left_as_it_is(folder: Path, tmp_path: Path, resume: bool) -> None:
+    mine = tmp_path / f".{'0' * 32}.part"
+    mine.touch()
+    os.utime(mine, (0, 0))
+    with pytest.raises(StartError, match=rf"is not empty: it has {mine.name}, but no job; name another folder$"):
+        job.prepare(order(folder, tmp_path, resume=resume), SETTINGS)
+    assert mine.exists()
 
 
 def test_another_job_does_not_go_on_with_an_output(folder: Path, tmp_path: Path) -> None:
     job.prepare(order(folder, tmp_path / "out"), SETTINGS)
-    with pytest.raises(StartError, match=r"another job.*: top_k 5 and now 2"):
-        job.prepare(order(folder, tmp_path / "out", top_k=2, resume=True), SETTINGS)
-    other = SETTINGS.model_copy(update={"resolution": 160})
-    with pytest.raises(StartError, match=r"another job.*variant.*0\.25/128.*0\.25/160"):
-        job.prepare(order(folder, tmp_path / "out", resume=True), other)
+    other = SETTINGS.model_copy(update={"resolution": 160, "max_pixels": 10**6} | other_labels(tmp_path))
+    said = r"another job, .* top_k 5 there and 2 here; .*; variant .*; labels_.*; max_pixels 50331648 there and 1000000"
+    with pytest.raises(StartError, match=said):
+        job.prepare(order(folder, tmp_path / "out", top_k=2, resume=True), other)
+
+
+def other_labels(folder: Path) -> dict[str, Any]:
+    (folder / "labels.txt").write_text("\n".join(f"another name {index}" for index in range(10)))
+    return {"labels": folder / "labels.txt"}
 
 
 def test_a_job_that_was_killed_while_it_listed_photos_begins_anew(folder: Path, tmp_path: Path) -> None:
@@ -156,10 +176,11 @@ def test_an_output_that_cannot_be_is_said(folder: Path, tmp_path: Path) -> None:
         job.prepare(order(folder, tmp_path / "file" / "out"), SETTINGS)
 
 
-def test_a_node_with_other_weights_does_not_take_part(folder: Path, tmp_path: Path) -> None:
+def test_a_node_with_other_weights_or_names_of_classes_does_not_take_part(folder: Path, tmp_path: Path) -> None:
     all_of_it = job.prepare(order(folder, tmp_path / "out"), SETTINGS)
-    with pytest.raises(StartError, match="has other weights"):
-        Classifier(all_of_it, SETTINGS.model_copy(update={"alpha": 0.5}))
+    for changed, said in (({"alpha": 0.5}, "weights_sha256"), (other_labels(tmp_path), "command: labels_sha256")):
+        with pytest.raises(StartError, match=rf"^node .* has another model than the machine of the .*{said}"):
+            Classifier(all_of_it, SETTINGS.model_copy(update=changed))
 
 
 def test_an_actor_whose_model_ended_ends_without_a_row_so_that_ray_starts_another(
@@ -191,7 +212,7 @@ def test_photos_that_cannot_be_fetched_now_get_no_rows_and_are_classified_on_res
     actor = Classifier(all_of_it, SETTINGS)
     far.answers_bytes = 0
     undone = actor({NUMBER: 0})
-    far.answers_bytes = math.inf
+    far.come_back()
     done = actor({NUMBER: 0})
     actor.close()
     assert undone == {TALLY: "", UNDONE: f"{name}: the line is dead"}
@@ -200,6 +221,33 @@ def test_photos_that_cannot_be_fetched_now_get_no_rows_and_are_classified_on_res
     assert next(found).photos == 1
     with pytest.raises(StartError, match=rf"^2 of 3 files .* not written.*--resume.*: {name}: the line is dead$"):
         next(found)
+
+
+def test_photos_of_storage_that_is_away_are_classified_on_resume_and_one_that_is_never_given_is_a_row(
+    far: Far, tmp_path: Path
+) -> None:
+    content = encoded(photo(), "JPEG")
+    for number in range(6):
+        far.put(f"photos/{number}.jpg", content)
+    all_of_it = job.prepare(Order(Source((f"{URL}/photos",), 2), str(tmp_path / "out")), SETTINGS)
+    actor = Classifier(all_of_it, SETTINGS)
+    far.answers_bytes = 0
+    assert actor({NUMBER: 0})[UNDONE].endswith("the line is dead")
+    assert not list((tmp_path / "out").glob("part-*"))
+    far.come_back()
+    far.dead = {name.removeprefix(f"{URL}/") for name in all_of_it.piece(0).files}
+    assert dict(Tally.unpack(actor({NUMBER: 0})[TALLY]).errors) == {"unreachable": 2}
+    actor.close()
+
+
+def test_an_output_that_is_away_costs_no_row_and_does_not_end_the_job(folder: Path, far: Far) -> None:
+    all_of_it = job.prepare(Order(Source((str(folder),), 100), f"{URL}/out"), SETTINGS)
+    actor = Classifier(all_of_it, SETTINGS)
+    far.answers_bytes = 0
+    assert actor({NUMBER: 0}) == {TALLY: "", UNDONE: f"{all_of_it.sink.of_job(work.PIECES)}: the line is dead"}
+    far.come_back()
+    assert not actor({NUMBER: 0})[UNDONE]
+    actor.close()
 
 
 def test_a_job_whose_pieces_are_all_done_just_ends() -> None:
@@ -221,7 +269,7 @@ def test_an_output_that_does_not_answer_is_said_in_a_line(folder: Path, far: Far
     output = f"{URL}/out"
     job.prepare(Order(Source((str(folder),), 4), output), SETTINGS)
     far.answers_bytes = 0
-    with pytest.raises(StartError, match=rf"^--output {output}: the line is dead$"):
+    with pytest.raises(StartError, match=rf"^--output {output}: {output}/_job/job.json: the line is dead$"):
         job.prepare(Order(Source((str(folder),), 4), output, resume=True), SETTINGS)
 
 
@@ -231,8 +279,23 @@ def test_large_photos_go_in_smaller_groups() -> None:
     assert [[name for name, _ in group] for group in groups(found, 3)] == [["1", "2", "3"], ["4", "5"], ["6"]]
 
 
-def test_no_key_of_the_service_goes_to_a_cluster() -> None:
-    assert Settings(api_keys=("secret",)).without_keys().api_keys == ()
+def test_no_key_of_the_service_goes_to_a_cluster(folder: Path, tmp_path: Path) -> None:
+    sent: list[Any] = []
+    numbers = SimpleNamespace(map=lambda *arguments, **more: sent.append((arguments, more)))
+    ray = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 1},
+        data=SimpleNamespace(ActorPoolStrategy=dict, range=lambda *_, **__: numbers),
+    )
+    settings = SETTINGS.model_copy(
+        update={"api_keys": (SecretStr("confidential"),), "api_keys_file": tmp_path / "keys"}
+    )
+    wanted = order(folder, tmp_path / "out")
+    job._dataset(ray, wanted, settings, job.prepare(wanted, settings))
+    assert b"confidential" in pickle.dumps(settings)
+    ((_, more),) = sent
+    work_of_it, its_settings = more["fn_constructor_args"]
+    assert b"confidential" not in pickle.dumps((work_of_it, its_settings))
+    assert its_settings.api_keys_file is None
 
 
 def test_names_in_rows_are_text_whatever_they_are_on_disk(tmp_path: Path) -> None:
@@ -240,4 +303,4 @@ def test_names_in_rows_are_text_whatever_they_are_on_disk(tmp_path: Path) -> Non
     (tmp_path / "in" / "caf\udce9.jpg").write_bytes(encoded(photo(), "JPEG"))
     classified(order(tmp_path / "in", tmp_path / "out"))
     assert [row["path"] for row in rows(tmp_path / "out")] == [f"{tmp_path}/in/caf�.jpg"]
-    assert storage.exists(str(tmp_path / "out" / "part-000000.parquet"))
+    assert reading.exists(str(tmp_path / "out" / "part-000000.parquet"))

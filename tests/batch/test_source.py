@@ -11,9 +11,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from app.batch import piece, storage
-from app.batch.piece import Files, Photo, Piece, Rows, Tar
+from app.batch import fetching, piece
+from app.batch.fetching import Photo
+from app.batch.piece import Files, Piece, Rows, Tar
 from app.batch.source import Source
+from app.batch.storage.reading import PART_BYTES
 from app.errors import StartError, Unreachable, Unreadable
 from tests.batch.far import URL, Far
 from tests.support.data import REPOSITORY
@@ -33,7 +35,12 @@ def pieces(*arguments: str, size: int = 2, column: str | None = None, names: str
 
 def photos(*arguments: str, column: str | None = None, names: str | None = None) -> list[Photo]:
     found = pieces(*arguments, column=column, names=names)
-    return [photo for one in found for photo in piece.unpack(piece.pack(one)).photos()]
+    return [photo for one in found for photo in piece.unpack(piece.pack(one)).photos(nothing)]
+
+
+def nothing() -> list[str]:
+    """Return the other files of a job that is read for itself."""
+    return []
 
 
 def archive(path: Path, **members: bytes) -> None:
@@ -158,7 +165,7 @@ def test_an_archive_with_a_file_that_has_no_end_is_damaged(here: Path) -> None:
 
 
 def test_a_photo_of_too_many_bytes_is_an_error_that_names_them(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(piece, "LARGEST_BYTES", 3)
+    monkeypatch.setattr(fetching, "LARGEST_BYTES", 3)
     (here / "a.jpg").write_bytes(b"much")
     archive(here / "shard.tar", a_jpg=b"much", b_jpg=b"few")
     table(here / "photos.parquet", image=[b"much", b"few"])
@@ -169,13 +176,13 @@ def test_a_photo_of_too_many_bytes_is_an_error_that_names_them(here: Path, monke
 
 
 def test_the_most_bytes_of_a_photo_are_those_of_the_document() -> None:
-    assert f"more than {piece.LARGEST_BYTES // 10**6} MB" in (REPOSITORY / "docs" / "bulk.md").read_text()
+    assert f"more than {fetching.LARGEST_BYTES // 10**6} MB" in (REPOSITORY / "docs" / "bulk.md").read_text()
 
 
 def test_an_archive_whose_machine_stops_to_answer_is_not_damaged(here: Path, far: Far) -> None:
-    archive(here / "shard.tar", a_jpg=b"one", b_jpg=bytes(storage.PART_BYTES))
-    found = Tar(far.put("shard.tar", (here / "shard.tar").read_bytes())).photos()
-    far.answers_bytes = storage.PART_BYTES
+    archive(here / "shard.tar", a_jpg=b"one", b_jpg=bytes(PART_BYTES))
+    found = Tar(far.put("shard.tar", (here / "shard.tar").read_bytes())).photos(nothing)
+    far.answers_bytes = PART_BYTES
     assert next(found) == (f"{URL}/shard.tar/a.jpg", b"one")
     with pytest.raises(Unreachable, match="the line is dead"):
         next(found)
@@ -184,18 +191,35 @@ def test_an_archive_whose_machine_stops_to_answer_is_not_damaged(here: Path, far
 def test_a_table_whose_machine_stops_to_answer_is_not_damaged(here: Path, far: Far) -> None:
     table(here / "photos.parquet", image=[b"one", b"two"])
     (only,) = pieces(far.put("photos.parquet", (here / "photos.parquet").read_bytes()))
-    assert [content for _, content in only.photos()] == [b"one", b"two"]
+    assert [content for _, content in only.photos(nothing)] == [b"one", b"two"]
     far.answers_bytes = 0
     with pytest.raises(Unreachable, match="the line is dead"):
-        list(only.photos())
+        list(only.photos(nothing))
+
+
+def test_an_archive_or_a_table_that_must_not_be_read_is_an_error_and_not_waited_for(here: Path, far: Far) -> None:
+    table(here / "photos.parquet", image=[b"one"])
+    (rows,) = pieces(far.put("photos.parquet", (here / "photos.parquet").read_bytes()))
+    far.answers_bytes, far.error = 0, PermissionError(13, "Permission denied")
+    for one in (Tar(far.put("shard.tar", bytes(BLOCK))), rows):
+        ((name, error),) = one.photos(nothing)
+        assert (name, str(error)) == (one.files[0], "Permission denied")
+    assert not far.pauses_s
+
+
+def test_a_table_whose_machine_does_not_answer_is_said_before_anything_is_classified(far: Far) -> None:
+    name = far.put("photos.parquet", bytes(100))
+    far.answers_bytes = 0
+    with pytest.raises(StartError, match=rf"^{name}: the line is dead$"):
+        pieces(name)
 
 
 def test_a_table_is_read_in_parts_however_large_its_row_groups_are(here: Path, far: Far) -> None:
-    contents = [os.urandom(4096) for _ in range(8 * storage.PART_BYTES // 4096)]
+    contents = [os.urandom(4096) for _ in range(8 * PART_BYTES // 4096)]
     parquet.write_table(pyarrow.table({"image": contents}), here / "photos.parquet")
     (only,) = pieces(far.put("photos.parquet", (here / "photos.parquet").read_bytes()))
     far.asked = 0
-    found = only.photos()
+    found = only.photos(nothing)
     assert next(found)[1] == contents[0]
     early = far.asked
     assert [content for _, content in found] == contents[1:]
@@ -203,7 +227,7 @@ def test_a_table_is_read_in_parts_however_large_its_row_groups_are(here: Path, f
 
 
 def test_a_missing_archive_is_one_error(here: Path) -> None:
-    ((name, error),) = Tar("gone.tar").photos()
+    ((name, error),) = Tar("gone.tar").photos(nothing)
     assert (name, isinstance(error, Unreadable)) == ("gone.tar", True)
 
 
@@ -227,9 +251,34 @@ def test_photos_are_found_in_the_structs_of_hugging_face(here: Path) -> None:
 
 def test_a_column_of_paths_is_a_list_of_photos(here: Path) -> None:
     (here / "1.jpg").write_bytes(b"one")
-    table(here / "list.parquet", path=["1.jpg", None, "2.jpg"], label=[1, 2, 3])
+    table(here / "list.parquet", path=["1.jpg", "2.jpg"], label=[1, 2])
     assert pieces("list.parquet") == [Files(["1.jpg", "2.jpg"])]
     assert photos("list.parquet")[0] == ("1.jpg", b"one")
+
+
+def test_a_row_without_a_path_is_an_error_of_its_own(here: Path) -> None:
+    (here / "1.jpg").write_bytes(b"one")
+    table(here / "list.parquet", path=[None, "1.jpg", ""])
+    assert [one.count for one in pieces("list.parquet")] == [2, 1]
+    found = dict(photos("list.parquet"))
+    assert found.pop("1.jpg") == b"one"
+    assert {name: str(error) for name, error in found.items()} == {
+        f"list.parquet#{number}": "there is no path in this row" for number in (0, 2)
+    }
+
+
+@pytest.mark.parametrize("values", [["1.jpg", "1.jpg"], [b"one", b"one"]])
+def test_columns_whose_values_are_kept_once_each_are_read_like_others(here: Path, values: list[Any]) -> None:
+    (here / "1.jpg").write_bytes(b"one")
+    table(here / "photos.parquet", one=pyarrow.array(values).dictionary_encode(), label=[1, 2])
+    for column in ("one", None):
+        assert [content for _, content in photos("photos.parquet", column=column)] == [b"one", b"one"]
+
+
+def test_a_named_column_that_has_no_photos_is_said_with_what_it_is(here: Path) -> None:
+    table(here / "photos.parquet", image=[b"one"], label=[1])
+    with pytest.raises(StartError, match=r"the column 'label' has the type int64; it must have the bytes of photos"):
+        pieces("photos.parquet", column="label")
 
 
 def test_which_column_is_meant_has_to_be_said_where_several_could_be(here: Path) -> None:
@@ -263,5 +312,5 @@ def test_a_table_that_is_damaged_later_is_one_error(here: Path) -> None:
     (only,) = pieces("photos.parquet")
     assert isinstance(only, Rows)
     (here / "photos.parquet").write_bytes(b"PAR1 no table PAR1")
-    ((name, error),) = only.photos()
+    ((name, error),) = only.photos(nothing)
     assert (name, isinstance(error, Unreadable)) == ("photos.parquet", True)

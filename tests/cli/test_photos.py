@@ -30,6 +30,12 @@ def test_a_folder_is_all_photos_below_it_by_what_they_are_called(folder: Path) -
     assert names(folder, "") == ["[odd].gif", "a.PNG", "b.jpg", "sub/c.jpeg", "sub/deep/d.webp"]
 
 
+def test_a_linked_folder_is_one_of_its_folder_and_no_circle(folder: Path) -> None:
+    (folder / "sub" / "circle").symlink_to(folder)
+    (folder / "linked").symlink_to(folder / "sub" / "deep")
+    assert names(folder, "")[3:] == ["linked/d.webp", "sub/c.jpeg", "sub/deep/d.webp"]
+
+
 def test_files_are_taken_as_they_are_named_and_in_that_order(folder: Path) -> None:
     named = ["plain", "notes.txt", "b.jpg", "b.jpg", "missing.jpg", "[odd].gif"]
     assert names(folder, *named) == named

@@ -1,9 +1,11 @@
 """`mobilenet batch` on Ray of this machine: killed, resumed while a model ends, and with the answers of the service."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,9 @@ def killed(folder: Path, bundled: Environment, tmp_path_factory: pytest.TempPath
     output = tmp_path_factory.mktemp("job") / "out"
     done = subprocess.run([sys.executable, "-c", ACTOR, folder, output], env=bundled, timeout=START_S, check=False)
     assert done.returncode == -signal.SIGKILL
-    (output / ".1a2b.part").write_bytes(b"half")
+    half = output / f".{'1a' * 16}.part"
+    half.write_bytes(b"half")
+    os.utime(half, (time.time() - 7200,) * 2)
     return output
 
 

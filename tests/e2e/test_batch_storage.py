@@ -12,10 +12,11 @@ import pyarrow
 import pytest
 from pyarrow import fs, parquet
 
-from app.batch import job, storage
+from app.batch import job
 from app.batch.classifier import NUMBER, TALLY, Classifier
 from app.batch.job import Order
 from app.batch.source import Source
+from app.batch.storage import names
 from app.batch.tally import Tally
 from app.config import Settings
 from app.errors import StartError
@@ -103,7 +104,7 @@ def test_every_kind_of_source_is_read_there_and_the_rows_are_written_there(bucke
     order = Order(Source(sources, 2), f"{bucket}/out/")
     tally = classified(order)
     assert (tally.photos, dict(tally.errors)) == (6, {"undecodable_image": 1, "unreadable": 1})
-    table = parquet.read_table("bucket/out", filesystem=storage.locate(bucket)[0])
+    table = parquet.read_table("bucket/out", filesystem=names.locate(bucket)[0])
     assert sorted(table.column("path").to_pylist()) == [
         "s3://bucket/gone.jpg",
         "s3://bucket/photos/1.jpg",
@@ -112,7 +113,7 @@ def test_every_kind_of_source_is_read_there_and_the_rows_are_written_there(bucke
         "s3://bucket/photos/of a day/2 ä.png",
         "s3://bucket/shards/0.tar/a.jpg",
     ]
-    with pytest.raises(StartError, match="is not empty"):
+    with pytest.raises(StartError, match="has a job already"):
         job.prepare(order, SETTINGS)
     again = classified(Order(order.source, order.output, resume=True))
     assert (again.photos, again.already) == (6, 6)

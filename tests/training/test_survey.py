@@ -66,6 +66,24 @@ def test_photos_deeper_in_a_class_belong_to_it_and_what_systems_leave_behind_is_
     assert all("few" in remark for remark in found.remarks)
 
 
+def test_a_link_that_leads_in_a_circle_gives_no_photo_twice(tmp_path: Path) -> None:
+    album(tmp_path, cat=4, dog=4)
+    (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat")
+    found = look(tmp_path)
+    assert (len(found.photos), [remark for remark in found.remarks if "same" in remark]) == (8, [])
+
+
+def test_a_folder_in_a_class_that_cannot_be_looked_into_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(folder: str) -> list[str]:
+        raise PermissionError(13, "Permission denied", f"{folder}/locked")
+
+    monkeypatch.setattr("app.training.survey.files", closed)
+    with pytest.raises(StartError, match=r"cannot look for photos in .*/cat/locked: Permission denied"):
+        look(album(tmp_path, cat=4, dog=4))
+
+
 def test_what_cannot_be_read_is_left_out_and_listed_with_a_reason(tmp_path: Path) -> None:
     album(tmp_path, cat=4, dog=4)
     (tmp_path / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
@@ -151,3 +169,33 @@ def test_of_photos_of_other_things_those_that_can_be_read_are_kept(tmp_path: Pat
     assert [one.path for one in readable([bad, good], MAX_PIXELS, lambda looks, _: looks)] == [good]
     with pytest.raises(StartError, match=r"none of 1 files can be read, such as \S+bad\.png"):
         readable([bad], MAX_PIXELS, lambda looks, _: looks)
+
+
+def test_the_digest_is_of_the_classes_and_not_of_the_photos_alone(tmp_path: Path) -> None:
+    def moved(*numbers: int) -> Survey:
+        for number in numbers:
+            (tmp_path / "dog" / f"{number}.png").rename(tmp_path / "fox" / f"{number}.png")
+        return look(tmp_path)
+
+    found = [look(album(tmp_path, cat=4, dog=12))]
+    (tmp_path / "fox").mkdir()
+    found += [moved(10, 11, 12, 13, 14, 15), moved(9)]
+    (tmp_path / "fox").rename(tmp_path / "wolf")
+    found += [look(tmp_path)]
+    assert len({survey.digests for survey in found}) == 1, "the photos are the same, in the same order"
+    assert len({survey.digest for survey in found}) == 4
+    assert look(tmp_path).digest == found[-1].digest
+
+
+def test_a_class_whose_name_is_not_text_is_refused(tmp_path: Path) -> None:
+    album(tmp_path, cat=4, dog=4)
+    (tmp_path / "cat").rename(tmp_path / "caf\udce9")
+    with pytest.raises(StartError, match=r"a folder whose name is not text in UTF-8, caf\\udce9: rename it$"):
+        look(tmp_path)
+
+
+def test_a_remark_on_a_file_whose_name_is_not_text_can_be_written(tmp_path: Path) -> None:
+    album(tmp_path, cat=4, dog=4)
+    (tmp_path / "cat" / "\udce9.png").write_text("no photo")
+    first, *_ = look(tmp_path).remarks
+    assert rb"/cat/\udce9.png is no image" in first.encode()

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.errors import StartError
+from app.errors import StartError, without_password
 from app.machine import available_cpus, memory_limit_bytes
 from app.mobilenet.variants import Precision, Variant
 
@@ -57,6 +57,8 @@ RENAMED = {
     "WORKERS": f"{PREFIX}HTTP_WORKERS (processes that take HTTP requests)",
 }
 """Settings of earlier versions, and what they are called now."""
+FROM_FILES = {"alpha": "WEIGHTS", "resolution": "WEIGHTS", "api_keys": "API_KEYS_FILE"}
+"""Settings that a file may give, and the setting that names the file or its folder."""
 CARD = "card.json"
 """What `mobilenet train` writes beside weights about them."""
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
@@ -448,11 +450,16 @@ def _read_file() -> None:
             sources[name] = DOTENV
 
 
-def source(name: str) -> str:
-    """Return where the value of a setting comes from: a flag, the environment, `.env` or its default."""
+def source(settings: Settings, name: str) -> str:
+    """Return where a value comes from: a flag, the environment, `.env`, another setting that names it, or the default.
+
+    Another setting is named as it is: the folder of weights that says what it was trained for, or the file of the keys.
+    """
     variable = f"{PREFIX}{name.upper()}"
     found = next((one for one in os.environ if one.upper() == variable and os.environ[one]), None)
-    return "default" if found is None else sources.get(found, "environment")
+    if found is not None:
+        return sources.get(found, "environment")
+    return f"{PREFIX}{FROM_FILES[name]}" if name in FROM_FILES.keys() & settings.model_fields_set else "default"
 
 
 def _is_unknown(name: str) -> bool:
@@ -471,6 +478,6 @@ def _lines(error: Any) -> list[str]:
     if not error["loc"]:
         return message.splitlines()
     name = str(error["loc"][0])
-    shown = "" if name in SECRETS else f"={error['input']}"
+    shown = "" if name in SECRETS else f"={without_password(error['input'])}"
     flag = sources.get(f"{PREFIX}{name.upper()}", "")
     return [f"{flag if flag.startswith('--') else PREFIX + name.upper()}{shown}: {message}"]

@@ -21,11 +21,14 @@ ClientError                     is raised on the caller's side, where the servic
 └── UnexpectedAnswer            an answer that this service would not give
 """
 
+import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 BAD_START = 2
 """Exit code for wrong settings or files."""
+_CREDENTIALS: Final = re.compile(r"//(?:[^/]*|[^/]*:(?!\d+/).*)@")
+"""What a URL has before its host, also if it is wrong as its password has a slash, which had to be `%2F`."""
 
 
 class StartError(Exception):
@@ -40,6 +43,11 @@ class StartError(Exception):
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error of a library says, or its class if it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def without_password(url: object) -> str:
+    """Return a URL, or a text with one, as it may be shown: with `***` for the user and the password, if it has any."""
+    return _CREDENTIALS.sub("//***@", str(url))
 
 
 class ServiceError(Exception):

@@ -12,6 +12,8 @@ from urllib.request import getproxies
 
 import httpx
 
+from app.errors import without_password
+
 SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
@@ -28,13 +30,16 @@ def _proxy(address: httpx.URL) -> httpx.Proxy | None:
     name = next((name for name in (address.scheme, "all") if proxies.get(name)), None)
     if name is None or is_direct(address.host, proxies.get("no", "")):
         return None
-    variable = f"{name.upper()}_PROXY={proxies[name]}"
+    variable = f"{name.upper()}_PROXY={without_password(proxies[name])}"
     try:
         proxy = httpx.Proxy(proxies[name])
-    except (httpx.InvalidURL, ValueError) as exc:
-        raise ValueError(f"{variable}: {exc}") from exc
-    if proxy.url.scheme not in SCHEMES or not proxy.url.host:
-        raise ValueError(f"{variable}: is not the URL of a proxy; its scheme must be one of {', '.join(SCHEMES)}")
+    except (httpx.InvalidURL, ValueError):  # whose words may be a part of the password
+        proxy = None
+    if proxy is None or proxy.url.scheme not in SCHEMES or not proxy.url.host:
+        raise ValueError(
+            f"{variable}: is not the URL of a proxy, such as http://proxy.example:3128; its scheme must be one of "
+            f"{', '.join(SCHEMES)}"
+        )
     if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise ValueError(f"{variable}: a SOCKS proxy needs the package httpx[socks]")
     return proxy

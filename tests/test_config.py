@@ -81,6 +81,13 @@ def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_allowed
     assert "\n" not in message
 
 
+def test_the_password_of_a_wrong_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_WEIGHTS_URL", "ftp://user:s3cret@host")
+    with pytest.raises(StartError, match=r"^MOBILENET_WEIGHTS_URL=ftp://\*\*\*@host: [^\n]+$") as caught:
+        load()
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "nearest"), [("ALHPA", "ALPHA"), ("MAX_PIXEL", "MAX_PIXELS"), ("api_key", "API_KEYS")]
 )

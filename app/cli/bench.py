@@ -40,7 +40,7 @@ class Contender(Protocol):
 
 
 Refusals = dict[str, list[str]]
-"""By each reason the engines and precisions that were not measured."""
+"""The engines and precisions that were not measured, by the reason why."""
 
 
 def bench(
@@ -133,7 +133,7 @@ def report(
 
 
 def contest(contenders: Sequence[Contender], settings: Settings, seconds: float) -> tuple[list[Measured], Refusals]:
-    """Measure the default variant of the settings in every engine, by turns, and return what did not run as well."""
+    """Measure the default variant of the settings in every engine, by turns; also return why others did not run."""
     from app.model import latency
 
     refusals: Refusals = {}
@@ -174,7 +174,7 @@ def _measured(
         weights=loaded.weights,
         contest=began,
     )
-    return Measured(found, loaded.top1)
+    return Measured(found, loaded.top1, loaded.published)
 
 
 def _print(measured: Sequence[Measured], refusals: Refusals, told: set[str]) -> bool:

@@ -20,18 +20,19 @@ from app.model.selftest import SelfTestFailed
 T = TypeVar("T")
 
 AGAIN_S: Final = 0.5
-"""How long a process that is told to leave its work has to do so, before it is told again."""
+"""Seconds between repeated SIGTERMs."""
 
 
 class Loaded(NamedTuple):
     """What is known of a model that is ready to be measured: the name of its weights, its classes and its accuracy.
 
-    `top1` is a share, 0 to 1, or None if it is unknown.
+    `top1` is a share, 0 to 1, or None if it is unknown. `published` is whether the weights are those of Keras.
     """
 
     weights: str
     classes: int
     top1: float | None
+    published: bool
 
 
 class Contender:
@@ -65,10 +66,10 @@ class Contender:
         return self._run(_turn, seconds, least)
 
     def close(self) -> None:
-        """End the process, which leaves what it is doing: it may be compiling, and the user has pressed Ctrl-C."""
+        """End the process at once, even while it compiles: the user may have pressed Ctrl-C."""
         with suppress(BrokenProcessPool, ProcessLookupError, TimeoutError):
             left = self._process.submit(os.getpid)
-            while not left.done():  # once is not enough: a signal that comes just before a wait does not end the wait
+            while not left.done():  # a signal that arrives just before the process begins to wait is missed
                 os.kill(self._pid.result(timeout=0), signal.SIGTERM)
                 wait([left], AGAIN_S)
         self._process.shutdown(cancel_futures=True)
@@ -85,18 +86,18 @@ class Contender:
 
 
 def _end_in_order() -> None:
-    """Have signals end this process by an exception and no traceback, so that half-written files and compilers go."""
+    """Have signals raise `SystemExit`, so that this process deletes half-written files and ends compilers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
 
 
 def _end(number: int, _: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once more, it would be an exception in whatever cleans up
+    signal.signal(number, signal.SIG_IGN)  # a second signal would interrupt the cleaning up
     sys.exit(128 + number)
 
 
 _models: list[Model] = []
-"""The model that this process measures, if it is one of a contender."""
+"""The model that this process measures, if a contender has started it."""
 
 
 def _load(settings: Settings) -> Loaded:
@@ -107,7 +108,8 @@ def _load(settings: Settings) -> Loaded:
     (model,) = _models
     if model.engine.precision != settings.precision:  # a .tflite of others is served in its own
         raise StartError(f"{model.weights} is in {model.engine.precision}")
-    return Loaded(model.weights, model.engine.classes, model.top1_in(model.variant, settings.precision))
+    top1 = model.top1_in(model.variant, settings.precision)
+    return Loaded(model.weights, model.engine.classes, top1, model.published)
 
 
 def _turn(seconds: float, least: int) -> list[float]:

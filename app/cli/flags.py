@@ -42,7 +42,7 @@ def with_settings(command: Callable[[], None]) -> Callable[..., None]:
 
 
 def override(**given: Any) -> None:
-    """Have settings count that were given as flags; None is one that was not given."""
+    """Put settings that were given as flags into the environment; None is one that was not given."""
     for name, value in given.items():
         if value is not None:
             variable = f"{PREFIX}{name.upper()}"

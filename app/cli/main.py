@@ -58,7 +58,7 @@ def everywhere(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that no command has."""
+    """Take the options that come before a command."""
 
 
 @cli.command()

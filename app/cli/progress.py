@@ -36,7 +36,7 @@ class Track:
         self._began = self._said = time.monotonic()
 
     def add(self, tally: Tally) -> None:
-        """Hear what came of one more piece."""
+        """Count one more piece as done, with what came of it."""
         self.total.add(tally)
         self._done += 1
         self._progress.update(self._task, advance=1, description=self._text())

@@ -5,5 +5,5 @@ import sys
 
 
 def end_in_order(number: signal.Signals, code: int) -> None:
-    """Have a signal end this process by an exception, so that its other processes end and half-written files go."""
+    """Have a signal raise `SystemExit`, so that this process ends its others and deletes half-written files."""
     signal.signal(number, lambda *_: sys.exit(code))

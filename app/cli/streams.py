@@ -5,7 +5,7 @@ import sys
 
 
 def open_all() -> None:
-    """Have all three standard streams be open: one that the caller closed (`2>&-` in a shell) leads to nowhere.
+    """Open those standard streams that the caller has closed (`2>&-` in a shell), so that they lead to nowhere.
 
     Python has None for such a stream. Its number would also be given to the next file that is opened, into which a
     library would then write its messages.

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.config import PREFIX, SECRETS, Settings, source
+from app.errors import without_password
 from app.mobilenet.ablations import ABLATIONS
 from app.mobilenet.cost import Cost
 from app.mobilenet.variants import Precision, Variant
@@ -33,9 +34,13 @@ def settings(found: Settings) -> Table:
         table.add_column(title, overflow="fold")
     for name in Settings.model_fields:
         value = getattr(found, name)
-        shown = f"{len(value)} keys" if name in SECRETS else _shown(value)
-        table.add_row(f"{PREFIX}{name.upper()}", escape(shown), source(name))
+        shown = _counted(len(value)) if name in SECRETS else without_password(_shown(value))
+        table.add_row(f"{PREFIX}{name.upper()}", escape(shown), source(found, name))
     return table
+
+
+def _counted(keys: int) -> str:
+    return "1 key" if keys == 1 else f"{keys} keys"
 
 
 def _shown(value: object) -> str:

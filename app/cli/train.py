@@ -4,10 +4,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from rich.console import Console
@@ -20,10 +19,10 @@ from app.engines.bundle import BUNDLED
 from app.engines.tflite.converter import QUIET
 from app.engines.weights import PUBLISHED
 from app.errors import StartError, first_line
-from app.training import output
+from app.training import output, start
 from app.training.recipe import Recipe
 from app.training.state import Row, State
-from app.training.survey import SPLITS, Look, Photo, checked, hold_out, measured_on, readable, survey
+from app.training.survey import SPLITS, Look, Photo, Survey, checked, hold_out, measured_on, readable, shown, survey
 from app.training.task import Photos, Task
 from app.training.views import Views
 
@@ -47,15 +46,15 @@ class Bar:
         self._task = self.progress.add_task("", total=None)
 
     def begin(self, title: str, total: int) -> None:
-        """Begin with a part of the work, which has so many photos to go through."""
+        """Begin a part of the work, which goes through `total` photos."""
         self.progress.reset(self._task, total=total, description=title)
 
     def advance(self, count: int) -> None:
-        """Hear that so many more photos are done."""
+        """Count so many more photos as done."""
         self.progress.advance(self._task, count)
 
     def looks(self, looks: Iterable[Look], total: int) -> Iterator[Look]:
-        """Pass on what is found of each photo."""
+        """Yield what is found of each photo, and show how far it is."""
         self.begin("looking at the photos", total)
         for look in looks:
             yield look
@@ -105,15 +104,13 @@ def train(order: Order) -> int:
 
 def _train(order: Order, bar: Bar, began: float) -> int:
     output.check(order.target, order.photos.expanduser())
+    with _extra():
+        started_from = start.checked(order.recipe)
     task, photos = _looked_at(order, bar)
     os.environ |= QUIET  # before TensorFlow is imported
-    try:
+    with _extra():
         from app.training import network, result
-    except ImportError as exc:
-        raise StartError(f"training needs the extra 'tensorflow': {exc}") from exc
-    target = order.target.resolve()
-    state = State(target.with_name(f"{target.name}.training"))
-    resumed = state.begin(order.recipe, sha256(b"".join(photos.found.digests)).hexdigest(), order.resume)
+    state, resumed = _begun(order, photos.found, started_from, bar)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     network.prepare(order.recipe.seed)
     try:
@@ -124,15 +121,42 @@ def _train(order: Order, bar: Bar, began: float) -> int:
         raise StartError(
             f"the training was stopped: {why}; mend that, and the same command goes on with --resume"
         ) from exc
-    output.publish(state, target, order.photos.expanduser())
     best = card.scores[0]
     bar.say(f"{best.top1:.1%} of {best.images:,} photos that it had not learnt are right; {card.seconds:.0f} s")
-    bar.say(f"serve it with: mobilenet serve --weights {order.target}")
+    return _ended(order, state, interrupted, bar.say)
+
+
+def _begun(order: Order, found: Survey, started_from: str, bar: Bar) -> tuple[State, bool]:
+    """Return the folder in which the training keeps its state, and whether it goes on from there."""
+    target = order.target.resolve()
+    state = State(target.with_name(f"{target.name}.training"))
+    digests = {"photos or classes": found.digest, "weights to start from": started_from}
+    resumed = state.begin(order.recipe, digests, order.resume)
+    if order.resume and not resumed:
+        bar.say(f"--resume: there is nothing in {state.folder} to go on with, so a new training begins")
+    return state, resumed
+
+
+def _ended(order: Order, state: State, interrupted: bool, say: Callable[[str], None]) -> int:
+    """Put the folder where it shall be, and say where it is. Return the exit code."""
+    target = order.target.resolve()
+    place = output.publish(state, target, order.photos.expanduser(), finished=not interrupted)
+    shown_place, older = (order.target, "") if place == target else (place, f", and {order.target} is as it was")
+    say(f"serve it with: mobilenet serve --weights {shown_place}")
     if interrupted:
-        bar.say("interrupted: the best so far is written, and the same command with --resume goes on")
+        say(f"interrupted: the best so far is in {shown_place}{older}; the same command with --resume goes on")
         return INTERRUPTED
     state.remove()
     return 0
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Say what to install if an import fails."""
+    try:
+        yield
+    except ImportError as exc:
+        raise StartError(f"training needs the extra 'tensorflow': {exc}") from exc
 
 
 def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
@@ -148,7 +172,8 @@ def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
     bar.say(f"{len(found.classes)} classes, {len(learnt):,} photos to learn from and {len(held_out):,} held out")
     views = Views(found.photos, recipe.seed, recipe.mirror, MAX_PIXELS)
     others = Views(_others(order.unfamiliar, bar), 0, False, MAX_PIXELS) if order.unfamiliar else None
-    photos = Photos(str(order.photos), found, validation, others, str(order.unfamiliar) if order.unfamiliar else None)
+    strangers = shown(order.unfamiliar) if order.unfamiliar else None
+    photos = Photos(shown(order.photos), found, validation, others, strangers)
     return Task(recipe, len(found.classes), views, learnt, held_out), photos
 
 

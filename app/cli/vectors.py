@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.cli.album import each
 from app.cli.backend import Backend
 from app.cli.photos import PhotoFile
 from app.cli.report import tracked
+from app.engines.files import replacing_all
 from app.errors import StartError
 from app.prediction.blocking import Source
 
@@ -28,6 +30,8 @@ FEW_ALIKE, MANY_ALIKE = 0.97, 0.9
 What has learnt a thousand classes tells photos of one class apart, too; docs/similar.md has the figures.
 """
 MANY: Final = 1000
+ABOUT: Final = {"weights_sha256", "paths"}
+"""By these keys the file beside an array is told from other JSON."""
 
 Matrix = NDArray[np.float32]
 
@@ -86,7 +90,8 @@ def alike(source: Source) -> float:
 def writer(path: Path) -> Callable[[Path, Vectors], None]:
     """Return what writes vectors to a file of this name.
 
-    Raises `StartError` if the end of the name is unknown, or if the file cannot be written, as what it returns does.
+    Raises `StartError` if the end of the name is unknown, if the file cannot be written, or if it is an array and the
+    file beside it is somebody else's. What it returns raises one if the file cannot be written.
     """
     if path.suffix not in WRITERS:
         raise StartError(f"--output {path}: the name must end with {', '.join(WRITERS)}")
@@ -94,25 +99,52 @@ def writer(path: Path) -> Callable[[Path, Vectors], None]:
         raise StartError(f"--output {path}: there is no folder {path.parent}")
     if path.suffix == ".parquet":
         _pyarrow()
-    for file in (path, _beside(path)) if path.suffix == ".npy" else (path,):
+    for file in _files(path):
         _check_writable(file)
+    if path.suffix == ".npy":
+        with _telling(path):
+            _check_ours(_beside(path))
     return _write
 
 
 def _check_writable(path: Path) -> None:
-    """Open a file as it will be written, but leave it as it is."""
+    """Find out whether a file can be written as `_write` does, but leave it as it is."""
     with _telling(path):
-        try:
-            path.open("xb").close()
-        except FileExistsError:
-            path.open("ab").close()
+        if _is_replaced(path):
+            tempfile.TemporaryFile(dir=path.resolve().parent).close()
         else:
-            path.unlink()
+            path.open("ab").close()
+
+
+def _check_ours(beside: Path) -> None:
+    """Raise `StartError` if the file beside an array is there already and was not written beside one."""
+    if not beside.is_file():
+        return
+    try:
+        about = json.loads(beside.read_bytes())
+    except ValueError:
+        about = None
+    if not (isinstance(about, dict) and about.keys() >= ABOUT):
+        raise StartError(
+            f"--output {beside.with_suffix('.npy')}: the names of the photos belong into {beside}, which holds "
+            "something else; choose another name, or move that file away"
+        )
 
 
 def _write(path: Path, vectors: Vectors) -> None:
+    """Write all files of the vectors, and then have them take the place of older ones."""
+    files = [file.resolve() for file in _files(path)]
     with _telling(path):
-        WRITERS[path.suffix](path, vectors)
+        if all(map(_is_replaced, files)):
+            with replacing_all(files) as temporary:
+                WRITERS[path.suffix](vectors, *temporary)
+        else:
+            WRITERS[path.suffix](vectors, *files)
+
+
+def _is_replaced(path: Path) -> bool:
+    """Whether a new file can take the place of what is there; into a device or a pipe, it has to be written."""
+    return path.is_file() or not path.exists()
 
 
 @contextmanager
@@ -123,18 +155,23 @@ def _telling(path: Path) -> Iterator[None]:
         raise StartError(f"--output {path}: cannot be written: {exc.strerror or exc}") from exc
 
 
+def _files(path: Path) -> tuple[Path, ...]:
+    return (path, _beside(path)) if path.suffix == ".npy" else (path,)
+
+
 def _beside(path: Path) -> Path:
     """Return the file that says what the numbers of an array are, which has no place for it."""
     return path.with_suffix(".json")
 
 
-def _npy(path: Path, vectors: Vectors) -> None:
-    np.save(path, vectors.values)
+def _npy(vectors: Vectors, path: Path, beside: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, vectors.values)
     about = {**vectors.source._asdict(), "paths": vectors.names}
-    _beside(path).write_text(json.dumps(about, indent=1) + "\n", errors="surrogateescape")
+    beside.write_text(json.dumps(about, indent=1) + "\n", errors="surrogateescape")
 
 
-def _csv(path: Path, vectors: Vectors) -> None:
+def _csv(vectors: Vectors, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.writer(file)
         about = vectors.source._asdict()
@@ -143,14 +180,15 @@ def _csv(path: Path, vectors: Vectors) -> None:
             rows.writerow([name, *about.values(), *(f"{value:.9g}" for value in row)])
 
 
-def _parquet(path: Path, vectors: Vectors) -> None:
+def _parquet(vectors: Vectors, path: Path) -> None:
     arrow, parquet = _pyarrow()
     flat = arrow.array(vectors.values.ravel(), arrow.float32())
     names = [name.encode(errors="surrogateescape").decode(errors="replace") for name in vectors.names]
     columns = [arrow.array(names, arrow.string()), arrow.FixedSizeListArray.from_arrays(flat, vectors.values.shape[1])]
     table = arrow.Table.from_arrays(columns, names=["path", "embedding"])
     about = {name: str(value) for name, value in vectors.source._asdict().items()}
-    parquet.write_table(table.replace_schema_metadata(about), path)
+    with path.open("wb") as file:  # by its path, pyarrow would delete it after an error, even a device
+        parquet.write_table(table.replace_schema_metadata(about), file)
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -162,4 +200,4 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-WRITERS: Final[dict[str, Callable[[Path, Vectors], None]]] = {".npy": _npy, ".parquet": _parquet, ".csv": _csv}
+WRITERS: Final[dict[str, Callable[..., None]]] = {".npy": _npy, ".parquet": _parquet, ".csv": _csv}

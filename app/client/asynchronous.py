@@ -17,6 +17,7 @@ from app.client.calls import (
     Ask,
     Calls,
     PredictOptions,
+    RequestOptions,
     Size,
     VariantOptions,
     check_many,
@@ -104,10 +105,10 @@ class AsyncClient(Calls):
         """Yield the embeddings of any number of images as `Client.embed_many` does, for `async for`."""
         return self._many(partial(self._embed, options={"unit": unit, **options}), images, concurrency, progress)
 
-    async def preview(self, image: Image, resolution: int | None = None) -> bytes:
+    async def preview(self, image: Image, resolution: int | None = None, **options: Unpack[RequestOptions]) -> bytes:
         """Show what the network sees of an image as `Client.preview` does."""
         (file,) = await _contents([image])
-        return await self._run(self._preview(file, resolution))
+        return await self._run(self._preview(file, {"resolution": resolution, **options}))
 
     async def model_info(
         self, alpha: float | None = None, resolution: int | None = None, *, layers: bool = False

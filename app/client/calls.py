@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from app.client.images import SIGNATURE, Image
 from app.client.many import Item
 from app.client.retry import Exchange, Read, error_of, exchange
-from app.errors import BodyTooLarge, ClientError, ServiceError, Unreachable, Unreadable
+from app.errors import BodyTooLarge, ClientError, ServiceError, Unreachable, Unreadable, without_password
 from app.network import client_options
 from app.schemas import Catalogue, EmbedResponse, Failure, LabelItem, ModelInfo, PredictResponse
 from app.version import __version__
@@ -103,8 +103,8 @@ class Calls:
     def _embed(self, images: Sequence[bytes], options: Mapping[str, Any]) -> Exchange[EmbedResponse]:
         return self._ask(_EMBEDDED, "POST", "embed", images, options)
 
-    def _preview(self, image: bytes, resolution: int | None) -> Exchange[bytes]:
-        return self._ask(_png, "POST", "preview", [image], {"resolution": resolution})
+    def _preview(self, image: bytes, options: Mapping[str, Any]) -> Exchange[bytes]:
+        return self._ask(_png, "POST", "preview", [image], options)
 
     def _model_info(self, alpha: float | None, resolution: int | None, layers: bool) -> Exchange[ModelInfo]:
         options = {"alpha": alpha, "resolution": resolution, "layers": layers}
@@ -198,13 +198,19 @@ def check_many(images: Iterable[Image], concurrency: int) -> None:
 
 
 def http_options(url: str, api_key: str | None, timeout_s: float, connections: int) -> dict[str, Any]:
-    """Return the options of an httpx client for a service. Raises `ValueError` if `url` is not an address of one."""
+    """Return the options of an httpx client for a service.
+
+    Raises `ValueError` if `url` is not an address of one, or if not even one connection is allowed.
+    """
+    if connections < 1:
+        raise ValueError(f"connections {connections} is not 1 or more")
+    shown = without_password(url)
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as exc:
-        raise ValueError(f"{url} is not an address of a service: {exc}") from exc
+        raise ValueError(f"{shown} is not an address of a service: {exc}") from exc
     if address.scheme not in {"http", "https"} or not address.host:
-        raise ValueError(f"{url} is not an address of a service: it needs http:// or https:// and a host")
+        raise ValueError(f"{shown} is not an address of a service: it needs http:// or https:// and a host")
     key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     return {
         **client_options(address),

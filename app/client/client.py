@@ -18,6 +18,7 @@ from app.client.calls import (
     Ask,
     Calls,
     PredictOptions,
+    RequestOptions,
     Size,
     VariantOptions,
     check_many,
@@ -60,7 +61,7 @@ class Client(Calls):
 
     Each call raises the `ServiceError` that the service answers with, `Unreachable`, or `UnexpectedAnswer`. It raises
     `Unreadable` for a file that cannot be read, and `TypeError` or `ValueError` for what is not an image. The
-    constructor raises `ValueError` if `url` is not an address.
+    constructor raises `ValueError` if `url` is not an address, or if there is to be no connection.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Client(Calls):
         patience_s: float = PATIENCE_S,
         connections: int = CONNECTIONS,
     ) -> None:
-        options = http_options(url, api_key, timeout_s, 1)
+        options = http_options(url, api_key, timeout_s, connections)
         self._http: httpx.Client = httpx.Client(**options)
         self._patience_s = patience_s
         # One httpx client per connection, because a pool that threads share sometimes closes a connection that one of
@@ -155,9 +156,12 @@ class Client(Calls):
         """Yield the embedding of each of any number of images, as `predict_many` does predictions."""
         return self._many(partial(self._embed, options={"unit": unit, **options}), images, concurrency, progress)
 
-    def preview(self, image: Image, resolution: int | None = None) -> bytes:
-        """Return a PNG of what the network sees of an image, by default at the resolution of the default variant."""
-        return self._run(self._preview(content(image), resolution))
+    def preview(self, image: Image, resolution: int | None = None, **options: Unpack[RequestOptions]) -> bytes:
+        """Return a PNG of what the network sees of an image, by default at the resolution of the default variant.
+
+        `RequestOptions` lists what else can be said, such as `deadline_ms=500`.
+        """
+        return self._run(self._preview(content(image), {"resolution": resolution, **options}))
 
     def model_info(
         self, alpha: float | None = None, resolution: int | None = None, *, layers: bool = False

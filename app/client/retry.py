@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import httpx
 
 from app import errors
-from app.errors import ServiceError, Unauthorized, UnexpectedAnswer, Unreachable
+from app.errors import ServiceError, Unauthorized, UnexpectedAnswer, Unreachable, without_password
 from app.schemas import Problem
 
 _REFUSED: Final = (429, 502, 503)
@@ -105,7 +105,7 @@ def _answer(attempt: Attempt, read: Read[T], patience_s: float) -> T:
 
 def _unreachable(error: httpx.RequestError) -> Unreachable:
     url = error.request.url
-    found = f"no answer from {url}: {str(error) or type(error).__name__}"
+    found = f"no answer from {without_password(url)}: {str(error) or type(error).__name__}"
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         address = url.netloc.decode()
         return Unreachable(f"{found}; is the service running at {url.scheme}://{address}?")
@@ -128,8 +128,9 @@ def _advice(error: ServiceError | UnexpectedAnswer, patience_s: float) -> Iterat
 
 def _unexpected(response: httpx.Response) -> str:
     status = f"{response.status_code} {response.reason_phrase}".rstrip()
-    leads = f", which leads to {response.headers['Location']}" if response.has_redirect_location else ""
-    return f"{response.request.url} answered {status}{leads}, which is not an answer of this service"
+    location = without_password(response.headers.get("Location", ""))
+    leads = f", which leads to {location}" if response.has_redirect_location else ""
+    return f"{without_password(response.request.url)} answered {status}{leads}, which is not an answer of this service"
 
 
 def error_of(problem: Problem) -> ServiceError | UnexpectedAnswer:

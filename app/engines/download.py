@@ -10,7 +10,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from app.errors import StartError
+from app.errors import StartError, without_password
 from app.network import client_options
 
 ATTEMPTS = 4
@@ -26,7 +26,7 @@ def download(url: str, path: Path) -> None:
 
     Raises `StartError` that says what the server answered instead, or why it could not be reached.
     """
-    print(f"mobilenet: fetching {url}", file=sys.stderr, flush=True)
+    print(f"mobilenet: fetching {without_password(url)}", file=sys.stderr, flush=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with (
         _client(url) as client,
@@ -40,7 +40,7 @@ def _client(url: str) -> httpx.Client:
     try:
         return httpx.Client(**client_options(httpx.URL(url)), timeout=TIMEOUT, follow_redirects=True)
     except (httpx.InvalidURL, ValueError) as exc:
-        raise StartError(f"cannot fetch {url}: {exc}") from exc
+        raise StartError(f"cannot fetch {without_password(url)}: {exc}") from exc
 
 
 class _Download:
@@ -49,6 +49,7 @@ class _Download:
     def __init__(self, client: httpx.Client, url: str, file: BinaryIO, progress: Progress) -> None:
         self._client = client
         self._url = url
+        self._shown = without_password(url)
         self._file = file
         self._progress = progress
         self._task: TaskID = progress.add_task(url.rpartition("/")[2], total=None)
@@ -60,7 +61,7 @@ class _Download:
             failures = 1 if self._file.tell() > most else failures + 1
             most = max(most, self._file.tell())
             if failures == ATTEMPTS:
-                raise StartError(f"cannot fetch {self._url}: {failure}")
+                raise StartError(f"cannot fetch {self._shown}: {failure}")
             time.sleep(PAUSE_S * 2 ** (failures - 1))
 
     def _attempt(self) -> str | None:
@@ -69,7 +70,7 @@ class _Download:
             with self._client.stream("GET", self._url, headers=self._headers()) as response:
                 return self._receive(response)
         except httpx.UnsupportedProtocol as exc:
-            raise StartError(f"cannot fetch {self._url}: {exc}") from exc
+            raise StartError(f"cannot fetch {self._shown}: {exc}") from exc
         except httpx.HTTPError as exc:
             return str(exc) or type(exc).__name__
 
@@ -88,7 +89,7 @@ class _Download:
             self._file.seek(0)
             self._file.truncate()
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {self._file.tell()}-"):
-            raise StartError(f"cannot fetch {self._url}: {status} {response.reason_phrase}")
+            raise StartError(f"cannot fetch {self._shown}: {status} {response.reason_phrase}")
         # A weak ETag (W/…) does not promise the same bytes, so the download could not be resumed by it.
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
         self._version = None if version is None or version.startswith("W/") else version

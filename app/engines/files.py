@@ -3,43 +3,71 @@
 import hashlib
 import json
 import os
-import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from app.errors import StartError
 
 CACHE = "MOBILENET_CACHE"
 """The setting that names the folder of downloaded weights and compiled models."""
+PART = ".part"
+"""What is in the name of a file that is not complete."""
 READABLE = 0o644
-"""The mode of a finished file: readable by all, so that one user may serve what another has compiled."""
+"""The mode of a file in a folder that a setting names: one user may serve what another has compiled."""
 
 
 @contextmanager
 def replacing(path: Path, setting: str = "") -> Iterator[Path]:
     """Yield a temporary file that replaces `path` when the block ends, or is deleted if the block raises.
 
-    The replacement is atomic: any process that reads `path` sees either a complete file or none.
+    The replacement is atomic: any process that reads `path` sees either a complete file or none, also after a power
+    cut. The temporary file has the endings of `path`, as some libraries tell the format by them.
     Raises `StartError` if the folder, which `setting` is to name, cannot be written or the disk is full.
     """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(suffix=".part", dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+    with replacing_all([path], setting) as (temporary,):
         yield temporary
-        temporary.chmod(READABLE)
-        temporary.replace(path)
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path], setting: str = "") -> Iterator[Sequence[Path]]:
+    """Yield temporary files as `replacing` does, none of which replaces its file before all of them are complete."""
+    temporary: list[Path] = []
+    try:
+        temporary.extend(map(_beside, paths))
+        yield temporary
+        for file in temporary:
+            if setting:
+                file.chmod(READABLE)
+            _write_out(file)
+        for file, path in zip(temporary, paths, strict=True):
+            file.replace(path)
     except OSError as exc:
-        folder = f"{setting}={path.parent}" if setting else path.parent
-        raise StartError(f"{folder}: cannot write there: {exc.strerror or exc}") from exc
+        folder = paths[0].parent
+        named = Path(str(exc.filename or folder))
+        if PART not in named.name and not folder.is_relative_to(named):  # a file that the block needs
+            raise StartError(f"{named}: {exc.strerror}") from exc
+        where = f"{setting}={folder}" if setting else folder
+        raise StartError(f"{where}: cannot write there: {exc.strerror or exc}") from exc
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        for file in temporary:
+            file.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{uuid4().hex}{PART}{''.join(path.suffixes)}")
+    temporary.touch(exist_ok=False)
+    return temporary
+
+
+def _write_out(file: Path) -> None:
+    """Wait until a file is on the disk; otherwise what it replaces may be an empty one after a power cut."""
+    with file.open("r+b") as opened:
+        os.fsync(opened.fileno())
 
 
 def sha256(path: Path) -> str:

@@ -8,7 +8,7 @@ from app.config import Settings
 from app.engines.bundle import BUNDLED, Bundle
 from app.engines.files import CACHE, replacing, sha256
 from app.engines.keras.reader import read
-from app.errors import StartError
+from app.errors import StartError, without_password
 from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
 from app.mobilenet.variants import RESOLUTIONS, Variant
 
@@ -122,7 +122,8 @@ def _check(path: Path, alpha: float, url: str) -> None:
     try:
         read(path, alpha)
     except StartError as exc:
-        raise StartError(f"cannot use what {url} answers: it {str(exc).removeprefix(path.name).lstrip()}") from exc
+        wrong = str(exc).removeprefix(path.name).lstrip()
+        raise StartError(f"cannot use what {without_password(url)} answers: it {wrong}") from exc
 
 
 def _compare_with_record(weights: Weights) -> None:

@@ -25,7 +25,7 @@ def alternatives(
     """
     conditions = (variant.alpha, variant.resolution, machine, threads, model.engine.classes)
     return [
-        Measured(one, model.top1_in(variant, one.precision))
+        Measured(one, model.top1_in(variant, one.precision), model.published)
         for one in saved
         if (one.alpha, one.resolution, one.machine, one.threads, one.classes) == conditions
         and _is_of(one, model.weights)

@@ -15,11 +15,13 @@ LOSS: Final = 0.005
 class Measured(NamedTuple):
     """A variant in one engine and precision: how long an image takes, and how accurate it is.
 
-    `top1` is a share, 0 to 1, and None if nobody has measured it in this precision.
+    `top1` is a share, 0 to 1, and None if nobody has measured it in this precision. `published` is whether the weights
+    are those that Keras Applications publishes, and not others that have their name.
     """
 
     latency: Latency
     top1: float | None
+    published: bool
 
     @property
     def variant(self) -> Variant:
@@ -36,7 +38,7 @@ class Measured(NamedTuple):
         """The command that serves this variant in this way; own weights are left to the settings."""
         from app.engines.weights import PUBLISHED  # with NumPy, which the command line starts without
 
-        weights = f" --weights {PUBLISHED}" if self.latency.weights == PUBLISHED else ""
+        weights = f" --weights {PUBLISHED}" if self.published else ""
         return (
             f"mobilenet serve --engine {self.latency.engine} --precision {self.latency.precision} "
             f"--alpha {self.latency.alpha:g} --resolution {self.latency.resolution}{weights}"

@@ -55,8 +55,9 @@ def fit_head_only(task: Task, state: State, bar: Bar) -> list[Row]:
 def begin(task: Task, bar: Bar) -> keras.Model:
     """Return the network that a training of all layers begins with: its classifier is fitted, and its statistics.
 
-    It is not that of a discriminant analysis: a training that began so had 40 % of ten classes of hands right after an
-    epoch. Its large weights may be why; that was not taken apart from mirroring, which was on.
+    The classifier is not fitted by discriminant analysis, as it is where it is trained alone: a training that began so
+    had only 40 % of ten classes of hands right after an epoch. Its large weights may be why, or that photos were
+    mirrored, which was not measured separately.
     """
     recipe = task.recipe
     model = network.built(recipe, task.classes)

@@ -2,26 +2,21 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.config import Settings
 from app.engines.base import Head, Pixels
-from app.engines.bundle import BUNDLED
 from app.engines.keras.reader import read
-from app.engines.weights import PUBLISHED, locate
-from app.errors import StartError
 from app.mobilenet import network
+from app.training import start
 from app.training.recipe import Recipe
 
 Floats = NDArray[np.float32]
 
 PIXELS = tf.TensorSpec((None, None, None, 3), tf.float32)
-RANDOM = "random"
 DROPOUT = 0.2
 CLASSIFIER_ARRAYS = 2
 """The kernel and the bias."""
@@ -39,8 +34,9 @@ def built(recipe: Recipe, classes: int) -> keras.Model:
     Raises `StartError` if there are no such weights, or if they have another α.
     """
     model = empty(recipe.alpha, classes)
-    if recipe.start != RANDOM:
-        features = read(_path(recipe), recipe.alpha)[:-CLASSIFIER_ARRAYS]
+    path = start.file(recipe)
+    if path is not None:
+        features = read(path, recipe.alpha)[:-CLASSIFIER_ARRAYS]
         model.set_weights([*features, *model.get_weights()[-CLASSIFIER_ARRAYS:]])
     return model
 
@@ -48,20 +44,6 @@ def built(recipe: Recipe, classes: int) -> keras.Model:
 def empty(alpha: float, classes: int) -> keras.Model:
     """Build the network for images of any size, which takes float32 pixels, with random weights."""
     return network.build(alpha, None, classes, input_dtype="float32", dropout=DROPOUT)
-
-
-def _path(recipe: Recipe) -> Path:
-    if recipe.start == BUNDLED.name:
-        return BUNDLED.weights(recipe.alpha)
-    if recipe.start == PUBLISHED:
-        wanted = {"weights": PUBLISHED, "alpha": recipe.alpha, "resolution": recipe.resolution}
-        return locate(Settings().model_copy(update=wanted)).path
-    path = Path(recipe.start).expanduser()
-    if not path.is_file():
-        raise StartError(
-            f"--from {recipe.start}: no such file; allowed are {BUNDLED.name}, {PUBLISHED}, {RANDOM} or a weight file"
-        )
-    return path
 
 
 def features_of(model: keras.Model) -> keras.Model:

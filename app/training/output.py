@@ -47,19 +47,35 @@ def _others(output: Path) -> list[str]:
     return [name for name in names if name not in made and name.casefold() not in LEFT_BEHIND]
 
 
-def publish(state: State, output: Path, photos: Path) -> None:
-    """Put the finished folder where it shall be. An older one is moved into the folder of the training, and removed.
+def publish(state: State, output: Path, photos: Path, *, finished: bool = True) -> Path:
+    """Put the folder of a training where it shall be, and return where it is.
 
-    Raises `StartError`, which says where the finished folder is, if something else is there by now, or if it cannot be
-    moved.
+    An older one is moved into the folder of the training, and removed. That of a training that is not finished takes
+    only a place that is empty; otherwise it stays in the folder of the training.
+
+    Raises `StartError`, which says where the folder is, if something else is there by now, or if it cannot be moved; an
+    older one is there again then.
     """
+    if not finished and (output / CARD).is_file():
+        return state.result
     old = state.folder / "old"
     try:
         check(output, photos)
         shutil.rmtree(old, ignore_errors=True)
         if output.exists():
             output.rename(old)
-        state.result.rename(output)
+        _move(state.result, output, old)
     except (OSError, StartError) as exc:
         raise StartError(f"{exc}; the finished folder is {state.result}") from exc
     shutil.rmtree(old, ignore_errors=True)
+    return output
+
+
+def _move(new: Path, output: Path, old: Path) -> None:
+    """Move a folder into an empty place, or put back the one that was there before."""
+    try:
+        new.rename(output)
+    except BaseException:
+        if old.exists() and not output.exists():
+            old.rename(output)
+        raise

@@ -5,6 +5,8 @@ from pydantic import BaseModel, ConfigDict
 from app.mobilenet.variants import RESOLUTIONS, Variant
 from app.training.schedule import Phases, Schedule
 
+RANDOM = "random"
+"""What `start` is for a network with random weights."""
 RATE = 2e-3
 """The highest learning rate. A network that starts from random weights bears, and needs, a higher one."""
 RANDOM_RATE = 4e-3
@@ -44,5 +46,5 @@ class Recipe(BaseModel):
     def schedule(self, photos: int) -> Schedule:
         """Return the schedule of a training on so many photos."""
         batch = min(photos, max(SMALLEST_BATCH, min(LARGEST_BATCH, photos // MOST_BATCHES)))
-        rate = RANDOM_RATE if self.start == "random" else RATE
+        rate = RANDOM_RATE if self.start == RANDOM else RATE
         return Schedule(self.epochs, photos // batch, self.seed, self.phases, rate, batch)

@@ -18,6 +18,7 @@ from app.engines.bundle import Bundle
 from app.engines.files import write_manifest
 from app.engines.keras.reader import read
 from app.engines.tflite.convert import convert
+from app.measurements import Score
 from app.mobilenet.network import logits as logits_of
 from app.mobilenet.variants import RESOLUTIONS, Precision
 from app.model import familiarity, golden, latency, loading, scores
@@ -28,6 +29,7 @@ from app.model.model import Model
 from app.training import network, temperature
 from app.training.card import MISTAKES, Card, draw_confusion, draw_mistakes
 from app.training.evaluation import Answers, ask
+from app.training.fonts import drawable
 from app.training.network import Floats
 from app.training.state import Row, State, best_epoch
 from app.training.task import Bar, Photos, Task, parts
@@ -51,32 +53,56 @@ class Training:
 
 def write(training: Training, state: State, name: str, bar: Bar) -> Card:
     """Write the folder `state.result` from the best weights, and return the card."""
-    task, photos, folder = training.task, training.photos, state.result
+    task, folder = training.task, state.result
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     bundle = Bundle(folder, name)
-    scale = _write_weights(task, state, bundle)
-    bundle.labels.write_text("\n".join(photos.found.classes) + "\n", encoding="utf-8")
-    _compile(task, bundle)
-    _write_manifest(bundle, task)
+    scale = _write_models(training, state, bundle)
     loaded = list(_models(bundle, task))
-    asked, indices = _asked(training)
-    bar.begin("measuring", len(loaded) * len(indices))
-    answers = [ask(model, asked, indices, bar) for model in loaded]
-    measured = [one.score(Path(task.recipe.validation).name if photos.validation else "held out") for one in answers]
-    (folder / scores.NAME).write_bytes(scores.SCORES.dump_json(tuple(measured), indent=1) + b"\n")
+    answers = _answers(training, loaded, bar)
+    measured = _write_scores(training, answers, folder)
     if not task.recipe.head_only:  # features that were learnt on other photos say nothing of these
-        bar.begin("measuring what is familiar", len(loaded) * len(task.held_out))
-        held_out = [ask(model, task.views, task.held_out, bar) for model in loaded] if photos.validation else answers
-        known = [_familiarity(one) for one in held_out]
-        (folder / familiarity.NAME).write_bytes(FAMILIARITIES.dump_json(known) + b"\n")
+        _write_familiarity(training, answers, folder, bar)
     _pin(task, bundle, loaded)
-    _draw(next(one for one in answers if one.model.variant == task.recipe.variant), asked, indices, folder)
-    aurocs = _aurocs(answers, photos.unfamiliar, bar) if photos.unfamiliar else None
-    card = _card(training, name, scale).model_copy(update={"scores": measured, "auroc": aurocs})
+    _draw(training, answers, folder)
+    card = _card(training, name, scale).model_copy(
+        update={"scores": measured, "auroc": _aurocs(answers, training.photos.unfamiliar, bar)}
+    )
     (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(card.text(), encoding="utf-8")
     return card
+
+
+def _write_models(training: Training, state: State, bundle: Bundle) -> float:
+    """Write all that the service loads, and return the temperature."""
+    scale = _write_weights(training.task, state, bundle)
+    bundle.labels.write_text("\n".join(training.photos.found.classes) + "\n", encoding="utf-8")
+    _compile(training.task, bundle)
+    _write_manifest(bundle, training.task)
+    return scale
+
+
+def _answers(training: Training, loaded: Sequence[Model], bar: Bar) -> list[Answers]:
+    asked, indices = _asked(training)
+    bar.begin("measuring", len(loaded) * len(indices))
+    return [ask(model, asked, indices, bar) for model in loaded]
+
+
+def _write_scores(training: Training, answers: Sequence[Answers], folder: Path) -> list[Score]:
+    data = Path(training.task.recipe.validation).name if training.photos.validation else "held out"
+    measured = [one.score(data) for one in answers]
+    (folder / scores.NAME).write_bytes(scores.SCORES.dump_json(tuple(measured), indent=1) + b"\n")
+    return measured
+
+
+def _write_familiarity(training: Training, answers: Sequence[Answers], folder: Path, bar: Bar) -> None:
+    """Write how familiar the photos are that were held out, which are asked about if the answers are of others."""
+    if training.photos.validation:
+        task = training.task
+        bar.begin("measuring what is familiar", len(answers) * len(task.held_out))
+        answers = [ask(one.model, task.views, task.held_out, bar) for one in answers]
+    known = [_familiarity(one) for one in answers]
+    (folder / familiarity.NAME).write_bytes(FAMILIARITIES.dump_json(known) + b"\n")
 
 
 def _asked(training: Training) -> tuple[Views, Sequence[int]]:
@@ -184,18 +210,24 @@ def _pin(task: Task, bundle: Bundle, loaded: Sequence[Model]) -> None:
     (bundle.golden / golden.NAME).write_bytes(ANSWERS.dump_json(pinned) + b"\n")
 
 
-def _draw(answers: Answers, views: Views, indices: Sequence[int], folder: Path) -> None:
-    names = [label.label for label in answers.model.labels]
-    draw_confusion(answers.confusion(len(names)), names, folder / "confusion.png")
-    sure = answers.predictions.probabilities.max(axis=1)
-    wrong = np.flatnonzero(answers.best != answers.truths)
+def _draw(training: Training, answers: Sequence[Answers], folder: Path) -> None:
+    """Draw the confusion matrix and the mistakes of the variant that the network was trained for, in float32."""
+    one = next(one for one in answers if one.model.variant == training.task.recipe.variant)
+    names = drawable(training.photos.found.classes)
+    draw_confusion(one.confusion(len(names)), names, folder / "confusion.png")
+    sure = one.predictions.probabilities.max(axis=1)
+    wrong = np.flatnonzero(one.best != one.truths)
     worst = wrong[np.argsort(-sure[wrong])][:MISTAKES].tolist()
-    captions = [f"{names[answers.truths[one]]}\nanswered {names[answers.best[one]]}, {sure[one]:.0%}" for one in worst]
-    shown = views.plain([indices[one] for one in worst], 128) if worst else np.empty((0, 128, 128, 3), np.uint8)
+    captions = [f"{names[one.truths[at]]}\nanswered {names[one.best[at]]}, {sure[at]:.0%}" for at in worst]
+    views, indices = _asked(training)
+    shown = views.plain([indices[at] for at in worst], 128) if worst else np.empty((0, 128, 128, 3), np.uint8)
     draw_mistakes(shown, captions, folder / "mistakes.png")
 
 
-def _aurocs(answers: Sequence[Answers], unfamiliar: Views, bar: Bar) -> dict[str, float]:
+def _aurocs(answers: Sequence[Answers], unfamiliar: Views | None, bar: Bar) -> dict[str, float] | None:
+    """Return how well each model tells unfamiliar photos from those of its classes, if there are any."""
+    if unfamiliar is None:
+        return None
     indices = range(len(unfamiliar.photos))
     bar.begin("photos of none of the classes", len(answers) * len(indices))
     found = {}

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,14 @@ class State:
     def _checkpoint(self) -> Path:
         return self.folder / "checkpoint.npz"
 
-    def begin(self, recipe: Recipe, digest: str, resume: bool) -> bool:
+    def begin(self, recipe: Recipe, digests: Mapping[str, str], resume: bool) -> bool:
         """Prepare the folder; return whether there is a training to go on with. Without `resume` it is removed.
 
-        `digest` stands for the photos. Raises `StartError` if the training to go on with was of another recipe or of
-        other photos, or if there is something else than a training in the folder, which is never removed.
+        `digests` stand for what a training works on, such as the photos, by what that is called. Raises `StartError` if
+        the training to go on with was of another recipe or of anything else, or if there is something else than a
+        training in the folder, which is never removed.
         """
-        plan = recipe.model_dump() | {"photos": digest}
+        plan = {**recipe.model_dump(), **digests}
         known = self._plan()
         if not resume or known is None:
             self.remove()
@@ -61,13 +62,13 @@ class State:
             first = differing[0]
             raise StartError(
                 f"the training in {self.folder} had other {first}"
-                if first == "photos"
+                if first in digests
                 else f"the training in {self.folder} had {first} {known.get(first)}, and not {plan[first]}"
             )
         return self._checkpoint.is_file()
 
     def _plan(self) -> dict[str, Any] | None:
-        """Return what the training in the folder was asked for, and of which photos; None if the folder is empty."""
+        """Return what the training in the folder was asked for, and what it works on; None if the folder is empty."""
         if not any(self.folder.glob("*")):
             return None
         try:
@@ -82,7 +83,7 @@ class State:
         )
 
     def remove(self) -> None:
-        """Remove what an ended training needs no more."""
+        """Remove the folder, once the training has ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def rows(self) -> list[Row]:
@@ -106,15 +107,13 @@ class State:
 
     def keep(self, save: Callable[[Path], None]) -> None:
         """Have the best weights so far written by `save`."""
-        part = self.folder / "part.weights.h5"  # Keras accepts only names with this ending
-        save(part)
-        part.replace(self.best)
+        with replacing(self.best) as path:
+            save(path)
 
     def save(self, learner: Learner, rows: list[Row], best: bool) -> None:
         """Write the averaged weights if this epoch was the best, then the table, and last the checkpoint.
 
-        Wherever that is cut short, what there is fits together: the table is one of weights that are there, and has
-        every epoch of the checkpoint, which alone says that there is something to go on with.
+        Written in this order, an interruption at any point leaves a consistent state.
         """
         if best:
             self.keep(learner.save)

@@ -31,10 +31,10 @@ class Bar(Protocol):
     """Shows how far the work is."""
 
     def begin(self, title: str, total: int) -> None:
-        """Begin with a part of the work, which has so many photos to go through."""
+        """Begin a part of the work, which goes through `total` photos."""
 
     def advance(self, count: int) -> None:
-        """Hear that so many more photos are done."""
+        """Count so many more photos as done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Fake:
         if self._refuses:
             raise StartError(self._refuses)
         self._turns = 0
-        return Loaded("imagenette", 10, self._top1)
+        return Loaded("imagenette", 10, self._top1, published=False)
 
     def turn(self, seconds: float, least: int) -> list[float]:
         self._turns += 1
@@ -193,7 +193,9 @@ def test_a_process_that_ends_in_the_middle_is_one_line_and_another_takes_its_pla
         contender._run(os._exit, 1)
     for variant in VARIANTS:
         known = scores.find(scores.read(), variant, "int8")
-        assert contender.load(settings.serving(variant)) == Loaded("imagenette", 10, known.top1 if known else None)
+        assert contender.load(settings.serving(variant)) == Loaded(
+            "imagenette", 10, known.top1 if known else None, published=False
+        )
     assert len(contender.turn(0, 4)) == 4
     contender.close()
 
@@ -203,9 +205,28 @@ def test_a_file_of_others_is_measured_in_its_own_precision_alone(
 ) -> None:
     file = replace(colour_model(), weights="theirs.tflite")
     monkeypatch.setattr(local, "in_process", partial(local.in_process, load=lambda _: file))
-    assert contenders._load(settings.model_copy(update={"precision": "float32"})) == Loaded("theirs.tflite", 6, None)
+    assert contenders._load(settings.model_copy(update={"precision": "float32"})) == Loaded(
+        "theirs.tflite", 6, None, published=False
+    )
     with pytest.raises(StartError, match=r"^theirs\.tflite is in float32$"):
         contenders._load(settings.model_copy(update={"precision": "int8"}))
+
+
+class Published(Fake):
+    """An engine that runs the published weights."""
+
+    def load(self, settings: Settings) -> Loaded:
+        return super().load(settings)._replace(weights="imagenet", published=True)
+
+
+def test_whether_weights_are_the_published_ones_the_loaded_model_says(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,), _ = contest([Published("litert", "float32")], settings, 0)
+    assert found.published
+    model = replace(colour_model(), weights="imagenet", published=True)
+    monkeypatch.setattr(local, "in_process", partial(local.in_process, load=lambda _: model))
+    assert contenders._load(settings).published
 
 
 @pytest.mark.e2e

@@ -31,7 +31,9 @@ def rows(*arguments: str) -> dict[str, tuple[str, str]]:
     """Return what `mobilenet settings` prints: for each setting its value and where it comes from."""
     done = CliRunner().invoke(cli, ["settings", *arguments], env={"COLUMNS": "300"})
     assert done.exit_code == 0, done.output
-    found = re.findall(r"^ ?MOBILENET_(\S+) +(.*?) +(--\S+|environment|\.env|default) *$", done.stdout, re.M)
+    found = re.findall(
+        r"^ ?MOBILENET_(\S+) +(.*?) +(--\S+|environment|\.env|MOBILENET_\S+|default) *$", done.stdout, re.M
+    )
     return {name: (value.strip(), source) for name, value, source in found}
 
 
@@ -67,8 +69,22 @@ def test_a_flag_counts_more_than_the_environment_that_more_than_the_file_and_tha
 
 
 def test_keys_are_counted_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rows()["API_KEYS"] == ("0 keys", "default")
     monkeypatch.setenv("MOBILENET_API_KEYS", "secret-one,secret-two")
     assert rows()["API_KEYS"] == ("2 keys", "environment")
+
+
+def test_the_password_of_an_address_is_not_shown() -> None:
+    assert rows("--weights-url", "http://user:s3cret@host/")["WEIGHTS_URL"] == ("http://***@host/", "--weights-url")
+
+
+def test_what_a_file_gives_is_said_to_come_from_the_setting_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("secret-one")
+    (tmp_path / "card.json").write_text('{"alpha": 0.25, "resolution": 128}')
+    found = rows("--weights", str(tmp_path), "--api-keys-file", str(tmp_path / "keys"), "--resolution", "192")
+    assert found["ALPHA"] == ("0.25", "MOBILENET_WEIGHTS")
+    assert found["RESOLUTION"] == ("192", "--resolution")
+    assert found["API_KEYS"] == ("1 key", "MOBILENET_API_KEYS_FILE")
 
 
 @pytest.mark.parametrize(

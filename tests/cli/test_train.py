@@ -1,20 +1,25 @@
 """`mobilenet train`: what it refuses before it trains, and what it makes of an interruption."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
-from app.cli.train import Order, train
+from app.cli.train import Bar, Order, _begun, _ended, train
 from app.engines.tflite.converter import QUIET
 from app.errors import StartError
+from app.training.recipe import RANDOM
 from app.training.state import State
 from tests.support import needs
-from tests.training.test_state import RECIPE, Memory
-from tests.training.test_survey import album
+from tests.training.test_output import trained, weights
+from tests.training.test_state import RECIPE, Memory, row
+from tests.training.test_survey import album, look
 
 
-def order(photos: Path, output: str = "own", validation: str = "", *, resume: bool = False) -> Order:
-    recipe = RECIPE.model_copy(update={"validation": validation})
+def order(
+    photos: Path, output: str = "own", validation: str = "", *, start: str = RANDOM, resume: bool = False
+) -> Order:
+    recipe = RECIPE.model_copy(update={"validation": validation, "start": start})
     return Order(photos, photos.parent / output, recipe, unfamiliar=None, resume=resume)
 
 
@@ -46,6 +51,48 @@ def test_a_folder_that_may_not_be_written_is_refused_before_the_photos_are_looke
     photos.with_name("taken").write_text("mine")
     with pytest.raises(StartError, match=says):
         train(order(photos, output))
+
+
+def test_weights_to_start_from_that_are_not_there_are_refused_before_anything_else(photos: Path) -> None:
+    (photos / "cat" / "0.png").write_bytes(b"no photo, so that the class has three")
+    interrupted = State(photos.with_name("own.training"))
+    interrupted.begin(RECIPE, {}, resume=False)
+    interrupted.save(Memory(), [row(0)], best=True)
+    with pytest.raises(StartError, match=r"^--from nowhere\.h5: no such file; allowed are imagenette, "):
+        train(order(photos, start="nowhere.h5"))
+    assert interrupted.best.exists()
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_interruption_leaves_finished_weights_as_they_are_and_says_where_the_best_so_far_is(
+    older: bool, photos: Path
+) -> None:
+    asked = order(photos)
+    state = trained(asked.target)
+    if older:
+        weights(asked.target, '"older"')
+    said: list[str] = []
+    assert _ended(asked, state, interrupted=True, say=said.append) == 128 + signal.SIGINT
+    best = state.result if older else asked.target
+    assert (best / "card.json").read_text() == '"new"'
+    if older:
+        assert (asked.target / "card.json").read_text() == '"older"'
+    assert said[0].endswith(f" --weights {best}")
+    assert said[1].startswith(f"interrupted: the best so far is in {best}")
+    assert said[1].endswith("; the same command with --resume goes on")
+    assert state.folder.exists()
+
+
+def test_resuming_where_there_is_nothing_to_go_on_with_is_said(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bar, said = Bar(), list[str]()
+    monkeypatch.setattr(bar, "say", said.append)
+    asked, found = order(photos, resume=True), look(photos)
+    state, resumed = _begun(asked, found, "", bar)
+    assert not resumed
+    assert said == [f"--resume: there is nothing in {state.folder} to go on with, so a new training begins"]
+    state.save(Memory(), [row(0)], best=True)
+    assert _begun(asked, found, "", bar) == (state, True)
+    assert len(said) == 1
 
 
 @needs.TENSORFLOW.mark()

@@ -105,6 +105,42 @@ def test_the_file_is_as_it_was_until_there_is_something_to_write(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [older]
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"paths": {}}', "\x00"])
+def test_a_file_that_was_not_written_beside_an_array_stays(content: str, tmp_path: Path) -> None:
+    (tmp_path / "tsconfig.json").write_text(content)
+    with pytest.raises(StartError, match=r"tsconfig\.json, which holds something else; choose another name, or move "):
+        writer(tmp_path / "tsconfig.npy")
+    assert (tmp_path / "tsconfig.json").read_text() == content
+
+
+def test_numbers_and_names_are_replaced_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "v.npy"
+    writer(path)(path, VECTORS)
+    newer = VECTORS._replace(values=VALUES + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)  # as the names are
+        with pytest.raises(StartError, match=r"No space left on device$"):
+            writer(path)(path, newer)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["v.json", "v.npy"]
+    np.testing.assert_array_equal(np.load(path), VALUES)
+    writer(path)(path, newer)
+    np.testing.assert_array_equal(np.load(path), VALUES + 1)
+
+
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real = tmp_path / "elsewhere" / "real.csv"
+    real.write_text("older")
+    path = tmp_path / "v.csv"
+    path.symlink_to(real)
+    writer(path)(path, VECTORS)
+    assert path.is_symlink()
+    assert real.read_text(errors="surrogateescape").startswith("path,weights,")
+
+
 @pytest.mark.parametrize("name", ["v.csv", "v.npy", "v.parquet"])
 def test_a_full_disk_is_said_in_one_line(tmp_path: Path, name: str) -> None:
     if name.endswith(".parquet"):
@@ -114,6 +150,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path, name: str) -> None:
     write = writer(path)
     with pytest.raises(StartError, match=rf"^--output {path}: cannot be written: .+$"):
         write(path, VECTORS)
+    assert Path("/dev/full").is_char_device(), "a device is written to, and never replaced or deleted"
 
 
 def test_unit_vectors_have_length_1_and_nothing_stays_nothing() -> None:

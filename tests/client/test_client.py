@@ -145,6 +145,19 @@ def test_what_is_no_address_is_said_before_anything_is_sent(ask: Ask, url: str) 
 
 
 @both
+def test_a_password_in_a_wrong_address_is_not_shown(ask: Ask) -> None:
+    for url in ("ftp://user:s3cret@host", "http://user:s3cret@host:port"):
+        with pytest.raises(ValueError, match=r"^\w+://\*\*\*@host[^ ]* is not an address of a service"):
+            ask(url, "labels")
+
+
+@both
+def test_a_client_without_a_connection_is_refused(ask: Ask) -> None:
+    with pytest.raises(ValueError, match=r"^connections 0 is not 1 or more$"):
+        ask("http://127.0.0.1:1", "labels", connections=0)
+
+
+@both
 def test_no_image_is_no_question(ask: Ask) -> None:
     with pytest.raises(ValueError, match="no image"):
         ask("http://127.0.0.1:1", "predict")
@@ -245,7 +258,10 @@ def test_an_image_may_be_a_path_a_picture_or_an_array(ask: Ask, tmp_path: Path) 
 def test_what_the_network_sees_is_asked_for(ask: Ask) -> None:
     with playing(Answer(solid((1, 2, 3)), 200)) as script:
         assert ask(script.url, "preview", b"photo", 128) == ask(script.url, "preview", b"photo") == [solid((1, 2, 3))]
-    assert [asked.line.split()[1] for asked in script.asked] == ["/preview?resolution=128", "/preview"]
+        ask(script.url, "preview", b"photo", named={"deadline_ms": 500, "request_id": "mine"})
+    assert [asked.line.split()[1] for asked in script.asked] == ["/preview?resolution=128", "/preview", "/preview"]
+    headers = script.asked[2].headers
+    assert (headers["X-Request-Timeout-Ms"], headers["X-Request-ID"]) == ("500", "mine")
 
 
 @both

@@ -168,3 +168,13 @@ def test_an_address_where_nobody_listens_is_asked_about(kind: type[httpx.Request
         Unreachable, match=r"^no answer from http://service/predict: gone; is the service running at http://service\?"
     ):
         play(kind("gone", request=REQUEST), patience_s=0)
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    request = httpx.Request("POST", "http://user:s3cret@service/predict")
+    with pytest.raises(Unreachable, match=r"^no answer from http://\*\*\*@service/predict: gone") as unreachable:
+        play(httpx.ConnectError("gone", request=request), patience_s=0)
+    redirected = httpx.Response(308, headers={"Location": "https://user:s3cret@service/predict"}, request=request)
+    with pytest.raises(UnexpectedAnswer, match=r"which leads to https://\*\*\*@service/predict,") as unexpected:
+        play(redirected)
+    assert "s3cret" not in f"{unreachable.value} {unexpected.value}"

@@ -1,21 +1,54 @@
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
-from app.engines.files import CACHE, replacing, sha256
+from app.engines.files import CACHE, replacing, replacing_all, sha256
 from app.errors import StartError
 
 
-def test_a_file_appears_when_it_is_whole_and_others_may_read_it(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "file"
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "own.weights.h5"
     with replacing(path) as temporary:
         temporary.write_text("new")
         assert temporary.parent == path.parent, "from another disk it could not take the place of a file at once"
+        assert temporary.name.endswith(".weights.h5"), "Keras tells by it what to write"
         assert not path.exists()
     assert path.read_text() == "new"
-    assert path.stat().st_mode & 0o777 == 0o644
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("setting", "mode"), [(CACHE, 0o644), ("", 0o600)])
+def test_whoever_writes_it_a_file_of_a_shared_folder_is_readable_by_all(
+    setting: str, mode: int, tmp_path: Path
+) -> None:
+    before = os.umask(0o077)
+    try:
+        with replacing(tmp_path / "file", setting) as temporary:
+            temporary.write_text("new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_files_replace_others_once_all_of_them_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / "numbers", tmp_path / "names"]
+    for path in paths:
+        path.write_text("old")
+    seen: list[tuple[int, list[str]]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        seen.append((os.fstat(descriptor).st_size, [path.read_text() for path in paths]))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with replacing_all(paths) as temporary:
+        for file in temporary:
+            file.write_text("newer")
+    assert seen == [(5, ["old", "old"])] * 2
+    assert [path.read_text() for path in paths] == ["newer", "newer"]
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -41,6 +74,21 @@ def test_a_folder_that_cannot_be_written_is_named_with_its_setting_if_it_has_one
     says = rf"^{named}{tmp_path}/file/folder: cannot write there: Not a directory$"
     with pytest.raises(StartError, match=says), replacing(tmp_path / "file" / "folder" / "model", setting):
         pytest.fail("got a file")
+
+
+def test_a_folder_without_room_for_another_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, **_: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "touch", full)
+    with pytest.raises(StartError, match=rf"^{tmp_path}: cannot write there: No space"), replacing(tmp_path / "file"):
+        pytest.fail("got a file")
+
+
+def test_a_file_that_is_gone_is_named_and_not_the_folder_that_is_written_to(tmp_path: Path) -> None:
+    gone = tmp_path / "weights.h5"
+    with pytest.raises(StartError, match=rf"^{gone}: No such file or directory$"), replacing(tmp_path / "model", CACHE):
+        sha256(gone)
 
 
 def test_the_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:

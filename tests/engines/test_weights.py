@@ -176,11 +176,11 @@ def test_weights_in_a_folder_that_cannot_be_written_are_used(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / NAME).write_bytes(site.files[f"/mobilenet/{NAME}"])
-    monkeypatch.setattr("tempfile.mkstemp", read_only)
+    monkeypatch.setattr("app.engines.files._beside", read_only)
     assert fetch(site, tmp_path).published
 
 
-def read_only(**_: object) -> None:
+def read_only(_: object) -> None:
     raise OSError(30, "Read-only file system")
 
 

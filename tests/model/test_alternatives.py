@@ -84,3 +84,11 @@ def test_each_has_the_accuracy_of_the_served_weights_in_its_own_precision() -> N
     published = replace(MODEL, weights="imagenet", published=True)
     assert top1(published) == [PUBLISHED[VARIANT].checkpoint_top1 / 100, None, None]
     assert top1(MODEL) == [None, None, None]
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_whether_the_weights_are_the_published_ones_the_model_says_and_not_their_name(published: bool) -> None:
+    model = replace(MODEL, weights="imagenet", published=published)
+    saved = [measured(weights="imagenet")]
+    (one,) = alternatives(saved, model, VARIANT, machine="this one", threads=2)
+    assert one.published is published

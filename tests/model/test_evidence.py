@@ -8,7 +8,7 @@ from PIL import Image
 from app.config import MODEL_WEIGHTS
 from app.engines.base import FeatureEngine, Head, patterns
 from app.engines.litert import LiteRTEngine
-from app.imaging.pixels import upright
+from app.imaging.orientation import upright
 from app.mobilenet.variants import ALPHAS
 from app.model.evidence import as_stored, embedding, evidence
 from tests.support.fakes import MosaicEngine

@@ -14,7 +14,14 @@ SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
 
 
 def measured(
-    engine: str, precision: Precision, median_ms: float, top1: float | None, variant: Variant = SMALL, **other: Any
+    engine: str,
+    precision: Precision,
+    median_ms: float,
+    top1: float | None,
+    variant: Variant = SMALL,
+    *,
+    published: bool = False,
+    **other: Any,
 ) -> Measured:
     found = Latency(
         alpha=variant.alpha,
@@ -32,7 +39,7 @@ def measured(
         turns_ms=(median_ms,),
         contest="2026-01-31T10:00:00+00:00",
     )
-    return Measured(found.model_copy(update=other), top1)
+    return Measured(found.model_copy(update=other), top1, published)
 
 
 def fastest(found: Sequence[Measured]) -> Measured:
@@ -133,8 +140,8 @@ def test_nothing_is_recommended_where_nothing_was_measured() -> None:
     assert recommend([]) is None
 
 
-def test_the_command_names_the_published_weights_which_are_not_the_default() -> None:
-    published = measured("litert", "int8", 1.0, None, weights="imagenet")
-    assert published.command == (
-        "mobilenet serve --engine litert --precision int8 --alpha 0.25 --resolution 128 --weights imagenet"
-    )
+@pytest.mark.parametrize("published", [True, False])
+def test_the_command_names_the_published_weights_and_no_others_of_their_name(published: bool) -> None:
+    found = measured("litert", "int8", 1.0, None, weights="imagenet", published=published)
+    command = "mobilenet serve --engine litert --precision int8 --alpha 0.25 --resolution 128"
+    assert found.command == command + (" --weights imagenet" if published else "")

@@ -8,6 +8,7 @@ from PIL import Image
 
 from app.measurements import Score
 from app.training.card import Card, draw_confusion, draw_mistakes
+from app.training.fonts import drawable
 from tests.training.test_state import RECIPE, row
 
 SCORE = Score(
@@ -74,3 +75,21 @@ def test_the_confusion_of_many_classes_is_a_picture_that_can_be_opened(tmp_path:
         draw_confusion(np.eye(classes, dtype=np.int64), [f"class {one}" for one in range(classes)], path)
         with Image.open(path) as picture:
             assert max(picture.size) < 2500
+
+
+IN_ANOTHER_FONT, IN_NONE = "\N{MATHEMATICAL SCRIPT CAPITAL A}", "\U0010fffd"
+"""Signs that the usual font of matplotlib lacks: one that is in another that it brings, and one for private use."""
+
+
+@pytest.mark.parametrize("names", [("$_$", "$5 # $10"), (IN_ANOTHER_FONT, "cat"), ("cat", IN_NONE)], ids=ascii)
+def test_any_name_of_a_class_is_drawn_and_without_a_warning(names: tuple[str, str], tmp_path: Path) -> None:
+    shown = drawable(names)  # a warning would be an error here
+    draw_confusion(np.eye(2, dtype=np.int64), shown, tmp_path / "confusion.png", " ".join(shown))
+    draw_mistakes(
+        np.zeros((2, 32, 32, 3), np.uint8), [f"{name}\nanswered" for name in shown], tmp_path / "mistakes.png"
+    )
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_name_that_no_font_can_show_is_replaced_by_the_number_of_its_class() -> None:
+    assert drawable(["$_$", IN_ANOTHER_FONT, f"the {IN_NONE}"]) == ["$_$", IN_ANOTHER_FONT, "class 2"]

@@ -54,7 +54,7 @@ def trained(photos: Path, state: State) -> list[Row]:
     )
     found = look(photos)
     learnt, held_out = hold_out(found.labels, 0.25, SEED)
-    state.begin(recipe, "", resume=False)
+    state.begin(recipe, {}, resume=False)
     views = Views(found.photos, SEED, recipe.mirror, MAX_PIXELS)
     return fit_head_only(Task(recipe, len(found.classes), views, learnt, held_out), state, Silence())
 

@@ -104,6 +104,33 @@ def test_weights_are_not_written_among_the_photos(photos: Path) -> None:
     check(photos.with_name("photos-weights"), photos)
 
 
+def test_weights_that_cannot_be_replaced_are_still_there(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = weights(photos.with_name("own"), '"old"')
+    state = trained(output)
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self == state.result:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(StartError, match=f"Input/output error.*; the finished folder is {state.result}$"):
+        publish(state, output, photos)
+    assert (output / "card.json").read_text() == '"old"'
+
+
+def test_weights_that_are_not_finished_take_an_empty_place_alone(photos: Path) -> None:
+    output = photos.with_name("own")
+    output.mkdir()
+    assert publish(trained(output), output, photos, finished=False) == output
+    state = trained(output)
+    (state.result / "card.json").write_text('"newer"')
+    assert publish(state, output, photos, finished=False) == state.result
+    cards = [(folder / "card.json").read_text() for folder in (output, state.result)]
+    assert cards == ['"new"', '"newer"']
+
+
 def test_where_it_cannot_be_moved_to_is_said_with_where_it_is(photos: Path) -> None:
     output = photos.with_name("own")
     state = State(output.with_name("own.training"))

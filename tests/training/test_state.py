@@ -13,6 +13,8 @@ RECIPE = Recipe(
     alpha=0.5, resolution=160, start="imagenette", epochs=3, head_only=False, mirror=True, validation="", seed=0
 )
 
+PHOTOS = {"photos": "digest"}
+
 
 class Memory:
     """A learner whose weights are a text."""
@@ -47,12 +49,12 @@ def row(epoch: int) -> Row:
 
 def test_a_training_goes_on_where_it_was_left_and_the_best_weights_stay(tmp_path: Path) -> None:
     state, learner = State(tmp_path / "own.training"), Memory()
-    assert not state.begin(RECIPE, "photos", resume=False)
+    assert not state.begin(RECIPE, PHOTOS, resume=False)
     learner.text = "first"
     state.save(learner, [row(0)], best=True)
     learner.text = "second"
     state.save(learner, [row(0), row(1)], best=False)
-    assert state.begin(RECIPE, "photos", resume=True)
+    assert state.begin(RECIPE, PHOTOS, resume=True)
     found = Memory()
     assert state.restore(found) == state.rows() == [row(0), row(1)]
     assert (found.text, state.best.read_text()) == ("second", "first")
@@ -60,11 +62,11 @@ def test_a_training_goes_on_where_it_was_left_and_the_best_weights_stay(tmp_path
 
 def test_without_the_wish_to_go_on_it_begins_anew(tmp_path: Path) -> None:
     state, learner = State(tmp_path), Memory()
-    state.begin(RECIPE, "photos", resume=False)
+    state.begin(RECIPE, PHOTOS, resume=False)
     state.save(learner, [row(0)], best=True)
-    assert not state.begin(RECIPE, "photos", resume=False)
+    assert not state.begin(RECIPE, PHOTOS, resume=False)
     assert (state.rows(), state.best.exists()) == ([], False)
-    assert not state.begin(RECIPE, "photos", resume=True)
+    assert not state.begin(RECIPE, PHOTOS, resume=True)
 
 
 class FullDisk(Memory):
@@ -77,20 +79,20 @@ class FullDisk(Memory):
 
 def test_a_training_without_a_checkpoint_is_none_to_go_on_with(tmp_path: Path) -> None:
     state = State(tmp_path / "own.training")
-    state.begin(RECIPE, "photos", resume=False)
+    state.begin(RECIPE, PHOTOS, resume=False)
     with pytest.raises(StartError, match=r"^\S+/own\.training: cannot write there: No space left on device$"):
         state.save(FullDisk(), [row(0)], best=True)
     assert state.rows() == [row(0)], "the best weights are there, and said to be"
-    assert not state.begin(RECIPE, "photos", resume=True)
+    assert not state.begin(RECIPE, PHOTOS, resume=True)
 
 
 def test_an_epoch_without_a_checkpoint_is_learnt_again_and_none_is_learnt_twice(tmp_path: Path) -> None:
     state = State(tmp_path / "own.training")
-    state.begin(RECIPE, "photos", resume=False)
+    state.begin(RECIPE, PHOTOS, resume=False)
     state.save(Memory(), [row(0)], best=True)
     with pytest.raises(StartError, match="No space left"):
         state.save(FullDisk(), [row(0), row(1)], best=True)
-    assert state.begin(RECIPE, "photos", resume=True)
+    assert state.begin(RECIPE, PHOTOS, resume=True)
     assert state.restore(Memory()) == [row(0)]
     (state.folder / "epochs.json").write_text("[]")
     with pytest.raises(StartError, match=r"its epochs\.json has 0 of 1 epochs; begin anew"):
@@ -104,25 +106,26 @@ def test_what_is_no_training_is_never_removed(name: str, resume: bool, tmp_path:
     own.parent.mkdir(exist_ok=True)
     own.write_text('{"serves": 4}')
     with pytest.raises(StartError, match=rf"^{tmp_path} is where .*; move that away, or choose another --output$"):
-        State(tmp_path).begin(RECIPE, "photos", resume)
+        State(tmp_path).begin(RECIPE, PHOTOS, resume)
     assert own.read_text() == '{"serves": 4}'
 
 
 @pytest.mark.parametrize(
-    ("recipe", "photos", "reason"),
+    ("recipe", "digests", "reason"),
     [
-        (RECIPE, "others", "had other photos"),
-        (RECIPE.model_copy(update={"alpha": 0.25}), "photos", "had alpha 0.5, and not 0.25"),
-        (RECIPE.model_copy(update={"mirror": False}), "photos", "had mirror True, and not False"),
+        (RECIPE, {"photos": "others"}, "had other photos$"),
+        (RECIPE, PHOTOS | {"weights to start from": "others"}, "had other weights to start from$"),
+        (RECIPE.model_copy(update={"alpha": 0.25}), PHOTOS, "had alpha 0.5, and not 0.25$"),
+        (RECIPE.model_copy(update={"mirror": False}), PHOTOS, "had mirror True, and not False$"),
     ],
 )
-def test_another_recipe_or_other_photos_cannot_be_gone_on_with(
-    recipe: Recipe, photos: str, reason: str, tmp_path: Path
+def test_another_recipe_other_photos_or_other_weights_to_start_from_cannot_be_gone_on_with(
+    recipe: Recipe, digests: dict[str, str], reason: str, tmp_path: Path
 ) -> None:
     state = State(tmp_path)
-    state.begin(RECIPE, "photos", resume=False)
+    state.begin(RECIPE, PHOTOS, resume=False)
     with pytest.raises(StartError, match=reason):
-        state.begin(recipe, photos, resume=True)
+        state.begin(recipe, digests, resume=True)
 
 
 def test_the_resolution_asked_for_has_half_of_the_batches_and_all_four_have_some() -> None:

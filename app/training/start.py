@@ -1,0 +1,41 @@
+"""The weights that a training starts from: the file that they are in, which is looked at before anything else."""
+
+from pathlib import Path
+
+from app import config
+from app.engines.bundle import BUNDLED
+from app.engines.files import sha256
+from app.engines.keras.reader import read
+from app.engines.weights import PUBLISHED, locate
+from app.errors import StartError
+from app.training.recipe import RANDOM, Recipe
+
+
+def checked(recipe: Recipe) -> str:
+    """Return the SHA-256 of the file with the weights of a recipe, or nothing if it starts from random ones.
+
+    Raises `StartError` if there is no such file, if its weights have another α, or if a setting is wrong that says
+    where published weights are.
+    """
+    path = file(recipe)
+    if path is None:
+        return ""
+    read(path, recipe.alpha)
+    return sha256(path)
+
+
+def file(recipe: Recipe) -> Path | None:
+    """Return the file with the weights that a recipe names, or None for random ones. Raises `StartError`."""
+    if recipe.start == RANDOM:
+        return None
+    if recipe.start == BUNDLED.name:
+        return BUNDLED.weights(recipe.alpha)
+    if recipe.start == PUBLISHED:
+        wanted = {"weights": PUBLISHED, "alpha": recipe.alpha, "resolution": recipe.resolution}
+        return locate(config.load().model_copy(update=wanted)).path
+    path = Path(recipe.start).expanduser()
+    if not path.is_file():
+        raise StartError(
+            f"--from {recipe.start}: no such file; allowed are {BUNDLED.name}, {PUBLISHED}, {RANDOM} or a weight file"
+        )
+    return path

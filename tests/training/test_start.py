@@ -1,0 +1,43 @@
+"""Where the weights are that a training starts from, and what is refused before it begins."""
+
+from pathlib import Path
+
+import pytest
+
+from app.engines.bundle import BUNDLED
+from app.engines.files import sha256
+from app.errors import StartError
+from app.training.start import checked, file
+from tests.training.test_state import RECIPE
+
+PUBLISHED = RECIPE.model_copy(update={"start": "imagenet"})
+
+
+def test_bundled_weights_and_random_ones_need_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_PORT", "x")
+    assert file(RECIPE) == BUNDLED.weights(0.5)
+    assert checked(RECIPE.model_copy(update={"start": "random"})) == ""
+
+
+def test_published_weights_are_where_the_file_of_settings_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOBILENET_CACHE", "")  # so that what the file sets is undone
+    monkeypatch.delenv("MOBILENET_CACHE")
+    (tmp_path / ".env").write_text(f"MOBILENET_CACHE={tmp_path}\nMOBILENET_ALPHA=0.25\n")
+    there = tmp_path / "mobilenet_5_0_160_tf.h5"
+    there.touch()
+    assert file(PUBLISHED) == there
+
+
+def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_PORT", "x")
+    with pytest.raises(StartError, match=r"^MOBILENET_PORT=x: [^\n]+$"):
+        file(PUBLISHED)
+
+
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    wider = BUNDLED.weights(0.5)
+    assert checked(RECIPE.model_copy(update={"start": str(wider)})) == sha256(wider)
+    with pytest.raises(StartError, match=wider.name):
+        checked(RECIPE.model_copy(update={"start": str(wider), "alpha": 0.25}))

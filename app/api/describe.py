@@ -92,7 +92,7 @@ def _familiarity(model: Model) -> FamiliarityInfo | None:
 def published(model: Model, variant: Variant) -> PublishedAccuracy | None:
     """Return what the published ImageNet weights of this variant score; None for other weights."""
     found = PUBLISHED.get(variant)
-    # Of the served variant we know whose weights it has; of the others only that ImageNet's have these figures.
+    # Whether its weights are the published ones is known of the served variant alone; the others have the same classes.
     if found is None or model.engine.classes != IMAGENET_CLASSES:
         return None
     if variant == model.variant and not model.published:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -42,18 +42,36 @@ def create_router(
     settings: Settings, guard: Guard, classifier: Callable[[], Classifier], *, previewer: Previewer
 ) -> APIRouter:
     """Make the routes; the arguments are those of `routes.create_router`."""
-    router = APIRouter(dependencies=[Security(guard)] if settings.api_keys else [])
-
-    @router.post(
+    locked = [Security(guard)] if settings.api_keys else []
+    router = APIRouter(tags=["classification"], dependencies=[*locked, Depends(check_parameters)])
+    answers = Answers(settings, classifier, previewer)
+    errors = openapi.responses(*openapi.IMAGES_ERRORS)
+    router.post(
         "/explain",
         summary="See why",
-        tags=["classification"],
-        dependencies=[Depends(check_parameters)],
         response_class=Response,
-        responses=openapi.EXPLAIN_ANSWER | openapi.responses(*openapi.PREDICT_ERRORS),
+        responses=openapi.EXPLAIN_ANSWER | errors,
         openapi_extra=openapi.PREDICT_BODY,
-    )
+    )(answers.explain)
+    router.post(
+        "/embed",
+        summary="Get embeddings",
+        response_model=EmbedResponse,
+        responses=openapi.EMBED_ANSWER | errors,
+        openapi_extra=openapi.PREDICT_BODY,
+    )(answers.embed)
+    return router
+
+
+class Answers(NamedTuple):
+    """What the routes answer, and what the answers are made with; the fields are arguments of `create_router`."""
+
+    settings: Settings
+    classifier: Callable[[], Classifier]
+    previewer: Previewer
+
     async def explain(
+        self,
         *,
         request: Request,
         class_: ClassName = None,
@@ -68,14 +86,14 @@ def create_router(
         numbers is in the answer of `/predict?explain=true`.
         """
         about = trace(request.scope)
-        with classifier() as current:
+        with self.classifier() as current:
             model, plan = _chosen(current, alpha, resolution)
             about.facts["variant"] = model.variant.name
             target = None if class_ is None else _class(model, class_)
-            deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
+            deadline = about.started + timeout_or_default(timeout_ms, self.settings) / 1000
             current.check_room(plan)  # before the body is read, which may be long
-            previewer.check_room()
-            image = _only(await payload.read(request, settings, deadline))
+            self.previewer.check_room()
+            image = _only(await payload.read(request, self.settings, deadline))
             work = current.classify([image], plan, deadline, about.span, Wish(classes=1, target=target))
             (found,) = await payload.unless_departed(request.receive, work)
             response.account([found], about)
@@ -83,19 +101,11 @@ def create_router(
                 raise payload.explained(found, request.headers.get("content-type", ""))
             over = Overlay(cast("Evidence", found.evidence)[0], whole=size == "photo")
             draw = partial(current.preview, image, model.variant.resolution, over)
-            drawn = await payload.unless_departed(request.receive, previewer.preview(draw, deadline))
+            drawn = await payload.unless_departed(request.receive, self.previewer.preview(draw, deadline))
         return Response(drawn.result, media_type="image/png", headers=_about_class(found, target))
 
-    @router.post(
-        "/embed",
-        summary="Get embeddings",
-        tags=["classification"],
-        dependencies=[Depends(check_parameters)],
-        response_model=EmbedResponse,
-        responses=openapi.EMBED_ANSWER | openapi.responses(*openapi.PREDICT_ERRORS),
-        openapi_extra=openapi.PREDICT_BODY,
-    )
     async def embed(
+        self,
         *,
         request: Request,
         unit: Unit = False,
@@ -110,12 +120,12 @@ def create_router(
         of a request are answered all, or not at all.
         """
         about = trace(request.scope)
-        with classifier() as current:
+        with self.classifier() as current:
             model, plan = _chosen(current, alpha, resolution)
             about.facts["variant"] = model.variant.name
-            deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
+            deadline = about.started + timeout_or_default(timeout_ms, self.settings) / 1000
             current.check_room(plan)
-            images = await payload.read(request, settings, deadline)
+            images = await payload.read(request, self.settings, deadline)
             work = current.classify(images, plan, deadline, about.span, Wish(embedding=True))
             results = await payload.unless_departed(request.receive, work)
         batch_size = response.account(results, about)
@@ -124,8 +134,6 @@ def create_router(
         if _wants_raw(accept or ""):
             return _raw(model, results, unit)
         return Response(to_json(_json(model, results, unit, batch_size, about)), media_type="application/json")
-
-    return router
 
 
 def _chosen(classifier: Classifier, alpha: float | None, resolution: int | None) -> tuple[Model, Single]:

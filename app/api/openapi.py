@@ -139,7 +139,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     UnsupportedMedia: "content type text/plain is none of image/*, application/octet-stream, multipart/form-data and "
     "application/json",
     UnsupportedImage: "this file is not a JPEG, PNG, WEBP, GIF, BMP, TIFF, HEIC or AVIF image",
-    InvalidParameter: "top_k 11 is not between 1 and 10, the number of classes",
+    InvalidParameter: "X-Request-Timeout-Ms 20000 is not between 1 and 10000",
     ImpossibleBudget: "no loaded variant fits max_macs=1000 now; the nearest that is feasible is max_macs=13570048, "
     "with 0.25/128",
     UndecodableImage: "the JPEG image is truncated, damaged or of an unusual kind",
@@ -152,23 +152,25 @@ _EXAMPLES: dict[type[ServiceError], str] = {
 }
 
 PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error not in (Unavailable, NotFound))
-_OF_SEVERAL = (MalformedRequest, VariantNotLoaded, TooManyImages, ImpossibleBudget)
-"""Errors of requests with several images or with a choice of variants."""
-PREVIEW_ERRORS = tuple(error for error in PREDICT_ERRORS if error not in _OF_SEVERAL)
-INFO_ERRORS = (Unauthorized, InvalidParameter, InternalError, Starting, Draining)
+IMAGES_ERRORS = tuple(error for error in PREDICT_ERRORS if error is not ImpossibleBudget)
+"""Errors of requests with images that name a variant and have no budget."""
+PREVIEW_ERRORS = tuple(
+    error for error in IMAGES_ERRORS if error not in (MalformedRequest, VariantNotLoaded, TooManyImages)
+)
+"""Errors of requests with one image and without a choice of variants."""
 LABELS_ERRORS = (Unauthorized, InternalError, Starting, Draining)
 METRICS_ERRORS = (Unauthorized, InternalError)
 STATE_ERRORS = (InternalError, Starting, Draining, Unavailable)
 ALIVE_ERRORS = (InternalError, Unavailable)
 
 
-def responses(*errors: type[ServiceError], path: str = "") -> Responses:
-    """Describe these errors of a path for OpenAPI, by status, with an example of each code."""
+def responses(*errors: type[ServiceError] | ServiceError, path: str = "") -> Responses:
+    """Describe these errors of a path for OpenAPI, by status, with an example of each: its own detail if it has one."""
     status = attrgetter("status")
     return {number: _response(list(group), path) for number, group in groupby(sorted(errors, key=status), key=status)}
 
 
-def _response(errors: list[type[ServiceError]], path: str) -> dict[str, Any]:
+def _response(errors: list[type[ServiceError] | ServiceError], path: str) -> dict[str, Any]:
     examples = {error.code: {"summary": error.title, "value": _example(error, path)} for error in errors}
     return {
         "description": " or ".join(error.title.lower() for error in errors),
@@ -176,5 +178,6 @@ def _response(errors: list[type[ServiceError]], path: str) -> dict[str, Any]:
     }
 
 
-def _example(error: type[ServiceError], path: str) -> dict[str, Any]:
-    return problems.problem(error(_EXAMPLES[error]), "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b", path)
+def _example(error: type[ServiceError] | ServiceError, path: str) -> dict[str, Any]:
+    found = error if isinstance(error, ServiceError) else error(_EXAMPLES[error])
+    return problems.problem(found, "6f1c2a0e5d3b4f7f9a8b7c6d5e4f3a2b", path)

@@ -1,6 +1,6 @@
 """Parameters of the query that do not exist: a misspelt limit must not seem to work."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from fastapi import Request
@@ -17,11 +17,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return found
 
 
-def unknown_parameter(name: str, known: Iterable[str]) -> InvalidParameter:
-    """Return the error of a query with a parameter that does not exist, which names the nearest that does."""
-    return InvalidParameter(
-        f"query.{name[:COMPARED]}: there is no such parameter; the nearest is {nearest(name, known)}"
-    )
+def unknown_parameter(name: str, known: Collection[str]) -> InvalidParameter:
+    """Return the error of a query with a parameter that does not exist, which names the nearest that does, if any."""
+    wrong = f"query.{name[:COMPARED]}"
+    if not known:
+        return InvalidParameter(f"{wrong}: there is no such parameter; this route has none")
+    return InvalidParameter(f"{wrong}: there is no such parameter; the nearest is {nearest(name, known)}")
 
 
 async def check_parameters(request: Request) -> None:

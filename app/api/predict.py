@@ -22,8 +22,8 @@ from app.api.response import check_features, predict_response, variant_of
 from app.api.security import RAW_HEADERS, Guard
 from app.config import Settings
 from app.errors import InvalidParameter, ServiceError
-from app.model.model import Model
 from app.observability.trace import SPANS, Requests, Trace
+from app.prediction.blocking import top_k_or_default
 from app.prediction.classifier import Classifier
 from app.prediction.selection import DEFAULT, Plan, Selection
 from app.runtime.pipeline import NOTHING, Wish
@@ -31,7 +31,6 @@ from app.runtime.pipeline import NOTHING, Wish
 logger = logging.getLogger(__name__)
 
 ROUTE = "/predict"
-DEFAULT_TOP_K = 5
 REMEMBERED_BYTES = 256
 """Longer queries are read anew each time, so that what is remembered is bounded."""
 TIMEOUT = "X-Request-Timeout-Ms"
@@ -126,7 +125,7 @@ class Predict:
             return 200, "application/json", to_json(await self._predict(request, current)), current.headers
         except ClientDisconnect:
             raise
-        except ServiceError as exc:  # kept for longer, it and this frame would hold one another: garbage in a circle
+        except ServiceError as exc:  # not kept: it and this frame would refer to each other, and stay in memory
             return exc.status, problems.MEDIA_TYPE, *problems.respond(exc, current, request.scope)
         except Exception:
             logger.exception("a prediction failed")
@@ -151,7 +150,7 @@ class Predict:
             return predict_response(classifier, wanted.plan, results, wanted.top_k, current)
 
     def _wanted(self, query: PredictQuery, timeout_ms: int | None, classifier: Classifier, current: Trace) -> Wanted:
-        top_k = top_k_or_default(query.top_k, classifier.model)
+        top_k = top_k_or_default(query.top_k, classifier.model.engine.classes, "top_k", InvalidParameter)
         deadline = current.started + timeout_or_default(timeout_ms, self._settings) / 1000
         plain = query.is_default and not self._settings.degrade
         plan = DEFAULT if plain else query.plan(classifier.candidates(), self._settings.degrade)
@@ -205,11 +204,3 @@ def timeout_or_default(wanted_ms: int | None, settings: Settings) -> int:
     if wanted_ms is not None and not 1 <= wanted_ms <= settings.request_timeout_ms:
         raise InvalidParameter(f"{TIMEOUT} {wanted_ms} is not between 1 and {settings.request_timeout_ms}")
     return wanted_ms or settings.request_timeout_ms
-
-
-def top_k_or_default(wanted: int | None, model: Model) -> int:
-    """Return how many classes are answered. Raises `InvalidParameter` if that is more than there are."""
-    classes = model.engine.classes
-    if wanted is not None and not 1 <= wanted <= classes:
-        raise InvalidParameter(f"top_k {wanted} is not between 1 and {classes}, the number of classes")
-    return wanted or min(DEFAULT_TOP_K, classes)

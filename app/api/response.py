@@ -62,7 +62,7 @@ def predict_response(classifier: Classifier, plan: Plan, outcomes: Sequence[Resu
 
 
 def variant_of(plan: Plan, default: Variant) -> Variant:
-    """Return the variant that a plan names above the answer as long as none has classified an image."""
+    """Return the variant that the answer names if no image could be classified."""
     match plan:
         case Single(variants):
             return variants[0] if variants else default
@@ -73,7 +73,7 @@ def variant_of(plan: Plan, default: Variant) -> Variant:
 
 
 def _last(models: Collection[Model], plan: Plan) -> Model:
-    """Return the one of the models that answered which was asked last; only of a cascade there are several."""
+    """Return the model that was asked last of those that answered; only a cascade has several."""
     if isinstance(plan, Cascade):
         return max(models, key=lambda model: plan.stages.index(model.variant))
     return next(iter(models))

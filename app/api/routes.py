@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Depends, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, Query, Request, Response, Security, params
 from fastapi.responses import PlainTextResponse
 
 from app.api import describe, openapi, payload
-from app.api.parameters import check_parameters
+from app.api.parameters import check_parameters, unknown_parameter
 from app.api.predict import PredictQuery, TimeoutMs, timeout_or_default
 from app.api.security import Guard
 from app.config import Settings
@@ -42,19 +42,75 @@ def create_router(
     `classifier` returns the classifier once it is ready, or raises why it is not; `alive` raises if the process
     should be restarted.
     """
-    router = APIRouter()
+    answers = Answers(settings, classifier, alive, metrics, previewer)
     locked = [Security(guard)] if settings.api_keys else []
+    router = APIRouter()
+    router.routes += _classification(answers, locked).routes
+    router.routes += _model(answers, locked).routes
+    router.routes += _probes(answers, [] if settings.open_metrics else locked).routes
+    return router
 
-    @router.post(
+
+def _classification(answers: "Answers", locked: list[params.Depends]) -> APIRouter:
+    router = APIRouter(tags=["classification"], dependencies=[*locked, Depends(check_parameters)])
+    router.post(
         "/predict",
         summary="Classify images",
-        tags=["classification"],
         response_model=PredictResponse,
-        dependencies=locked,
         responses=openapi.responses(*openapi.PREDICT_ERRORS),
         openapi_extra=openapi.PREDICT_BODY,
+    )(answers.predict)
+    router.post(
+        "/preview",
+        summary="See what the network sees",
+        response_class=Response,
+        responses=openapi.PREVIEW_ANSWER | openapi.responses(*openapi.PREVIEW_ERRORS),
+        openapi_extra=openapi.PREVIEW_BODY,
+    )(answers.preview)
+    return router
+
+
+def _model(answers: "Answers", locked: list[params.Depends]) -> APIRouter:
+    router = APIRouter(tags=["model"], dependencies=[*locked, Depends(check_parameters)])
+    router.get(
+        "/model-info",
+        summary="Describe the served model or another variant",
+        responses=openapi.responses(*openapi.LABELS_ERRORS, unknown_parameter("layer", ["layers"])),
+    )(answers.model_info)
+    errors = openapi.responses(*openapi.LABELS_ERRORS, unknown_parameter("alpha", []))
+    router.get("/labels", summary="List the classes", responses=errors)(answers.labels)
+    router.get("/variants", summary="Compare the variants", responses=errors)(answers.variants)
+    return router
+
+
+def _probes(answers: "Answers", locked: list[params.Depends]) -> APIRouter:
+    router = APIRouter(tags=["probes"])
+    router.get("/healthz", summary="Is the process alive?", responses=openapi.responses(*openapi.ALIVE_ERRORS))(
+        answers.healthz
     )
-    async def predict(query: Annotated[PredictQuery, Query()], timeout_ms: TimeoutMs = None) -> Response:
+    router.get("/readyz", summary="Is the service ready?", responses=openapi.responses(*openapi.STATE_ERRORS))(
+        answers.readyz
+    )
+    router.get(
+        "/metrics",
+        summary="Metrics for Prometheus",
+        dependencies=locked,
+        response_class=PlainTextResponse,
+        responses=openapi.responses(*openapi.METRICS_ERRORS),
+    )(answers.metrics_)
+    return router
+
+
+class Answers(NamedTuple):
+    """What the routes answer, and what the answers are made with; the fields are arguments of `create_router`."""
+
+    settings: Settings
+    classifier: Callable[[], Classifier]
+    alive: Callable[[], None]
+    metrics: Metrics
+    previewer: Previewer
+
+    async def predict(self, query: Annotated[PredictQuery, Query()], timeout_ms: TimeoutMs = None) -> Response:
         """Classify one image or several, each with its own result or its own error, in order.
 
         A request with a single image that fails answers the error itself. Of the ways to choose a variant, `alpha` with
@@ -62,94 +118,49 @@ def create_router(
         """
         raise NotImplementedError("`api.predict` answers before the application is asked; this is for the document")
 
-    @router.get(
-        "/model-info",
-        summary="Describe the served model or another variant",
-        tags=["model"],
-        dependencies=[*locked, Depends(check_parameters)],
-        responses=openapi.responses(*openapi.INFO_ERRORS),
-    )
-    async def model_info_(alpha: Alpha = None, resolution: Resolution = None, layers: WithLayers = False) -> ModelInfo:
-        """Describe the served model, or any other variant: cost, accuracy, preprocessing, limits."""
-        current = classifier()
-        variant = resolve(alpha, resolution, current.model.variant)
-        return describe.model_info(list(current.models.values()), variant, settings, layers=layers)
-
-    @router.get(
-        "/labels",
-        summary="List the classes",
-        tags=["model"],
-        dependencies=locked,
-        responses=openapi.responses(*openapi.LABELS_ERRORS),
-    )
-    async def labels() -> list[LabelItem]:
-        """List the classes that the served model knows."""
-        return [LabelItem.model_validate(label, from_attributes=True) for label in classifier().model.labels]
-
-    @router.get(
-        "/healthz", summary="Is the process alive?", tags=["probes"], responses=openapi.responses(*openapi.ALIVE_ERRORS)
-    )
-    async def healthz() -> Health:
-        """Whether the process is alive; if not, restart it."""
-        alive()
-        return Health(status="alive")
-
-    @router.get(
-        "/readyz", summary="Is the service ready?", tags=["probes"], responses=openapi.responses(*openapi.STATE_ERRORS)
-    )
-    async def readyz() -> Health:
-        """Whether the service answers predictions: the model is loaded and its self-test passed."""
-        alive()
-        classifier()
-        return Health(status="ready")
-
-    @router.get(
-        "/metrics",
-        summary="Metrics for Prometheus",
-        tags=["probes"],
-        dependencies=[] if settings.open_metrics else locked,
-        response_class=PlainTextResponse,
-        responses=openapi.responses(*openapi.METRICS_ERRORS),
-    )
-    async def metrics_() -> Response:
-        """Counters, durations and what is under way, in the text format of Prometheus."""
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
-
-    @router.get(
-        "/variants",
-        summary="Compare the variants",
-        tags=["model"],
-        dependencies=locked,
-        responses=openapi.responses(*openapi.LABELS_ERRORS),
-    )
-    async def variants() -> Catalogue:
-        """List the 16 standard variants and any other that is loaded, with cost, accuracy and measured latency."""
-        return describe.variants(list(classifier().models.values()), settings)
-
-    @router.post(
-        "/preview",
-        summary="See what the network sees",
-        tags=["classification"],
-        dependencies=[*locked, Depends(check_parameters)],
-        response_class=Response,
-        responses=openapi.PREVIEW_ANSWER | openapi.responses(*openapi.PREVIEW_ERRORS),
-        openapi_extra=openapi.PREVIEW_BODY,
-    )
-    async def preview(request: Request, resolution: Side = None, timeout_ms: TimeoutMs = None) -> Response:
+    async def preview(self, request: Request, resolution: Side = None, timeout_ms: TimeoutMs = None) -> Response:
         """Return what the network sees of an image, as a PNG: upright, its central square, at the served resolution."""
         about = trace(request.scope)
-        with classifier() as current:
+        with self.classifier() as current:
             side = _side(current, resolution)
-            deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
-            previewer.check_room()  # before the body is read, which may be long
-            content = await payload.read_raw(request, settings, deadline)
-            answer = await payload.unless_departed(
-                request.receive, previewer.preview(partial(current.preview, content, side), deadline)
-            )
-        about.stages["decode"] = answer.run_ms
-        return Response(answer.result, media_type="image/png")
+            deadline = about.started + timeout_or_default(timeout_ms, self.settings) / 1000
+            self.previewer.check_room()  # before the body is read, which may be long
+            content = await payload.read_raw(request, self.settings, deadline)
+            draw = partial(current.preview, content, side)
+            drawn = await payload.unless_departed(request.receive, self.previewer.preview(draw, deadline))
+        about.stages["decode"] = drawn.run_ms
+        return Response(drawn.result, media_type="image/png")
 
-    return router
+    async def model_info(
+        self, alpha: Alpha = None, resolution: Resolution = None, layers: WithLayers = False
+    ) -> ModelInfo:
+        """Describe the served model, or any other variant: cost, accuracy, preprocessing, limits."""
+        current = self.classifier()
+        variant = resolve(alpha, resolution, current.model.variant)
+        return describe.model_info(list(current.models.values()), variant, self.settings, layers=layers)
+
+    async def labels(self) -> list[LabelItem]:
+        """List the classes that the served model knows."""
+        return [LabelItem.model_validate(label, from_attributes=True) for label in self.classifier().model.labels]
+
+    async def variants(self) -> Catalogue:
+        """List the 16 standard variants and any other that is loaded, with cost, accuracy and measured latency."""
+        return describe.variants(list(self.classifier().models.values()), self.settings)
+
+    async def healthz(self) -> Health:
+        """Whether the process is alive; if not, restart it."""
+        self.alive()
+        return Health(status="alive")
+
+    async def readyz(self) -> Health:
+        """Whether the service answers predictions: the model is loaded and its self-test passed."""
+        self.alive()
+        self.classifier()
+        return Health(status="ready")
+
+    async def metrics_(self) -> Response:
+        """Counters, durations and what is under way, in the text format of Prometheus."""
+        return Response(self.metrics.render(), media_type=CONTENT_TYPE)
 
 
 def _side(current: Classifier, wanted: int | None) -> int:

@@ -39,10 +39,12 @@ class Source(NamedTuple):
     layer: str = LAYER
 
 
-def top_k_or_default(wanted: int | None, classes: int) -> int:
-    """Return how many classes are answered. Raises `StartError` if more are wanted than there are."""
+def top_k_or_default(
+    wanted: int | None, classes: int, name: str = "--top-k", error: type[Exception] = StartError
+) -> int:
+    """Return how many classes are answered. Raises `error`, which has `name`, if more are wanted than there are."""
     if wanted is not None and not 1 <= wanted <= classes:
-        raise StartError(f"--top-k {wanted} is not between 1 and {classes}, the number of classes")
+        raise error(f"{name} {wanted} is not between 1 and {classes}, the number of classes")
     return wanted or min(DEFAULT_TOP_K, classes)
 
 

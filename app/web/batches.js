@@ -1,19 +1,22 @@
 // Photos in requests: some photos together, some requests at a time (docs/decisions/0018).
 
-import { predict } from "./api.js";
+import { isTemporary, predict, TOO_LARGE } from "./api.js";
 
 const PHOTOS = 8;
 const BYTES = 8e6;
 const AT_ONCE = 4; // requests; browsers open six connections, and pictures are fetched meanwhile
-const TOO_MUCH = ["body_too_large", "too_many_images"];
-const OF_THE_SERVICE = ["unreachable", "unauthorized", "invalid_parameter", "starting", "draining", "queue_full", "cancelled"];
-const TRIES = 8; // of a request that finds the queue full
+const OF_ALL = ["unreachable", "unauthorized", "invalid_parameter", "cancelled"]; // any other photo would have them, too
+const TRIES = 8; // of a request that may be answered later
+
+/** Whether a problem is that of the photo that was sent. One without a code is not even the service's. */
+export const isOfPhoto = (problem) => Boolean(problem.code) && !OF_ALL.includes(problem.code) && !isTemporary(problem);
 
 /**
  * Classify photos, each `{ file }`. Each is given its `outcome`, a result of `/predict`, and the `request` that it
- * travelled in; `came` is called with those that just were. `limits` are the service's, of `/model-info`.
+ * travelled in; then `came` is called with the photos of that request. `limits` are the service's, of `/model-info`.
  *
- * Throws a `Problem` that is not of one photo, or that is of the only one. What came until then stays.
+ * Throws the `Problem` that ends it: one that all other photos would have, too, or that of the only photo. Photos keep
+ * the outcomes that they were given before.
  */
 export async function classifyAll(photos, { explained, limits, signal, came }) {
   const waiting = [...photos];
@@ -21,10 +24,10 @@ export async function classifyAll(photos, { explained, limits, signal, came }) {
   const atOnce = Math.max(1, Math.min(AT_ONCE, Math.floor(limits.max_queue / 4 / most)));
 
   const failed = (group, problem) => {
-    if (group.length > 1 && TOO_MUCH.includes(problem.code)) {
+    if (group.length > 1 && problem.status === TOO_LARGE) {
       most = Math.min(most, Math.ceil(group.length / 2));
       waiting.unshift(...group);
-    } else if (photos.length > 1 && !OF_THE_SERVICE.includes(problem.code)) {
+    } else if (photos.length > 1 && isOfPhoto(problem)) {
       const error = { code: problem.code, detail: problem.message };
       group.forEach((photo) => Object.assign(photo, { outcome: { error }, request: null }));
       came(group);
@@ -44,7 +47,7 @@ export async function classifyAll(photos, { explained, limits, signal, came }) {
   if (problem) throw problem;
 }
 
-/** Take the next photos of a request from those that wait. */
+/** Take the photos of the next request from those that wait. */
 function together(waiting, most) {
   const group = [waiting.shift()];
   let bytes = group[0].file.size;
@@ -63,13 +66,13 @@ async function ask(group, explained, signal) {
   group.forEach((photo, index) => Object.assign(photo, { outcome: answer.results[index], request }));
 }
 
-/** Ask, and again after a pause where the service's queue is full. */
+/** Ask, and after a pause again as long as the problem is temporary. */
 async function patiently(question, signal) {
   for (let tries = 1; ; tries += 1) {
     try {
       return await question();
     } catch (problem) {
-      if (problem.code !== "queue_full" || tries === TRIES) throw problem;
+      if (!isTemporary(problem) || tries === TRIES) throw problem;
       await pause(Math.max(1, problem.retryAfterS), signal);
     }
   }

@@ -21,19 +21,25 @@ export function camera(take, fail) {
   });
   byId("close-camera").addEventListener("click", () => byId("finder").close());
   byId("finder").addEventListener("close", release); // with Escape, too
+  byId("view").addEventListener("loadeddata", ready);
 }
 
 async function open() {
   if (!navigator.mediaDevices) throw new Error(INSECURE);
   const lent = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, facingMode: "environment" } });
-  release(); // of two presses the later one counts
+  release(); // the camera of an earlier press
   stream = byId("view").srcObject = lent;
   if (!byId("finder").open) byId("finder").showModal();
+}
+
+/** Let a photo be taken, now that there is a first picture. */
+function ready() {
+  byId("shutter").disabled = false;
   byId("shutter").focus();
-  await byId("view").play();
 }
 
 function release() {
+  byId("shutter").disabled = true;
   stream?.getTracks().forEach((track) => track.stop());
   stream = byId("view").srcObject = null;
 }

@@ -18,7 +18,7 @@ export function known(labels) {
   return [sentence, html("details", {}, html("summary", {}, `All ${integer(labels.length)} classes`), all)];
 }
 
-/** Says that a photo looks like none of the classes; null if it does not. */
+/** Says that a photo looks like none of the classes, whose labels may not be known yet; null if it does not. */
 export function warning({ unfamiliar, familiarity }, labels) {
   if (!unfamiliar) return null;
   const fewer = familiarity > 0 ? `Only ${(familiarity * 100).toFixed(1)}\u00a0% of the photos` : "None of the photos";
@@ -26,6 +26,6 @@ export function warning({ unfamiliar, familiarity }, labels) {
     "p",
     { class: "unfamiliar" },
     html("b", {}, "This photo looks like none of the classes that the service knows"),
-    `: ${names(labels)}. ${fewer} of these classes that it was tested with looked less like them. What follows is only the nearest of them.`,
+    `${labels.length ? `: ${names(labels)}` : ""}. ${fewer} of these classes that it was tested with looked less like them. What follows is only the nearest of them.`,
   );
 }

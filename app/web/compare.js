@@ -4,7 +4,7 @@ import { compare, preview } from "./api.js";
 import { bar, html, milliseconds, percent, short, table } from "./dom.js";
 import { map, wanted, words } from "./why.js";
 
-let asked = false; // once somebody wants it, the photos after are compared too
+let asked = false; // after the first press, later photos are compared without another one
 
 /** A section that compares the loaded variants on a photo; null where there is one. */
 export function sideBySide(file, count) {

@@ -2,6 +2,7 @@
 
 import { modelInfo } from "./api.js";
 import { bar, byId, choices, drawn, html, integer, percent, shape, short, svg, table, times, walkable } from "./dom.js";
+import { notice } from "./notice.js";
 
 const MEASURES = {
   macs: ["MACs", (layer) => layer.macs],
@@ -13,52 +14,50 @@ const HEIGHT = 240;
 const FOOT = 26;
 const HEAD = 18;
 
-const state = { alpha: 0, resolution: 0, measure: "macs", standard: false };
-let info = null;
-let latest = null; // of two questions that are under way the later one counts
-let redraw = () => {};
+const ALPHAS = [1, 0.75, 0.5, 0.25];
+const RESOLUTIONS = [224, 192, 160, 128];
 
-/** Show the costs of the served variant; others can be chosen from then on. `fail` is told of problems. */
-export function costs(served, fail) {
-  info = served;
-  latest = null;
-  Object.assign(state, { alpha: served.alpha, resolution: served.resolution });
-  const load = () => {
-    const mine = (latest = modelInfo({ alpha: state.alpha, resolution: state.resolution }));
-    const unlessOutdated = (use) => (found) => mine === latest && use(found);
-    const show = (found) => {
-      info = found;
-      render();
-    };
-    return mine.then(unlessOutdated(show), unlessOutdated(fail));
-  };
-  const controls = () => {
-    const sides = [...new Set([224, 192, 160, 128, served.resolution])].sort((one, other) => other - one);
-    const pick = (name, parse) => (value) => {
-      state[name] = parse(value);
-      load();
-    };
-    choices(byId("alphas"), "alpha", [1, 0.75, 0.5, 0.25].map((alpha) => [alpha, String(alpha)]), state.alpha, pick("alpha", Number));
-    choices(byId("resolutions"), "resolution", sides.map((side) => [side, String(side)]), state.resolution, pick("resolution", Number));
-  };
-  choices(byId("measures"), "measure", Object.entries(MEASURES).map(([name, [text]]) => [name, text]), state.measure, (name) => {
-    state.measure = name;
-    render();
-  });
-  byId("standard").addEventListener("change", (event) => {
-    state.standard = event.target.checked;
-    render();
-  });
-  byId("controls").addEventListener("submit", (event) => event.preventDefault());
-  controls();
+const state = { alpha: 0, resolution: 0, measure: "macs", standard: false };
+let info = null; // of the variant that is shown
+let latest = null; // the question that was asked last: answers of earlier ones are not shown
+
+/** Show the costs of the served variant; others can be chosen from then on. */
+export function costs(served) {
+  const sides = [...new Set([...RESOLUTIONS, served.resolution])].sort((one, other) => other - one);
+  choices(byId("alphas"), "alpha", ALPHAS.map((alpha) => [alpha, String(alpha)]), served.alpha, (alpha) => choose({ alpha }));
+  choices(byId("resolutions"), "resolution", sides.map((side) => [side, String(side)]), served.resolution, (resolution) => choose({ resolution }));
   byId("cost").hidden = false;
-  redraw = drawn(byId("cost-chart"), chart);
+  latest = null;
+  show(served);
+}
+
+/** Show the costs of another variant; what is not given of it is as chosen before. */
+export function choose(variant) {
+  mark(variant);
+  notice(null);
+  const mine = (latest = modelInfo({ alpha: state.alpha, resolution: state.resolution }));
+  const unlessOutdated = (use) => (found) => mine === latest && use(found);
+  mine.then(unlessOutdated(show), unlessOutdated(stay));
+}
+
+function show(found) {
+  info = found;
+  mark(info);
   render();
-  return (alpha, resolution) => {
-    Object.assign(state, { alpha, resolution });
-    controls();
-    return load();
-  };
+}
+
+/** Say why another variant cannot be shown, and choose the one again that is. */
+function stay(problem) {
+  mark(info);
+  notice(problem);
+}
+
+/** Choose a variant, and have the controls say so. */
+function mark({ alpha = state.alpha, resolution = state.resolution }) {
+  Object.assign(state, { alpha, resolution });
+  for (const input of byId("controls").querySelectorAll("[name=alpha], [name=resolution]")) {
+    input.checked = Number(input.value) === state[input.name];
+  }
 }
 
 function render() {
@@ -98,46 +97,46 @@ function chart(width) {
   const all = columns();
   const ghosts = state.standard && state.measure === "macs";
   const most = Math.max(...all.map((column) => (ghosts ? column.standard : column.value)));
-  const step = width / all.length;
-  const thick = Math.min(44, step * 0.72);
-  const scale = (value) => (value / most) * (HEIGHT - FOOT - HEAD);
-  const marks = all.map((column, index) => {
-    const left = index * step + (step - thick) / 2;
-    let top = HEIGHT - FOOT;
-    const stack = column.parts.map((layer) => {
-      const tall = scale(MEASURES[state.measure][1](layer));
-      top -= tall;
-      return svg("rect", { x: left, y: top, width: thick, height: Math.max(0.75, tall), class: layer.kind });
-    });
-    const ghost = scale(column.standard);
-    return svg(
-      "g",
-      { class: "mark", role: "img", "aria-label": words(column) },
-      svg("rect", { x: index * step, y: 0, width: step, height: HEIGHT, class: "hit" }),
-      ghosts && svg("rect", { x: left, y: HEIGHT - FOOT - ghost, width: thick, height: ghost, class: "ghost" }),
-      stack,
-      svg("text", { x: left + thick / 2, y: HEIGHT - 8, "text-anchor": "middle" }, column.name),
-    );
-  });
-  const base = svg("line", { x1: 0, x2: width, y1: HEIGHT - FOOT, y2: HEIGHT - FOOT, class: "axis" });
+  const marks = all.map((column, index) => bars(column, { index, step: width / all.length, most, ghosts }));
   const top = [
     svg("line", { x1: 0, x2: width, y1: HEAD, y2: HEAD, class: "gridline" }),
     svg("text", { x: 0, y: HEAD - 6 }, `${short(most)}${unit()} ${MEASURES[state.measure][0]}`),
   ];
+  const base = svg("line", { x1: 0, x2: width, y1: HEIGHT - FOOT, y2: HEIGHT - FOOT, class: "axis" });
+  const title = `${MEASURES[state.measure][0]} of each layer`;
   byId("cost-chart").replaceChildren(
-    svg(
-      "svg",
-      { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "group", "aria-label": `${MEASURES[state.measure][0]} of each layer` },
-      top,
-      marks,
-      base,
-    ),
+    svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "group", "aria-label": title }, top, marks, base),
   );
-  const read = (index) => {
+  walkable(marks, (index) => {
     byId("cost-readout").textContent = words(all[index]);
-  };
-  walkable(marks, read);
+  });
   byId("cost-readout").textContent = "Point at a column, or walk through them with the arrow keys.";
+  legend(ghosts);
+}
+
+/** The mark of a column: the bars of its parts, one on the other, and that of its standard convolution behind them. */
+function bars(column, { index, step, most, ghosts }) {
+  const scale = (value) => (value / most) * (HEIGHT - FOOT - HEAD);
+  const width = Math.min(44, step * 0.72);
+  const x = index * step + (step - width) / 2;
+  const ghost = scale(column.standard);
+  let y = HEIGHT - FOOT;
+  const stack = column.parts.map((layer) => {
+    const height = scale(MEASURES[state.measure][1](layer));
+    y -= height;
+    return svg("rect", { x, y, width, height: Math.max(0.75, height), class: layer.kind });
+  });
+  return svg(
+    "g",
+    { class: "mark", role: "img", "aria-label": words(column) },
+    svg("rect", { x: index * step, y: 0, width: step, height: HEIGHT, class: "hit" }),
+    ghosts && svg("rect", { x, y: HEIGHT - FOOT - ghost, width, height: ghost, class: "ghost" }),
+    stack,
+    svg("text", { x: x + width / 2, y: HEIGHT - 8, "text-anchor": "middle" }, column.name),
+  );
+}
+
+function legend(ghosts) {
   byId("cost-legend").replaceChildren(
     ...KINDS.map((kind) => html("span", { class: `key-${kind}` }, kind)),
     ...(ghosts ? [html("span", { class: "key-ghost" }, "standard convolution")] : []),
@@ -198,3 +197,14 @@ function layerTable() {
   ]);
   return table(headings, rows, `The layers of α ${info.alpha} at ${info.resolution} pixels`);
 }
+
+const redraw = drawn(byId("cost-chart"), chart);
+choices(byId("measures"), "measure", Object.entries(MEASURES).map(([name, [text]]) => [name, text]), state.measure, (name) => {
+  state.measure = name;
+  render();
+});
+byId("standard").addEventListener("change", (event) => {
+  state.standard = event.target.checked;
+  render();
+});
+byId("controls").addEventListener("submit", (event) => event.preventDefault());

@@ -4,7 +4,7 @@ import { address, hasKey, predictPath, typeOf } from "./api.js";
 
 const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
-/** A file's name within curl's -F, where ; and , would end it. */
+/** A file's name for curl's -F: in quotes if it has characters that would end it. */
 const field = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name);
 
 /** The request that these photos travelled in. */

@@ -3,9 +3,9 @@
 const FOR = [230, 120, 0]; // orange and blue stay apart for people who see no difference between red and green
 const AGAINST = [0, 100, 220];
 const STRENGTH = 0.7; // how much of a pixel the strongest evidence covers
-const EVEN = 0.8; // of 1, which evidence has that is the same at each place
-const OFF_CENTRE = 0.2; // of 1, which is the way from the centre to an edge
-const MIDDLE = 0.6;
+const EVEN = 0.8; // evidence that is more even than this, where 1 is the same at each place, is called spread over the image
+const OFF_CENTRE = 0.2; // of the way from the centre to an edge: what is nearer is called central
+const MIDDLE = 0.6; // of the same way: how far around the centre central evidence is looked for
 const NAMES = [
   ["in the upper left", "above the centre", "in the upper right"],
   ["left of the centre", "in the centre", "right of the centre"],
@@ -14,7 +14,7 @@ const NAMES = [
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/** The values of an `evidence`, which are those of the file's own pixels, as the photo is shown: row by row. */
+/** The values of an `evidence` as the photo is shown, row by row; the answer has them as the pixels lie in the file. */
 export function upright({ rows, columns, values, box: { orientation } }) {
   const turned = orientation > 4;
   const fromBelow = [3, 4, 6, 7].includes(orientation);
@@ -41,7 +41,7 @@ export function draw(canvas, values) {
   context.putImageData(image, 0, 0);
 }
 
-/** Values as they are between their places, by cubic interpolation along both sides. */
+/** Values for each pixel between the places, by cubic interpolation along both sides. */
 export function smooth(values, width, height) {
   const across = steps(values[0].length, width);
   const rows = values.map((row) => across.map((parts) => mixed(parts, (index) => row[index])));
@@ -50,7 +50,7 @@ export function smooth(values, width, height) {
 
 const mixed = (parts, at) => sum(parts.map(([index, weight]) => weight * at(index)));
 
-/** Of which places, and how much of each, a row of `length` pixels over `count` places is made. */
+/** For each of `length` pixels in a row over `count` places: the places that it is near, and the weight of each. */
 function steps(count, length) {
   return Array.from({ length }, (_, pixel) => {
     const centre = ((pixel + 0.5) * count) / length - 0.5;
@@ -60,7 +60,7 @@ function steps(count, length) {
   });
 }
 
-/** How much a value counts at a distance from its place (Keys 1981, with a = −0.5). */
+/** The weight of a value at a distance from its place (Keys 1981, with a = −0.5). */
 function cubic(distance) {
   if (distance < 1) return (1.5 * distance - 2.5) * distance ** 2 + 1;
   return distance < 2 ? ((-0.5 * distance + 2.5) * distance - 4) * distance + 2 : 0;
@@ -80,7 +80,7 @@ export function sentence(values, label) {
 
 const side = (offset) => (Math.abs(offset) > OFF_CENTRE ? Math.sign(offset) : 0);
 
-/** What speaks for the class: how much of it is where, from −1 (left or above) to 1, and how far a place reaches. */
+/** The places that speak for the class: their share of it, where they are from −1 (left or above) to 1, and half their size. */
 function weighted(values) {
   const spot = (index, count) => ({ at: (2 * index + 1) / count - 1, reach: 1 / count });
   const all = values.flatMap((row, y) =>
@@ -91,7 +91,7 @@ function weighted(values) {
   return positive.map((one) => ({ ...one, weight: one.weight / total }));
 }
 
-/** How much of the evidence is on these sides of the centre, or around it. */
+/** The share of the evidence on these sides of the centre: −1 left or above, 1 right or below, 0 around it. */
 function within(spots, x, y) {
   const range = (sign, other) => (sign ? [Math.min(0, sign), Math.max(0, sign)] : other ? [-1, 1] : [-MIDDLE, MIDDLE]);
   return sum(spots.map((spot) => spot.weight * overlap(spot.x, range(x, y)) * overlap(spot.y, range(y, x))));

@@ -7,12 +7,21 @@ import { arrange, fill, press, reveal, update } from "./grid.js";
 import { onKeep } from "./kept.js";
 import { clear, show } from "./result.js";
 
-/** What the service loaded and knows, and how much it takes at once; the page sets it once it is told. */
+/** What the service loaded and knows, and how much it takes at once; without labels until it has described itself. */
 export const service = { loaded: 1, labels: [], limits: { max_batch_size: 8, max_queue: 64 } };
+
+/** Take over how the service describes itself, and show by it what is shown already. */
+export function describe(description) {
+  Object.assign(service, description);
+  refresh();
+}
 
 let photos = []; // each { file, name, outcome, request }, the last two null until the answer is there
 let visible = [];
 let selected = null;
+
+/** The photos that are on the page. */
+export const opened = () => photos;
 
 /** Show these photos in place of those before; `same` says that they are the same ones, so that the view stays as it is. */
 export function open(all, same = false) {
@@ -33,11 +42,6 @@ export function refresh(changed = photos) {
   const stays = visible.includes(selected);
   if (!stays || changed.includes(selected)) look(stays ? selected : visible[0]);
   byId("results").hidden = !photos.some(({ outcome }) => outcome);
-}
-
-/** Show no photos. */
-export function close() {
-  open([]);
 }
 
 function chosen(photo) {

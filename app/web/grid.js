@@ -4,11 +4,11 @@ import { bar, byId, html, percent } from "./dom.js";
 import { thumbnail } from "./thumbnails.js";
 
 const wide = matchMedia("(min-width: 62rem)"); // as in photos.css; there the photo that is looked at has a column
-const ROW = 5; // photos that are beside each other on any wide screen, and need no tools to be found again
+const ROW = 5; // photos that any wide screen shows side by side; among more, filters help to find one
 const details = byId("details");
 const slot = html("li", { class: "slot" });
 
-let cards = new Map(); // of each photo its item in the list
+let cards = new Map(); // from each photo to its item in the list
 let shown = []; // photos, in the order in which they are shown
 let pressed = null;
 let look = () => {};
@@ -26,7 +26,7 @@ export function fill(photos, choose) {
   arrange(photos);
 }
 
-/** Show these of the photos alone, in this order. */
+/** Show only these photos, in this order. */
 export function arrange(photos) {
   const same = photos.length === shown.length && photos.every((photo, index) => photo === shown[index]);
   shown = photos;
@@ -42,7 +42,7 @@ function moved(move) {
   if (focused !== document.activeElement) focused.focus({ preventScroll: true });
 }
 
-/** Write anew what came of a photo. */
+/** Write on the card of a photo what came of it meanwhile. */
 export function update(photo) {
   const button = cards.get(photo).firstChild;
   button.lastChild.replaceWith(outcome(photo.outcome));
@@ -55,7 +55,7 @@ export function press(photo) {
   place();
 }
 
-/** One card is a stop of the tab key, and on small screens what is said of its photo follows its row. */
+/** Let the tab key stop at one card only, and put what is said of its photo below its row on small screens. */
 function place() {
   const stop = shown.includes(pressed) ? pressed : shown[0];
   for (const [photo, item] of cards) item.firstChild.tabIndex = photo === stop ? 0 : -1;
@@ -112,7 +112,7 @@ function columns() {
 export function reveal(photo) {
   const above = byId("side").getBoundingClientRect().top;
   if (!wide.matches) cards.get(photo).scrollIntoView({ block: "start" });
-  else if (cards.size > ROW && above < 0) scrollBy(0, above); // near the last photos the column ends with them
+  else if (cards.size > ROW && above < 0) scrollBy(0, above); // beside the last photos its top is off the screen
 }
 
 wide.addEventListener("change", place);

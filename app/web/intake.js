@@ -1,6 +1,6 @@
 // How photos come in: dropped, pasted, chosen, taken, or one of the drawings that come with the service.
 
-import { address } from "./api.js";
+import { sample } from "./api.js";
 import { byId, html } from "./dom.js";
 
 const SAMPLES = [
@@ -9,8 +9,8 @@ const SAMPLES = [
   ["street.jpg", "a street"],
 ];
 
-/** Call `take` with every list of files that comes in. */
-export function intake(take) {
+/** Call `take` with every list of files that comes in, and `fail` with the problem of a drawing that does not. */
+export function intake(take, fail) {
   const drop = byId("drop");
   for (const id of ["choose", "camera"]) {
     byId(id).addEventListener("change", (event) => {
@@ -20,7 +20,7 @@ export function intake(take) {
   }
   const give = (files) => files.length && take(files);
 
-  let depth = 0; // entering a child leaves its parent
+  let depth = 0; // whoever drags into a child enters it and leaves its parent: entries are counted
   const highlight = (step) => {
     depth = step ? depth + step : 0;
     drop.classList.toggle("over", depth > 0);
@@ -35,13 +35,13 @@ export function intake(take) {
   });
   document.addEventListener("paste", (event) => give([...event.clipboardData.files]));
   byId("samples").append(
-    ...SAMPLES.map(([name, text]) => html("button", { type: "button", class: "link", onclick: () => sample(name).then(give) }, text)),
+    ...SAMPLES.map(([name, text]) => html("button", { type: "button", class: "link", onclick: () => drawing(name).then(take, fail) }, text)),
   );
 }
 
 const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
 
-async function sample(name) {
-  const blob = await (await fetch(address(`samples/${name}`))).blob();
+async function drawing(name) {
+  const blob = await sample(name);
   return [new File([blob], name, { type: blob.type })];
 }

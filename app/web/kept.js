@@ -9,7 +9,7 @@ const NAME = "mobilenet";
 const STORE = "sessions";
 const LAST = "last";
 
-let latest = null; // of two lists to keep the later one counts, however long the pictures of the other take
+let latest = null; // the list to keep that was asked for last: slower earlier calls must not overwrite it
 
 const asked = (request) =>
   new Promise((done, failed) => {
@@ -26,7 +26,7 @@ async function store(mode, use) {
     const request = use(transaction.objectStore(STORE));
     return await new Promise((done, failed) => {
       transaction.oncomplete = () => done(request.result);
-      transaction.onabort = () => failed(transaction.error); // whether there is room shows only here
+      transaction.onabort = () => failed(transaction.error); // only this says that there is no room
     });
   } finally {
     database.close();
@@ -57,7 +57,7 @@ export async function keep(photos) {
 /** Keep nothing, and take the tick away: what was kept before is no longer what is shown. */
 function giveUp(reason) {
   byId("keep").checked = false;
-  forget().catch(() => {}); // a browser that cannot do that either has nothing
+  forget().catch(() => {}); // where that fails, too, nothing was ever kept
   const why = reason?.name === "QuotaExceededError" ? "has no room for these results" : "cannot keep these results";
   notice(new Problem(`this browser ${why}, so none are kept`));
 }

@@ -1,11 +1,11 @@
 // The page: asks what is served, takes photos, and remembers the last ones if it was asked to.
 
-import { modelInfo, setKey, variants as listVariants } from "./api.js";
+import { isTemporary, modelInfo, setKey, variants as listVariants } from "./api.js";
 import { camera } from "./camera.js";
 import { known } from "./classes.js";
-import { costs } from "./cost.js";
+import { choose, costs } from "./cost.js";
 import { byId } from "./dom.js";
-import { service } from "./gallery.js";
+import { describe } from "./gallery.js";
 import { intake } from "./intake.js";
 import { kept } from "./kept.js";
 import { notice } from "./notice.js";
@@ -14,10 +14,8 @@ import { engineName } from "./setting.js";
 import { variants } from "./variants.js";
 import { onSwitch } from "./why.js";
 
-const LATER = ["starting", "draining", "unreachable"];
-
 function served(info, variants) {
-  Object.assign(service, { loaded: variants.length, labels: info.labels, limits: info.batching });
+  describe({ loaded: variants.length, labels: info.labels, limits: info.batching });
   const others = variants.filter((item) => !item.default).map((item) => `α ${item.alpha} @ ${item.resolution}`);
   const more = others.length ? ` On request also ${others.join(", ")}.` : "";
   byId("served").textContent = `Served now: MobileNetV1 α ${info.alpha} @ ${info.resolution} with the weights ${info.weights}, ${info.precision} on ${engineName(info.engine)}.${more}`;
@@ -29,17 +27,17 @@ async function start() {
     const info = await modelInfo();
     notice(null);
     byId("key").hidden = true;
-    const choose = costs(info, notice);
+    costs(info);
     const catalogue = await listVariants();
     served(info, catalogue.variants.filter((item) => item.served));
     variants(catalogue, (alpha, resolution) => {
-      choose(alpha, resolution);
+      choose({ alpha, resolution });
       byId("cost").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     });
   } catch (problem) {
     byId("served").textContent = "";
     notice(problem);
-    if (LATER.includes(problem.code)) setTimeout(start, 1000 * Math.max(1, problem.retryAfterS));
+    if (problem.code === "unreachable" || isTemporary(problem)) setTimeout(start, 1000 * Math.max(1, problem.retryAfterS));
   }
 }
 
@@ -49,7 +47,7 @@ byId("key").addEventListener("submit", (event) => {
   start();
 });
 onSwitch(again);
-intake(classify);
+intake(classify, notice);
 camera(classify, notice);
 start();
-kept().then(remember, () => {}); // a browser that keeps nothing has nothing
+kept().then(remember, () => {}); // a browser that cannot keep anything has nothing to show

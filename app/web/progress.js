@@ -2,7 +2,7 @@
 
 import { byId, integer } from "./dom.js";
 
-const PATIENCE_MS = 400; // what is answered within it needs no bar
+const PATIENCE_MS = 400; // answers that come sooner need no bar
 
 let timer = 0;
 let photos = 0;
@@ -24,7 +24,7 @@ export function reach(done) {
     photos === 1 ? "Classifying the photo …" : `Classified ${integer(done)} of ${integer(photos)} photos`;
   byId("progress-bar").max = photos;
   if (photos > 1) byId("progress-bar").value = done;
-  else byId("progress-bar").removeAttribute("value"); // there is no part of one
+  else byId("progress-bar").removeAttribute("value"); // of one photo no part can be done
 }
 
 export function end() {

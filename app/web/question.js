@@ -1,15 +1,15 @@
 // A question about photos: asked, ended early or asked again, and shown as its answers come.
 
 import { noFeatures, Problem, sentence } from "./api.js";
-import { classifyAll } from "./batches.js";
+import { classifyAll, isOfPhoto } from "./batches.js";
 import { byId, integer, percent } from "./dom.js";
-import { close, open, refresh, service } from "./gallery.js";
+import { open, opened, refresh, service } from "./gallery.js";
 import { keep } from "./kept.js";
 import { notice } from "./notice.js";
 import { begin, end, reach } from "./progress.js";
 import { refuse, wanted } from "./why.js";
 
-let latest = new AbortController(); // of two questions that are under way the later one counts
+let latest = new AbortController(); // of the question that was asked last: answers of earlier ones are not shown
 let asked = []; // the photos of the latest question
 let busy = false;
 
@@ -31,7 +31,8 @@ export function again() {
   return refuse(new Problem("the photos themselves were not kept; choose them again to see why"));
 }
 
-async function run(photos, same = false) {
+/** `before` are the photos to go back to if nothing comes of these. */
+async function run(photos, same = false, before = opened()) {
   latest.abort();
   const turn = (latest = new AbortController());
   asked = photos;
@@ -41,10 +42,10 @@ async function run(photos, same = false) {
   if (turn !== latest) return;
   if (problem && wanted() && noFeatures(problem)) {
     refuse(problem);
-    await run(photos, same);
+    await run(photos, same, before);
     return;
   }
-  ended(problem, same);
+  ended(problem, same, before);
 }
 
 function begun(cancel) {
@@ -65,15 +66,15 @@ async function answered(turn) {
   await classifyAll(asked, { explained: wanted(), limits: service.limits, signal: turn.signal, came });
 }
 
-function ended(problem, same) {
+function ended(problem, same, before) {
   busy = false;
   end();
   if (asked.some(({ outcome }) => outcome)) {
     if (asked.length === 1) open(asked, same);
     keep(asked);
   } else {
-    asked = [];
-    close();
+    asked = isOfPhoto(problem) ? [] : before;
+    if (opened() !== asked) open(asked);
   }
   byId("status").textContent = summary(asked);
   if (problem && problem.code !== "cancelled") notice(problem);

@@ -20,7 +20,7 @@ export function seen({ file, served }) {
   };
   let latest;
   const look = (side) => {
-    figure.classList.toggle("other", side !== served); // there the network was not asked, and has no map
+    figure.classList.toggle("other", side !== served); // at this resolution no network ran, so there is no map
     const mine = (latest = preview(file, side));
     mine.then(
       (blob) => {

@@ -35,7 +35,7 @@ async function fill(image) {
   image.src = URL.createObjectURL(blob);
 }
 
-/** The small picture of a photo, some kilobytes; the file itself if that is cut short; null where nothing can be shown. */
+/** The small picture of a photo, some kilobytes; the file itself if it is truncated; null where nothing can be shown. */
 export function small(photo) {
   if (!photo.thumbnail) {
     photo.thumbnail = busy.then(() => drawn(photo.file)).catch(() => shown(photo.file)).catch(() => seen(photo));
@@ -51,14 +51,14 @@ async function drawn(file) {
   const bitmap = await createImageBitmap(file, { resizeWidth: WIDTH, resizeQuality: "medium" });
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d");
-  context.fillStyle = "#fff"; // on which the service lays transparency, too
+  context.fillStyle = "#fff"; // the service, too, shows transparent parts on white
   context.fillRect(0, 0, bitmap.width, bitmap.height);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   return canvas.convertToBlob({ type: "image/jpeg", quality: 0.8 });
 }
 
-/** A file itself, if it can be shown: of one that is cut short, browsers show what there is, but make no small picture. */
+/** The file itself, if it can be shown: browsers show what there is of a truncated one, but make no small picture of it. */
 async function shown(file) {
   const image = new Image();
   image.src = URL.createObjectURL(file);

@@ -12,24 +12,23 @@ const PRICES = {
 };
 
 let price = "macs";
+let known = []; // the variants whose accuracy is known
+let pick = () => {};
 
 /** Show a catalogue of `/variants`; `choose` is called with the variant that someone picks. */
 export function variants(catalogue, choose) {
-  const known = catalogue.variants.filter((item) => item.top1 !== null);
+  known = catalogue.variants.filter((item) => item.top1 !== null);
+  pick = choose;
   byId("variants").hidden = false;
-  lead(catalogue, known);
+  lead(catalogue);
   byId("faster").replaceChildren(...advice(catalogue));
   byId("variants-table").replaceChildren(variantTable(catalogue));
   byId("prices").hidden = !known.some((item) => item.latency);
   byId("variants-chart").parentElement.hidden = known.length === 0;
-  const redraw = drawn(byId("variants-chart"), (width) => chart(known, width, choose));
-  choices(byId("price"), "price", Object.entries(PRICES).map(([name, [text]]) => [name, text]), price, (name) => {
-    price = name;
-    redraw();
-  });
+  redraw();
 }
 
-function lead({ weights, machine, variants: all }, known) {
+function lead({ weights, machine, variants: all }) {
   const [first] = known;
   const measured = first?.accuracy.measured;
   const on = measured ? `measured on ${measured.images.toLocaleString("en")} photos of ${measured.data}` : "published for ImageNet";
@@ -71,67 +70,69 @@ function scales(points, width) {
   };
 }
 
-function chart(known, width, choose) {
-  const [name, cost, onFrontier, written] = PRICES[price];
+function chart(width) {
+  const [name, cost] = PRICES[price];
   const points = known.filter((item) => cost(item) !== null).sort((one, other) => other.alpha - one.alpha || cost(one) - cost(other));
-  const { x, y, xs, ys } = scales(points, width);
-  const at = (item) => [x(cost(item)), y(item.top1 * 100)];
-  const grid = ys.map((value) => [
-    svg("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value), class: "gridline" }),
-    svg("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, `${value} %`),
-  ]);
-  const axis = xs.map((value) => svg("text", { x: x(value), y: HEIGHT - MARGIN.bottom + 18, "text-anchor": "middle" }, written(value)));
-  const title = svg("text", { x: MARGIN.left, y: HEIGHT - 4, class: "unit" }, price === "macs" ? "MACs for one photo, logarithmic" : "milliseconds for one photo, logarithmic");
+  const scale = scales(points, width);
+  const at = (item) => [scale.x(cost(item)), scale.y(item.top1 * 100)];
   const alphas = [...new Set(points.map((item) => item.alpha))];
-  const lines = alphas.map((alpha) => {
-    const own = points.filter((item) => item.alpha === alpha);
-    const [endX, endY] = at(own.at(-1));
-    return [
-      svg("polyline", { points: own.map((item) => at(item).join()).join(" "), class: `line ${series(alpha)}` }),
-      svg("text", { x: endX, y: endY + 22, "text-anchor": "middle", class: `series ${series(alpha)}` }, `α ${alpha}`),
-    ];
-  });
-  const marks = points.map((item) => {
-    const [cx, cy] = at(item);
-    const pick = () => choose(item.alpha, item.resolution);
-    return svg(
-      "g",
-      {
-        class: "mark point",
-        role: "button",
-        "aria-label": words(item),
-        onclick: pick,
-        onkeydown: (event) => {
-          if (event.key !== "Enter" && event.key !== " ") return;
-          event.preventDefault();
-          pick();
-        },
-      },
-      svg("circle", { cx, cy, r: 14, class: "hit" }),
-      item.served && svg("circle", { cx, cy, r: 10, class: "served-ring" }),
-      svg("circle", { cx, cy, r: 5.5, class: `dot ${series(item.alpha)} ${onFrontier(item) ? "on" : "off"}` }),
-    );
-  });
+  const lines = alphas.map((alpha) => line(points.filter((item) => item.alpha === alpha), at));
+  const marks = points.map((item) => point(item, at(item)));
+  const title = `Top-1 against ${name}`;
   byId("variants-chart").replaceChildren(
     svg(
       "svg",
-      { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "group", "aria-label": `Top-1 against ${name}` },
-      grid,
-      axis,
-      title,
+      { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "group", "aria-label": title },
+      axes(scale, width),
       lines,
       marks,
     ),
   );
-  const read = (index) => {
+  walkable(marks, (index) => {
     byId("variants-readout").textContent = words(points[index]);
-  };
-  walkable(marks, read);
+  });
   byId("variants-readout").textContent = "Point at a variant, or walk through them with the arrow keys; choose one to see its layers above.";
-  byId("variants-legend").replaceChildren(
-    html("span", { class: "key-served" }, "served now"),
-    html("span", { class: "key-on" }, "on the frontier: no other is as right for as little"),
-    html("span", { class: "key-off" }, "not on it"),
+}
+
+/** The numbers along both sides, and a line across the chart at each share of right answers. */
+function axes({ x, y, xs, ys }, width) {
+  const [, , , written] = PRICES[price];
+  const unit = price === "macs" ? "MACs for one photo, logarithmic" : "milliseconds for one photo, logarithmic";
+  return [
+    ys.map((value) => [
+      svg("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value), class: "gridline" }),
+      svg("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, `${value} %`),
+    ]),
+    xs.map((value) => svg("text", { x: x(value), y: HEIGHT - MARGIN.bottom + 18, "text-anchor": "middle" }, written(value))),
+    svg("text", { x: MARGIN.left, y: HEIGHT - 4, class: "unit" }, unit),
+  ];
+}
+
+/** The line through the variants of one α, which are sorted by their price. */
+function line(items, at) {
+  const [{ alpha }] = items;
+  const [x, y] = at(items.at(-1));
+  return [
+    svg("polyline", { points: items.map((item) => at(item).join()).join(" "), class: `line ${series(alpha)}` }),
+    svg("text", { x, y: y + 22, "text-anchor": "middle", class: `series ${series(alpha)}` }, `α ${alpha}`),
+  ];
+}
+
+/** The mark of a variant, a button that picks it. */
+function point(item, [cx, cy]) {
+  const [, , onFrontier] = PRICES[price];
+  const onclick = () => pick(item.alpha, item.resolution);
+  const onkeydown = (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    onclick();
+  };
+  return svg(
+    "g",
+    { class: "mark point", role: "button", "aria-label": words(item), onclick, onkeydown },
+    svg("circle", { cx, cy, r: 14, class: "hit" }),
+    item.served && svg("circle", { cx, cy, r: 10, class: "served-ring" }),
+    svg("circle", { cx, cy, r: 5.5, class: `dot ${series(item.alpha)} ${onFrontier(item) ? "on" : "off"}` }),
   );
 }
 
@@ -161,3 +162,14 @@ function variantTable({ variants: all, precision }) {
   ]);
   return table(headings, rows, "The variants, what they cost and how often they are right");
 }
+
+const redraw = drawn(byId("variants-chart"), chart);
+choices(byId("price"), "price", Object.entries(PRICES).map(([name, [text]]) => [name, text]), price, (name) => {
+  price = name;
+  redraw();
+});
+byId("variants-legend").replaceChildren(
+  html("span", { class: "key-served" }, "served now"),
+  html("span", { class: "key-on" }, "on the frontier: no cheaper variant is as accurate"),
+  html("span", { class: "key-off" }, "not on it"),
+);

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -31,6 +30,7 @@ from tests.support.client import Launch, check_problem, launching
 from tests.support.data import solid
 from tests.support.fakes import colour_model, serving
 from tests.support.images import encoded, orientation, photo
+from tests.support.pen import Pen
 
 
 @pytest.fixture
@@ -215,28 +215,27 @@ async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
 async def test_previews_that_wait_when_the_service_is_stopped_are_drawn_and_later_ones_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drawing, gate = threading.Event(), threading.Event()
+    pen, draining = Pen(monkeypatch), asyncio.Event()
+    drain = Previewer.drain
 
-    def draw(*_: object) -> bytes:
-        drawing.set()
-        assert gate.wait(10)
-        return b"a drawing"
+    async def noted(previewer: Previewer) -> None:
+        draining.set()  # before anything else may run
+        await drain(previewer)
 
-    monkeypatch.setattr("app.runtime.local.Local.preview", draw)
+    monkeypatch.setattr(Previewer, "drain", noted)
     app = create_app(Settings(), serving(colour_model()))
     async with AsyncExitStack() as lifespan:
         await lifespan.enter_async_context(app.router.lifespan_context(app))
         await ready(app)
         admitted = [Client(app, solid((1, 2, 3)), path="/preview") for _ in range(2)]
-        assert await asyncio.to_thread(drawing.wait, 10)
-        await asyncio.sleep(0.05)  # the other one is queued
+        await pen.until_queued(2)
         stopping = asyncio.create_task(lifespan.aclose())
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(draining.wait(), 10)
         late = Client(app, solid((1, 2, 3)), path="/preview")
         await asyncio.wait_for(late.task, 5)
         assert (late.status, late.problem["code"]) == (503, "draining")
         assert not stopping.done()
-        gate.set()
+        pen.gate.set()
         await asyncio.wait_for(asyncio.gather(stopping, *(client.task for client in admitted)), 10)
     assert [client.status for client in admitted] == [200, 200]
 
@@ -244,12 +243,12 @@ async def test_previews_that_wait_when_the_service_is_stopped_are_drawn_and_late
 def test_a_preview_that_hangs_fails_both_probes(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.config.STALLED_AT_LEAST_S", 0.1)
     monkeypatch.setattr("app.config.STALL_GRACE_S", 0.0)
-    released = threading.Event()
-    monkeypatch.setattr("app.runtime.local.Local.preview", lambda *_: released.wait(30))
+    pen = Pen(monkeypatch)
     client = launch(request_timeout_ms=50)
-    check_problem(client.post("/preview", content=solid((1, 2, 3))), 504, "deadline_exceeded")
+    while not pen.drawing.is_set():
+        check_problem(client.post("/preview", content=solid((1, 2, 3))), 504, "deadline_exceeded")
     while client.get("/healthz").status_code == 200:
         time.sleep(0.01)
     for path in ("/healthz", "/readyz"):
         assert check_problem(client.get(path), 503, "unavailable") == "a preview hangs"
-    released.set()
+    pen.gate.set()

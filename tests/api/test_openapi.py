@@ -9,13 +9,13 @@ from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 
 from app.config import Settings
-from app.errors import MethodNotAllowed, NotFound, Unavailable
+from app.errors import ImpossibleBudget, MethodNotAllowed, NotFound, Unavailable
 from app.main import create_app
 from app.oip import routes
 from app.oip.schemas import InferenceResponse
 from app.schemas import EXAMPLE_PNG, PredictResponse, Problem
-from tests.support.client import ERRORS
-from tests.support.fakes import colour_model, serving
+from tests.support.client import ERRORS, started
+from tests.support.fakes import colour_model, mosaic_model, serving
 
 # Answered elsewhere.
 NOT_OF_PREDICT = {MethodNotAllowed, NotFound, Unavailable}
@@ -62,10 +62,37 @@ def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(docum
         assert example["code"] == code
 
 
+def test_routes_that_know_no_budget_have_all_other_errors_of_predict(document: Any) -> None:
+    for path in ("/explain", "/embed"):
+        found = examples(document["paths"][path]["post"])
+        assert set(found) == {kind.code for kind in set(ERRORS) - NOT_OF_PREDICT - {ImpossibleBudget}}
+
+
+def test_the_example_of_a_wrong_parameter_is_what_the_route_answers(document: Any) -> None:
+    asked = []
+    with started(create_app(Settings(), serving(mosaic_model()))) as client:
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                example = examples(operation).get("invalid_parameter")
+                if example is None:
+                    continue
+                url = path.format(name="mobilenet", version="0.25@64")
+                wrong = re.fullmatch(
+                    r"query\.(?P<query>\w+): .*|(?P<header>X-\S+) (?P<value>\d+) .*", example["detail"]
+                )
+                assert wrong
+                query = {wrong["query"]: "1"} if wrong["query"] else {}
+                headers = {wrong["header"]: wrong["value"]} if wrong["header"] else {}
+                answer = client.request(method, url, params=query, headers=headers)
+                assert (answer.status_code, answer.json()["detail"]) == (422, example["detail"]), path
+                asked.append(path)
+    assert {"/predict", "/explain", "/embed", "/preview", "/model-info", "/labels", "/variants"} < set(asked)
+
+
 def test_every_error_of_the_protocol_is_in_it_as_its_clients_read_it(document: Any) -> None:
     for path in routes.PATHS:
         found = examples(document["paths"][f"{path}/infer"]["post"])
-        assert set(found) == {kind.code for kind in set(ERRORS) - {MethodNotAllowed, Unavailable}}
+        assert set(found) == {kind.code for kind in set(ERRORS) - {MethodNotAllowed, Unavailable, ImpossibleBudget}}
         assert all(example["error"] == example["detail"] for example in found.values())
 
 

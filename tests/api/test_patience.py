@@ -14,9 +14,10 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.main import create_app
-from tests.support.asgi import Client, Held, ended, ready
+from tests.support.asgi import Client, Held, admitted, ended, ready
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, mosaic_model, serving
+from tests.support.pen import Pen
 
 RED = solid(COLOURS["red"])
 INFER = "/v2/models/mobilenet/infer"
@@ -35,27 +36,10 @@ async def serves(engine: Held, **settings: Any) -> AsyncIterator[FastAPI]:
         yield app
 
 
-class Pen:
-    """Draws once its gate is open, and counts the drawings."""
-
-    def __init__(self) -> None:
-        self.gate, self.drawing = threading.Event(), threading.Event()
-        self.drawn = 0
-
-    def draw(self, *_: object) -> bytes:
-        """Return a drawing."""
-        self.drawing.set()
-        assert self.gate.wait(10)
-        self.drawn += 1
-        return b"a drawing"
-
-
 @pytest.fixture
 def pen(monkeypatch: pytest.MonkeyPatch) -> Pen:
     """Return what draws instead of the pipeline."""
-    pen = Pen()
-    monkeypatch.setattr("app.runtime.local.Local.preview", pen.draw)
-    return pen
+    return Pen(monkeypatch)
 
 
 async def second(app: FastAPI, path: str, *headers: tuple[bytes, bytes], begun: threading.Event) -> list[Client]:
@@ -71,7 +55,7 @@ async def test_an_image_whose_client_left_is_not_run(path: str) -> None:
     async with serves(engine) as app:
         engine.armed = True
         first, leaver = await second(app, path, begun=engine.running)
-        await asyncio.sleep(0.2)
+        await admitted(app, 2)
         leaver.left.set()
         await ended(leaver)
         engine.gate.set()
@@ -83,7 +67,7 @@ async def test_an_image_whose_client_left_is_not_run(path: str) -> None:
 async def test_a_picture_whose_client_left_is_not_drawn(path: str, pen: Pen) -> None:
     async with serves(Held()) as app:
         first, leaver = await second(app, path, begun=pen.drawing)
-        await asyncio.sleep(0.2)
+        await pen.until_queued(2)
         leaver.left.set()
         await ended(leaver)
         pen.gate.set()
@@ -105,12 +89,12 @@ async def test_the_deadline_that_a_request_asks_for_holds_when_its_body_is_there
 
 @pytest.mark.parametrize("path", DRAWING)
 async def test_a_picture_that_is_late_is_not_drawn(path: str, pen: Pen) -> None:
-    async with serves(Held(), request_timeout_ms=500) as app:
-        both = await second(app, path, begun=pen.drawing)
-        await ended(*both)
+    async with serves(Held()) as app:
+        first, late = await second(app, path, SOON, begun=pen.drawing)
+        await ended(late)
         pen.gate.set()
-    assert [client.status for client in both] == [504, 504]
-    assert pen.drawn == 1
+        await ended(first)
+    assert (first.status, late.status, pen.drawn) == (200, 504, 1)
 
 
 @pytest.mark.parametrize("path", [*BODIES, "/preview"])

@@ -20,7 +20,7 @@ from app.observability.trace import Requests
 from app.prediction.budget import Candidate
 from app.prediction.classifier import Classifier
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
-from tests.support.asgi import Client, Held, ended, get, ready
+from tests.support.asgi import Client, Held, admitted, ended, get, ready
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, colour_model, serving
 
@@ -41,7 +41,7 @@ async def test_an_image_whose_client_left_is_never_run_and_the_others_are() -> N
         first = Client(app, image)
         await asyncio.to_thread(engine.running.wait, 10)
         leaver, stayer = Client(app, image), Client(app, image)
-        await asyncio.sleep(0.2)
+        await admitted(app, 3)
         leaver.left.set()
         await ended(leaver)
         engine.gate.set()

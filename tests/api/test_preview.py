@@ -1,7 +1,6 @@
 """`/preview`: a drawing has the deadline that its request asks for, as the other routes that take images have it."""
 
 import asyncio
-import threading
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from tests.support.asgi import Client, ended, ready
 from tests.support.client import check_problem, launching
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, colour_model, serving
+from tests.support.pen import Pen
 
 RED = solid(COLOURS["red"])
 SOON = (b"x-request-timeout-ms", b"200")
@@ -32,18 +32,12 @@ def test_a_deadline_that_cannot_be_kept_is_refused() -> None:
 async def test_a_request_that_is_in_a_hurry_is_told_so_when_its_own_deadline_has_passed(
     body: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = threading.Event()
-
-    def draw(*_: object) -> bytes:
-        assert gate.wait(10)
-        return b"a drawing"
-
-    monkeypatch.setattr("app.runtime.local.Local.preview", draw)
+    pen = Pen(monkeypatch)
     app: Any = create_app(Settings(request_timeout_ms=60_000), serving(colour_model()))
     async with app.router.lifespan_context(app):
         await ready(app)
         client = Client(app, body, SOON, path="/preview")
         async with asyncio.timeout(10):
             await ended(client)
-        gate.set()
+        pen.gate.set()
     assert (client.status, client.problem["code"]) == (504, "deadline_exceeded")

@@ -49,8 +49,15 @@ DRAIN_S = graceful_timeout_s(Settings()) + KILL_S
 Resources = dict[str, dict[str, Any]]
 
 
-def test_compose_shows_every_setting_with_its_default() -> None:
-    assert set(yaml.safe_load(COMPOSE)["services"]["mobilenet"]["environment"]) == NAMES
+@pytest.mark.parametrize("text", [COMPOSE, STACK.read_text()], ids=["Compose", "Swarm"])
+def test_every_setting_reaches_the_container_from_the_shell(text: str) -> None:
+    environment = yaml.safe_load(text)["services"]["mobilenet"]["environment"]
+    assert set(environment) == NAMES
+    for name in NAMES - {f"{PREFIX}{name}" for name in ("HOST", "PORT", "CACHE")}:  # these are the container's own
+        assert environment[name] is None or environment[name].startswith(f"${{{name}:-"), name
+
+
+def test_compose_shows_the_default_of_every_setting() -> None:
     said = dict(re.findall(rf"^ +{PREFIX}(\w+): *# ([^\s;]+)", COMPOSE, re.M))
     defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
     plain = {name: default for name, default in defaults.items() if isinstance(default, bool | int | float | str)}

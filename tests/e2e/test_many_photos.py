@@ -147,24 +147,6 @@ def test_photos_that_are_cancelled_while_their_answer_arrives_have_none(visit: V
     expect(page.locator("#status")).to_have_text("8 of 16 photos are classified; 8 have no answer")
 
 
-def test_a_full_queue_is_waited_for(visit: Visit) -> None:
-    visit.expected.append(REFUSED)
-    page = complete(visit())
-    problem = json.dumps({"status": 429, "code": "queue_full", "detail": "256 of 256 places are taken"})
-    answers = [problem]
-
-    def full(route: Route) -> None:
-        if answers:
-            route.fulfill(status=429, headers={"Retry-After": "1"}, body=answers.pop())
-        else:
-            route.continue_()
-
-    page.route("**/predict", full)
-    choose(page, *many(3))
-    expect(page.locator(".card-best span")).to_have_text(["golf ball", "parachute", "golf ball"])
-    assert not answers
-
-
 @pytest.mark.parametrize("width", [1280, 360])
 def test_what_is_said_of_a_photo_is_on_the_screen_with_it(visit: Visit, width: int) -> None:
     page = complete(visit(width=width))
@@ -292,6 +274,22 @@ PICTURED = """async (bytes) => {
     await small({ file: new File([new Uint8Array(bytes)], "another.png", { type: "image/png" }) });
 }"""
 """Waits until there is a small picture of each photo that one was wanted of before."""
+
+
+def test_kept_results_name_the_classes_as_soon_as_they_are_known(visit: Visit) -> None:
+    page = complete(visit(alone=True))
+    choose(page, RINGS)
+    warning = page.locator("#result .unfamiliar")
+    whole = warning.inner_text()
+    assert "knows: tench, " in whole
+    page.get_by_label("Keep these results in this browser").check()
+    keeps(page, "rings.png")
+    held: list[Route] = []
+    page.route("**/model-info?*", partial(list.append, held))
+    page.reload()
+    expect(warning).to_contain_text("looks like none of the classes that the service knows. ")
+    held[0].continue_()
+    expect(warning).to_have_text(whole)
 
 
 def test_the_results_that_are_kept_are_the_latest_however_slow_the_pictures_of_others_are(visit: Visit) -> None:

@@ -486,25 +486,6 @@ def test_a_page_of_another_origin_calls_with_a_key_and_reads_the_headers(
     page.close()
 
 
-def test_a_service_that_is_starting_is_waited_for(visit: Visit) -> None:
-    visit.expected.append(REFUSED)
-    page = complete(visit())
-    answers = [{"status": 503, "code": "starting", "detail": "the model is loading"}]
-
-    def starting(route: Route) -> None:
-        if answers:
-            problem = answers.pop()
-            route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(problem))
-        else:
-            route.continue_()
-
-    page.route("**/model-info?*", starting)
-    page.reload()
-    expect(page.get_by_role("alert")).to_have_text("The model is loading.")
-    complete(page)
-    expect(page.get_by_role("alert")).to_be_hidden()
-
-
 def test_swagger_ui_renders_and_posts_an_image(visit: Visit) -> None:
     visit.expected.append("JsonSchema_string_binary")  # Swagger UI has no component of that name, and does without
     page = visit("/docs")

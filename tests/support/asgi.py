@@ -106,6 +106,13 @@ async def get(app: Any, path: str) -> bytes:
     return body
 
 
+async def admitted(app: Any, images: int) -> None:
+    """Wait until so many images are admitted and not answered yet."""
+    async with asyncio.timeout(10):
+        while f"\nmobilenet_queue_images {images}.0\n".encode() not in await get(app, "/metrics"):
+            await asyncio.sleep(0.01)
+
+
 async def ready(app: Any) -> None:
     """Wait until the model of an application whose lifespan has begun is loaded."""
     while b"ready" not in await get(app, "/readyz"):

@@ -31,7 +31,8 @@ RECORD = r"""
     const ask = window.fetch;
     window.fetch = async (...wanted) => {
         const answer = await ask(...wanted);
-        if (/\/predict(\?explain=true)?$/.test(wanted[0])) window.answers.push(await answer.clone().json());
+        const json = answer.headers.get("Content-Type")?.endsWith("json");
+        if (json && /\/predict(\?explain=true)?$/.test(wanted[0])) window.answers.push(await answer.clone().json());
         return answer;
     };
 """

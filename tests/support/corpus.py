@@ -81,7 +81,7 @@ def corpus() -> list[Case]:
         tiffs(),
         heifs(),
     )
-    return [*chain(*parts), *bombs(), *polyglots(), *foreign(), *headers(600_000)]
+    return [*chain(*parts), *bombs(), *disproportionate(), *polyglots(), *foreign(), *headers(600_000)]
 
 
 # Damage of a good file.
@@ -332,7 +332,7 @@ def bmps() -> Iterator[Case]:
     yield case("BMP whose header is of 4 GB", patched(good, 14, "<I", 2**32 - 1), UNDECODABLE)
     palette = encoded(photo(mode="P"), "BMP")
     yield case("BMP of 4,294,967,295 colours", patched(palette, 46, "<I", 2**32 - 1), UNDECODABLE)
-    yield case("BMP whose runs end at once", runs(b"\0\1"), UNDECODABLE)
+    yield case("BMP whose runs end at once", runs(b"\0\1"), ANSWERED)
     yield case("BMP whose runs leave its area", runs(b"\0\2\xff\xff" * 1000 + b"\xff\1\0\1"), *DAMAGED)
     yield case("BMP of 64 × 64 with 10 MB of codes", runs(b"\0\3" * 5_000_000, 64), UNDECODABLE)
 
@@ -414,6 +414,42 @@ def bombs() -> Iterator[Case]:
     flat = Image.new("RGB", (NEAR_SIDE, NEAR_SIDE))
     yield case("near the limit, WebP", encoded(flat, "WEBP", method=0, quality=0), ANSWERED)
     yield case("near the limit, progressive JPEG", encoded(flat, "JPEG", progressive=True, quality=50), ANSWERED)
+
+
+def disproportionate() -> Iterator[Case]:
+    """Small images that make a decoder take far more memory, or far more work, than their size says."""
+    vast = heif.overlay(30_000, 2)
+    yield case("HEIC that is laid over 900 megapixels", heif.heif([vast, heif.picture()]), UNSUPPORTED)
+    faint = heif.overlay(30_000, 5, heif.ALPHA, auxl=[3])
+    tile = [heif.whole(2), *heif.mosaic([3], heif.picture()), faint, heif.mask()]
+    yield case("HEIC whose tile has a transparency of 900 megapixels", heif.heif(tile), UNSUPPORTED)
+    slices = heif.COLOUR_PICTURE + heif.later_slice() * 3_000
+    yield costly("HEIC that is painted over 3,000 times", heif.heic(data=slices))
+    yield from (costly(name, heif.heif(parts, brands=(b"avif", b"mif1"))) for name, parts in avifs().items())
+    tiled: dict[str, Any] = {"t256": 16, "t258": 8, "t259": 8, "t262": 1, "t277": 1}
+    data = packed(2**24)
+    wide = {"t257": 3_200, "t322": 2**20, "t323": 16, "t324": [-1] * 200, "t325": [len(data)] * 200}
+    yield costly("TIFF of tiles of a megapixel a row", images.tiff(data, **tiled | wide))
+    deep = {"t257": 16, "t258": [16] * 4, "t262": 2, "t277": 4, "t338": 2, "t322": 4_096, "t323": 4_096}
+    data = packed(8 * 4_096**2)
+    yield costly("TIFF of one tile of 134 MB", images.tiff(data, **tiled | deep | {"t324": -1, "t325": len(data)}))
+    yield costly("TIFF of 600 tags of the same megabyte", images.tiff_of_one_value(600, 10**6))
+
+
+def avifs() -> dict[str, list[heif.Part]]:
+    """Return the items of AVIFs that are larger in one place than in another, or of many frames."""
+    small, flat = heif.av1(photo()), heif.av1(Image.new("RGB", (1_000, 1_000)), quality=30, speed=10)
+    tiles = heif.grid(2, 2, heif.av1_part(small, shown=heif.size(5_000, 5_000)), 240, 180)
+    vast = replace(tiles[0], data=struct.pack(">BBBBHH", 0, 0, 1, 1, 10_000, 10_000))
+    frames = replace(heif.av1_part(flat, shown=heif.size(1_000, 1_000)), data=flat.data * 1_000)
+    mask = heif.av1(Image.fromarray(images.ramp()), subsampling="4:0:0")
+    faint = replace(heif.av1_part(mask, heif.ALPHA, shown=heif.size(16_000, 16_000)), references={b"auxl": [1]})
+    return {
+        "AVIF whose tiles fill 100 megapixels": [vast, *tiles[1:]],
+        "AVIF whose tiles say that they are large": tiles,
+        "AVIF whose transparency says that it is large": [heif.av1_part(small), faint],
+        "AVIF of 1,000 frames": [frames],
+    }
 
 
 def png_of_zeros(width: int, height: int, colour: int = 2, excess: int = 0) -> bytes:

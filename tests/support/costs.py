@@ -1,7 +1,7 @@
 """What decoding the hostile files costs: `python -m tests.support.costs [CHECKOUT …]` prints a table in Markdown.
 
 Each file is decoded alone in a process forked for it, by this checkout and by those that are named, such as one of an
-earlier version: the time that it takes, and by how much it raises the peak of memory.
+earlier version: the processor's time that it takes, and by how much it raises the peak of memory.
 """
 
 import json
@@ -29,13 +29,13 @@ def peak_kb():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 
 def cost(data):
-    before, began = peak_kb(), time.monotonic()
+    before, began = peak_kb(), time.process_time()
     try:
         decode(data, resolution=160, max_pixels=MAX_PIXELS)
         outcome = "answered"
     except ServiceError as exc:
         outcome = "refused"
-    return outcome, time.monotonic() - began, (peak_kb() - before) / 1000
+    return outcome, time.process_time() - began, (peak_kb() - before) / 1000
 
 for file in sorted(Path(sys.argv[1]).iterdir()):
     data = file.read_bytes()

@@ -168,10 +168,14 @@ def heic(*properties: bytes, **more: Any) -> bytes:
     return heif([picture(*properties, **more)])
 
 
+def mask(*properties: bytes, **more: Any) -> Part:
+    """Return `ramp()` in HEVC as an item, with more properties than it has."""
+    return Part(b"hvc1", GREY_PICTURE, [box(b"hvcC", GREY_CONFIGURATION), size(), GREY_BITS, *properties], **more)
+
+
 def transparent_heic() -> bytes:
     """Return `photo()` with `ramp()` as its transparency."""
-    alpha = [box(b"hvcC", GREY_CONFIGURATION), size(), GREY_BITS, ALPHA]
-    return heif([picture(), Part(b"hvc1", GREY_PICTURE, alpha, {b"auxl": [1]})])
+    return heif([picture(), mask(ALPHA, references={b"auxl": [1]})])
 
 
 def ten_bit_heic() -> bytes:
@@ -191,6 +195,29 @@ def mosaic(uses: Sequence[int], *tiles: Part) -> list[Part]:
     """Return the smallest grid, made of these items, and tiles that are counted from 2."""
     whole, _ = grid(1, 1, picture(), WIDTH, HEIGHT)
     return [replace(whole, references={b"dimg": [*uses]}), *tiles]
+
+
+def whole(item: int) -> Part:
+    """Return an image that is another item as it is."""
+    return Part(b"iden", b"", [size(), BITS], {b"dimg": [item]})
+
+
+def overlay(side: int, item: int, *properties: bytes, **references: list[int]) -> Part:
+    """Return an image that lays an item over a background of so many pixels each way, whatever its box says."""
+    layout = struct.pack(">BBHHHHIIii", 0, 1, 0, 0, 0, 65_535, side, side, 0, 0)
+    more = {kind.encode(): targets for kind, targets in references.items()}
+    return Part(b"iovl", layout, [size(), *properties], {b"dimg": [item], **more})
+
+
+def later_slice() -> bytes:
+    """Return all of `photo()` but its first block as one more slice of the same picture (ITU-T H.265, 7.3.6.1)."""
+    unit = COLOUR_PICTURE[4:]
+    old = f"{int.from_bytes(unit[2:5], 'big'):024b}"
+    # The first bit says that a picture begins; a slice that begins none has its address behind the first three. The
+    # header ends with a 1 that is filled up to a whole byte.
+    new = (f"0{old[1:3]}01{old[3:].rstrip('0')}").ljust(24, "0")
+    later = unit[:2] + int(new, 2).to_bytes(3, "big") + unit[5:]
+    return struct.pack(">I", len(later)) + later
 
 
 def nested(levels: int) -> list[Part]:

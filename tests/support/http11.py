@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from uvicorn.server import ServerState
 
 from app.config import Settings
+from app.errors import ServiceError
 from app.server.backoff import Backoff
 from app.server.protocol import Protocol
 from app.server.server import uvicorn_config
@@ -33,6 +34,10 @@ class Client:
     def unsent_bytes(self) -> int:
         """How much of what was sent does not fit into what the system keeps, because the server does not read it."""
         return self._writer.transport.get_write_buffer_size()
+
+    def end_sending(self) -> None:
+        """Send no more, and go on to read."""
+        self._writer.write_eof()
 
     def leave(self) -> None:
         """Close the connection."""
@@ -69,7 +74,7 @@ async def connected(app: Any, idle_s: int = 5, reads: bool = True) -> AsyncItera
 
     Unless the client `reads`, it takes no more than what the system keeps for it.
     """
-    config = uvicorn_config(app, Settings())
+    config = uvicorn_config(answering_errors(app), Settings())
     config.timeout_keep_alive = idle_s
     config.load()
     state = ServerState()
@@ -83,12 +88,25 @@ async def connected(app: Any, idle_s: int = 5, reads: bool = True) -> AsyncItera
         yield Client(reader, writer, state.connections)
     finally:
         writer.close()
-        await writer.wait_closed()
+        with suppress(ConnectionResetError):  # the server has cut it off
+            await writer.wait_closed()
         server.close()
         await asyncio.gather(*state.tasks)
         async with asyncio.timeout(10):
             while state.connections:  # they hear of the end, each in its turn
                 await asyncio.sleep(0.001)
+
+
+def answering_errors(app: Any) -> Any:
+    """Return an application that answers the service's own errors, as the service does."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await app(scope, receive, send)
+        except ServiceError as exc:
+            await answer(send, exc.status, f"{exc.code}: {exc.detail}".encode())
+
+    return application
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

@@ -73,6 +73,16 @@ def tiff(data: bytes, *, order: str = "<", **tags: int | Iterable[int]) -> bytes
     return magic + struct.pack(f"{order}IH", 8, len(values)) + directory + bytes(4) + extra + data
 
 
+def tiff_of_one_value(tags: int, size: int) -> bytes:
+    """Return a grey TIFF of 64 x 64 pixels with so many unknown tags, whose values are the same bytes."""
+    data = bytes(max(size, 64 * 64))
+    known = {256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 64, 279: 64 * 64}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in known.items()]
+    entries += [struct.pack("<HHII", 40_000 + tag, 7, size, 8) for tag in range(tags)]
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory
+
+
 def grey_tiff(
     width: int, height: int, data: bytes, *, bits: int = 8, order: str = "<", **tags: int | Iterable[int]
 ) -> bytes:

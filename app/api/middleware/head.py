@@ -10,7 +10,7 @@ class Head:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and of the response to HEAD the headers alone."""
+        """Pass the request on as GET, and send only the headers of the response."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -22,4 +22,5 @@ class Head:
 
         asked = {**scope, "method": "GET"}
         await self._app(asked, receive, without_body)
-        scope.update({name: asked[name] for name in ("route",) if name in asked})  # the route that metrics count
+        if "route" in asked:
+            scope["route"] = asked["route"]  # the metrics count by it

@@ -1,0 +1,222 @@
+"""The page where not all is well, in a real browser: a proxy in between, a service that is away, a user who cancels."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, Request, Route, expect
+
+from tests.support import needs
+from tests.support.browsing import GOLF_BALL, PARACHUTE, REFUSED, Visit, choose, complete, payload, settled, warm
+from tests.support.processes import Process, Serve
+
+pytestmark = needs.BROWSER.mark()
+
+LOST = "net::ERR_FAILED"
+"""What Chromium logs of a request that never reaches the service."""
+LOGIN = "<!doctype html><title>Log in</title>"
+Answer = tuple[int, str]
+"""The status and the body of an answer that is not the service's."""
+BAD_GATEWAY: Answer = (502, "<html>Bad Gateway</html>")
+FULL: Answer = (429, json.dumps({"status": 429, "code": "queue_full", "detail": "256 of 256 places are taken"}))
+STARTING: Answer = (503, json.dumps({"status": 503, "code": "starting", "detail": "the model is loading"}))
+
+
+@pytest.fixture(scope="module")
+def service(serve: Serve) -> Process:
+    """The bundled weights in int8, which need no compiling."""
+    return serve(PRECISION="int8")
+
+
+@pytest.fixture(scope="module")
+def usual(browser: Browser, service: Process) -> Iterator[BrowserContext]:
+    """What those pages are opened in that keep nothing."""
+    with warm(browser, service.url) as context:
+        yield context
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Process, usual: BrowserContext) -> Iterator[Visit]:
+    visit = Visit(browser, service.url, usual)
+    visit.expected += [REFUSED, LOST]
+    yield visit
+    visit.close()
+
+
+@pytest.fixture
+def page(visit: Visit) -> Page:
+    return complete(visit())
+
+
+def many(count: int) -> list[FilePayload]:
+    return [{**payload((GOLF_BALL, PARACHUTE)[index % 2]), "name": f"{index}.jpg"} for index in range(count)]
+
+
+def photos_in(request: Request) -> int:
+    return max(1, (request.post_data_buffer or b"").count(b'name="image"'))
+
+
+def intercept(page: Page, path: str, answer: Callable[[Request], Answer | None]) -> None:
+    """Answer requests instead of the service, unless `answer` returns None."""
+
+    def handle(route: Route) -> None:
+        found = answer(route.request)
+        if found is None:
+            route.continue_()
+        else:
+            status, body = found
+            kind = "application/problem+json" if body.startswith("{") else "text/html"
+            route.fulfill(status=status, body=body, content_type=kind)
+
+    page.route(path, handle)
+
+
+def in_turn(*answers: Answer | None) -> Callable[[Request], Answer | None]:
+    """Return what gives these answers one after the other, and then those of the service."""
+    left = list(answers)
+    return lambda _: left.pop(0) if left else None
+
+
+def classified(page: Page) -> Locator:
+    return page.locator(".card-best")
+
+
+def test_requests_that_are_too_large_for_a_proxy_are_halved_until_they_pass(page: Page) -> None:
+    intercept(page, "**/predict", lambda request: (413, "<html>") if photos_in(request) > 2 else None)
+    choose(page, *many(10))
+    expect(classified(page)).to_have_count(10)
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_photo_that_is_too_large_for_a_proxy_spoils_only_itself(page: Page) -> None:
+    intercept(page, "**/predict", in_turn(*[(413, "<html>")] * 3))  # all four photos, then two, then the first alone
+    choose(page, *many(4))
+    expect(classified(page)).to_have_count(3)
+    expect(page.locator("#result .alert")).to_have_text(
+        "Not the service but something on the way to it, such as a proxy, answered 413 Payload Too Large."
+    )
+
+
+@pytest.mark.parametrize("answers", [(FULL,), (BAD_GATEWAY, STARTING)], ids=["is full", "starts again"])
+def test_a_service_that_may_answer_later_is_waited_for(page: Page, answers: list[Answer]) -> None:
+    intercept(page, "**/predict", in_turn(*answers))
+    choose(page, *many(3))
+    expect(classified(page).locator("span")).to_have_text(["golf ball", "parachute", "golf ball"])
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ((500, "<html>"), "such as a proxy, answered 500 Internal Server Error."),
+        ((200, LOGIN), "This is not an answer of the service; is a login needed on the way to it?"),
+    ],
+)
+def test_what_something_else_answers_is_said_to_be_no_answer_of_the_service_and_spoils_no_photo(
+    page: Page, answer: Answer, says: str
+) -> None:
+    intercept(page, "**/predict", in_turn(None, *[answer] * 4))
+    choose(page, *many(40))
+    expect(page.get_by_role("alert")).to_contain_text(says)
+    expect(page.locator("#status")).to_have_text("8 of 40 photos are classified; 32 have no answer")
+
+
+def test_a_page_that_is_opened_while_the_service_starts_behind_a_proxy_gets_ready(visit: Visit) -> None:
+    page = visit()
+    intercept(page, "**/model-info?*", in_turn(STARTING, BAD_GATEWAY))
+    page.reload()
+    expect(page.get_by_role("alert")).to_have_text("The model is loading.")
+    expect(page.get_by_role("alert")).to_contain_text("answered 502 Bad Gateway.")
+    complete(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_drawing_that_cannot_be_fetched_is_said_why_and_not_classified(page: Page) -> None:
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request) if "/predict" in request.url else None)
+    page.route("**/samples/*", lambda route: route.abort())
+    page.get_by_role("button", name="a parachute").click()
+    expect(page.get_by_role("alert")).to_have_text("The service does not answer; is it still running?")
+    intercept(page, "**/samples/*", in_turn(BAD_GATEWAY))
+    page.get_by_role("button", name="a parachute").click()
+    expect(page.get_by_role("alert")).to_contain_text("answered 502 Bad Gateway.")
+    assert not asked
+
+
+def test_a_variant_that_cannot_be_shown_is_not_chosen_and_the_next_one_that_can_takes_the_alert_away(
+    page: Page,
+) -> None:
+    intercept(page, "**/model-info?*", in_turn(STARTING))
+    page.get_by_role("radio", name="0.75").check(force=True)
+    expect(page.get_by_role("alert")).to_have_text("The model is loading.")
+    expect(page.get_by_role("radio", name="0.5")).to_be_checked()
+    expect(page.locator("#totals")).to_contain_text("0.5 @ 160")
+    page.get_by_role("radio", name="128").check(force=True)
+    expect(page.locator("#totals")).to_contain_text("0.5 @ 128")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_page_that_had_to_ask_twice_what_is_served_draws_each_chart_once(page: Page) -> None:
+    intercept(page, "**/variants", in_turn(STARTING))
+    page.reload()
+    complete(page)
+    assert page.evaluate(DRAWN) == 1
+
+
+DRAWN = """() => {
+    const observer = new MutationObserver(() => {});
+    observer.observe(document.getElementById("cost-chart"), { childList: true });
+    document.getElementById("standard").click();
+    return observer.takeRecords().length;
+}"""
+"""How often a chart is drawn if somebody wants it otherwise."""
+
+
+@pytest.mark.parametrize("photos", [1, 2])
+def test_photos_that_are_cancelled_before_an_answer_leave_those_before_them_on_the_page(
+    page: Page, photos: int
+) -> None:
+    choose(page, *many(6))
+    page.locator(".card").nth(1).click()
+    held: list[Route] = []
+    page.route("**/predict", partial(list.append, held))
+    page.set_input_files("#choose", many(photos))
+    page.get_by_role("button", name="Cancel").click()
+    settled(page)
+    expect(classified(page)).to_have_count(6)
+    expect(page.locator("#status")).to_have_text("6 of 6 photos are classified")
+    if photos == 1:
+        expect(page.locator("#result h3")).to_have_text("parachute")
+    for cancelled in held:
+        cancelled.abort()  # or it would still be pending when the page closes
+    page.unroute("**/predict")
+    page.get_by_role("switch", name="Why?").click()
+    expect(page.locator("#result .where")).to_be_visible()
+    expect(classified(page)).to_have_count(6)
+
+
+def test_no_photo_is_taken_before_the_camera_shows_one(visit: Visit) -> None:
+    page = complete(visit(alone=True, permissions=["camera"]))
+    page.evaluate(SLOW_CAMERA)
+    page.get_by_role("button", name="Take a photo").click()
+    shutter = page.get_by_role("button", name="Take it")
+    expect(shutter).to_be_disabled()
+    page.evaluate("window.begin()")
+    expect(shutter).to_be_focused()
+    shutter.click()
+    settled(page)
+    expect(page.locator("#result figcaption").first).to_have_text("camera.jpg")
+
+
+SLOW_CAMERA = """() => {
+    const lend = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+        const stream = await lend(wanted);
+        const [track] = stream.getTracks();
+        stream.removeTrack(track);
+        window.begin = () => stream.addTrack(track);
+        return stream;
+    };
+}"""
+"""Has the camera show nothing until `begin` is called."""

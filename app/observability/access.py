@@ -9,6 +9,8 @@ logger = logging.getLogger("app.access")
 
 REFUSALS = (401, 413, 415, 429, 503)
 """Statuses of requests that were refused without any work. A flood of them must not fill a disk with lines."""
+NO_REQUEST = "-"
+"""The method and the path of what was refused because it is not HTTP. A flood of that must not fill a disk either."""
 LINES_A_SECOND = 10
 """How many refusals with one status have lines of their own within a second."""
 SECOND = 1.0
@@ -26,7 +28,8 @@ class AccessLog:
 
         `facts` returns what the line says, for the status; it is called only if there is a line.
         """
-        if not logger.isEnabledFor(logging.INFO) or (status in REFUSALS and self._is_one_of_many(status)):
+        refused = status in REFUSALS or method == NO_REQUEST
+        if not logger.isEnabledFor(logging.INFO) or (refused and self._is_one_of_many(status)):
             return
         # The path in quotes, with escapes: it may hold line breaks, and each request is to have one line.
         # `logger.info` would look for its caller on the stack, which costs a fifth of the whole line.

@@ -68,8 +68,8 @@ def _sum(several: Iterable[Series]) -> Series:
 class Metrics:
     """The metrics of one application; with snapshots also of the other processes that write them.
 
-    Each is here as its one series, or as what returns the series for the values of its labels. A route is told by its
-    template, and the variant is empty of a request for which no model was asked.
+    Each attribute is the only series of a metric, or a function that returns the series for values of its labels. The
+    label `route` is the template of the path, and `variant` is empty if no model was asked.
     """
 
     def __init__(self, snapshots: Snapshots | None = None) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -41,7 +42,7 @@ class Spans:
 
     def begin(self, headers: Mapping[str, str]) -> "RequestSpan":
         """Begin the span of a request, as a child of the span that its header `traceparent` names, if any."""
-        return RequestSpan(self._tracer, self._tracer.start_span("HTTP", W3C.extract(headers), SpanKind.SERVER))
+        return RequestSpan(self._tracer, W3C.extract(headers))
 
     def ran(self, run: Run) -> None:
         """Make the span of a batch, with links to the spans of the requests whose images ran in it.
@@ -70,9 +71,13 @@ class RequestSpan:
     classify need not know of spans.
     """
 
-    def __init__(self, tracer: Tracer, span: Span) -> None:
+    def __init__(self, tracer: Tracer, parent: Context) -> None:
         self._tracer = tracer
-        self._span = span
+        # Once for all times: a process may be interrupted between its looks at the two clocks, and each pair of looks
+        # would then shift one time against the others.
+        began = time.time_ns()
+        self._epoch_ns = began - time.monotonic_ns()
+        self._span: Span = tracer.start_span("HTTP", parent, SpanKind.SERVER, start_time=began)
 
     @property
     def context(self) -> SpanContext:
@@ -101,7 +106,7 @@ class RequestSpan:
             for index, image in enumerate(images):
                 for run in image.runs or (image,):
                     self._stages(index, run)
-        self._span.end()
+        self._span.end(self._epoch_ns + time.monotonic_ns())
 
     def _stages(self, index: int, image: Classification) -> None:
         queued, decoded, ran = image.began
@@ -118,10 +123,6 @@ class RequestSpan:
 
     def below(self, name: str, times: tuple[float, float], facts: Attributes, links: Sequence[Link] = ()) -> None:
         """Make a child of the span, from one time of `time.monotonic` to another."""
-        began, ended = map(_epoch_ns, times)
+        began, ended = (self._epoch_ns + round(1e9 * one) for one in times)
         context = set_span_in_context(self._span)
         self._tracer.start_span(name, context, attributes=facts, links=links, start_time=began).end(ended)
-
-
-def _epoch_ns(monotonic_s: float) -> int:
-    return time.time_ns() - round((time.monotonic() - monotonic_s) * 1e9)

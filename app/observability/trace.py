@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.observability.spans import RequestSpan, Spans
 
 SPANS = "spans"
-"""Under this name the state of the application has what makes spans, or None."""
+"""Key in the state of the application; its value makes spans, or is None if none are wanted."""
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """Ids of callers that are taken over; any other might break the log or a header."""
 

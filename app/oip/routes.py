@@ -1,6 +1,5 @@
 """The HTTP routes of the Open Inference Protocol, version 2, which KServe, Triton and MLServer have too."""
 
-import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -102,7 +101,7 @@ def create_router(
             summary="Classify a tensor of images",
             dependencies=locked,
             response_model=InferenceResponse,
-            responses=schemas.INFER_ANSWER | openapi.responses(*openapi.PREDICT_ERRORS, NotFound, path=path),
+            responses=schemas.INFER_ANSWER | openapi.responses(*openapi.IMAGES_ERRORS, NotFound, path=path),
             openapi_extra=schemas.path_parameters(path) | schemas.INFER_BODY,
         )
         async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
@@ -111,7 +110,7 @@ def create_router(
             with classifier() as current:
                 model = _found(request, current)
                 inference.admit(model, current, about)
-                deadline = time.monotonic() + timeout_or_default(timeout_ms, settings) / 1000
+                deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
                 body = await payload.read_any(request, settings, deadline)
                 wanted = tensors.read(body, json_bytes, model, settings.max_images)
                 classifying = inference.classify(wanted, model, current, deadline, about)

@@ -264,6 +264,8 @@ class Slot(Generic[T, R]):
         finally:
             if timer is not None:
                 timer.cancel()
+            if not item.started:
+                self._queue.remove(item)
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from typing import Generic, NamedTuple, TypeVar
@@ -103,6 +104,11 @@ class Queue(Generic[T, R]):
         """Free one slot."""
         self.admitted -= 1
         self._freed.append(time.monotonic())
+
+    def remove(self, item: Item[T, R]) -> None:
+        """Let go of an item that nobody waits for any more, which may have been taken out already."""
+        with suppress(ValueError):
+            self.items.remove(item)
 
     def served(self, elapsed_s: float, count: int) -> None:
         """Note that a batch of `count` items ran for `elapsed_s` seconds."""

@@ -101,7 +101,7 @@ DEFAULT = Single()
 class Selection(BaseModel):
     """How a request chooses its variants: by their numbers, a budget, side by side or as a cascade.
 
-    Of α and resolution, one that is missing is that of the default variant.
+    If only one of α and resolution is given, the other is that of the default variant.
     """
 
     model_config = ConfigDict(frozen=True)

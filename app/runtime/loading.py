@@ -15,8 +15,8 @@ def start_loading(settings: Settings) -> "Callable[[], Pipeline]":
     """Begin to load and test the models that the settings name; return a function that waits for the pipeline.
 
     This happens in another process, so that the caller can go on meanwhile. With TensorFlow, or if `model_workers` is
-    0, the function does all of it in this process. The function raises
-    `StartError`, whose message is one line, or `SelfTestFailed`.
+    0, the function does all of it in this process. It raises `StartError`, whose message is one line, or
+    `SelfTestFailed`.
     """
     keep_to_limit(settings)
     if settings.engine == "tensorflow" or settings.model_workers == 0:

@@ -85,7 +85,7 @@ class Local:
         try:
             pixels, form, region = self._pixels(job.payload, [variant.resolution for variant in job.variants], large)
         except (ServiceError, LargeImage) as exc:
-            return exc
+            return type(exc)(*exc.args)  # without the traceback, whose frames have all images of the batch
         by_variant = dict(zip(job.variants, pixels, strict=True))
         return Decoded(by_variant, (time.monotonic() - began) * 1000, form, began, job.wish, region)
 

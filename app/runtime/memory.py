@@ -46,7 +46,7 @@ def room_bytes(limit: int, settings: Settings) -> float:
 
 
 def keep_to_limit(settings: Settings) -> None:
-    """Have images refused that would take more memory than the limit leaves, and end their process by that.
+    """Have images refused that would take more memory than the limit leaves, before they end their process.
 
     Raises `StartError`, whose message is one line, if the service itself does not fit.
     """

@@ -68,6 +68,7 @@ class Worker:
             return await self._reply
         finally:
             timer.cancel()
+            self._reader = self._reply = None  # an idle worker keeps no images
             if self.alive:
                 self._area.give_back()
 
@@ -115,7 +116,7 @@ class Worker:
 
 
 _loading: "set[Pool]" = set()
-"""Whose templates load models, each of which some thread of this process waits for."""
+"""The pools whose templates are loading models. A thread of this process waits for each."""
 
 
 class RemoteEngine:

@@ -30,7 +30,7 @@ LARGE, ALONE, WHOLE = 1, 2, 4
 FILE, TEXT, PIXELS = 1, 2, 3
 NO_TARGET: Final = -1
 
-memory.keep()  # images take memory at both ends, in the process that only passes them on too
+memory.keep()  # here, as both processes import this: one that only passes images on needs memory for them, too
 
 
 class Request(NamedTuple):

@@ -17,6 +17,7 @@ from app.errors import Draining, QueueFull, ServiceError
 from app.main import create_app
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import Variant
+from app.observability.trace import Requests, Trace
 from app.prediction.classifier import Classifier
 from tests.api.test_routes import slow_model
 from tests.support.client import Launch, check_problem, launching, samples, started
@@ -329,6 +330,18 @@ def test_a_request_has_the_deadline_that_it_asks_for(launch: Launch) -> None:
     check_error(client.post(f"{MODEL}/infer", json=files(RED), headers=headers), 504, "deadline_exceeded")
     headers = {"X-Request-Timeout-Ms": "60000"}
     check_error(client.post(f"{MODEL}/infer", json=files(RED), headers=headers), 422, "invalid_parameter")
+
+
+def test_a_deadline_counts_from_the_head_of_the_request(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Requests.begin
+
+    def an_hour_ago(self: Requests, *request: Any) -> Trace:
+        current = begin(self, *request)
+        current.started -= 3600
+        return current
+
+    monkeypatch.setattr(Requests, "begin", an_hour_ago)
+    check_error(infer(client, RED), 504, "deadline_exceeded")
 
 
 def test_a_full_queue_refuses_before_the_body_is_read_with_when_to_come_again(launch: Launch) -> None:

@@ -5,6 +5,8 @@ import gc
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from math import inf
 
 import pytest
 
@@ -361,10 +363,11 @@ async def test_draining_does_not_wait_for_max_wait(make: Make, model: Doubler) -
     assert await results(tasks) == [2]
 
 
-async def test_an_item_that_has_its_result_is_not_kept_until_its_deadline() -> None:
-    class Image:
-        """What a request would keep in memory."""
+class Image:
+    """What a request would keep in memory."""
 
+
+async def test_an_item_that_has_its_result_is_not_kept_until_its_deadline() -> None:
     async def run(items: Sequence[Image]) -> list[int]:
         return [0] * len(items)
 
@@ -377,6 +380,34 @@ async def test_an_item_that_has_its_result_is_not_kept_until_its_deadline() -> N
     await batcher.drain()
     gc.collect()
     assert kept() is None
+
+
+async def test_an_item_that_nobody_waits_for_any_more_is_not_kept_until_a_run_ends() -> None:
+    gate = asyncio.Event()
+
+    async def run(items: Sequence[Image]) -> list[int]:
+        await gate.wait()
+        return [0] * len(items)
+
+    batcher: Batcher[Image, int] = Batcher(run, max_batch_size=8, max_queue=3, stalled_after_s=60)
+
+    async def ask(image: Image, deadline: float = inf) -> None:
+        with batcher.admit() as (slot,), suppress(DeadlineExceeded):
+            await slot.submit(image, deadline=deadline)
+
+    running = asyncio.create_task(ask(Image()))
+    await asyncio.sleep(0)
+    leaver, late = Image(), Image()
+    kept = [weakref.ref(leaver), weakref.ref(late)]
+    left = [asyncio.create_task(ask(leaver)), asyncio.create_task(ask(late, time.monotonic()))]
+    await asyncio.sleep(0)
+    left[0].cancel()
+    await asyncio.wait(left)
+    del leaver, late, left
+    gc.collect()
+    assert [image() for image in kept] == [None, None]
+    gate.set()
+    await running
 
 
 async def test_a_model_that_would_end_the_process_ends_one_item(make: Make, model: Doubler) -> None:

@@ -22,8 +22,12 @@ from app.runtime.pipeline import Job
 from tests.support.fakes import ColourEngine, colour_model
 
 HANGS = "hangs"
-SHORT_S = 2.0
+SHORT_S = 5.0
 """What stands here for the patience with a worker, and again for what a worker that was given up has left."""
+
+
+class Photo(str):
+    """A photo in base64 to which there can be weak references."""
 
 
 class Threaded(ColourEngine):

@@ -28,7 +28,7 @@ from tests.support.images import encoded
 
 VARIANTS = (colour_model().variant,)
 RED = Job(solid((220, 30, 30)), VARIANTS)
-PATIENCE_S = 1.0
+PATIENCE_S = 3.0
 PROGRAM = """
 import asyncio, ctypes, sys, time
 from app.runtime.inline import Inline
@@ -63,9 +63,9 @@ ran = []
 async def main():
     pipeline = Inline(Hanging([colour_model()], max_pixels=10**8), PATIENCE_S)
     await pipeline.run([RED] * 2)
-    time.sleep(PATIENCE_S / 2)
+    time.sleep(PATIENCE_S / 4)
     await pipeline.run([RED])
-    await asyncio.sleep(2 * PATIENCE_S)
+    await asyncio.sleep(1.5 * PATIENCE_S)
     await pipeline.run([RED], large={large})
     await pipeline.close()
     print("answered", flush=True)
@@ -173,7 +173,7 @@ def test_time_for_which_processes_are_stopped_is_not_a_hang(large: bool, whole: 
         tree = [process.pid, *children(process.pid)] if whole else [process.pid]
         for number in tree:
             os.kill(number, signal.SIGSTOP)
-        time.sleep(2 * PATIENCE_S)
+        time.sleep(1.5 * PATIENCE_S)
         for number in tree:
             os.kill(number, signal.SIGCONT)
         output, errors = process.communicate("go on\n", timeout=60)

@@ -2,6 +2,8 @@
 
 import io
 import time
+import weakref
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
@@ -12,14 +14,18 @@ from PIL import Image
 
 from app.config import Settings
 from app.engines.base import FeatureEngine, Pixels, Predictions
+from app.errors import ServiceError
 from app.imaging import decode
 from app.imaging.overlay import overlay
 from app.model.evidence import embedding, evidence
 from app.runtime.local import Local, in_process
 from app.runtime.pipeline import Job, Outcome, Overlay, Wish
+from tests.runtime.colours import Photo
 from tests.support.data import solid
 from tests.support.fakes import ColourEngine, colour_model, mosaic_model
 from tests.support.images import encoded, photo
+
+RED = solid((220, 30, 30))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +36,7 @@ from tests.support.images import encoded, photo
 def test_an_image_has_what_is_asked_for_and_no_more(wish: Wish, classes: list[int] | str | None) -> None:
     model = mosaic_model()
     engine = cast("FeatureEngine", model.engine)
-    job = Job(solid((220, 30, 30)), (model.variant,), wish)
+    job = Job(RED, (model.variant,), wish)
     local = Local([model], max_pixels=10**8)
     (found,) = local.run([job])
     assert isinstance(found, tuple)
@@ -48,6 +54,17 @@ def test_an_image_has_what_is_asked_for_and_no_more(wish: Wish, classes: list[in
         np.testing.assert_array_equal(found[0].evidence, evidence(features, engine.head, asked))
 
 
+@pytest.mark.parametrize("content", [b"text", RED[: len(RED) // 2]], ids=["no image", "a broken image"])
+def test_what_is_wrong_with_an_image_does_not_keep_the_images_of_its_batch(content: bytes) -> None:
+    model = colour_model()
+    bad, good = Photo(b64encode(content).decode()), Photo(b64encode(RED).decode())
+    kept = [weakref.ref(bad), weakref.ref(good)]
+    results = Local([model], 10**8).run([Job(bad, (model.variant,)), Job(good, (model.variant,))])
+    assert [isinstance(one, ServiceError) for one in results] == [True, False]
+    del bad, good
+    assert [one() for one in kept] == [None, None]
+
+
 def test_the_time_of_the_network_is_told_from_that_of_decoding_before_it() -> None:
     class Slow(ColourEngine):
         """Takes its time."""
@@ -58,7 +75,7 @@ def test_the_time_of_the_network_is_told_from_that_of_decoding_before_it() -> No
             return super().predict(images)
 
     model = replace(colour_model(), engine=Slow())
-    ((found,),) = cast("list[list[Outcome]]", Local([model], 10**8).run([Job(solid((220, 30, 30)), (model.variant,))]))
+    ((found,),) = cast("list[list[Outcome]]", Local([model], 10**8).run([Job(RED, (model.variant,))]))
     assert found.inference_ms >= 100
     assert found.decode_began + found.decode_ms / 1000 <= found.inference_began
 

@@ -163,20 +163,25 @@ def test_work_that_is_given_up_takes_no_answer_from_who_asks_next(local: Local, 
 def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(
     pool: Pool, wait: Wait, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def kill() -> None:
+    def workers() -> set[int]:
         children = Path(f"/proc/{pool._template.pid}/task/{pool._template.pid}/children")
-        for worker in children.read_text().split():
+        return {int(number) for number in children.read_text().split()}
+
+    def kill(killed: set[int]) -> None:
+        for worker in killed:
             with suppress(ProcessLookupError):  # one that an earlier test gave up ends by itself
-                os.kill(int(worker), signal.SIGKILL)
+                os.kill(worker, signal.SIGKILL)
 
     async def with_kills() -> list[Any]:
         await pool.run(jobs(FILES[:1]))
-        kill()  # idle
+        kill(idle := workers())
         while any(worker.alive for worker in pool._idle):  # a request that lost two workers would be refused
             await asyncio.sleep(0.01)
         running = [asyncio.create_task(pool.run(jobs(FILES))) for _ in range(2)]
-        await asyncio.sleep(0.001)
-        kill()  # at work
+        async with asyncio.timeout(10):
+            while len(at_work := workers() - idle) < len(running):
+                await asyncio.sleep(0.001)
+        kill(at_work)
         return await asyncio.gather(*running)
 
     for results in wait(with_kills()):

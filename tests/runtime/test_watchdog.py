@@ -53,7 +53,7 @@ def test_ticks_of_a_parent_that_is_stopped_do_not_count(pipe: int, monkeypatch: 
 
 
 def test_a_process_that_is_stopped_is_told_from_one_that_runs_and_one_that_is_gone() -> None:
-    with subprocess.Popen(["sleep", "2"]) as process:
+    with subprocess.Popen(["sleep", "60"]) as process:
         assert not watchdog._is_stopped(process.pid)
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)

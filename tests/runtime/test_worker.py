@@ -2,10 +2,13 @@
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
 import time
+import weakref
+from base64 import b64encode
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -24,7 +27,7 @@ from app.runtime.pool import Pool
 from app.runtime.replies import Reader, WorkerFailed, WorkerHung
 from app.runtime.requests import Request
 from app.runtime.worker import NICENESS, _die_first, _forked
-from tests.runtime.colours import HANGS, SHORT_S
+from tests.runtime.colours import HANGS, SHORT_S, Photo
 from tests.support.data import solid
 from tests.support.fakes import colour_model
 from tests.support.processes import name
@@ -99,7 +102,7 @@ def ended(number: int) -> bool:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, "in vain"
         await asyncio.sleep(0.01)
@@ -194,6 +197,16 @@ def test_an_idle_worker_does_not_end_however_long_it_waits(impatient: Pool, wait
         assert workers(impatient) == before
 
     wait(rest())
+
+
+def test_an_idle_worker_keeps_no_image_of_its_last_request(patient: Pool, wait: Wait) -> None:
+    image = Photo(b64encode(solid((220, 30, 30))).decode())
+    kept = weakref.ref(image)
+    wait(patient.run([Job(image, VARIANTS)]))
+    del image
+    gc.collect()
+    assert patient._idle
+    assert kept() is None
 
 
 def test_a_worker_that_hangs_does_not_outlive_a_template_that_was_killed(wait: Wait) -> None:

@@ -3,16 +3,16 @@
 import os
 
 GRPC = "grpc"
-"""Under this name the state of the application has its gRPC server, or None."""
+"""Key in the state of the application; its value is the gRPC server, or None without one."""
 
 MOST_CONNECTIONS = 1024
 """Each carries many calls at the same time, so that a client needs one."""
 
 
 def most_connections(open_files: int) -> int:
-    """Return how many connections a process may have over gRPC, which so many fewer are left for HTTP."""
+    """Return how many connections a process that may open so many files may have over gRPC; HTTP has the others."""
     return min(MOST_CONNECTIONS, open_files // 4)
 
 
-# What gRPC's core would write on standard error is what single callers do wrong, a line each.
+# Otherwise gRPC's core would write a line on standard error for each thing that a single client does wrong.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

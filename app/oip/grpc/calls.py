@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRAVELS_S = 0.1
-"""How long a call may have been on its way. By so much sooner than here its deadline passes at its client, which then
-cancels it, and that looks as if it had left."""
+"""How long a call may take to get here. Its deadline passes so much sooner at the client, which then cancels the call.
+Without this allowance that would be logged as a client that left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from app.errors import MalformedRequest
+from app.errors import BodyTooLarge, MalformedRequest
 from app.model.model import Model
 from app.oip import tensors
 from app.oip.grpc import inference_pb2 as pb
@@ -29,25 +29,27 @@ def parse(kind: type[M], body: bytes) -> M:
 
 
 def read(request: pb.ModelInferRequest, model: Model, max_images: int) -> Inference:
-    """Return the content of a request with 1 to `max_images` images; raises what `tensors.interpret` does.
+    """Return the content of a request with 1 to `max_images` images.
 
-    Outputs are answered as raw bytes if the input came so.
+    Outputs are answered as raw bytes if the input came so. Raises what `tensors.interpret` does, or `BodyTooLarge` for
+    more values than so many images have: in lists each takes many times its size, while nobody else is served.
     """
     raws = request.raw_input_contents
     if raws and len(raws) != len(request.inputs):
         raise MalformedRequest(f"there are {len(request.inputs)} inputs and {len(raws)} raw_input_contents")
     raw = raws[0] if raws else None
+    most_values = max_images * model.variant.resolution**2 * 3
     members = {
         "id": request.id or None,
         "parameters": {"binary_data_output": raw is not None},
-        "inputs": [_input(tensor, raw) for tensor in request.inputs[:2]],  # more than one is refused
+        "inputs": [_input(tensor, raw, most_values) for tensor in request.inputs[:2]],  # more than one is refused
         "outputs": [_output(wanted) for wanted in request.outputs],
     }
     wanted = tensors.valid(InferenceRequest.model_validate, members)
     return tensors.interpret(wanted, memoryview(raw or b""), model, max_images)
 
 
-def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> dict[str, Any]:
+def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, most_values: int) -> dict[str, Any]:
     about = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape[:MOST_DIMENSIONS])}
     given = [field.name for field, _ in tensor.contents.ListFields()]
     if raw is not None:
@@ -57,7 +59,10 @@ def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> 
     expected = CONTENTS.get(tensor.name)
     if expected and given != [expected]:
         raise MalformedRequest(f"the data of {tensor.name} must be in {expected} or in raw_input_contents")
-    return about | {"data": list(getattr(tensor.contents, expected)) if expected else []}
+    values = getattr(tensor.contents, expected) if expected else []
+    if len(values) > most_values:
+        raise BodyTooLarge(f"{tensor.name} has {len(values):,} values, and {most_values:,} are the most")
+    return about | {"data": list(values)}
 
 
 def _output(wanted: pb.ModelInferRequest.InferRequestedOutputTensor) -> dict[str, Any]:

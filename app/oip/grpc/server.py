@@ -36,6 +36,10 @@ REFUSE_S = 0.2
 gRPC's core ends what comes in the moment of closing as CANCELLED, which clients take for their own doing. By then those
 that were told to come again later have stopped asking here.
 """
+IDLE_S = 300.0
+"""After so long without a call a connection is closed, whose client makes a new one for its next call by itself."""
+KEEPALIVE_S = 60.0
+"""How often a client with a call under way is asked whether it is still there; without an answer its calls end."""
 NO_COMPRESSION = 1
 """The set of algorithms for messages that has none but `identity`: a message may grow a thousandfold."""
 HEALTH_SERVICE = HEALTH.services_by_name["Health"].full_name
@@ -60,9 +64,9 @@ class GrpcServer:
         self._settings = settings
         rooms = Rooms.of(settings)
         methods = Methods(settings, guard, rooms, classifier, alive)
-        self._health = Health(methods.ready, SERVICE)
         self._stopping: asyncio.Task[None] | None = None
         most = most_connections(open_files_limit())
+        self._health = Health(methods.ready, most // 4, SERVICE)
         standard = Standard(settings, rooms.short, SERVICE)
         self._server = aio.server(
             interceptors=[standard], options=_options(settings, most), maximum_concurrent_rpcs=most
@@ -106,6 +110,8 @@ def _options(settings: Settings, most: int) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_body_bytes),
         ("grpc.max_allowed_incoming_connections", most),
         ("grpc.server_handshake_timeout_ms", settings.request_timeout_ms),
+        ("grpc.max_connection_idle_ms", round(1000 * IDLE_S)),
+        ("grpc.keepalive_time_ms", round(1000 * KEEPALIVE_S)),
         ("grpc.compression_enabled_algorithms_bitset", NO_COMPRESSION),
         # A call that waits has 64 KiB in memory. On a quick network the core would let it have 5 MB, read or not.
         ("grpc.http2.bdp_probe", 0),

@@ -4,7 +4,8 @@ A library would receive messages of any number of calls at the same time, and of
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -53,19 +54,20 @@ class Standard(aio.ServerInterceptor):
         return None
 
     async def _answer(self, method: Any, context: Context) -> None:
-        requests = self._requests(method.request_deserializer, context)
-        if method.request_streaming:
-            async for answer in method.stream_stream(requests, context):
-                await context.write(answer)
-            return
-        async for request in requests:
+        async with aclosing(self._requests(method.request_deserializer, context)) as requests:
+            if method.request_streaming:
+                async for answer in method.stream_stream(requests, context):
+                    await context.write(answer)
+                return
+            request = await anext(requests, None)
+            if request is None:
+                raise MalformedRequest("the call has no message")
             if method.response_streaming:
                 await method.unary_stream(request, context)
             else:
                 await context.write(await method.unary_unary(request, context))
-            return
 
-    async def _requests(self, parse: Callable[[bytes], Any], context: Context) -> AsyncIterator[Any]:
+    async def _requests(self, parse: Callable[[bytes], Any], context: Context) -> AsyncGenerator[Any, None]:
         while (body := await self._room.receive(context, time.monotonic() + self._timeout_s)) is not None:
             if len(body) > MOST_BYTES:
                 raise BodyTooLarge(f"the message has more than {MOST_BYTES:,} bytes, the most that is accepted")

@@ -17,9 +17,22 @@ PIXEL_BYTES = 2
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTH = {FIXED64: 8, FIXED32: 4}
 
-ANY = sys.maxsize
-Tree = dict[int, "Tree | int"]
-"""The fields that have images in them, by number: messages, or images of at most so many bytes."""
+
+class Images:
+    """Counts the bytes of a field with images: it may be there several times, which parsing joins to one."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def add(self, size: int) -> None:
+        """Count so many bytes more. Raises `BodyTooLarge` if they are more than `most` together."""
+        self._left -= size
+        if self._left < 0:
+            raise BodyTooLarge(f"the pixels of the request take more than {self._most:,} bytes, the most that they may")
+
+
+Tree = dict[int, "Tree | Images"]
+"""The fields that have images in them, by number: messages that have such fields, or the images themselves."""
 
 
 def check(body: bytes, most_images: int, most_values: int) -> None:
@@ -30,7 +43,8 @@ def check(body: bytes, most_images: int, most_values: int) -> None:
     """
     most = BESIDE_BYTES + IMAGE_HEAD_BYTES * most_images
     if len(body) > most:
-        _beside(memoryview(body), {5: {5: {4: PIXEL_BYTES * most_values, 8: ANY}}, 7: ANY}, most)
+        pixels, any_bytes = Images(PIXEL_BYTES * most_values), Images(sys.maxsize)
+        _beside(memoryview(body), {5: {5: {4: pixels, 8: any_bytes}}, 7: any_bytes}, most)
 
 
 def _beside(message: memoryview, tree: Tree, most: int) -> int:
@@ -47,11 +61,10 @@ def _beside(message: memoryview, tree: Tree, most: int) -> int:
     return total
 
 
-def _size(content: memoryview, found: "Tree | int | None", most: int) -> int:
+def _size(content: memoryview, found: "Tree | Images | None", most: int) -> int:
     """Return how many bytes of a field are not of images."""
-    if isinstance(found, int):
-        if len(content) > found:
-            raise BodyTooLarge(f"the pixels of the request take {len(content):,} bytes, and may take {found:,}")
+    if isinstance(found, Images):
+        found.add(len(content))
         return 0
     if found is None or len(content) <= most:  # one that is short needs no look
         return len(content)

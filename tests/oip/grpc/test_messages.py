@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import InvalidParameter, MalformedRequest, ServiceError, TooManyImages
+from app.errors import BodyTooLarge, InvalidParameter, MalformedRequest, ServiceError, TooManyImages
 from app.oip import tensors
 from app.oip.grpc import inference_pb2 as pb
 from app.oip.grpc import messages
@@ -100,6 +100,7 @@ def text_for_a_number() -> pb.ModelInferRequest:
         (pixels(shape=(1, SIDE, SIDE, 4)), MalformedRequest, f"[n, {SIDE}, {SIDE}, 3]"),
         (pixels(shape=(1, SIDE, SIDE, 3)), MalformedRequest, "does not match its shape"),
         (pixels(values=[256]), MalformedRequest, "0 to 255"),
+        (pixels(values=[0] * (4 * PIXELS[0].size + 1)), BodyTooLarge, "49,153 values, and 49,152 are the most"),
         (raw_files(*[b"x"] * 5), TooManyImages, "4 is the most"),
         (raw_files(b"x", outputs=classification(0)), InvalidParameter, "between 1 and"),
         (text_for_a_number(), MalformedRequest, "classification"),

@@ -29,7 +29,7 @@ CODE = grpc.StatusCode
 MESSAGES, KEPT, LARGEST = 4, 2, 1000
 IMAGES = LARGEST_AT_ONCE - SHORT_AT_ONCE
 LONG_S, SHORT_S = 60.0, 0.05
-CHECK, INFER = "/grpc.health.v1.Health/Check", f"/{SERVICE}/ModelInfer"
+CHECK, WATCH, INFER = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", f"/{SERVICE}/ModelInfer"
 
 
 class Sender:
@@ -52,8 +52,8 @@ class Sender:
         assert await self.received == bytes(size)
 
 
-def room(patience_s: float = LONG_S) -> Room:
-    return Room(Settings(max_body_bytes=LARGEST), MESSAGES, patience_s)
+def room(patience_s: float = LONG_S, least_s: float | None = None) -> Room:
+    return Room(Settings(max_body_bytes=LARGEST), MESSAGES, patience_s, least_s)
 
 
 async def senders(room: Room, count: int) -> list[Sender]:
@@ -108,6 +108,41 @@ async def test_who_sends_nothing_makes_room_for_who_waits_but_the_longest_and_wh
     assert caught.value.headers["Retry-After"] == "1"
     assert [call.received.done() for call in silent] == [False, False, True, False]
     await silent[0].send(LARGEST)
+
+
+async def test_calls_that_send_nothing_use_their_patience_up_while_they_wait_for_their_turn() -> None:
+    among = room(patience_s=SHORT_S, least_s=0)
+    silent = [Sender(among) for _ in range(1000)]
+    late = Sender(among)
+    await asked(late)
+    await late.send(10)
+    for call in silent:
+        call.received.cancel()
+    await asyncio.gather(*(call.received for call in silent), return_exceptions=True)
+
+
+async def test_a_message_is_received_for_a_while_however_long_its_call_has_waited() -> None:
+    among = room(patience_s=0, least_s=LONG_S)
+    calls = await senders(among, MESSAGES)
+    waiting = Sender(among)
+    await settled()
+    for call in calls:
+        await call.send(10)
+    await asked(waiting)
+    await waiting.send(10)
+
+
+async def test_a_message_that_came_while_the_loop_was_kept_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    among = room(patience_s=LONG_S / 3)
+    calls = await senders(among, MESSAGES)
+    waiting = Sender(among)
+    await settled()
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + LONG_S / 2)
+    loop.call_soon(calls[KEPT].message.set_result, b"late")
+    assert await calls[KEPT].received == b"late"
+    await asked(waiting)
 
 
 async def test_where_nobody_waits_a_message_has_until_its_deadline() -> None:
@@ -210,6 +245,15 @@ async def test_a_message_of_a_standard_service_may_be_short_alone() -> None:
             with pytest.raises(aio.AioRpcError) as caught:
                 await ask(message)
             assert (caught.value.code(), says in str(caught.value.details())) == (code, True), caught.value.details()
+
+
+async def test_a_call_of_a_standard_service_without_a_message_is_refused() -> None:
+    async with served() as (_, client):
+        for method in (CHECK, WATCH):
+            ask: Any = client.channel.stream_unary(method)
+            with pytest.raises(aio.AioRpcError) as caught:
+                await ask(iter([]))
+            assert (caught.value.code(), caught.value.details()) == (CODE.INVALID_ARGUMENT, "the call has no message")
 
 
 async def test_the_message_of_a_call_that_failed_is_not_kept_until_garbage_is_collected(

@@ -8,10 +8,13 @@ has, and ends.
 """
 
 import asyncio
+import logging
 import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+
+logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
 WELL = b"w"
@@ -20,6 +23,10 @@ FULL = b"f"
 CONNECTION = b"c"
 RETRY_S = 0.001
 """How soon a connection that no process had room for is offered again."""
+NO_ROOM_S = 1.0
+"""How soon it is tried again to take connections, if the system had no room for one."""
+LAST_S = 1.0
+"""How long the processes have to make room for the last connections, when there will be no more."""
 WELL_S = 1.0
 """How often a process says that it is well."""
 LINGER_S = 0.5
@@ -39,9 +46,11 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._channels: set[socket.socket] = set()
         self._ready: deque[socket.socket] = deque()
+        self._full: set[socket.socket] = set()
         self._held: socket.socket | None = None  # a connection that no process has had room for yet
         self._retry: asyncio.TimerHandle | None = None
         self._accepting = False
+        self._closing = False
 
     def add(self, channel: socket.socket, well: Callable[[], None] = lambda: None) -> None:
         """Give connections to a process, from when it first says that it is well until the channel is closed.
@@ -57,15 +66,23 @@ class Acceptor:
         if channel in self._channels:
             self._channels.remove(channel)
             self._loop.remove_reader(channel)
+            self._full.discard(channel)
             if channel in self._ready:
                 self._ready.remove(channel)
             channel.close()
             self._give()
 
-    def close(self) -> None:
-        """Give away what has connected by now and accept no more, then close all channels."""
-        while self._ready and self._held is None and self._accept():
-            pass
+    async def close(self) -> None:
+        """Give away what has connected by now and accept no more, then close all channels.
+
+        Processes without room get some, too: what an acceptor that has gone gave them last they take anyway.
+        """
+        self._closing = True
+        self._accept_if(False)
+        self._ready.extend(self._full)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                await self._give_last()
         self._ready.clear()
         if self._held:
             self._held.close()
@@ -73,6 +90,14 @@ class Acceptor:
         for channel in self._channels.copy():
             self.remove(channel)
         self._listener.close()
+
+    async def _give_last(self) -> None:
+        for _ in range(BACKLOG):  # and no more of them, since clients may go on connecting
+            if not self._ready or not (self._held or self._accept()):
+                return
+            while self._held and self._ready:
+                await asyncio.sleep(RETRY_S)
+                self._give()
 
     def _hear(self, channel: socket.socket, well: Callable[[], None]) -> None:
         said = b""
@@ -82,7 +107,10 @@ class Acceptor:
             self.remove(channel)
             return
         well()
+        if self._closing:
+            return
         full = said.endswith(FULL)
+        (self._full.add if full else self._full.discard)(channel)
         if full == (channel in self._ready):
             (self._ready.remove if full else self._ready.append)(channel)
             self._give()
@@ -91,7 +119,12 @@ class Acceptor:
         """Accept a connection and give it away. Return whether there was one."""
         try:
             self._held, _ = self._listener.accept()
-        except OSError:  # there is none, its client has left, or this process may have no more files
+        except (BlockingIOError, ConnectionAbortedError):  # there is none, or its client has left
+            return False
+        except OSError as exc:  # this process may have no more files; until it may, the socket would say so without end
+            logger.error("no connections can be taken for now: %s", exc.strerror)
+            self._accept_if(False)
+            self._retry = self._loop.call_later(NO_ROOM_S, self._give)
             return False
         self._give()
         return True
@@ -108,7 +141,7 @@ class Acceptor:
         if self._retry:
             self._retry.cancel()
         self._retry = self._loop.call_later(RETRY_S, self._give) if self._held and self._ready else None
-        self._accept_if(bool(self._ready) and not self._held)
+        self._accept_if(bool(self._ready) and not self._held and not self._closing)
 
     def _accept_if(self, wanted: bool) -> None:
         if wanted == self._accepting:

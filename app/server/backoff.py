@@ -8,7 +8,10 @@ import asyncio
 from typing import Final, Protocol
 
 REST_S: Final = 0.02
-"""How long the first of them waits. They were told to come again after a second at least."""
+"""How long the first connection of a group rests; the others end with it.
+
+All of them were told to come again after a second at least.
+"""
 
 
 class Connection(Protocol):

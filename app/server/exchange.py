@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from starlette.types import ASGIApp, Message, Scope
 
 from app.api.payload import WHOLE
+from app.errors import MalformedRequest
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ CONTROL = bytes({*range(32), 127} - {ord("\t")})
 """What a value of a header must not have, and `NO_TOKEN` what a name must not have (RFC 9110, 5.5 and 5.1)."""
 NO_TOKEN = CONTROL + b'\t ()<>@,;:\\"/[]?={}'
 WITHOUT_BODY = (204, 304)
+HTTP_1_1 = "1.1"
+"""From this version on there are chunks and `100 Continue`, and connections stay open. Versions compare as texts."""
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -33,7 +36,7 @@ class Connection(Protocol):
     """What an exchange needs of its connection."""
 
     blocked: asyncio.Event | None
-    """While the client does not take what was sent to it, this is there, and is set when it does or is gone."""
+    """Set once the client reads again or is gone; None while it keeps up."""
 
     @property
     def default_headers(self) -> Fields:
@@ -71,6 +74,7 @@ class Exchange:
         "_body",
         "_connection",
         "_expects_continue",
+        "_fault",
         "_head",
         "_left",
         "_news",
@@ -99,6 +103,7 @@ class Exchange:
         self._expects_continue = expects_continue
         self._body: list[bytes] = []
         self._unread = 0
+        self._fault: str | None = None  # of the body, which will never be whole
         self._told_end = False  # of the body, to the application
         self._news: asyncio.Event | None = None  # made by whoever has to wait
         self._head: bytes | None = None  # of the response, until its body comes
@@ -118,6 +123,16 @@ class Exchange:
         """Hear that the body is whole."""
         if not self.complete:
             self.more_body = False
+            self._tell()
+
+    def break_off(self, fault: str) -> None:
+        """Hear what is not HTTP in the body, of which no more will come. Whoever still waits for the body answers that.
+
+        The connection will be closed.
+        """
+        self.keep_alive = False
+        if not self.status:
+            self._fault, self._expects_continue = fault, False
             self._tell()
 
     def disconnect(self) -> None:
@@ -143,11 +158,14 @@ class Exchange:
         return (not self.more_body and not self._told_end) or self._unread >= UNREAD_BYTES
 
     async def receive(self) -> Message:
-        """Return the next part of the body, or wait until the exchange is over (ASGI)."""
+        """Return the next part of the body, or wait until the exchange is over (ASGI).
+
+        Raises `MalformedRequest` if what came is not HTTP.
+        """
         if self._expects_continue:
             self._expects_continue = False
             self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while not (self.over or self._readable):
+        while not (self.over or self._fault or self._readable):
             self._connection.resume_reading()
             if self._news is None:
                 self._news = asyncio.Event()
@@ -155,6 +173,8 @@ class Exchange:
             await self._news.wait()
         if self.over:
             return {"type": "http.disconnect"}
+        if self._fault:
+            raise MalformedRequest(self._fault)
         self._told_end = not self.more_body
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body, self._unread = [], 0
@@ -190,13 +210,20 @@ class Exchange:
             self._left = 0
         elif b"content-length" in said:
             self._left = int(said[b"content-length"])
-        else:
+        elif self._has_chunks:
             fields.append((b"transfer-encoding", b"chunked"))
         first = STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
         return b"\r\n".join([first, *map(b": ".join, fields), b"", b""])
 
+    @property
+    def _has_chunks(self) -> bool:
+        """Whether a body of unknown length is sent in chunks. Before HTTP/1.1 it ends with its connection instead."""
+        return bool(self.scope["http_version"] >= HTTP_1_1)
+
     def _send_body(self, body: bytes, more: bool) -> None:
-        if self._left is None:
+        if self._left is None and not self._has_chunks:
+            framed = body
+        elif self._left is None:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             framed = framed if more else framed + b"0\r\n\r\n"
         elif self.scope["method"] == "HEAD":
@@ -221,7 +248,7 @@ class Exchange:
         except BaseException as exc:
             logger.error("the application failed", exc_info=exc)
         else:
-            if self.complete or self.disconnected:
+            if self.over:
                 return
             logger.error("the application ended without a whole response")
         finally:
@@ -229,9 +256,9 @@ class Exchange:
         await self._fail()
 
     async def _fail(self) -> None:
-        if self.disconnected:
+        if self.over:
             return
-        if self._head == b"" or self.complete:  # a part of the response was sent
+        if self._head == b"":  # a part of the response was sent
             self._connection.close()
             return
         self._head, self.keep_alive = None, False

@@ -7,12 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 
-from app.server.acceptor import BACKLOG
+from app.server.acceptor import BACKLOG, NO_ROOM_S
 
 logger = logging.getLogger(__name__)
-
-RETRY_S = 1.0
-"""How soon it is tried again to take connections, if that failed."""
 
 
 class Listening:
@@ -56,7 +53,7 @@ class Listening:
                 await self.start()
             except OSError as exc:
                 logger.error("no connections can be taken for now: %s", exc.strerror)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(NO_ROOM_S)
             else:
                 return
 

@@ -15,13 +15,15 @@ class Parser:
     headers; here another of its parsers, which is told the framing of the body alone, goes on from there.
     """
 
-    def __init__(self, protocol: Any) -> None:
+    def __init__(self, head: Any, protocol: Any) -> None:
+        """`head` is told of the parts of a head, and `protocol` of all else."""
+        self._head = head
         self._protocol = protocol
         # Called without a detour until there is an offer: a request calls these a dozen times.
         direct = SimpleNamespace(
-            on_message_begin=protocol.on_message_begin,
-            on_url=protocol.on_url,
-            on_header=protocol.on_header,
+            on_message_begin=head.on_message_begin,
+            on_url=head.on_url,
+            on_header=head.on_header,
             on_headers_complete=protocol.on_headers_complete,
             on_body=protocol.on_body,
             on_message_complete=self.on_message_complete,
@@ -31,14 +33,22 @@ class Parser:
 
     def feed_data(self, data: bytes) -> None:
         """Parse what came. Raises `httptools.HttpParserError` for what is not HTTP."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._go_on_with_body()
-            self.feed_data(data[offer.args[0] :])
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = memoryview(rest)[offer.args[0] :]
+                self._go_on_with_body()
+            else:
+                return
+
+    def end(self) -> None:
+        """Let go of the protocol, or the two would hold one another until garbage is collected."""
+        del self._parser, self._protocol
 
     def _go_on_with_body(self) -> None:
-        framing = [b"%b: %b\r\n" % field for field in self._protocol.headers if field[0] in BODY_FIELDS]
+        framing = [b"%b: %b\r\n" % field for field in self._head.headers if field[0] in BODY_FIELDS]
         self._parser = _parser(self)
         self._in_made_up_head = True
         self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
@@ -62,17 +72,17 @@ class Parser:
     def on_message_begin(self) -> None:
         """Begin a request, unless it is the rest of one."""
         if not self._in_made_up_head:
-            self._protocol.on_message_begin()
+            self._head.on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """Pass a part of the target on."""
         if not self._in_made_up_head:
-            self._protocol.on_url(url)
+            self._head.on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Pass a header on."""
         if not self._in_made_up_head:
-            self._protocol.on_header(name, value)
+            self._head.on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Let the request begin, unless it has begun already."""

@@ -5,20 +5,14 @@ bodies and for refusals, and needs none of its inner parts (decision 34).
 """
 
 import asyncio
-import socket
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
-from itertools import chain
-from math import inf
-from typing import Any, Final, cast
-from urllib.parse import unquote
+from typing import Any
 
 import httptools
 from pydantic_core import to_json
-from starlette.types import Scope
 from uvicorn import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
@@ -27,47 +21,40 @@ from app.api import problems
 from app.api.security import RAW_HEADERS
 from app.errors import MalformedRequest
 from app.server.backoff import Backoff
-from app.server.exchange import Exchange, Fields
+from app.server.deadline import Deadline
+from app.server.exchange import HTTP_1_1, Exchange, Fields
+from app.server.head import HEADERS_BYTES, Head, too_large
 from app.server.parser import Parser
+from app.server.reading import Reading
+from app.server.sending import Sending
 
-ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 HEADERS_S = 5.0
 """How long the headers of a request may take."""
-HEADERS_BYTES = 64 * 1024
-"""How much may come of a request without a part of its body: its head, or what stands between and behind the chunks."""
 LINGER_S = 2.0
-"""How long what a client still sends after its answer is read and thrown away, so that the client sees the answer."""
-TAKING_S = 5.0
-"""How long a client may take nothing of what was sent to it."""
+"""How long a client that has its answer, and has more to send, may send nothing before the connection is closed.
+
+What it sends is thrown away. If the connection was closed at once, the client would be reset and lose its answer.
+"""
+LONGEST_LINGER_S = 30.0
+"""How long such a client may go on sending."""
 MOST_WAITING = 16
 """While so many requests wait for the one ahead of them, no more are read. One read may still bring more of them."""
-RESTING_BYTES = 256 * 1024
-"""While a connection rests, it is not heard of before its client has sent so much."""
-READ_S = 0.1
-"""How long bytes are waited for once a time is over: those that came while the process stood still are not read yet."""
+MOST_AT_ONCE = 256
+"""How many requests may come before the first of them is answered."""
 
 
-class Protocol(asyncio.Protocol):
+class Protocol(Reading, Sending):
     """One connection: its requests one after the other, each within bounds of time and size, and their responses."""
 
-    _transport: asyncio.Transport
-    _exchange: Exchange | None = None  # the last one
-    _running: Exchange | None = None  # the one that was started last
-    _timer: asyncio.TimerHandle | None = None
-    _in_head = True
-    _head_ended = False  # in the data that came last, or before
-    _bare_bytes = 0  # that came since the head began, or since a part of the body came
-    _refusal: str | None = None  # what is not HTTP, to be said; empty if not. Then whatever comes is dropped
-    _written_bytes = 0
-    _taking: asyncio.TimerHandle | None = None
-    _idle_until = inf  # a time of the loop; infinite while there is a request
-    _idle_timer: asyncio.TimerHandle | None = None
-    _overdue = False
-    _reading = True
-    _resting = False
+    _bare_bytes = 0
+    """Bytes received since the head began or since the last part of the body."""
+    _dropping = False
+    """Whether what still comes is thrown away."""
+    _refusal: str | None = None
+    """What was not HTTP, to be said once the requests before it are answered."""
+    _linger_until: float
+    """The time of the loop until which a client may send the rest of what has been answered."""
     _leaving = False
-    blocked: asyncio.Event | None = None
-    """While the client does not take what was sent to it, this is there, and is set when it does or is gone."""
 
     def __init__(
         self,
@@ -75,12 +62,16 @@ class Protocol(asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         backoff: Backoff,
+        *,
         changed: Callable[[], None] = lambda: None,
+        refused: Callable[[MalformedRequest], str] = lambda _: uuid.uuid4().hex,
     ) -> None:
         """Take what uvicorn has of a server, and what it shares with the other connections.
 
-        `changed` is called when the connection is there, and when it is gone.
+        `changed` is called when the connection is there, and when it is gone; `refused` with what was no request. It
+        returns the id that the response has.
         """
+        super().__init__()
         self._loop = asyncio.get_running_loop()
         self._application: Any = config.loaded_app
         self._idle_s = config.timeout_keep_alive
@@ -88,9 +79,13 @@ class Protocol(asyncio.Protocol):
         self._app_state = app_state
         self._backoff = backoff
         self._changed = changed
-        self._parser = Parser(self)
-        self._waiting: deque[Exchange] = deque()
-        """Requests that came before the one ahead of them was answered."""
+        self._refused = refused
+        self._head = Head()
+        self._parser = Parser(self._head, self)
+        self._deadline = Deadline(self.close)
+        """When the connection is closed, unless what is waited for has come by then."""
+        self._unanswered: deque[Exchange] = deque()
+        """The request that is being answered, and those that came meanwhile. The body of the last may still come."""
 
     @property
     def default_headers(self) -> Fields:
@@ -99,292 +94,162 @@ class Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first headers."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._ends = {"server": get_local_addr(self._transport), "client": get_remote_addr(self._transport)}
+        super().connection_made(transport)
+        self._addresses = {"server": get_local_addr(self._transport), "client": get_remote_addr(self._transport)}
         self._state.connections.add(self)  # type: ignore[arg-type]  # it has what uvicorn asks of one
         self._changed()
-        self._close_in(HEADERS_S)
+        self._deadline.set(HEADERS_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give up the timers, and tell the requests that nobody waits for them any more."""
-        self._keep_open()
-        for timer in (self._idle_timer, self._taking):
-            if timer is not None:
-                timer.cancel()
-        self.resume_writing()
-        for exchange in (self._running, *self._waiting):
-            if exchange is not None:
-                exchange.disconnect()
-        self._waiting.clear()
+        """Give up the times, and tell the requests that nobody waits for them any more."""
+        super().connection_lost(exc)
+        self._deadline.end()
+        self._parser.end()
+        for exchange in self._unanswered:
+            exchange.disconnect()
+        self._unanswered.clear()
         self._state.connections.discard(self)
         self._changed()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and bound how long and how large the headers of a request may be."""
-        if self._transport.is_closing() or self._refusal is not None:
+        """Parse what came, and bound the time that the rest of it may take."""
+        if self._transport.is_closing():
             return
-        self._idle_until, self._overdue = inf, False
-        self._head_ended = not self._in_head
+        if not self._dropping:
+            self._parse(data)
+        if self._unanswered or self._leaving:
+            return
+        if self._dropping or not self._head.is_open:
+            self._linger_on()
+        elif self._bare_bytes == len(data):  # a head begins; blank lines before it are no reason to wait longer
+            self._deadline.set(HEADERS_S)
+
+    def _parse(self, data: bytes) -> None:
         self._bare_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as exc:
-            ours = exc.__context__  # raised by one of the methods below
+            ours = exc.__context__  # raised by the head, or by one of the methods below
             self._refuse(ours.detail if isinstance(ours, MalformedRequest) else "Invalid HTTP request received.")
             return
-        if not self._head_ended and (self._exchange is None or self._exchange.complete):
-            self._close_in(HEADERS_S)  # blank lines before a request are no reason to wait longer
         if self._bare_bytes > HEADERS_BYTES:
-            self._refuse(_too_large().detail)
-
-    def on_message_begin(self) -> None:
-        """Expect the parts of a head."""
-        self._target = b""
-        self.headers: Fields = []
-        self._expects_continue = False
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the target."""
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer of a body is none, and nobody asks for one."""
-        if not self._in_head:
-            return
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self._expects_continue = True
-        self.headers.append((name, value))
+            self._refuse(too_large().detail)
 
     def on_headers_complete(self) -> None:
         """Begin an exchange, which has the time that its application gives it."""
-        if len(self._target) + sum(map(len, chain.from_iterable(self.headers))) > HEADERS_BYTES:
-            raise _too_large()
         version = self._parser.get_http_version()
-        scope = self._scope(version)
-        self._keep_open()
-        self._in_head, self._head_ended, self._bare_bytes = False, True, 0
-        self._idle_until = inf
-        keep_alive = version != "1.0" and self._parser.should_keep_alive() and not self._leaving
-        ahead = self._exchange
-        self._exchange = Exchange(self, scope, keep_alive=keep_alive, expects_continue=self._expects_continue)
-        if ahead is None or ahead.complete:
-            self._start(self._exchange)
+        scope = self._head.end(self._parser.get_method(), version, self._app_state, self._addresses)
+        if len(self._unanswered) == MOST_AT_ONCE:
+            raise MalformedRequest(f"More than {MOST_AT_ONCE} requests came before the first of them was answered.")
+        self._deadline.lift()
+        self._head.is_open, self._bare_bytes = False, 0
+        modern = version >= HTTP_1_1
+        keep_alive = modern and self._parser.should_keep_alive() and not self._leaving
+        expects_continue = modern and self._head.expects_continue
+        self._unanswered.append(Exchange(self, scope, keep_alive=keep_alive, expects_continue=expects_continue))
+        if len(self._unanswered) == 1:
+            self._start()
         else:
             self.pause_reading()
-            self._waiting.append(self._exchange)
 
-    def _scope(self, version: str) -> Scope:
-        target = httptools.parse_url(self._target)
-        path = target.path.decode("ascii")
-        return {
-            "type": "http",
-            "asgi": ASGI,
-            "http_version": version,
-            "method": self._parser.get_method().decode("ascii"),
-            "scheme": "http",
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": target.path,
-            "query_string": target.query or b"",
-            "root_path": "",
-            "headers": self.headers,
-            "state": self._app_state.copy(),
-            **self._ends,
-        }
-
-    def _start(self, exchange: Exchange) -> None:
-        self._running = exchange
-        task = self._loop.create_task(exchange.run(self._application))
+    def _start(self) -> None:
+        task = self._loop.create_task(self._unanswered[0].run(self._application))
         task.add_done_callback(self._state.tasks.discard)
         self._state.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
-        """Pass a part of the body on."""
+        """Pass a part of the body on, unless its request is answered already."""
         self._bare_bytes = 0
-        cast("Exchange", self._exchange).add_body(body)
+        if self._unanswered:
+            self._unanswered[-1].add_body(body)
 
     def on_message_complete(self) -> None:
         """Expect the next request."""
-        self._keep_open()
-        self._in_head, self._bare_bytes = True, 0
-        exchange = cast("Exchange", self._exchange)
-        exchange.end_body()
-        if exchange.complete:
+        self._head.is_open, self._bare_bytes = True, 0
+        if self._unanswered:
+            self._unanswered[-1].end_body()
+        else:
             self._idle()
 
     def answered(self, exchange: Exchange) -> None:
         """Go on with the next request, or wait for one; a client that still sends has some time to read its answer."""
         self._state.total_requests += 1
+        self._unanswered.popleft()
         if self._transport.is_closing():
             return
         if exchange.status == HTTPStatus.TOO_MANY_REQUESTS and exchange.keep_alive and not self._resting:
             self._backoff.add(self)
         if not exchange.keep_alive:
-            more = exchange.more_body or self._waiting or self._refusal is not None
+            more = exchange.more_body or self._unanswered or self._dropping
             self._end() if more else self.close()
-        elif self._waiting:
-            self._start(self._waiting.popleft())
+        elif self._unanswered:
+            self._start()
         elif self._refusal is not None:
-            self._say_refusal()
+            self._say_refusal(self._refusal)
         elif exchange.more_body:
-            self._close_in(LINGER_S)
+            self._linger()
         else:
             self._idle()
-        self.resume_reading()
+        if not self._reading:
+            self.resume_reading()
 
     def _idle(self) -> None:
-        """Let the next request have its time to come. One timer serves many requests, as most come soon."""
-        if self._leaving:
-            self._close_soon()
-            return
-        self._idle_until = self._loop.time() + self._idle_s
-        if self._idle_timer is None:
-            self._idle_timer = self._loop.call_later(self._idle_s, self._look)
+        """Let the next request have its time to come."""
+        self._deadline.set(0 if self._leaving else self._idle_s)
 
-    def _look(self) -> None:
-        """Close the connection if it has been idle for long, and then once more nothing was there to be read."""
-        self._idle_timer = None
-        left_s = self._idle_until - self._loop.time()
-        if left_s <= 0 and self._overdue:
-            self.close()
-        elif left_s < inf:
-            self._overdue = left_s <= 0
-            self._idle_timer = self._loop.call_later(READ_S if self._overdue else left_s, self._look)
+    def _linger(self) -> None:
+        """Let a client that has its answer send the rest of its request, and see the answer."""
+        self._linger_until = self._loop.time() + LONGEST_LINGER_S
+        self._deadline.set(LINGER_S)
 
-    def _close_in(self, seconds: float) -> None:
-        if self._timer is None:
-            self._timer = self._loop.call_later(seconds, self._close_soon)
-
-    def _close_soon(self) -> None:
-        self._timer = self._loop.call_later(READ_S, self.close)
-
-    def _keep_open(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _linger_on(self) -> None:
+        """Hear that it still sends."""
+        left_s = self._linger_until - self._loop.time()
+        if left_s > 0:
+            self._deadline.set(min(LINGER_S, left_s))
 
     def shutdown(self) -> None:
         """Close the connection with the response to its last request, or soon: one may be there that is not read."""
         self._leaving = True
-        if self._exchange is not None and not self._exchange.complete:
-            self._exchange.keep_alive = False
+        if self._unanswered:
+            self._unanswered[-1].keep_alive = False
         else:
             if self._resting:
                 self.go_on()
-            self._keep_open()
-            self._close_soon()
-
-    def write(self, data: bytes) -> None:
-        """Send it, unless the client is gone."""
-        if not self._transport.is_closing():
-            self._written_bytes += len(data)
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Close the connection once everything is sent."""
-        self._transport.close()
-        self._expect_taking()
+            self._deadline.set(0)
 
     def _end(self) -> None:
-        """Send no more, and drop what still comes, until the client has had some time to read its answer.
-
-        If the connection was closed at once, a client that still sends would be reset (RFC 9112, 9.6).
-        """
-        self._refusal = ""
-        self._waiting.clear()
+        """Send no more, and drop what still comes until the client has had time to read its answer (RFC 9112, 9.6)."""
+        self._dropping = True
+        self._unanswered.clear()
         self._transport.write_eof()
-        self._keep_open()
-        self._close_in(LINGER_S)
-
-    def pause_reading(self) -> None:
-        """Read no more from the client for now."""
-        if self._reading:
-            self._reading = False
-            self._transport.pause_reading()
+        self._linger()
 
     def resume_reading(self) -> None:
         """Read on, if reading was paused, unless too many requests are waiting."""
-        if not self._reading and len(self._waiting) < MOST_WAITING and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()
-
-    def rest(self) -> None:
-        """Have the kernel say nothing of what the client sends, unless it is much.
-
-        To pause reading would not do: the event loop is still woken up once for each connection that is paused.
-        """
-        self._resting = True
-        self._wake_at(RESTING_BYTES)
-
-    def go_on(self) -> None:
-        """Have the kernel say what the client sends, or has sent."""
-        self._resting = False
-        if not self._transport.is_closing():
-            self._wake_at(1)
-            if self._reading:  # Linux before 4.18 does not say by itself what is there already
-                self._transport.pause_reading()
-                self._transport.resume_reading()
-
-    def _wake_at(self, size: int) -> None:
-        with suppress(OSError):  # without the option a connection just does not rest
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
-
-    def pause_writing(self) -> None:
-        """Hear that the client takes less than is sent to it."""
-        self.blocked = asyncio.Event()
-        self._expect_taking()
-
-    def resume_writing(self) -> None:
-        """Hear that the client has taken most of it."""
-        if self.blocked is not None:
-            self.blocked.set()
-            self.blocked = None
-
-    def _expect_taking(self) -> None:
-        """Cut the client off if for some time it takes nothing of what was sent to it. A slow one takes something."""
-        if self._taking is None and self._transport.get_write_buffer_size():
-            self._taking = self._loop.call_later(TAKING_S, self._doubt, self._taken_bytes)
-
-    @property
-    def _taken_bytes(self) -> int:
-        return self._written_bytes - self._transport.get_write_buffer_size()
-
-    def _doubt(self, taken_bytes: int) -> None:
-        self._taking = self._loop.call_later(READ_S, self._cut_off, taken_bytes)
-
-    def _cut_off(self, taken_bytes: int) -> None:
-        self._taking = None
-        if self._taken_bytes > taken_bytes:
-            self._expect_taking()
-        else:
-            self._transport.abort()
+        if len(self._unanswered) <= MOST_WAITING:
+            super().resume_reading()
 
     def _refuse(self, detail: str) -> None:
-        """Answer what is not HTTP with a problem, once what came before it is answered, and close the connection."""
-        self._refusal = detail
-        last = self._exchange
-        if last is not None and not self._in_head:  # it is in the body of that one, which will never be whole
-            if last in self._waiting:
-                self._waiting.remove(last)
-            elif last.status:
-                self._refusal = ""  # that one has an answer already
-            else:
-                last.disconnect()
-        if self._running is None or self._running.over:
-            self._say_refusal()
-        else:
+        """Take no more of what is not HTTP. The requests before it are answered, and then the connection is closed."""
+        self._dropping = True
+        if self._head.is_open:
+            self._refusal = detail
+        elif self._unanswered:
+            self._unanswered[-1].break_off(detail)
+        if self._unanswered:
             self.pause_reading()
+        elif self._refusal is not None:
+            self._say_refusal(self._refusal)
+        else:
+            self._end()
 
-    def _say_refusal(self) -> None:
-        if self._refusal:
-            request_id = uuid.uuid4().hex
-            body = to_json(problems.problem(MalformedRequest(self._refusal), request_id))
-            about = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-            own = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
-            fields = b"".join([b"%b: %b\r\n" % field for field in [*RAW_HEADERS, *about, *own]])
-            self.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (fields, body))
+    def _say_refusal(self, detail: str) -> None:
+        error = MalformedRequest(detail)
+        request_id = self._refused(error)
+        body = to_json(problems.problem(error, request_id))
+        about = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+        own = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        fields = b"".join([b"%b: %b\r\n" % field for field in [*self.default_headers, *RAW_HEADERS, *about, *own]])
+        self.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (fields, body))
         self._end()
-
-
-def _too_large() -> MalformedRequest:
-    return MalformedRequest(f"The headers have more than {HEADERS_BYTES:,} bytes.")

@@ -9,7 +9,10 @@ from types import FrameType
 import uvicorn
 
 from app.config import Settings
+from app.errors import MalformedRequest
+from app.observability.access import NO_REQUEST
 from app.observability.metrics import METRICS
+from app.observability.trace import Requests
 from app.oip.grpc import GRPC
 from app.server.acceptor import Accepted
 from app.server.backoff import Backoff
@@ -55,7 +58,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets=[])
         if not self.should_exit:
             state = self.lifespan.state
-            protocol = partial(Protocol, self.config, self.server_state, state, Backoff(), self._changed)
+            refused = partial(_count_refused, Requests(state[METRICS]))
+            protocol = partial(
+                Protocol, self.config, self.server_state, state, Backoff(), changed=self._changed, refused=refused
+            )
             self._source = source = await self._open(protocol)
             self._bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused.add)
             self._changed()  # some may have come already, above all those that waited at a socket from systemd
@@ -76,6 +82,14 @@ class Server(uvicorn.Server):
         if grpc := self.lifespan.state.get(GRPC):
             grpc.drain()
         await super().shutdown(sockets)
+
+
+def _count_refused(requests: Requests, error: MalformedRequest) -> str:
+    """Count what was refused because it is not HTTP, write its line in the log, and return its id."""
+    current = requests.begin({}, None)
+    current.facts |= {"code": error.code, "detail": error.detail}
+    requests.end(current, error.status, method=NO_REQUEST, path=NO_REQUEST, route="other")
+    return current.request_id
 
 
 class ServerAlone(Server):

@@ -70,7 +70,7 @@ class Supervisor:
                 watching = self._tasks.create_task(self._kill_what_hangs())
                 await self._stopping.wait()
             watching.cancel()
-            self._acceptor.close()
+            await self._acceptor.close()
             await asyncio.gather(*(process.end(self._end_s) for process in self._processes))
         self._template.close()
         return self._exit_code

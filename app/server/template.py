@@ -76,9 +76,9 @@ class Template:
 
         The code is below 0 where a signal has ended it. Raises `OSError` if the system has no room for the process.
         """
+        socket.send_fds(self._control, [os.fsencode(counts)], [channel.fileno(), control.fileno()])
         started: asyncio.Future[int] = self._loop.create_future()
         self._asked.append(started)
-        socket.send_fds(self._control, [os.fsencode(counts)], [channel.fileno(), control.fileno()])
         pid = await started
         return pid, self._running[pid]
 
@@ -135,7 +135,7 @@ class _Forking:
     def __init__(self, control: socket.socket, serve: Serve) -> None:
         self._control = control
         self._serve = serve
-        self._ends, self._wakes = os.pipe()
+        self._signals_read, self._signals_write = os.pipe()
         """Has a byte for each signal that has come: that of a process which has ended."""
 
     def run(self) -> None:
@@ -143,16 +143,16 @@ class _Forking:
         # All processes of a service may get these. The supervisor says when to end, by closing its end of the socket.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        os.set_blocking(self._ends, False)
-        os.set_blocking(self._wakes, False)
-        signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
+        os.set_blocking(self._signals_read, False)
+        os.set_blocking(self._signals_write, False)
+        signal.set_wakeup_fd(self._signals_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         waiting = select.poll()
-        for source in (self._ends, self._control.fileno()):
+        for source in (self._signals_read, self._control.fileno()):
             waiting.register(source, select.POLLIN)
         while True:
             for source, _ in waiting.poll():
-                if source == self._ends:
+                if source == self._signals_read:
                     self._tell_of_the_ended()
                 elif not self._heed():
                     return
@@ -179,7 +179,7 @@ class _Forking:
         """Have an HTTP process begin without what is the template's."""
         _call_this_process("http-process")
         signal.set_wakeup_fd(-1)
-        for descriptor in (self._ends, self._wakes):
+        for descriptor in (self._signals_read, self._signals_write):
             os.close(descriptor)
         self._control.close()
         for number, handler in (
@@ -194,7 +194,7 @@ class _Forking:
         os.close(nothing)
 
     def _tell_of_the_ended(self) -> None:
-        os.read(self._ends, MESSAGE_BYTES)
+        os.read(self._signals_read, MESSAGE_BYTES)
         with suppress(ChildProcessError):  # there is none left
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 self._tell("ended", ended[0], os.waitstatus_to_exitcode(ended[1]))

@@ -145,13 +145,6 @@ def test_what_is_no_http_is_a_problem_like_any_other(process: Process, nonsense:
         assert closed(opened)
 
 
-def send_for_ever(opened: socket.socket, chunk: bytes) -> None:
-    started = time.monotonic()
-    while time.monotonic() - started < 20:
-        opened.sendall(chunk)
-        time.sleep(0.001)
-
-
 def test_a_chunked_body_over_the_limit_is_cut_at_the_limit(process: Process) -> None:
     with connection(process) as opened:
         opened.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -171,10 +164,6 @@ def test_a_chunked_body_over_the_limit_is_cut_at_the_limit(process: Process) -> 
                 sent += 0x10000
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert sent < 20 * MAX_BODY, "the answer comes while the client still sends"
-        # Whoever goes on sending is cut off soon after.
-        opened.settimeout(5)
-        with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            send_for_ever(opened, chunk)
 
 
 def test_an_announced_body_over_the_limit_is_refused_before_it_comes(process: Process) -> None:

@@ -1,11 +1,13 @@
 """Several processes get as many connections each, once they are ready, and with one that ends none is lost."""
 
 import asyncio
+import errno
 import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -62,7 +64,7 @@ def listener() -> Iterator[socket.socket]:
 async def acceptor(listener: socket.socket) -> AsyncIterator[Acceptor]:
     made = Acceptor(listener)
     yield made
-    made.close()
+    await made.close()
 
 
 async def greeted(port: int) -> str:
@@ -218,20 +220,104 @@ async def test_a_process_without_room_takes_the_last_connections_of_an_acceptor_
             await ended.wait()
 
 
-async def test_what_has_connected_before_the_end_is_not_lost(listener: socket.socket, acceptor: Acceptor) -> None:
+def connect(stack: ExitStack, listener: socket.socket, count: int) -> list[socket.socket]:
+    """Return connections that wait to be accepted."""
+    made = [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(count)]
+    for connection in made:
+        connection.settimeout(10)
+    return made
+
+
+async def test_what_has_connected_before_the_end_is_not_lost_though_it_is_more_than_they_take_in_a_moment(
+    listener: socket.socket, acceptor: Acceptor
+) -> None:
     port = listener.getsockname()[1]
-    one = Process("one", acceptor)
-    one.ready()
-    await first_greeted(port, "one")
+    processes = [Process(name, acceptor) for name in "ab"]
+    for one in processes:
+        one.ready()
+        await first_greeted(port, one.name)
     with ExitStack() as stack:
-        connected = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(5)]
-        acceptor.close()
-        for connection in connected:
-            connection.settimeout(10)
-            assert await asyncio.to_thread(connection.recv, 10) == b"one"
+        connected = connect(stack, listener, 60)
+        await acceptor.close()
+        said = [await asyncio.to_thread(connection.recv, 10) for connection in connected]
+    assert set(said) == {b"a", b"b"}
     with pytest.raises(ConnectionRefusedError):
         await greeted(port)
+    for one in processes:
+        one.end()
+
+
+async def test_a_process_without_room_gets_what_has_connected_before_the_end(
+    listener: socket.socket, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.acceptor.WELL_S", 0.01)
+    one = Process("one", acceptor)
+    one.ready()
+    await first_greeted(listener.getsockname()[1], "one")
+    one.taking.pause()
+    before = one.times_well
+    async with asyncio.timeout(10):
+        while one.times_well == before:
+            await asyncio.sleep(0.01)
+    with ExitStack() as stack:
+        (connection,) = connect(stack, listener, 1)
+        await acceptor.close()
+        assert await asyncio.to_thread(connection.recv, 10) == b"one"
     one.end()
+
+
+async def test_at_the_end_a_process_that_hangs_is_not_waited_for_without_end(
+    listener: socket.socket, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.acceptor.LAST_S", 0.01)
+    one = Process("one", acceptor)
+    one.ready()
+    await first_greeted(listener.getsockname()[1], "one")
+    one.hang()
+    with ExitStack() as stack:
+        connect(stack, listener, 60)
+        async with asyncio.timeout(10):
+            await acceptor.close()
+    one.end()
+
+
+class NoRoom(socket.socket):
+    """A socket that listens in a process which may have no more files for some time."""
+
+    attempts = 0
+    full = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Count the attempt, and accept if there is room."""
+        self.attempts += 1
+        if self.full:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+async def test_where_there_is_no_room_for_a_connection_it_is_tried_again_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.server.acceptor.NO_ROOM_S", 0.5)
+    with NoRoom() as listener:
+        listener.bind(("127.0.0.1", 0))
+        acceptor = Acceptor(listener)
+        one = Process("one", acceptor)
+        one.ready()
+        await first_greeted(listener.getsockname()[1], "one")
+        listener.full, listener.attempts = True, 0
+        waiting = asyncio.create_task(greeted(listener.getsockname()[1]))
+        async with asyncio.timeout(10):
+            while not listener.attempts:
+                await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert listener.attempts < 10, "it would be tried in each turn of the loop"
+        listener.full = False
+        assert await waiting == "one"
+        await acceptor.close()
+        one.end()
+    assert set(caplog.messages) == {"no connections can be taken for now: Too many open files"}
 
 
 @pytest.mark.parametrize("who", ["acceptor", "process"])

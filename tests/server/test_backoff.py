@@ -11,7 +11,7 @@ import uvloop
 
 from app.server import backoff
 from app.server.backoff import Backoff
-from app.server.protocol import RESTING_BYTES
+from app.server.reading import RESTING_BYTES
 from tests.support.http11 import Client, answer, connected, echo, refuse
 
 REST_S = 0.6

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.server import protocol
+from app.server import deadline, protocol, sending
 from tests.support.http11 import HEAD, answer, connected, echo, refuse
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -34,15 +34,38 @@ async def gone(served: set[Any]) -> None:
 async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(
     monkeypatch: pytest.MonkeyPatch, asked: bytes
 ) -> None:
-    monkeypatch.setattr(protocol, "TAKING_S", SHORT_S)
+    monkeypatch.setattr(sending, "TAKING_S", SHORT_S)
     async with connected(large, reads=False) as client:
         client.send(asked)
         await gone(client.served)
 
 
+async def test_a_client_that_sends_no_more_and_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "TAKING_S", SHORT_S)
+    async with connected(large, reads=False) as client:
+        client.send(HEAD + b"\r\npho")
+        async with asyncio.timeout(10):
+            while not client.served:
+                await asyncio.sleep(0.001)
+        for connection in client.served:  # so that this is no reason to look whether it takes something
+            connection._transport.set_write_buffer_limits(high=2 * LARGE)
+        client.send(b"to")
+        client.end_sending()
+        await gone(client.served)
+
+
+async def test_a_client_that_sends_no_more_gets_all_of_an_answer_that_is_under_way() -> None:
+    async with connected(large) as client:
+        client.send(GET)
+        assert await client.head() == OK
+        client.end_sending()
+        assert await client.exactly(LARGE) == bytes(LARGE)
+        assert await client.end() == b""
+
+
 async def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "TAKING_S", SHORT_S)
-    monkeypatch.setattr(protocol, "READ_S", SHORT_S)
+    monkeypatch.setattr(sending, "TAKING_S", SHORT_S)
+    monkeypatch.setattr(deadline, "READ_S", SHORT_S)
     async with connected(large) as client:
         client.send(GET)
         assert await client.head() == OK
@@ -97,16 +120,29 @@ async def test_no_more_requests_are_read_while_many_are_waiting() -> None:
         await turns.acquire()
         await answer(send, 200, b"photo")
 
+    asked = GET[:-2] + b"X-Long: " + bytes(4096).replace(b"\0", b"x") + b"\r\n\r\n"  # not too many of them in one read
     async with connected(application) as client:
-        client.send(GET * (LARGE // len(GET)))
+        client.send(asked * (LARGE // len(asked)))
         for _ in range(100):
             turns.release()
             assert (await client.head(), await client.body()) == (OK, b"photo")
         unsent_bytes = client.unsent_bytes
         client.abort()
-        for _ in range(LARGE // len(GET)):  # more than can be waiting, until writing to the client fails
+        for _ in range(LARGE // len(asked)):  # more than can be waiting, until writing to the client fails
             turns.release()
     assert unsent_bytes > LARGE / 2  # if each answer let a read of 256 KB follow, it would be less
+
+
+async def test_too_many_requests_in_one_read_are_refused_and_those_before_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "MOST_AT_ONCE", 3)
+    async with connected(slow) as client:
+        client.send(5 * GET.replace(b"/ ", b"/quick "))
+        for _ in range(3):
+            assert (await client.head(), await client.body()) == (OK, b"photo")
+        assert await client.head() == BAD
+        assert b"More than 3 requests" in await client.end()
 
 
 async def test_a_client_that_leaves_is_noticed_by_the_request_that_runs_and_not_by_the_last_one() -> None:

@@ -148,7 +148,7 @@ async def test_connections_that_wait_during_a_pause_are_taken_at_the_end(
 async def test_connections_are_taken_again_once_there_is_a_descriptor(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(connecting, "RETRY_S", 0.01)
+    monkeypatch.setattr(connecting, "NO_ROOM_S", 0.01)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         bound.listen()

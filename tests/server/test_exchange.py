@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.errors import MalformedRequest
 from app.server import exchange
-from tests.support.http11 import HEAD, answer, connected, echo
+from tests.support.http11 import HEAD, answer, connected, echo, refuse
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]}
@@ -90,6 +91,13 @@ async def test_a_response_without_a_length_is_sent_in_chunks_and_the_connection_
             assert await client.exactly(25) == b"5\r\nphoto\r\n5\r\nphoto\r\n0\r\n\r\n"
 
 
+async def test_a_response_without_a_length_ends_with_its_connection_for_a_client_of_http_1_0() -> None:
+    start = {"type": "http.response.start", "status": 200}
+    async with connected(sending(start, {**BODY, "more_body": True}, BODY)) as client:
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert await client.end() == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nphotophoto"
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -150,6 +158,36 @@ async def test_an_application_that_fails_in_the_middle_of_a_response_has_the_con
         assert await client.end() == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\npho"
 
 
+async def test_an_application_that_fails_after_its_response_keeps_nobody_from_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, 500, b"photo")
+        raise ValueError("as Starlette does with what it has answered")
+
+    async with connected(application) as client:
+        client.send(GET + GET)
+        for _ in range(2):
+            assert await client.head() == b"HTTP/1.1 500 Internal Server Error"
+            assert await client.body() == b"photo"
+    assert [record.name for record in caplog.records] == [exchange.logger.name] * 2
+
+
+async def test_who_reads_a_body_hears_that_it_is_no_http_and_answers_that() -> None:
+    told: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        with pytest.raises(MalformedRequest) as refused:
+            await echo(scope, receive, send)
+        told.append(refused.value.detail)
+        await answer(send, 400, b"wrong")
+
+    async with connected(application) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nphoto\r\nno chunk\r\n")
+        assert await client.end() == b"HTTP/1.1 400 Bad Request\r\ncontent-length: 5\r\nconnection: close\r\n\r\nwrong"
+    assert told == ["Invalid HTTP request received."]
+
+
 async def test_a_client_that_does_not_read_is_not_sent_more_and_more() -> None:
     sent = 0
 
@@ -163,8 +201,13 @@ async def test_a_client_that_does_not_read_is_not_sent_more_and_more() -> None:
 
     async with connected(application, reads=False) as client:
         client.send(GET)
-        await asyncio.sleep(0.5)
-        assert sent < 500
+        async with asyncio.timeout(10):
+            while not any(connection.blocked for connection in client.served):
+                await asyncio.sleep(0.001)
+        before = sent
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert sent < before + 50, "in each turn of the loop the application can send once"
 
 
 async def test_what_is_whole_when_its_request_begins_says_so() -> None:
@@ -193,15 +236,18 @@ async def test_a_request_that_was_answered_leaves_no_garbage_behind() -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         scope["headers"] = Headers(scope["headers"])
         scopes.append(weakref.ref(scope["headers"]))
-        await echo(scope, receive, send)
+        await (refuse if scope["path"] == "/early" else echo)(scope, receive, send)
 
     gc.disable()
     try:
         async with connected(application) as client:
-            for _ in range(2):  # a connection keeps its last exchange
-                client.send(HEAD + b"\r\nphoto")
-                assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
-            await asyncio.sleep(0.05)
-            assert scopes[0]() is None
+            client.send(HEAD + b"\r\nphoto")
+            assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+            client.send(HEAD.replace(b"/ ", b"/early ") + b"\r\npho")  # of which nobody reads what has come
+            assert await client.head() == b"HTTP/1.1 429 Too Many Requests"
+            async with asyncio.timeout(10):
+                while any(scope() for scope in scopes):
+                    await asyncio.sleep(0.001)
+            assert len(scopes) == 2
     finally:
         gc.enable()

@@ -23,7 +23,7 @@ class Heard:
     def __init__(self) -> None:
         self.requests: list[list[Any]] = []
         self.headers: list[tuple[bytes, bytes]] = []
-        self.parser = Parser(self)
+        self.parser = Parser(self, self)
 
     def on_message_begin(self) -> None:
         self.headers = []
@@ -66,6 +66,12 @@ def test_requests_with_an_offer_are_read_whole_and_so_are_those_behind_them(
         [b"POST", b"/b", b"end", True],
         [b"POST", b"/a", body, True],
     ]
+
+
+def test_any_number_of_offers_may_come_at_once() -> None:
+    heard = Heard()
+    heard.parser.feed_data(1_500 * (b"GET /a HTTP/1.1\r\nHost: x\r\n" + H2C + b"\r\n"))
+    assert heard.requests == 1_500 * [[b"GET", b"/a", b"", True]]
 
 
 def test_what_is_not_http_is_refused_behind_an_offer_too() -> None:

@@ -1,8 +1,10 @@
 """What the protocol promises to slow clients, over real connections to small applications."""
 
 import asyncio
+import gc
 import socket
 import time
+import weakref
 
 import pytest
 import uvloop
@@ -29,6 +31,12 @@ async def test_who_expects_to_be_told_to_go_on_is_told_so_and_answered(offer: by
         assert await client.head() == b"HTTP/1.1 100 Continue"
         client.send(b"photo")
         assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+
+
+async def test_a_client_of_http_1_0_is_not_told_to_go_on() -> None:
+    async with connected(echo) as client:
+        client.send(HEAD.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\n\r\nphoto")
+        assert await client.head() == b"HTTP/1.1 200 OK"
 
 
 async def test_who_expects_to_be_told_to_go_on_is_refused_at_once() -> None:
@@ -76,12 +84,33 @@ async def test_the_bound_on_headers_is_that_of_each_request(monkeypatch: pytest.
         assert await client.head() == b"HTTP/1.1 400 Bad Request"
 
 
-async def test_a_refusal_of_what_is_no_http_keeps_a_browser_from_guessing_too() -> None:
+async def test_a_refusal_of_what_is_no_http_has_the_headers_of_every_answer() -> None:
+    date = (b"date", b"Mon, 30 Nov 2026 12:00:00 GMT")
     async with connected(echo) as client:
+        client.send(HEAD + b"\r\nphoto")
+        assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+        for connection in client.served:
+            connection.default_headers.append(date)
         client.send(b"nonsense\r\n\r\n")
         first, *fields = (await client.end()).partition(b"\r\n\r\n")[0].split(b"\r\n")
     assert first == b"HTTP/1.1 400 Bad Request"
-    assert {tuple(field.split(b": ")) for field in fields} >= set(RAW_HEADERS)
+    assert {tuple(field.split(b": ")) for field in fields} >= {date, *RAW_HEADERS}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nhost: y\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n",
+    ],
+    ids=["none", "two", "two in 1.0"],
+)
+async def test_a_request_that_does_not_name_one_host_is_refused(asked: bytes) -> None:
+    async with connected(echo) as client:
+        client.send(asked)
+        assert await client.head() == b"HTTP/1.1 400 Bad Request"
+        assert b"must have exactly one Host header" in await client.end()
 
 
 @pytest.mark.usefixtures("short")
@@ -109,6 +138,49 @@ async def test_a_connection_whose_body_never_comes_ends_soon_after_its_answer() 
         client.send(HEAD + b"\r\npho")
         assert (await client.head(), await client.body()) == (b"HTTP/1.1 429 Too Many Requests", b"later")
         assert await client.end() == b""
+
+
+@pytest.mark.parametrize("field", [b"", b"Connection: close\r\n"], ids=["goes on", "ends"])
+async def test_a_client_that_sends_for_long_after_its_answer_is_not_cut_off(
+    field: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LINGER_S", 1)
+    async with connected(refuse) as client:
+        client.send(HEAD.replace(b"5", b"10") + field + b"\r\n")
+        for _ in range(8):
+            await asyncio.sleep(0.2)
+            client.send(b"x")
+        assert client.served, "it is still connected"
+        assert (await client.head(), await client.body()) == (b"HTTP/1.1 429 Too Many Requests", b"later")
+
+
+@pytest.mark.parametrize("field", [b"", b"Connection: close\r\n"], ids=["goes on", "ends"])
+async def test_a_client_that_never_ends_to_send_after_its_answer_is_cut_off(
+    field: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LONGEST_LINGER_S", BOUND_S)
+    async with connected(refuse) as client:
+        client.send(HEAD.replace(b"5", b"1000000") + field + b"\r\n")
+        assert await client.head() == b"HTTP/1.1 429 Too Many Requests"
+        async with asyncio.timeout(10):
+            while client.served:
+                client.send(b"x")
+                await asyncio.sleep(0.001)
+
+
+async def test_a_connection_that_has_ended_leaves_no_garbage_behind() -> None:
+    gc.disable()
+    try:
+        async with connected(echo) as client:
+            client.send(HEAD + H2C + b"\r\nphoto")
+            assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+            (connection,) = map(weakref.ref, client.served)
+            client.leave()
+            async with asyncio.timeout(10):
+                while connection():
+                    await asyncio.sleep(0.001)
+    finally:
+        gc.enable()
 
 
 class Stopper(asyncio.Protocol):

@@ -1,38 +1,41 @@
-"""How many connections a server has, and what they share."""
+"""How many connections a server has, what they share, and what is known of those that send no HTTP."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from app.config import Settings
-from app.observability.metrics import METRICS
+from app.observability import access
+from app.observability.metrics import METRICS, Metrics
 from app.server import server
 from app.server.backoff import Backoff
 from app.server.listening import Listening
 from app.server.protocol import Protocol
 from app.server.server import ServerAlone, uvicorn_config
+from tests.support.client import parsed
 
 
 class App:
-    """An application that does nothing but start and stop, and counts how often there was no room for connections."""
+    """An application that does nothing but start and stop, and has metrics."""
 
     def __init__(self) -> None:
-        self.paused = 0
+        self._metrics = Metrics()
+
+    def counted(self, *name: str) -> float:
+        """Return a sample of the metrics, by its name and the values of its labels."""
+        return parsed(self._metrics.render().decode()).get(name, 0)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["state"][METRICS] = SimpleNamespace(connections_paused=SimpleNamespace(add=self._count))
+        scope["state"][METRICS] = self._metrics
         for what in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{what}.complete"})
-
-    def _count(self) -> None:
-        self.paused += 1
 
 
 class BusyServer(ServerAlone):
@@ -49,8 +52,8 @@ class BusyServer(ServerAlone):
 
 
 @asynccontextmanager
-async def busy(app: App, most: int, waiting: int) -> AsyncIterator[None]:
-    """Run a server with room for so many connections, and as many connections as were waiting for it."""
+async def busy(app: App, most: int, waiting: int) -> AsyncIterator[list[socket.socket]]:
+    """Run a server with room for so many connections; yield as many connections as were waiting for it."""
     config = uvicorn_config(app, Settings())
     config.load()
     with ExitStack() as stack:
@@ -59,7 +62,7 @@ async def busy(app: App, most: int, waiting: int) -> AsyncIterator[None]:
         running.lifespan, running.waiting = config.lifespan_class(config), waiting
         clients = [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(waiting)]
         await running.startup()
-        yield
+        yield clients
         for client in clients:
             client.close()
         async with asyncio.timeout(5):
@@ -72,7 +75,7 @@ async def test_connections_that_came_before_the_server_was_ready_count_towards_i
 ) -> None:
     app = App()
     async with busy(app, 2, waiting):
-        assert app.paused == paused
+        assert app.counted("mobilenet_connections_paused_total") == paused
 
 
 async def test_all_connections_of_a_server_rest_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +83,26 @@ async def test_all_connections_of_a_server_rest_together(monkeypatch: pytest.Mon
     monkeypatch.setattr(server, "Backoff", made)
     async with busy(App(), 8, 2):
         assert made.call_count == 1
+
+
+async def test_what_is_no_http_is_counted_and_has_a_line_but_not_in_a_flood(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "SECOND", 60)
+    app, count = App(), access.LINES_A_SECOND + 2
+    with caplog.at_level("INFO", logger="app.access"):
+        async with busy(app, 2 * count, count) as clients:
+            for client in clients:
+                client.settimeout(10)
+                client.sendall(b"nonsense\r\n\r\n")
+            answers = [await asyncio.to_thread(client.recv, 10_000) for client in clients]
+    assert app.counted("mobilenet_requests_total", "other", "400") == count
+    assert app.counted("mobilenet_requests_in_flight") == 0
+    ids = {json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"] for answer in answers}
+    assert len(ids) == count
+    lines = [record.facts for record in caplog.records]  # type: ignore[attr-defined]
+    assert len(lines) == access.LINES_A_SECOND
+    assert all(line["request_id"] in ids for line in lines)
+    assert {(line["status"], line["code"], line["detail"]) for line in lines} == {
+        (400, "malformed_request", "Invalid HTTP request received.")
+    }

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -83,6 +84,23 @@ async def test_a_process_has_its_own_signals_and_group_one_thread_no_input_and_n
     async with forked(report, tmp_path) as (_, process), asyncio.timeout(20):
         assert await process.ended == 0
     assert (tmp_path / "1").read_text() == repr((True, [], 1, True, os.devnull))
+
+
+async def test_a_process_that_could_not_be_asked_for_leaves_the_answers_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = Template.start(lambda *_: None)
+    template.begin(lambda: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "send_fds", Mock(side_effect=BlockingIOError))
+        with pytest.raises(BlockingIOError):
+            await HttpProcess.start(template, tmp_path / "1")
+    async with asyncio.timeout(20):
+        process = await HttpProcess.start(template, tmp_path / "2")
+        assert await process.ended == 0
+    process.close()
+    process.channel.close()
+    template.close()
 
 
 async def test_the_template_outlives_the_signals_of_the_terminal_and_ends_with_the_supervisor(tmp_path: Path) -> None:

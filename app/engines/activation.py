@@ -22,7 +22,7 @@ def check(name: str) -> None:
 def of(kind: str, config: dict[str, Any]) -> str | None:
     """Return the activation of a layer of Keras, in lower case, by its class and its configuration.
 
-    It is `linear` if the layer has one that changes nothing, and None if it has none. Raises `KeyError` or `TypeError`
+    It is `linear` if it changes nothing, and None if the layer has none. Raises `KeyError` or `TypeError`
     if this is not the configuration of a layer.
     """
     if kind in LAYERS:
@@ -30,6 +30,4 @@ def of(kind: str, config: dict[str, Any]) -> str | None:
     name = config.get("activation")
     while isinstance(name, dict):  # a function or an object in the form in which Keras saves it
         name = name["config"] if isinstance(name["config"], str) else name["class_name"]
-    if name is None or (kind == "Activation" and name == "linear"):
-        return None
-    return str(name).lower()
+    return None if name is None else str(name).lower()

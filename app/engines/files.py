@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from app.errors import StartError
+from app.errors import StartError, why
 
 CACHE = "MOBILENET_CACHE"
 """The setting that names the folder of downloaded weights and compiled models."""
@@ -87,7 +87,7 @@ def entries(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         return tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
-        raise StartError(f"cannot read {folder / NAME}: {exc}") from exc
+        raise StartError(f"cannot read {folder / NAME}: {why(exc)}") from exc
 
 
 def verified(path: Path) -> Path:

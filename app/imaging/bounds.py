@@ -30,7 +30,7 @@ class LargeImage(Exception):
 
 
 class Metered(BytesIO):
-    """A file of which only so many reads may be made: what Pillow does in Python, it does between reads."""
+    """A file of which only so many reads may be made: for each of them Pillow does a small piece of work in Python."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

@@ -60,26 +60,28 @@ def reduction(box: Box, needed: int) -> int:
     return max(1, int(min(box[2] - box[0], box[3] - box[1]) // needed))
 
 
-_conversions: dict[tuple[bytes, str], Conversion | None] = {}
+_conversions: dict[tuple[bytes, str], Conversion | None] = {}  # the last one that was asked for is the last
 _lock = Lock()
 
 
 def conversion(profile: bytes | None, mode: str) -> Conversion | None:
     """Return how images of this mode (L, RGB or CMYK) get from the profile to sRGB; None if they are left as they are.
 
-    It takes milliseconds once for each profile, and microseconds while the profile is one of the last 32.
+    It takes milliseconds for a profile, and microseconds while that is one of the last 32 that were asked for.
     """
     if not profile or len(profile) > PROFILE_BYTES:
         return None
     key = hashlib.sha256(profile).digest(), mode
-    if key not in _conversions:
-        found = _found(profile, mode)
-        with _lock:
-            while len(_conversions) >= _KEPT:
-                del _conversions[next(iter(_conversions))]
-            _conversions[key] = found
-        return found
-    return _conversions.get(key)
+    with _lock:
+        if key in _conversions:
+            _conversions[key] = found = _conversions.pop(key)  # the last one now
+            return found
+    found = _found(profile, mode)
+    with _lock:
+        _conversions[key] = found
+        while len(_conversions) > _KEPT:
+            del _conversions[next(iter(_conversions))]
+    return found
 
 
 def _found(profile: bytes, mode: str) -> Conversion | None:

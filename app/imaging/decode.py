@@ -15,7 +15,8 @@ from app.imaging.bounds import LargeImage
 from app.imaging.codecs import jpeg, pillow
 from app.imaging.codecs.markers import header
 from app.imaging.formats import kind_of
-from app.imaging.pixels import SIDEWAYS, converted, flat, orientation, turn, upright
+from app.imaging.orientation import SIDEWAYS, orientation, upright
+from app.imaging.pixels import converted, flat
 from app.imaging.region import Region
 from app.imaging.resize import Box, Pixels, scaled
 
@@ -58,8 +59,8 @@ def located(
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
     kind = kind_of(raw[:_HEAD_BYTES])
     found, region = _squares(raw, kind, resolutions, max_pixels, large)
-    while left := [resolution for resolution in resolutions if resolution not in found]:
-        found |= _squares(raw, kind, left, max_pixels, large)[0]
+    while missing := [resolution for resolution in resolutions if resolution not in found]:
+        found |= _squares(raw, kind, missing, max_pixels, large)[0]
     return [found[resolution] for resolution in resolutions], region
 
 
@@ -99,27 +100,26 @@ def _fitting(width: int, height: int, longest: int) -> tuple[int, int]:
 
 
 def _shrunk(image: Image.Image, longest: int) -> Pixels:
-    source, left, convert = _flattened(image)
+    source, lies, convert = _flattened(image)
     if convert and not convert.late:
         source, convert = convert(source), None
-    return _averaged(source, _fitting(*source.size, longest), None, left, convert)
+    return _averaged(source, _fitting(*source.size, longest), None, lies, convert)
 
 
 def _flattened(image: Image.Image) -> tuple[Image.Image, int, colour.Conversion | None]:
-    """Load an opened image; return its pixels, its EXIF orientation once loaded, and the way from them to sRGB."""
+    """Load an opened image; return its pixels, the orientation in which they lie, and the way from them to sRGB."""
     image.load()
     source = flat(image)
-    return source, orientation(image), colour.conversion(image.info.get("icc_profile"), source.mode)
+    return source, orientation(image.getexif), colour.conversion(image.info.get("icc_profile"), source.mode)
 
 
 def _averaged(
-    source: Image.Image, size: tuple[int, int], box: Box | None, left: int, convert: colour.Conversion | None
+    source: Image.Image, size: tuple[int, int], box: Box | None, lies: int, convert: colour.Conversion | None
 ) -> Pixels:
-    """Scale a box of an image or all of it, and then, when it costs less, turn it upright and give it its colours."""
+    """Scale a box of an image, or all of it; then convert its colours and turn it upright: so few pixels cost less."""
     small = converted(source, "RGB" if source.mode == "CMYK" else source.mode)
-    small, turned = small.resize(size, Image.Resampling.BILINEAR, box), turn(left)
-    small = small if turned is None else small.transpose(turned)
-    return np.asarray(convert(small) if convert else converted(small, "RGB"))
+    small = small.resize(size, Image.Resampling.BILINEAR, box)
+    return upright(np.asarray(convert(small) if convert else converted(small, "RGB")), lies)
 
 
 def _squares(raw: bytes, kind: str, resolutions: Sequence[int], max_pixels: int, large: bool) -> Squares:
@@ -128,15 +128,25 @@ def _squares(raw: bytes, kind: str, resolutions: Sequence[int], max_pixels: int,
         if kind == "JPEG":
             return _of_jpeg(raw, resolutions, max_pixels, large)
         with closing(pillow.opened(raw, kind, max_pixels, large)) as image:  # its memory is free before the next's turn
-            turned = orientation(image) if kind == "TIFF" else 1  # before it is loaded, which turns it
-            squares, left = _of_image(image, resolutions)
-            return squares, _region(*_stored(image.size, turned), max(turned, left))
+            return _of_tiff(image, resolutions) if kind == "TIFF" else _of_other(image, resolutions)
     except (ServiceError, LargeImage):
         raise
     except Exception as exc:  # OSError, SyntaxError, struct.error, MemoryError and many more
-        if kind == "JPEG" and (whole := jpeg.mended(raw)):
-            return _squares(whole, kind, resolutions, max_pixels, large)
+        if kind == "JPEG" and (mended := jpeg.mended(raw)):
+            return _squares(mended, kind, resolutions, max_pixels, large)
         raise _undecodable(kind) from exc
+
+
+def _of_tiff(image: Image.Image, resolutions: Sequence[int]) -> Squares:
+    lay = orientation(image.getexif)  # Pillow turns a TIFF upright when it loads it, and forgets how it lay
+    squares, _ = _of_image(image, resolutions)
+    size = image.size[::-1] if lay in SIDEWAYS else image.size
+    return squares, _region(*size, lay)
+
+
+def _of_other(image: Image.Image, resolutions: Sequence[int]) -> Squares:
+    squares, lies = _of_image(image, resolutions)
+    return squares, _region(*image.size, lies)
 
 
 def _undecodable(kind: str) -> UndecodableImage:
@@ -158,8 +168,8 @@ def _of_jpeg(raw: bytes, resolutions: Sequence[int], max_pixels: int, large: boo
         return _of_photo(photo, head.profile, same), _region(head.width, head.height, photo.orientation)
     with closing(pillow.opened_jpeg(raw, head)) as image:
         image.draft(None, (needed, needed))
-        squares, turned = _of_image(image, same, square(head.width / factor, head.height / factor))
-        return squares, _region(head.width, head.height, turned)
+        squares, lies = _of_image(image, same, square(head.width / factor, head.height / factor))
+        return squares, _region(head.width, head.height, lies)
 
 
 def _of_photo(photo: jpeg.Photo, profile: bytes | None, resolutions: Sequence[int]) -> dict[int, Pixels]:
@@ -174,17 +184,17 @@ def _of_photo(photo: jpeg.Photo, profile: bytes | None, resolutions: Sequence[in
     squares = {one: upright(scaled(pixels, box, one), photo.orientation) for one in resolutions}
     if convert is None:
         return squares
-    return {one: np.asarray(convert(Image.fromarray(square))) for one, square in squares.items()}
+    return {one: np.asarray(convert(Image.fromarray(found))) for one, found in squares.items()}
 
 
 def _of_image(image: Image.Image, resolutions: Sequence[int], box: Box | None = None) -> tuple[dict[int, Pixels], int]:
-    """Return the squares of an opened image, of this box or the central one, and its EXIF orientation once loaded."""
-    source, left, convert = _flattened(image)
+    """Return the squares of an opened image, of this box or the central one, and how it lies once it is loaded."""
+    source, lies, convert = _flattened(image)
     box = box or square(*source.size)
     sources = dict.fromkeys(resolutions, (source, box))
     if convert and not convert.late:
         sources, convert = _early(convert, source, box, resolutions), None
-    return {one: _averaged(part, (one, one), place, left, convert) for one, (part, place) in sources.items()}, left
+    return {one: _averaged(part, (one, one), place, lies, convert) for one, (part, place) in sources.items()}, lies
 
 
 def _early(
@@ -196,14 +206,9 @@ def _early(
     return {one: images[factor] for one, factor in factors.items()}
 
 
-def _stored(size: tuple[int, int], turned: int) -> tuple[int, int]:
-    """Return the size of an image in its file, if it was turned as this EXIF orientation says."""
-    return size[::-1] if turned in SIDEWAYS else size
-
-
-def _region(width: float, height: float, orientation: int) -> Region:
+def _region(width: float, height: float, lies: int) -> Region:
     left, top, right, bottom = square(width, height)
-    return Region(left, top, right - left, bottom - top, orientation)
+    return Region(left, top, right - left, bottom - top, lies)
 
 
 def square(width: float, height: float) -> Box:

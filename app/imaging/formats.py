@@ -12,6 +12,8 @@ SUFFIXES: Final = frozenset(
     for ending in endings.split()
 )
 """What the names of such files end with, in lower case."""
+UNKNOWN: Final = f"this file is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
+"""What is said of a file whose format is not even known; more follows on one that is known and not read."""
 _FINDER: Final = "._"
 
 _MAGICS: Final = (
@@ -105,7 +107,7 @@ def kind_of(head: bytes) -> str:
         return "HEIC"
     looks_like = _looks_like(head, brands)
     hint = f"; it looks like {looks_like}" if looks_like else ""
-    raise UnsupportedImage(f"this file is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image{hint}")
+    raise UnsupportedImage(f"{UNKNOWN}{hint}")
 
 
 def _brands(head: bytes) -> list[bytes]:

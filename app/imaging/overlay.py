@@ -26,6 +26,7 @@ def overlay(pixels: Pixels, evidence: NDArray[np.float32], box: Box) -> Pixels:
     """
     grey = np.repeat((pixels @ np.array(_GREY, np.float32))[..., None], 3, axis=2)
     left, top, right, bottom = (round(edge) for edge in box)
+    right, bottom = max(right, left + 1), max(bottom, top + 1)  # of the thinnest image a pixel
     grid = Image.fromarray(evidence / max(float(np.abs(evidence).max()), 1e-9))
     smooth = np.asarray(grid.resize((right - left, bottom - top), Image.Resampling.BICUBIC))[..., None].clip(-1, 1)
     colours = np.where(smooth > 0, np.array(_FOR, np.float32), np.array(_AGAINST, np.float32))

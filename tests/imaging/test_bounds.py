@@ -15,7 +15,7 @@ from app.config import Settings
 from app.errors import TooManyPixels, UndecodableImage, UnsupportedImage
 from app.imaging import bounds, decode
 from app.imaging.bounds import LargeImage
-from app.imaging.codecs import bmp, jpeg, markers
+from app.imaging.codecs import bmp, jpeg, markers, runs
 from tests.support import corpus, images
 from tests.support.images import encoded, grey_tiff, photo, ramp, tiff
 
@@ -188,9 +188,9 @@ def test_a_gif_with_long_xmp_is_answered_and_its_transparency_kept() -> None:
 
 
 @pytest.mark.parametrize("size", [(160, 120), (121, 90), (320, 240)])
-@pytest.mark.parametrize("piece", [bmp._PIECE, 1000, 20])
+@pytest.mark.parametrize("piece", [runs._PIECE, 1000, 20])
 def test_a_bmp_in_runs_is_what_it_is_plain(size: tuple[int, int], piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bmp, "_PIECE", piece)  # so many codes are laid out at once, and large pictures have more
+    monkeypatch.setattr(runs, "_PIECE", piece)  # so many codes are laid out at once, and large pictures have more
     image = photo(*size, mode="P")
     np.testing.assert_array_equal(decoded(images.run_length_bmp(image)), decoded(encoded(image, "BMP")))
 
@@ -215,11 +215,11 @@ def test_runs_of_four_bits_jumps_and_blank_rows_are_right() -> None:
     np.testing.assert_array_equal(decoded(rle(codes)), decoded(encoded(Image.fromarray(bottom), "PNG")))
 
 
-@pytest.mark.parametrize("piece", [bmp._PIECE, 1])
+@pytest.mark.parametrize("piece", [runs._PIECE, 1])
 def test_the_last_row_may_end_early_and_nothing_behind_the_end_shows(
     piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bmp, "_PIECE", piece)
+    monkeypatch.setattr(runs, "_PIECE", piece)
     part = np.ones((8, 8), np.uint8)
     part[0, 5:] = 0  # rows come from the bottom up
     codes = b"\x08\x01\0\0" * 7 + b"\5\1\0\1"
@@ -227,13 +227,18 @@ def test_the_last_row_may_end_early_and_nothing_behind_the_end_shows(
     np.testing.assert_array_equal(decoded(rle(codes + b"\3\xff")), decoded(rle(codes)))
 
 
-def test_runs_that_end_early_are_undecodable_and_vast_ones_too_many() -> None:
+def test_runs_that_are_cut_off_are_undecodable_and_vast_ones_too_many() -> None:
     with pytest.raises(UndecodableImage):
         decoded(rle(b"\x08\x01\0\0" * 3))
-    with pytest.raises(UndecodableImage):
-        decoded(rle(b"\x08\x01\0\0" * 3 + b"\0\1"))
     with pytest.raises(TooManyPixels):
         decoded(rle(b"\0\1", 10_000, 10_000))
+
+
+def test_a_picture_that_ends_before_its_last_rows_has_the_first_colour_there() -> None:
+    part = np.ones((8, 8), np.uint8)
+    part[:5] = 0  # rows come from the bottom up
+    codes = b"\x08\x01\0\0" * 3 + b"\0\1"
+    np.testing.assert_array_equal(decoded(rle(codes)), decoded(encoded(Image.fromarray(part), "PNG")))
 
 
 def peak_bytes(data: bytes) -> int:
@@ -251,7 +256,7 @@ def peak_bytes(data: bytes) -> int:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_codes_take_no_memory_but_for_a_picture(codes: bytes, bits: int) -> None:
     assert peak_bytes(rle(codes * (600_000 // len(codes)), 64, 64, bits)) < 4_000_000
-    assert peak_bytes(rle(codes * (600_000 // len(codes)), 800, 600, bits)) < bmp._BYTES * 800 * 600
+    assert peak_bytes(rle(codes * (600_000 // len(codes)), 800, 600, bits)) < runs.BYTES * 800 * 600
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -266,13 +271,13 @@ def test_the_longest_honest_codes_are_read_and_what_is_behind_them_is_not(bits: 
 
 def test_codes_without_end_are_read_as_far_as_the_picture_can_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    piece = bmp._piece
+    codes = runs._Codes
 
-    def noted(words: bmp.Bytes, at: bmp.Numbers) -> Any:
+    def noted(words: runs.Bytes, at: runs.Numbers) -> Any:
         read.append(len(at))
-        return piece(words, at)
+        return codes(words, at)
 
-    monkeypatch.setattr(bmp, "_piece", noted)
+    monkeypatch.setattr(runs, "_Codes", noted)
     with pytest.raises(UndecodableImage):
         decoded(rle(b"\0\2\0\0" * 1_000_000, 64, 64))
     assert sum(read) < 3 * 64 * 64
@@ -334,6 +339,35 @@ def test_strips_that_lie_on_one_another_are_refused_however_wide_the_image_is() 
             file = grey_tiff(width, height, data, t278=height, **many)
             with pytest.raises(error, match="more work") if error else nullcontext():
                 decoded(file)
+
+
+def tiled(width: int, height: int, side: int, *, large: bool) -> Any:
+    """Decode a black TIFF of deflated tiles that are all the same bytes."""
+    tiles = -(-width // side) * -(-height // side)
+    data = corpus.packed(side * side)
+    tags: dict[str, Any] = {"t324": [-1] * tiles, "t325": [len(data)] * tiles, "t322": side, "t323": side}
+    size = {"t256": width, "t257": height, "t258": 8, "t259": 8, "t262": 1, "t277": 1}
+    return decoded(
+        tiff(data, **{name: value[0] if value == [-1] else value for name, value in (size | tags).items()}), large=large
+    )
+
+
+@pytest.mark.parametrize(("size", "side"), [((16, 16), 2_048), ((1, 4_000), 256), ((4_000, 1), 256), ((600, 500), 512)])
+def test_tiles_may_be_larger_than_what_is_left_of_a_small_or_thin_image(size: tuple[int, int], side: int) -> None:
+    assert tiled(*size, side, large=False).max() == 0
+
+
+def test_a_tile_that_is_larger_than_its_image_is_what_takes_the_memory() -> None:
+    assert tiled(2_000, 1_500, 3_000, large=False).max() == 0
+    with pytest.raises(LargeImage):
+        tiled(2_000, 1_500, 3_001, large=False)
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+def test_tags_may_have_as_many_bytes_as_the_file(big: bool) -> None:
+    notes = {40_000: b"x" * 200_000, 40_001: (1, 2) * 1_000}
+    data = encoded(photo(), "TIFF", big_tiff=big, tiffinfo=notes, compression="tiff_deflate")
+    np.testing.assert_array_equal(decoded(data), decoded(encoded(photo(), "PNG")))
 
 
 def test_unsigned_pixels_of_32_bits_are_scaled_by_their_range() -> None:

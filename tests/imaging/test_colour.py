@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from app.imaging import colour, decode
 from app.imaging.codecs import icc
-from tests.support import corpus, heif
+from tests.support import corpus, heif, images
 from tests.support.images import encoded, photo, ramp
 
 P3 = icc.of_code_points(12, 13)
@@ -63,6 +63,35 @@ def test_a_photo_with_a_profile_is_converted_to_srgb(name: str, form: str) -> No
     wanted = decoded(encoded(converted(photo(), profile), "PNG"))
     assert np.abs(decoded(data) - wanted).mean() < 2
     assert np.abs(decoded(plain) - wanted).mean() > 4
+
+
+def with_profile(bmp: bytes, profile: bytes, kind: bytes = b"DEBM") -> bytes:
+    """Return a BMP with a header of version 5 in place of the one of 40 bytes, and a profile at its end."""
+    palette = bmp[54 : int.from_bytes(bmp[10:14], "little")]
+    pixels = bmp[54 + len(palette) :]
+    at = 124 + len(palette) + len(pixels)
+    header = (
+        struct.pack("<I", 124) + bmp[18:54] + bytes(16) + kind + bytes(52) + struct.pack("<III", at, len(profile), 0)
+    )
+    start = bmp[:10] + struct.pack("<I", 14 + 124 + len(palette))
+    return start + header + palette + pixels + profile
+
+
+@pytest.mark.parametrize(
+    ("plain", "image"),
+    [
+        (encoded(photo(), "BMP"), photo()),
+        (encoded(photo(mode="P"), "BMP"), photo(mode="P").convert("RGB")),
+        (images.run_length_bmp(photo(mode="P")), photo(mode="P").convert("RGB")),
+        (encoded(photo(mode="L"), "BMP"), photo(mode="L").convert("RGB")),
+    ],
+    ids=["RGB", "palette", "runs", "grey"],
+)
+def test_the_profile_in_a_bmp_is_applied(plain: bytes, image: Image.Image) -> None:
+    wanted = decoded(encoded(converted(image, WIDE), "PNG"))
+    assert np.abs(decoded(with_profile(plain, WIDE)) - wanted).mean() < 2
+    for data in (with_profile(plain, WIDE, b"KNIL"), with_profile(plain, WIDE)[:-300]):
+        np.testing.assert_array_equal(decoded(data), decoded(plain))
 
 
 @pytest.mark.parametrize("profile", [SRGB, PILLOWS_SRGB], ids=["ours", "Pillow's"])
@@ -248,7 +277,29 @@ def test_what_is_converted_early_keeps_the_pixels_that_are_needed_on_its_shorter
     assert colour.reduction((10, 20, 10 + width, 20 + height), needed=100) == factor
 
 
-def test_only_so_many_conversions_are_kept() -> None:
-    for red in range(100):
-        colour.conversion(icc.profile(icc.SRGB, icc.parametric(0, 1.5 + red / 100)), "RGB")
+def other_profiles() -> list[bytes]:
+    return [icc.profile(icc.SRGB, icc.parametric(0, 1.5 + number / 100)) for number in range(100)]
+
+
+def test_only_so_many_conversions_are_kept_and_those_that_are_asked_for_again() -> None:
+    kept = colour.conversion(P3, "RGB")
+    for profile in other_profiles():
+        colour.conversion(profile, "RGB")
+        assert colour.conversion(P3, "RGB") is kept
     assert len(colour._conversions) == colour._KEPT
+
+
+def test_a_conversion_that_other_threads_push_out_is_not_forgotten_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pushed(dict[Any, Any]):
+        """Conversions of which another thread, wherever it may, removes all as soon as one of them was looked up."""
+
+        def __contains__(self, key: object) -> bool:
+            found = super().__contains__(key)
+            if colour._lock.acquire(blocking=False):
+                self.clear()
+                colour._lock.release()
+            return found
+
+    kept = colour.conversion(P3, "RGB")
+    monkeypatch.setattr(colour, "_conversions", Pushed(colour._conversions))
+    assert colour.conversion(P3, "RGB") is kept is not None

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
@@ -195,6 +196,33 @@ def test_damaged_exif_is_ignored(form: str, exif: bytes) -> None:
     assert distance(decode(data), reference(photo())).mean() < 3
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        corpus.chunk(b"eXIf", bytes(images.orientation(6).tobytes()[6:])),
+        corpus.chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<tiff:Orientation>6</tiff:Orientation>"),
+        corpus.chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"x")),
+        corpus.chunk(b"PLTE", bytes(6)),
+    ],
+    ids=["EXIF", "XMP", "EXIF as text", "suggested palette"],
+)
+def test_what_is_damaged_beside_the_picture_of_a_png_is_ignored(chunk: bytes) -> None:
+    damaged = chunk[:-1] + bytes((chunk[-1] ^ 1,))
+    np.testing.assert_array_equal(decode(corpus.with_chunks(damaged)), decode(VALID["PNG"]))
+
+
+def test_a_text_of_a_png_that_is_packed_in_an_unknown_way_is_ignored() -> None:
+    text = corpus.chunk(b"zTXt", b"Raw profile type exif\0\1" + zlib.compress(b"x"))
+    np.testing.assert_array_equal(decode(corpus.with_chunks(text)), decode(VALID["PNG"]))
+
+
+def test_a_palette_that_is_damaged_is_not_ignored_where_it_makes_the_picture() -> None:
+    data = encoded(photo(mode="P"), "PNG")
+    at = data.index(b"PLTE") + 4
+    with pytest.raises(UndecodableImage):
+        decode(data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :])
+
+
 @settings(deadline=None, max_examples=200)
 @given(exif=st.binary(max_size=64), magic=st.sampled_from([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]))
 def test_no_exif_at_all_makes_a_good_photo_fail(magic: bytes, exif: bytes) -> None:
@@ -323,6 +351,22 @@ def test_transparency_lies_on_white(name: str) -> None:
     assert distance(decode(FADED[name]), reference(on_white(image))).max() <= 1
 
 
+@pytest.mark.parametrize("mode", ["P", "L"])
+@pytest.mark.parametrize("place", [(0, 0), (10, 20), (80, 70)], ids=str)
+@pytest.mark.parametrize("keyed", [False, True])
+def test_what_the_first_picture_of_a_gif_leaves_open_is_white(place: tuple[int, int], mode: str, keyed: bool) -> None:
+    picture = photo(40, 20, mode)
+    options = {"transparency": picture.getpixel((5, 5))} if keyed else {}
+    good = encoded(picture, "GIF", **options)
+    data = bytearray(good)
+    struct.pack_into("<HH", data, 6, 120, 90)
+    struct.pack_into("<HH", data, data.index(b",", 13 + 3 * (2 << (data[10] & 7))) + 1, *place)
+    shown = Image.new("RGB", (120, 90), "white")
+    shown.paste(on_white(Image.open(io.BytesIO(good))), place)
+    found = decoding.whole(bytes(data), longest=120, max_pixels=10**6)
+    np.testing.assert_array_equal(found, np.asarray(shown))
+
+
 def test_premultiplied_grey_lies_on_white() -> None:
     grey, alpha = 100, 128
     data = grey_tiff(8, 8, bytes((grey * alpha // 255, alpha)) * 64, t258=[8, 8], t277=2, t338=1)
@@ -442,7 +486,7 @@ def test_more_than_8_bits_are_scaled_and_not_clipped(kind: str) -> None:
     assert distance(decode(deep(kind)), reference(grey)).max() <= 1
 
 
-@pytest.mark.parametrize(("value", "bits"), [(-1, 32), (70_000, 32), (-1, 16), (9, 16)])
+@pytest.mark.parametrize(("value", "bits"), [(-1, 32), (70_000, 32), (-1, 16), (9, 16), (-1, 8), (9, 8)])
 def test_signed_pixels_that_are_no_16_bits_are_refused_with_a_way_out(value: int, bits: int) -> None:
     data = grey_tiff(8, 8, np.full(64, value, f"<i{bits // 8}").tobytes(), bits=bits, t339=2)
     with pytest.raises(UnsupportedImage, match=r"signed pixels have no fixed range.*16 unsigned bits"):

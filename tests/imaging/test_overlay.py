@@ -1,7 +1,9 @@
 """Evidence is drawn where it lies, in colours that say whether it is for or against."""
 
 import numpy as np
+import pytest
 
+from app.imaging.decode import square
 from app.imaging.overlay import overlay
 
 WHITE = np.full((60, 100, 3), 255, np.uint8)
@@ -35,3 +37,11 @@ def test_outside_of_the_box_and_where_nothing_is_said_the_image_is_as_it_was_in_
     red = np.zeros((10, 10, 3), np.uint8)
     red[..., 0] = 200
     assert (overlay(red, np.zeros((1, 1), np.float32), (0, 0, 10, 10)) == round(0.299 * 200)).all()
+
+
+@pytest.mark.parametrize("size", [(2, 1), (1, 2), (1_024, 1), (1, 1_024), (3, 1), (1, 1)], ids=str)
+def test_even_the_thinnest_image_has_its_evidence_drawn(size: tuple[int, int]) -> None:
+    width, height = size
+    found = overlay(np.zeros((height, width, 3), np.uint8), np.ones((7, 7), np.float32), square(width, height))
+    assert found.shape == (height, width, 3)
+    assert found.max() > 100

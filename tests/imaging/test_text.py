@@ -1,6 +1,7 @@
 """Base64 is read as others write it, and what is not base64 says what and where."""
 
 import base64
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from time import process_time
@@ -43,6 +44,9 @@ def test_base64_is_read_as_others_write_it(layout: str, content: bytes) -> None:
         ("QUJDR", "cut off"),
         ("====", "padding alone"),
         ("QU=JD", "'=' at position 2"),
+        ("QUJD\t\r\nQU\tJD", "'\\t' at position 9"),
+        ("QUI=\nQUI=", "'=' at position 3"),
+        ("QUJD\n  é?", "'é' at position 7"),
         ("https://a.example/cat.jpg", "URL"),
         ("s3://bucket/cat.jpg", "URL"),
         ("/home/me/cat.jpg", "name of a file"),
@@ -59,6 +63,34 @@ def test_what_is_not_base64_says_what_and_where(text: str, says: str) -> None:
 def test_a_text_without_base64_is_an_empty_image(text: str) -> None:
     with pytest.raises(EmptyImage):
         from_base64(text)
+
+
+@pytest.mark.parametrize("width", [64, 76])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\t\n"], ids=repr)
+@pytest.mark.parametrize("last", ["QUI=", "+UI=", "QU++", "+UJ+"])
+def test_a_plus_that_became_a_space_is_one_at_the_edge_of_a_line_too(last: str, end: str, width: int) -> None:
+    edges = [(before, behind) for before in range(4) for behind in range(4) if before + behind != 4]  # may be a margin
+    lines = ["+" * before + "/+/".center(width - before - behind, "Q") + "+" * behind for before, behind in edges]
+    lines.append(last)
+    assert from_base64(end.join(lines).replace("+", " ") + end) == base64.b64decode("".join(lines))
+
+
+@pytest.mark.parametrize("indentation", ["  ", "    ", " \t", "\t"], ids=repr)
+def test_blanks_before_lines_are_no_digits(indentation: str) -> None:
+    text = base64.encodebytes(bytes(range(200))).decode()
+    assert from_base64("".join(indentation + line for line in text.splitlines(keepends=True))) == bytes(range(200))
+
+
+@pytest.mark.parametrize("line", ["QU\n", "QU \n", " \n", "\n"], ids=repr)
+def test_many_short_lines_take_no_more_memory_than_a_few_copies_of_the_text(line: str) -> None:
+    text = line * 200_000 + "QUJD"
+    tracemalloc.start()
+    try:
+        with suppress(UndecodableImage):
+            from_base64(text)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 def spent_s(text: str) -> float:

@@ -33,6 +33,8 @@ AUGMENTATION = frozenset(
 RESIZING = "Resizing"
 """The service resizes every image to `MOBILENET_RESOLUTION` itself."""
 RESHAPING = frozenset({"Flatten", "Reshape"})
+FIRST = frozenset({"Conv2D", "ZeroPadding2D"})
+"""What the first convolution begins with; MobileNets of Keras 2.2 pad before it in a layer of its own."""
 BODY = {"convolution": "Conv2D", "depthwise": "DepthwiseConv2D", "pointwise": "Conv2D"}
 CLASSIFIERS = frozenset({"Conv2D", "Dense"})
 
@@ -42,7 +44,7 @@ def check_scaling(chain: list[ConfiguredLayer]) -> None:
 
     It may also not scale them at all.
     """
-    front = takewhile(lambda layer: layer.kind != "Conv2D", _effective(chain))
+    front = takewhile(lambda layer: layer.kind not in FIRST, _effective(chain))
     scaling = [layer for layer in front if layer.kind not in AUGMENTATION | {RESIZING}]
     scale, offset = np.ones(1), np.zeros(1)
     for layer in scaling:
@@ -62,7 +64,7 @@ def check(chain: list[ConfiguredLayer], alpha: float) -> str:
     Raises `UnsuitableModelError` unless it computes a MobileNetV1 from its first convolution on. What the shapes of the
     arrays say is not compared again.
     """
-    remaining = dropwhile(lambda layer: layer.kind != "Conv2D", _effective(chain))
+    remaining = dropwhile(lambda layer: layer.kind not in FIRST, _effective(chain))
     *features, _ = layers(alpha, STRIDE)
     for layer in features:
         _check_block(layer, remaining)

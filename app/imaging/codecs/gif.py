@@ -1,6 +1,11 @@
-"""GIF: the file without the comments and the metadata before its first picture, which Pillow reads bit by bit."""
+"""GIF: its first picture, and what of the screen that leaves open.
+
+Pillow reads the comments and the metadata before a picture bit by bit, and shows what is open in a colour.
+"""
 
 from typing import Final
+
+from PIL import GifImagePlugin, Image
 
 from app.imaging.bounds import too_much_work
 
@@ -33,3 +38,16 @@ def plain(raw: bytes) -> bytes:
         if raw[begin] == _EXTENSION and raw[begin + 1] == _CONTROL:
             control = raw[begin:at]
     return raw[:start] + control + raw[at:]
+
+
+def uncovered(image: Image.Image) -> list[tuple[int, int, int, int]]:
+    """Return the boxes of the screen that the first picture of a loaded GIF leaves open; none for any other image.
+
+    They are transparent, as browsers show them.
+    """
+    if not isinstance(image, GifImagePlugin.GifImageFile) or image.dispose_extent is None:
+        return []
+    width, height = image.size
+    left, top, right, bottom = image.dispose_extent
+    around = (0, 0, width, top), (0, bottom, width, height), (0, top, left, bottom), (right, top, width, bottom)
+    return [box for box in around if box[0] < box[2] and box[1] < box[3]]

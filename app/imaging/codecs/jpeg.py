@@ -11,11 +11,12 @@ from typing import Final
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from app.errors import TooManyPixels
 from app.imaging.bounds import BYTES, CODED, SCANS, check_memory, check_pixels, too_much_work
-from app.imaging.codecs.markers import BASELINE, END, SCAN, Header, header, segments
+from app.imaging.codecs.markers import BASELINE, END, SCAN, Header, Segment, header, segments
+from app.imaging.orientation import UPRIGHT, orientation
 
 _COLOURS: Final = ("YCbCr", "Gray")
 _EXIF_START: Final = 4  # bytes from the marker
@@ -104,12 +105,11 @@ def _too_many_pixels(head: Header, max_pixels: int) -> TooManyPixels:
 
 
 def _orientation(raw: bytes, head: Header) -> int:
-    if not head.exif:
-        return 1
-    _, marker, end = head.exif[0]
+    return orientation(lambda: _exif(raw, head.exif[0])) if head.exif else UPRIGHT
+
+
+def _exif(raw: bytes, segment: Segment) -> Image.Exif:
+    _, marker, end = segment
     found = Image.Exif()
-    with suppress(Exception):  # damaged EXIF is no reason to refuse good pixels
-        found.load(raw[marker + _EXIF_START : end])
-        orientation = found.get(ExifTags.Base.Orientation, 1)
-        return orientation if orientation in range(1, 9) else 1
-    return 1
+    found.load(raw[marker + _EXIF_START : end])
+    return found

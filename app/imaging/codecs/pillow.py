@@ -10,7 +10,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin, _imaging  # 
 from app.imaging.bounds import Metered, check_memory, check_pixels
 from app.imaging.codecs import bmp, gif, heif, markers, png, tiff, webp
 
-_BYTES: Final = {"WEBP": 16, "TIFF": 16}  # that a pixel takes for a moment, measured
+_BYTES: Final = {"WEBP": 16, "TIFF": tiff.BYTES}  # that a pixel takes for a moment, measured
 _OTHER_BYTES: Final = 12
 
 Image.preinit()  # BMP, GIF, JPEG and PNG; with those imported above a request has nothing left to load
@@ -35,7 +35,7 @@ def opened(raw: bytes, kind: str, max_pixels: int, large: bool) -> Image.Image:
     if kind == "WEBP":  # takes its memory as soon as it is opened, the others when they are loaded
         _check(webp.size(raw), kind, max_pixels, large)
     if kind == "TIFF":
-        tiff.check_strips(raw)
+        tiff.check_tags(raw)
     return _by_pillow(raw, kind, max_pixels, large)
 
 
@@ -52,9 +52,12 @@ def _by_pillow(raw: bytes, kind: str, max_pixels: int, large: bool) -> Image.Ima
     image = _header_read(gif.plain(raw) if kind == "GIF" else raw, kind)
     _check(image.size, kind, max_pixels, large)
     if kind == "TIFF":
-        tiff.check_work(image, raw, max_pixels)
+        tiff.check_work(image, raw, max_pixels, large)
+        tiff.check_range(image)
     if kind == "PNG":
         image.info["icc_profile"] = profile
+    if kind == "BMP":
+        image.info["icc_profile"] = bmp.profile(raw)
     return image
 
 

@@ -16,12 +16,14 @@ _SIGNATURE_BYTES: Final = 8
 _MOST_DATA: Final = 100_000  # chunks of picture data; encoders write some thousands at most
 _MOST_OTHERS: Final = 2_000  # chunks of any other kind
 _MOST_TEXT: Final = 2**20  # bytes that a text may unpack to
-_PICTURE: Final = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf"))
+_PICTURE: Final = frozenset((b"IHDR", b"IDAT", b"IEND"))
+_INDEXED: Final = b"\3"  # the type of colours that come from the palette; other types have one as a hint
 _COLOURS: Final = frozenset((b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM"))
 _KEYS: Final = {0: ">H", 2: ">3H"}  # what tRNS holds, by the type of the colours: grey, RGB
 _FRAMES: Final = frozenset((b"fcTL", b"fdAT"))  # of an animation; the first picture is outside of them
 _TEXTS: Final = frozenset((b"tEXt", b"zTXt", b"iTXt"))
 _TURNS: Final = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_DEFLATED: Final = b"\0"
 _MOST_TURNS: Final = 16  # texts of these kinds, each of which is unpacked twice
 _USUAL_GAMMA: Final = 100_000 / 45_455  # by which encoders mean sRGB's curve
 _NEAR: Final = 0.05  # as far as libpng takes a gamma for another one
@@ -31,6 +33,7 @@ _NEAR_XY: Final = 0.005
 def plain(raw: bytes) -> tuple[bytes, bytes | None]:
     """Return the file without what is beside its picture, and the profile of its colours; None if they are sRGB's.
 
+    What tells how it is turned stays, unless it is damaged.
     Raises `UndecodableImage` for a file of many thousands of chunks, or of many texts that tell how it is turned.
     """
     kept, colours, header, turns = [raw[:_SIGNATURE_BYTES]], dict[bytes, bytes](), b"", 0
@@ -40,13 +43,16 @@ def plain(raw: bytes) -> tuple[bytes, bytes | None]:
             colours.setdefault(kind, raw[start + 8 : end - 4])
         elif kind == b"tRNS":
             kept.append(_key(raw[start:end], header))
-        elif kind in _PICTURE:
+        elif kind in _PICTURE or (kind == b"PLTE" and header[17:18] == _INDEXED):
             kept.append(raw[start:end])
+        elif kind == b"eXIf":
+            if _is_intact(raw[start:end]):
+                kept.append(raw[start:end])
         elif kind in _TEXTS and raw.startswith(_TURNS, start + 8):
             turns += 1
             if turns > _MOST_TURNS:
                 raise too_much_work()
-            if _is_short(raw[start + 8 : end - 4], kind):
+            if _is_intact(raw[start:end]) and _is_readable(raw[start + 8 : end - 4], kind):
                 kept.append(raw[start:end])
     return b"".join(kept), _profile(colours)
 
@@ -71,7 +77,7 @@ def _key(chunk: bytes, header: bytes) -> bytes:
     The transparency of a palette, and a damaged chunk, stay as they are.
     """
     depth, colour = header[16:18]
-    if colour not in _KEYS or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+    if colour not in _KEYS or not _is_intact(chunk):
         return chunk
     values = struct.unpack_from(_KEYS[colour], chunk[8:-4])
     if depth < 16:  # the other bits mean nothing (PNG, 11.3.1.1)
@@ -83,9 +89,15 @@ def _key(chunk: bytes, header: bytes) -> bytes:
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def _is_short(text: bytes, kind: bytes) -> bool:
-    """Whether a text, which may be packed, is of a size that Pillow reads."""
+def _is_intact(chunk: bytes) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+
+
+def _is_readable(text: bytes, kind: bytes) -> bool:
+    """Whether a text, which may be packed, is packed in the way that there is, and of a size that Pillow reads."""
     packed = text.partition(b"\0")[2]
+    if kind == b"zTXt" and packed[:1] != _DEFLATED:
+        return False
     if kind == b"iTXt" and packed[:1] == b"\1":
         return _unpacked(packed.split(b"\0", 3)[-1], _MOST_TEXT) is not None
     return _unpacked(packed[1:], _MOST_TEXT) is not None if kind == b"zTXt" else len(text) <= _MOST_TEXT

@@ -315,6 +315,15 @@ def inserted(before: str, one: Config) -> list[Config]:
     return [*found[:place], one, *found[place:]]
 
 
+def padded(name: str, *edges: int) -> list[Config]:
+    """Return the layers with the padding before a convolution in a layer of its own."""
+    layers = inserted(name, layer("ZeroPadding2D", padding=[[*edges]] * 2))
+    for one in layers:
+        if one["name"] == name:
+            one["config"]["padding"] = "valid"
+    return layers
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -347,6 +356,7 @@ def inserted(before: str, one: Config) -> list[Config]:
             inserted("conv_dw_2", layer("ZeroPadding2D", padding=[[1, 1], [1, 1]])),
             "at conv_dw_2 it has the layer conv_dw_2 (DepthwiseConv2D), expected padding=",
         ),
+        (padded("conv1", 1, 1), "at conv1 it has the layer conv1 (Conv2D), expected padding="),
         (body()[:-3], "at conv_pw_13 it has (256, 3) and (3,) (its layer layers/dense), expected (1, 1, 256, 256)"),
     ],
     ids=lambda value: None if isinstance(value, list) else value[:24],
@@ -358,12 +368,10 @@ def test_layers_that_compute_something_else_are_refused(layers: list[Config], me
     assert text.startswith(f"own.keras is not a MobileNetV1: {message}")
 
 
-def test_padding_as_keras_applications_has_it_is_read(tmp_path: Path) -> None:
-    layers = inserted("conv_dw_2", layer("ZeroPadding2D", padding=[[0, 1], [0, 1]]))
-    for one in layers:
-        if one["name"] == "conv_dw_2":
-            one["config"]["padding"] = "valid"
-    check(save_archive(tmp_path / "own.keras", PLACES, model(layers=layers)))
+@pytest.mark.parametrize("front", [[IMAGE], [IMAGE, RESCALING]], ids=["scaled before", "scaled by the model"])
+@pytest.mark.parametrize("name", ["conv1", "conv_dw_2"])
+def test_padding_as_keras_applications_has_it_is_read(name: str, front: list[Config], tmp_path: Path) -> None:
+    check(save_archive(tmp_path / "own.keras", PLACES, model(*copy.deepcopy(front), layers=padded(name, 0, 1))))
 
 
 POOL, DROPOUT, LAST = top()

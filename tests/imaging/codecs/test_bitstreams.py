@@ -1,4 +1,4 @@
-"""The size of a coded picture is found wherever the standards allow it to be, whatever comes before it."""
+"""What a stream paints is found wherever the standards allow its size to be, whatever comes before it."""
 
 import struct
 from itertools import product
@@ -44,23 +44,38 @@ def av1_sequence(*, interval: bool, model: bool, display: bool, points: int) -> 
 )
 def test_the_times_and_levels_of_av1_are_passed_over(interval: bool, model: bool, display: bool, points: int) -> None:
     header = av1_sequence(interval=interval, model=model, display=display, points=points)
-    unit = bytes([1 << 3 | 2, len(header)]) + header
+    frame = bytes([6 << 3])
     extended = bytes([1 << 3 | 4 | 2, 0, len(header)]) + header
+    long = bytes([1 << 3 | 2, 0x80 | len(header), 0]) + header
     for configuration, data in (
-        (b"", unit),
-        (bytes(4) + unit, b""),
-        (b"", extended),
-        (b"", unit[:1] + b"\x99\1" + header),
+        (b"", obu(1, header) + frame),
+        (bytes(4) + obu(1, header), frame),
+        (b"", extended + frame),
+        (b"", long + frame),
     ):
-        assert max(av1_pixels(configuration, data.ljust(200, b"\0"))) == WIDTH * HEIGHT
+        assert [*av1_pixels(configuration, data)] == [0, WIDTH * HEIGHT]
 
 
-def hevc_sequence(*, layers: int, chroma: int) -> bytes:
+def obu(kind: int, content: bytes) -> bytes:
+    """Return a unit of AV1 that says how long it is (5.3)."""
+    return bytes([kind << 3 | 2, len(content)]) + content
+
+
+def test_each_frame_of_av1_counts_and_nothing_else_does() -> None:
+    header = obu(1, av1_sequence(interval=False, model=False, display=False, points=1))
+    delimiter, frame_header, tiles, metadata, frame, again, padding = (
+        obu(kind, b"x") for kind in (2, 3, 4, 5, 6, 7, 15)
+    )
+    found = av1_pixels(b"", header + delimiter + frame_header + tiles + metadata + frame + again + padding)
+    assert [*found] == [pixels * WIDTH * HEIGHT for pixels in (0, 0, 1, 0, 0, 1, 1, 0)]
+
+
+def hevc_sequence(*, layers: int, chroma: int, width: int = WIDTH, height: int = HEIGHT) -> bytes:
     """Return a sequence parameter set of HEVC (7.3.2.2): its kind is 33, its layer 0."""
     bits = "0" * 4 + number(layers, 3) + "1" + "10" * 44 + "1" * 8
     bits += "".join("11" if layer % 2 else "01" for layer in range(layers)) + "00" * (8 - layers if layers else 0)
     bits += "".join("1" * (96 if layer % 2 else 8) for layer in range(layers))
-    bits += golomb(0) + golomb(chroma) + ("1" if chroma == 3 else "") + golomb(WIDTH) + golomb(HEIGHT)
+    bits += golomb(0) + golomb(chroma) + ("1" if chroma == 3 else "") + golomb(width) + golomb(height)
     return b"\x42\x01" + packed(bits)
 
 
@@ -72,10 +87,30 @@ def test_the_layers_and_the_chroma_of_hevc_are_passed_over(layers: int, chroma: 
     arrays = b"\x20" + struct.pack(">HH", 1, len(other)) + other
     many = b"\x21" + struct.pack(">H", 300) + (struct.pack(">H", len(other)) + other) * 299
     configured = head + b"\2" + arrays + many + struct.pack(">H", len(sequence)) + sequence
-    assert [*hevc_pixels(configured, b"")] == [0] * 300 + [WIDTH * HEIGHT]
-    stream = b"".join(struct.pack(">I", len(unit)) + unit for unit in (other, sequence, other))
-    assert [*hevc_pixels(head + b"\0", stream)] == [0, WIDTH * HEIGHT, 0]
+    assert [*hevc_pixels(configured, nal(FIRST_SLICE))] == [0] * 301 + [WIDTH * HEIGHT]
+    assert [*hevc_pixels(head + b"\0", nal(other, sequence, FIRST_SLICE))] == [0, 0, WIDTH * HEIGHT]
     assert not [*hevc_pixels(head + b"\0", b"")]
+
+
+FIRST_SLICE, LATER_SLICE = b"\x28\x01\xaf", b"\x28\x01\x2f"
+PLAIN = bytes(21) + b"\3\0"
+
+
+def nal(*units: bytes) -> bytes:
+    """Return a stream of units of HEVC, each behind its length."""
+    return b"".join(struct.pack(">I", len(unit)) + unit for unit in units)
+
+
+def test_a_slice_behind_the_first_counts_for_a_quarter_of_its_picture() -> None:
+    sequence = hevc_sequence(layers=0, chroma=1)
+    other_layer = b"\x28\x09\xaf"
+    units = nal(sequence, FIRST_SLICE, LATER_SLICE, LATER_SLICE, other_layer, b"\x28", b"\x4e\x01\xff")
+    assert [*hevc_pixels(PLAIN, units)] == [0, WIDTH * HEIGHT, *[WIDTH * HEIGHT // 4] * 2, 0, 0, 0]
+
+
+def test_the_largest_size_counts_that_a_stream_announces() -> None:
+    large, small = hevc_sequence(layers=0, chroma=1), hevc_sequence(layers=0, chroma=1, width=8, height=8)
+    assert max(hevc_pixels(PLAIN, nal(large, small, FIRST_SLICE))) == WIDTH * HEIGHT
 
 
 def test_a_number_without_end_is_refused_by_its_first_bits() -> None:

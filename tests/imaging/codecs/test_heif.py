@@ -136,9 +136,20 @@ def test_other_codings_are_named(kind: bytes, name: str) -> None:
         decoded(files.heif([files.Part(kind, b"x", [files.size()])]))
 
 
+def test_images_over_one_another_are_refused_with_a_way_out() -> None:
+    with pytest.raises(UnsupportedImage, match=r"several images over one another, .*; save it as one"):
+        decoded(files.heif([files.overlay(200, 2), files.picture()]))
+
+
 def test_a_sequence_without_a_still_image_says_so() -> None:
     with pytest.raises(UndecodableImage, match="no still image"):
         decoded(files.box(b"ftyp", b"hevc", bytes(4), b"hevc") + files.box(b"moov"))
+
+
+VAST_MASK = replace(
+    files.mask(files.ALPHA, references={b"auxl": [3]}),
+    properties=[files.box(b"hvcC", files.hevc_announcing(9_000, 9_000)), files.size(), files.GREY_BITS, files.ALPHA],
+)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +158,9 @@ def test_a_sequence_without_a_still_image_says_so() -> None:
         files.heic(configuration=files.hevc_announcing(9_000, 9_000)),
         files.avif(Image.new("RGB", (2_000, 2_000)), shown=files.size(64, 64)),
         files.heif([files.Part(b"iden", b"", [files.size()], {b"dimg": [1]})]),
+        files.heif([files.whole(2), *files.mosaic([3], files.picture()), VAST_MASK]),
     ],
-    ids=["HEVC", "AV1", "itself"],
+    ids=["HEVC", "AV1", "itself", "the transparency of a tile of a tile"],
 )
 def test_a_stream_larger_than_its_container_says_is_refused_before_it_is_decoded(
     data: bytes, monkeypatch: pytest.MonkeyPatch
@@ -156,6 +168,24 @@ def test_a_stream_larger_than_its_container_says_is_refused_before_it_is_decoded
     no_decoding(monkeypatch)
     with pytest.raises((UndecodableImage, UnsupportedImage)):
         decoded(data)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_size_that_a_grid_gives_itself_is_bounded_wherever_it_is(
+    wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sized(side: int) -> list[files.Part]:
+        size = struct.pack(">II" if wide else ">HH", side, side)
+        whole, *tiles = files.grid(1, 2, files.picture(shown=files.size(64, 64)), 64, 64)
+        return [replace(whole, data=bytes((0, wide, 0, 1)) + size), *tiles]
+
+    no_decoding(monkeypatch)
+    with pytest.raises(UndecodableImage):  # the primary image has the size that it says, so that it is known
+        decoded(files.heif(sized(65)))
+    grid, *tiles = sized(4_000)
+    inner = replace(grid, references={b"dimg": [3, 4]})
+    with pytest.raises(UndecodableImage, match="far more work"):
+        decoded(files.heif([replace(files.whole(2), properties=[files.size(64, 64)]), inner, *tiles]))
 
 
 class Watched(bytes):
@@ -320,10 +350,53 @@ def test_metadata_that_belongs_to_no_image_is_not_read_many_times(monkeypatch: p
         decoded(files.heif([files.picture(), *exif], shared=True))
 
 
-def test_a_large_one_waits_for_who_has_the_memory() -> None:
-    large = files.heic(shown=files.size(4_000, 4_000))
+@pytest.mark.parametrize("frames", [1, 4, 8])
+def test_an_avif_may_have_the_frames_of_several_layers(frames: int) -> None:
+    flat = files.av1(Image.new("RGB", (1_000, 1_000), (200, 100, 50)), quality=30, speed=10)
+    layered = replace(flat, data=flat.data * frames)
+    data = files.heif([files.av1_part(layered, shown=files.size(1_000, 1_000))], brands=(b"avif", b"mif1"))
+    assert np.abs(decoded(data) - (200, 100, 50)).max() < 5
+
+
+def test_a_heic_may_have_the_slices_of_several_processors() -> None:
+    assert decoded(files.heic(data=files.COLOUR_PICTURE + files.later_slice() * 16)).shape == (R, R, 3)
+
+
+def deep_avif(*properties: bytes, shown: bytes) -> bytes:
+    """Return an AVIF that says that it has 10 bits a colour."""
+    stream = files.av1(photo())
+    said = stream.configuration[:2] + bytes((stream.configuration[2] | 0x40,)) + stream.configuration[3:]
+    return files.heif([files.av1_part(replace(stream, configuration=said), *properties, shown=shown)])
+
+
+def faded(shown: bytes, mask: bytes) -> bytes:
+    alpha = files.mask(files.ALPHA, references={b"auxl": [1]})
+    sizes = [mask if one[4:8] == b"ispe" else one for one in alpha.properties]
+    return files.heif([files.picture(shown=shown), replace(alpha, properties=sizes)])
+
+
+@pytest.mark.parametrize(
+    ("large", "small"),
+    [
+        (files.heic(shown=files.size(4_000, 3_300)), files.heic(shown=files.size(4_032, 3_024))),
+        (
+            files.heic(configuration=files.TEN_BIT_CONFIGURATION, shown=files.size(3_001, 3_000)),
+            files.heic(configuration=files.TEN_BIT_CONFIGURATION, shown=files.size(3_000, 3_000)),
+        ),
+        (deep_avif(shown=files.size(3_001, 3_000)), deep_avif(shown=files.size(3_000, 3_000))),
+        (
+            faded(files.size(2_000, 2_000), files.size(3_001, 3_000)),
+            faded(files.size(2_000, 2_000), files.size(3_000, 3_000)),
+        ),
+    ],
+    ids=["8 bits", "10 bits of HEVC", "10 bits of AV1", "transparency larger than the picture"],
+)
+def test_a_large_one_waits_for_who_has_the_memory(large: bytes, small: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for decoder in ("_by_libheif", "_by_libavif"):
+        monkeypatch.setattr(heif, decoder, lambda *_: photo())
     with pytest.raises(LargeImage):
         decode.decode(large, resolution=R, max_pixels=MOST, large=False)
+    decode.decode(small, resolution=R, max_pixels=MOST, large=False)
 
 
 @needs.REFERENCE_DATA.mark()

@@ -1,4 +1,4 @@
-"""How large the pictures in a coded stream are, by the stream itself: what a container says of it may be a lie."""
+"""How many pixels a coded stream paints, by the stream itself: what a container says of it may be a lie."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -6,7 +6,12 @@ from typing import Final
 
 _HEAD_BYTES: Final = 256  # of a unit: more than it takes to the size
 _HEVC_SEQUENCE: Final = 33
+_HEVC_SLICES: Final = range(32)
+_LATER_SLICE: Final = 4
+"""Each slice of a picture may paint all of it, and an honest one may have a dozen: one behind the first counts for a
+quarter of it."""
 _AV1_SEQUENCE: Final = 1
+_AV1_FRAMES: Final = (3, 6, 7)  # the header of a frame, a frame with its header, and a header said again
 _MOST_ZEROS: Final = 32  # before a number in exponential Golomb code
 
 
@@ -35,20 +40,29 @@ class Bits:
 
 
 def hevc_pixels(configuration: bytes, data: bytes) -> Iterator[int]:
-    """Yield for each unit of an HEVC stream how many pixels it announces for a picture: 0 for most.
+    """Yield for each unit of an HEVC stream how many pixels it paints: 0 for most kinds.
 
     `configuration` is the `hvcC` property (ISO/IEC 14496-15, 8.3.3.1), `data` the item itself. A stream may have as
     many units as it has bytes.
     """
     width = (configuration[21] & 3) + 1
+    size = 0
     for unit in chain(_configured(configuration), _prefixed(data, width)):
-        yield _hevc_picture(unit) if _is_hevc_sequence(unit) else 0
+        kind, painted = _hevc_kind(unit), 0
+        if kind == _HEVC_SEQUENCE:
+            size = max(size, _hevc_picture(unit))
+        elif kind in _HEVC_SLICES:
+            painted = size if unit[2] & 128 else size // _LATER_SLICE  # the first bit says that a picture begins
+        yield painted
 
 
 def av1_pixels(configuration: bytes, data: bytes) -> Iterator[int]:
     """Yield the same of an AV1 stream; `configuration` is the `av1C` property."""
+    size = 0
     for kind, unit in chain(_obus(configuration[4:]), _obus(data)):
-        yield _av1_picture(unit) if kind == _AV1_SEQUENCE else 0
+        if kind == _AV1_SEQUENCE:
+            size = max(size, _av1_picture(unit))
+        yield size if kind in _AV1_FRAMES else 0
 
 
 def _configured(configuration: bytes) -> Iterator[bytes]:
@@ -70,10 +84,10 @@ def _prefixed(data: bytes, width: int) -> Iterator[bytes]:
         at += width + size
 
 
-def _is_hevc_sequence(unit: bytes) -> bool:
-    """Whether a unit is a sequence parameter set of the base layer, the only one that is decoded."""
+def _hevc_kind(unit: bytes) -> int | None:
+    """Return the kind of a unit; None for any but the base layer, the only one that is decoded, and for empty ones."""
     kind, layer = (int.from_bytes(unit[:2], "big") >> shift & 63 for shift in (9, 3))
-    return len(unit) > 2 and kind == _HEVC_SEQUENCE and layer == 0
+    return kind if len(unit) > 2 and layer == 0 else None
 
 
 def _obus(data: bytes) -> Iterator[tuple[int, bytes]]:

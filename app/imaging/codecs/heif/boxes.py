@@ -86,8 +86,8 @@ class Reader:
 def boxes(raw: bytes, start: int, end: int, *, strict: bool = True) -> Iterator[Box]:
     """Yield the boxes between two places. Raises `UndecodableImage` where there are thousands.
 
-    A `strict` reader raises `ValueError` for a box that is shorter than its head. Any other takes it for a step: what
-    is behind the last box of a file need not be one.
+    A `strict` reader raises `ValueError` for a box that is shorter than its head. Otherwise such a box is passed over,
+    so that bytes behind the last box of a file do no harm.
     """
     found = _boxes(raw, start, end, strict)
     yield from islice(found, _MOST_BOXES)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,9 +22,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.errors import StartError, without_password
+from app.errors import StartError, install, without_password
 from app.machine import available_cpus, memory_limit_bytes
 from app.mobilenet.variants import Precision, Variant
+from app.validation import fault, nearest
 
 PREFIX = "MOBILENET_"
 UNIX = "unix:"
@@ -252,13 +252,14 @@ class Settings(BaseSettings):
     )
     api_keys: Keys = Field(
         (),
-        description="Keys of callers, comma-separated. If there are any, each request needs one, as `Authorization: "
-        "Bearer KEY` or `X-API-Key: KEY`.",
+        description="Keys of callers, comma-separated. If there are any, a request needs one, as `Authorization: "
+        "Bearer KEY` or `X-API-Key: KEY`; only the probes, the pages with their OpenAPI document, and `/metrics` need "
+        "none.",
     )
     api_keys_file: Path | None = Field(
         None,
-        description="File with such keys, one per line or comma-separated, such as a secret of Docker or Kubernetes. "
-        "Not together with `MOBILENET_API_KEYS`.",
+        description="File with keys of callers, one per line or comma-separated, such as a secret of Docker or "
+        "Kubernetes. Not together with `MOBILENET_API_KEYS`.",
     )
     open_metrics: bool = Field(
         True, description="Whether `/metrics` can be read without a key, as the health probes can."
@@ -364,7 +365,7 @@ class Settings(BaseSettings):
 
     def _grpc_problems(self) -> list[str]:
         given = f"{PREFIX}GRPC_PORT={self.grpc_port} needs"
-        missing = [] if _has_grpc() else [f"{given} the extra grpc: pip install --editable '.[grpc]'"]
+        missing = [] if _has_grpc() else [f"{given} packages that are not installed; {install('grpc')}"]
         unix = [f"{given} an address as {PREFIX}HOST, which is {self.host}"] if self.host.startswith(UNIX) else []
         return missing + unix
 
@@ -469,12 +470,14 @@ def _is_unknown(name: str) -> bool:
 def _unknown(name: str) -> str:
     if now := RENAMED.get(name.upper().removeprefix(PREFIX)):
         return f"{name} is now {now}"
-    (nearest,) = get_close_matches(name.upper(), _NAMES, n=1, cutoff=0)
-    return f"{name} is not a setting; the nearest is {nearest} (the README lists all)"
+    near = nearest(name.upper().removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in _NAMES))
+    if near is None:
+        return f"{name} is not a setting (the README lists all)"
+    return f"{name} is not a setting; the nearest is {PREFIX}{near} (the README lists all)"
 
 
 def _lines(error: Any) -> list[str]:
-    message = str(error["msg"].removeprefix("Value error, "))
+    message = fault(error)
     if not error["loc"]:
         return message.splitlines()
     name = str(error["loc"][0])

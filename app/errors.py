@@ -40,9 +40,19 @@ class StartError(Exception):
         return "\n".join(f"mobilenet: {line}" for line in str(self).splitlines())
 
 
+def install(extra: str) -> str:
+    """Return what to do where an extra of this project is missing, with the command that the documents have, too."""
+    return f"install the extra `{extra}`: .venv/bin/pip install --constraint constraints.txt --editable '.[{extra}]'"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error of a library says, or its class if it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def why(error: Exception) -> str:
+    """Return why a file cannot be read, for a line that names the file already."""
+    return (isinstance(error, OSError) and error.strerror) or first_line(error)
 
 
 def without_password(url: object) -> str:

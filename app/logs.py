@@ -31,7 +31,7 @@ class TextFormatter(_Formatter):
     """Formats a line for people: time, level, message, and the record's facts as `name=value`."""
 
     def usesTime(self) -> bool:  # noqa: N802
-        """Return that a line has a time."""
+        """Have `logging` give each record its time as text, which `formatMessage` writes."""
         return True
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802

@@ -23,7 +23,7 @@ from app.api.middleware.prefix import Prefix
 from app.api.predict import Predict
 from app.api.security import Guard, SecurityHeaders
 from app.config import Settings
-from app.errors import BAD_START, StartError
+from app.errors import BAD_START, StartError, install
 from app.logs import configure_logging
 from app.observability.metrics import METRICS, Metrics
 from app.observability.snapshots import Snapshots
@@ -59,7 +59,7 @@ def open_spans() -> "Spans | None":
     try:
         from app.observability.spans import Spans
     except ImportError:
-        logger.warning("%s is set, and there are no spans: install the extra `otel`", config.OTLP_ENDPOINTS[0])
+        logger.warning("%s is set, and there are no spans: %s", config.OTLP_ENDPOINTS[0], install("otel"))
         return None
     return Spans.to_otlp()
 

@@ -25,14 +25,32 @@ def client_options(address: httpx.URL) -> dict[str, Any]:
     return {"proxy": _proxy(address), "verify": _certificates(), "trust_env": False}
 
 
-def _proxy(address: httpx.URL) -> httpx.Proxy | None:
+def proxy_variable(address: httpx.URL) -> str | None:
+    """Return the variable that names the proxy by which an address is asked, as `NAME=VALUE`, or None."""
+    name, value = _proxy_named(address)
+    return f"{name.upper()}_PROXY={without_password(value)}" if name else None
+
+
+def _proxy_named(address: httpx.URL) -> tuple[str, str]:
+    """Return for which scheme the environment names the proxy of an address, and its value; both empty if it does not.
+
+    Without a scheme of its own it is one of HTTP, as with curl.
+    """
     proxies = getproxies()
-    name = next((name for name in (address.scheme, "all") if proxies.get(name)), None)
-    if name is None or is_direct(address.host, proxies.get("no", "")):
+    name = next((name for name in (address.scheme, "all") if proxies.get(name)), "")
+    if not name or is_direct(address.host, proxies.get("no", "")):
+        return "", ""
+    value = proxies[name]
+    return name, value if "://" in value else f"http://{value}"
+
+
+def _proxy(address: httpx.URL) -> httpx.Proxy | None:
+    _, value = _proxy_named(address)
+    if not value:
         return None
-    variable = f"{name.upper()}_PROXY={without_password(proxies[name])}"
+    variable = proxy_variable(address)
     try:
-        proxy = httpx.Proxy(proxies[name])
+        proxy = httpx.Proxy(value)
     except (httpx.InvalidURL, ValueError):  # whose words may be a part of the password
         proxy = None
     if proxy is None or proxy.url.scheme not in SCHEMES or not proxy.url.host:

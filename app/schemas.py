@@ -112,8 +112,8 @@ class Predictions(BaseModel):
         ge=0,
         le=1,
         examples=[0.62],
-        description="the share of photos of the model's classes that looked less like them than this image does; "
-        "absent where that was not measured",
+        description="how typical the photo is of the classes: the share of real photos of them, 0 to 1, that look less "
+        "typical; absent where that was not measured",
     )
     unfamiliar: Literal[True] | None = optional(
         description=f"true if the familiarity is below {UNFAMILIAR}, so that the image probably shows none of the "
@@ -165,7 +165,7 @@ class Timing(BaseModel):
 class Choice(BaseModel):
     """Why this variant was chosen for a request with a budget."""
 
-    reason: str = Field(examples=["the most accurate of the 2 of 3 loaded variants that fit max_macs=100000000"])
+    reason: str = Field(examples=["2 of 3 loaded variants fit max_macs=100000000; this is the most accurate of them"])
     expected_ms: float = Field(
         ge=0, description="how long the answer was expected to take when the variant was chosen, including the queue"
     )

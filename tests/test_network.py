@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.network import client_options, is_direct
+from app.network import client_options, is_direct, proxy_variable
 
 NAMES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
 
@@ -68,11 +68,18 @@ def test_the_proxy_of_the_scheme_comes_before_that_of_all(monkeypatch: pytest.Mo
     assert options("http://a.example")["proxy"].url.host == "all.example"
 
 
+def test_a_proxy_without_a_scheme_is_one_of_http_as_with_curl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "user:s3cret@127.0.0.1:3128")
+    assert options("http://a.example")["proxy"].url == "http://127.0.0.1:3128"
+    assert proxy_variable(httpx.URL("http://a.example")) == "HTTP_PROXY=http://***@127.0.0.1:3128"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
         ("ALL_PROXY", "socks5://127.0.0.1:9", r"httpx\[socks\]"),
-        ("HTTPS_PROXY", "ftp://x", "HTTPS_PROXY=ftp://x"),
+        ("HTTPS_PROXY", "ftp://x", "HTTPS_PROXY=ftp://x: is not the URL of a proxy, such as http://[^ ]+; its scheme "),
+        ("HTTPS_PROXY", "http://x:port", "HTTPS_PROXY=http://x:port: is not the URL of a proxy"),
         ("SSL_CERT_FILE", "/nowhere", "SSL_CERT_FILE=/nowhere: cannot read"),
     ],
 )
@@ -83,3 +90,11 @@ def test_what_is_wrong_is_one_line_that_names_it(
     with pytest.raises(ValueError, match=says) as caught:
         options("https://a.example")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["ftp://user:s3cret@x", "http://user:s3cr/et@x"])
+def test_a_password_in_a_wrong_address_of_a_proxy_is_not_shown(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    with pytest.raises(ValueError, match=r"HTTPS_PROXY=\w+://\*\*\*@x: is not the URL of a proxy") as caught:
+        options("https://a.example")
+    assert "s3cr" not in str(caught.value)

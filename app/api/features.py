@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, Securi
 from pydantic_core import to_json
 
 from app.api import openapi, payload, problems, response
-from app.api.parameters import COMPARED, check_parameters, nearest
+from app.api.parameters import check_parameters
 from app.api.predict import TimeoutMs, timeout_or_default
 from app.api.security import Guard
 from app.config import Settings
@@ -23,6 +23,7 @@ from app.prediction.result import Classification, Result
 from app.prediction.selection import Alpha, Resolution, Selection, Single
 from app.runtime.pipeline import Overlay, Payload, Wish
 from app.schemas import EmbedResponse
+from app.validation import COMPARED, nearest
 
 RAW = "application/octet-stream"
 
@@ -89,7 +90,7 @@ class Answers(NamedTuple):
         with self.classifier() as current:
             model, plan = _chosen(current, alpha, resolution)
             about.facts["variant"] = model.variant.name
-            target = None if class_ is None else _class(model, class_)
+            target = None if class_ is None else _class(model, class_, request.scope.get("root_path", ""))
             deadline = about.started + timeout_or_default(timeout_ms, self.settings) / 1000
             current.check_room(plan)  # before the body is read, which may be long
             self.previewer.check_room()
@@ -98,7 +99,7 @@ class Answers(NamedTuple):
             (found,) = await payload.unless_departed(request.receive, work)
             response.account([found], about)
             if isinstance(found, ServiceError):
-                raise payload.explained(found, request.headers.get("content-type", ""))
+                raise payload.explained(found, request.headers.get("content-type", ""), image)
             over = Overlay(cast("Evidence", found.evidence)[0], whole=size == "photo")
             draw = partial(current.preview, image, model.variant.resolution, over)
             drawn = await payload.unless_departed(request.receive, self.previewer.preview(draw, deadline))
@@ -130,7 +131,7 @@ class Answers(NamedTuple):
             results = await payload.unless_departed(request.receive, work)
         batch_size = response.account(results, about)
         if len(results) == 1 and isinstance(results[0], ServiceError):
-            raise payload.explained(results[0], request.headers.get("content-type", ""))
+            raise payload.explained(results[0], request.headers.get("content-type", ""), images[0])
         if _wants_raw(accept or ""):
             return _raw(model, results, unit)
         return Response(to_json(_json(model, results, unit, batch_size, about)), media_type="application/json")
@@ -150,7 +151,7 @@ def _only(images: Sequence[Payload]) -> Payload:
     return images[0]
 
 
-def _class(model: Model, name: str) -> int:
+def _class(model: Model, name: str, root_path: str) -> int:
     """Return the class of this number, label or WordNet id. Raises `InvalidParameter`, which names the nearest."""
     classes = model.engine.classes
     if name.isdecimal():
@@ -161,10 +162,9 @@ def _class(model: Model, name: str) -> int:
     names |= {one.wordnet_id.casefold(): at for at, one in enumerate(model.labels) if one.wordnet_id}
     if (found := names.get(name.casefold())) is not None:
         return found
-    near = model.labels[names[nearest(name.casefold(), names)]].label
-    raise InvalidParameter(
-        f"class: there is no class {name[:COMPARED]!r}; the nearest is {near!r}, and /labels lists all of them"
-    )
+    near = nearest(name.casefold(), names)
+    hint = f"the nearest is {model.labels[names[near]].label!r}, and " if near else ""
+    raise InvalidParameter(f"there is no class {name[:COMPARED]!r}; {hint}{root_path}/labels lists all of them")
 
 
 def _about_class(found: Classification, target: int | None) -> dict[str, str]:

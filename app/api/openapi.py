@@ -128,7 +128,7 @@ EXPLAIN_ANSWER: Responses = {
 EMBED_ANSWER: Responses = {200: {"content": {"application/octet-stream": RAW}, "headers": _headers(_EMBEDDING_HEADERS)}}
 
 _EXAMPLES: dict[type[ServiceError], str] = {
-    MalformedRequest: "the body is not valid JSON: Invalid JSON: expected value at line 1 column 1",
+    MalformedRequest: "the body is not valid JSON: expected value at line 1 column 1",
     Unauthorized: "a key is needed, as Authorization: Bearer or X-API-Key",
     NotFound: "there is no model 'resnet'; mobilenet is served",
     VariantNotLoaded: "the variant 1/224 is not loaded; loaded are 0.5/160, 0.25/128",
@@ -136,9 +136,8 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     BodyTooLarge: "the body has more than 20,971,520 bytes, the most that is accepted",
     TooManyPixels: "the image has 20,000 × 20,000 pixels, and 50,331,648 in all is the most",
     TooManyImages: "the request has 33 images or more, and 32 is the most",
-    UnsupportedMedia: "content type text/plain is none of image/*, application/octet-stream, multipart/form-data and "
-    "application/json",
-    UnsupportedImage: "this file is not a JPEG, PNG, WEBP, GIF, BMP, TIFF, HEIC or AVIF image",
+    UnsupportedMedia: "Content-Encoding gzip is not read; send the body without compression",
+    UnsupportedImage: "this file is not a JPEG, PNG, WEBP, GIF, BMP, TIFF, HEIC or AVIF image; it looks like PDF",
     InvalidParameter: "X-Request-Timeout-Ms 20000 is not between 1 and 10000",
     ImpossibleBudget: "no loaded variant fits max_macs=1000 now; the nearest that is feasible is max_macs=13570048, "
     "with 0.25/128",
@@ -151,7 +150,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     DeadlineExceeded: "the deadline passed before the image was run",
 }
 
-PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error not in (Unavailable, NotFound))
+PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error is not NotFound)
 IMAGES_ERRORS = tuple(error for error in PREDICT_ERRORS if error is not ImpossibleBudget)
 """Errors of requests with images that name a variant and have no budget."""
 PREVIEW_ERRORS = tuple(

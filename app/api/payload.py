@@ -18,14 +18,16 @@ from app.errors import (
     DeadlineExceeded,
     EmptyImage,
     ServiceError,
-    UnsupportedImage,
     UnsupportedMedia,
 )
+from app.imaging.formats import UNKNOWN
 from app.runtime.pipeline import Payload
 from app.schemas import PredictBody
 
 WATCH_AFTER_S = 0.05
 """How long a request runs before its connection is watched for a client that leaves."""
+HEAD_BYTES = 256
+"""So many bytes of a body tell whether it looks like JSON."""
 JSON_REST = 1_000
 """Commas that a JSON body may have beside those between its values, such as commas in strings."""
 MULTIPART, JSON = "multipart/form-data", "application/json"
@@ -161,13 +163,19 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def explained(error: ServiceError, content_type: str) -> ServiceError:
-    """Return the error of a body that is not an image; if its type names nothing that we read, one that says so."""
+def explained(error: ServiceError, content_type: str, image: Payload) -> ServiceError:
+    """Return the error of a request with one image; if another content type may help, one that says so.
+
+    That is only where the bytes are in no format that is known, read or not.
+    """
     kind = media_type(content_type)
-    known = kind in (MULTIPART, JSON, *RAW_TYPES) or kind.startswith("image/")
-    if isinstance(error, UnsupportedImage) and not known:
-        return UnsupportedMedia(f"{error.detail}; content type {kind[:80]} is none of {FORMS}")
-    return error
+    if error.detail != UNKNOWN or kind in (MULTIPART, JSON):
+        return error
+    if isinstance(image, bytes) and image[:HEAD_BYTES].lstrip().startswith(b"{"):
+        return UnsupportedMedia(f"the body looks like JSON; send it with the header Content-Type: {JSON}")
+    if kind in RAW_TYPES or kind.startswith("image/"):
+        return error
+    return UnsupportedMedia(f"{error.detail}; content type {kind[:80]} is none of {FORMS}")
 
 
 def check_values(text: bytes, most: int) -> None:

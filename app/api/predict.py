@@ -11,13 +11,13 @@ from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from fastapi import Header
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.api import payload, problems
-from app.api.parameters import unknown_parameter
+from app.api.parameters import check_names
 from app.api.response import check_features, predict_response, variant_of
 from app.api.security import RAW_HEADERS, Guard
 from app.config import Settings
@@ -54,8 +54,6 @@ TimeoutMs = Annotated[
 
 class PredictQuery(Selection):
     """The query of a prediction: a way to choose the variant, and a number of classes."""
-
-    model_config = ConfigDict(extra="forbid")
 
     top_k: TopK = None
     explain: Explain = None
@@ -146,7 +144,7 @@ class Predict:
             work = classifier.classify(images, wanted.plan, wanted.deadline, current.span, wanted.wish)
             results = await payload.unless_departed(request.receive, work)
             if len(results) == 1 and isinstance(results[0], ServiceError):
-                raise payload.explained(results[0], request.headers.get("content-type", ""))
+                raise payload.explained(results[0], request.headers.get("content-type", ""), images[0])
             return predict_response(classifier, wanted.plan, results, wanted.top_k, current)
 
     def _wanted(self, query: PredictQuery, timeout_ms: int | None, classifier: Classifier, current: Trace) -> Wanted:
@@ -172,12 +170,13 @@ def _query(query: bytes) -> PredictQuery:
 
 
 def _read(query: bytes) -> PredictQuery:
-    """Read a query; of a parameter that is given twice the last counts. Raises `InvalidParameter`."""
-    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    """Read a query. Raises `InvalidParameter`."""
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    check_names((name for name, _ in given), PredictQuery.model_fields)
     try:
-        return PredictQuery.model_validate(given)
+        return PredictQuery.model_validate(dict(given))
     except ValidationError as exc:
-        raise _invalid(exc, "query") from exc
+        raise problems.invalid(exc.errors()[0]) from exc
 
 
 _remembered = lru_cache(256)(_read)  # clients ask in the same words again and again
@@ -189,14 +188,7 @@ def _timeout(given: str | None) -> int | None:
     try:
         return _timeout_ms.validate_python(given)
     except ValidationError as exc:
-        raise _invalid(exc, "header", TIMEOUT) from exc
-
-
-def _invalid(exc: ValidationError, *where: str) -> ServiceError:
-    error = exc.errors()[0]
-    if error["type"] == "extra_forbidden":
-        return unknown_parameter(str(error["loc"][0]), PredictQuery.model_fields)
-    return problems.invalid(error | {"loc": (*where, *error["loc"])})
+        raise problems.invalid({**exc.errors()[0], "loc": (TIMEOUT,)}) from exc
 
 
 def timeout_or_default(wanted_ms: int | None, settings: Settings) -> int:

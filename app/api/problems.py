@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from app.errors import InternalError, InvalidParameter, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from app.observability.trace import Trace, trace
+from app.validation import COMPARED, fault
 
 MEDIA_TYPE = "application/problem+json"
 CLIENT_CLOSED_REQUEST = 499
@@ -54,10 +55,10 @@ def bug() -> InternalError:
 
 def invalid(error: ErrorDetails) -> ServiceError:
     """Translate one error of pydantic: 400 for a body that is not JSON, 422 for a value that is wrong."""
-    where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "json_invalid":
-        return MalformedRequest(f"the body is not valid JSON: {error['msg']}")
-    return InvalidParameter(f"{where or 'body'}: {error['msg']}")
+        return MalformedRequest(f"the body is not valid JSON: {error['ctx']['error']}")
+    name = ".".join(str(part)[:COMPARED] for part in error["loc"])
+    return InvalidParameter(f"{name or 'the body'} {fault(error)}")
 
 
 def install(app: FastAPI) -> None:
@@ -82,12 +83,14 @@ def _translate(request: Request, exc: Exception) -> ServiceError:
     if isinstance(exc, ServiceError):
         return exc
     if isinstance(exc, RequestValidationError):
-        return invalid(exc.errors()[0])
+        error: ErrorDetails = exc.errors()[0]
+        return invalid({**error, "loc": error["loc"][1:]})  # without `query` or `header`
     if not isinstance(exc, HTTPException):
         return bug()
     if exc.status_code == MethodNotAllowed.status:
         allowed = (exc.headers or {}).get("Allow", "another method")
         return MethodNotAllowed(f"{request.method} is not allowed on {request.url.path}; {allowed} is", exc.headers)
     if exc.status_code == NotFound.status:
-        return NotFound(f"there is nothing at {request.url.path}{_hint(request.url.path)}; /docs lists what there is")
+        path, root = request.url.path, request.scope.get("root_path", "")
+        return NotFound(f"there is nothing at {path}{_hint(path)}; {root}/docs lists what there is")
     return MalformedRequest(str(exc.detail))

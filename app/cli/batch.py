@@ -10,7 +10,7 @@ import typer
 from app import config
 from app.cli.chatter import silenced
 from app.cli.embedding import end
-from app.errors import StartError
+from app.errors import StartError, install
 
 NEEDED: Final = ("ray", "pyarrow")
 
@@ -59,7 +59,7 @@ def batch(
     if gpus and settings.engine != "tensorflow":
         raise StartError("--gpus needs MOBILENET_ENGINE=tensorflow: LiteRT runs on CPUs")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise StartError(f"batches need {' and '.join(missing)}: install the extra 'ray'")
+        raise StartError(f"batches need {' and '.join(missing)}; {install('ray')}")
     from app.batch import job
     from app.batch.source import Source
     from app.cli import tables

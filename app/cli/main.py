@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 cli = typer.Typer(
     cls=Commands,
     help="MobileNetV1 image classification. Settings are environment variables with the prefix MOBILENET_, lines of "
-    "the file .env, and flags of `serve`; `settings` prints those that hold.",
+    "the file .env, and flags of `serve`; `settings` prints the effective values.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -66,7 +66,7 @@ def everywhere(
 def serve() -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C, then finish the requests that were accepted.
 
-    Every setting is a flag, which counts more than the environment, and that more than the file .env.
+    Every setting but MOBILENET_API_KEYS is a flag. Flags override the environment, which overrides the file .env.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         end_in_order(number, 0)  # until it serves; there are no requests to finish yet
@@ -90,7 +90,7 @@ def serve() -> None:
 @cli.command("settings")
 @with_settings
 def settings_() -> None:
-    """Print the settings that hold, and where each comes from. Keys are counted and not shown."""
+    """Print the effective settings, and where each comes from. Keys are counted and not shown."""
     from app.cli import tables
 
     tables.show(tables.settings(config.load()))

@@ -28,7 +28,7 @@ def show(table: Table) -> None:
 
 
 def settings(found: Settings) -> Table:
-    """Return the settings that hold, and where each comes from; of keys only how many there are."""
+    """Return the effective settings, and where each comes from; of keys only how many there are."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     for title in ("setting", "value", "from"):
         table.add_column(title, overflow="fold")

@@ -18,7 +18,7 @@ from app.config import Settings
 from app.engines.bundle import BUNDLED
 from app.engines.tflite.converter import QUIET
 from app.engines.weights import PUBLISHED
-from app.errors import StartError, first_line
+from app.errors import StartError, first_line, install
 from app.training import output, start
 from app.training.recipe import Recipe
 from app.training.state import Row, State
@@ -115,14 +115,13 @@ def _train(order: Order, bar: Bar, began: float) -> int:
     network.prepare(order.recipe.seed)
     try:
         rows, interrupted = _fitted(task, state, resumed, bar)
-        card = result.write(result.Training(task, photos, rows, began), state, order.name, bar)
+        card = result.write(result.Training(task, photos, rows, began), state, order.name, bar, bar.say)
     except OSError as exc:  # a full disk, or a photo that is gone
         why = first_line(exc)
         raise StartError(
             f"the training was stopped: {why}; mend that, and the same command goes on with --resume"
         ) from exc
-    best = card.scores[0]
-    bar.say(f"{best.top1:.1%} of {best.images:,} photos that it had not learnt are right; {card.seconds:.0f} s")
+    bar.say(f"right on {card.right}; {card.seconds:.0f} s")
     return _ended(order, state, interrupted, bar.say)
 
 
@@ -156,7 +155,7 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ImportError as exc:
-        raise StartError(f"training needs the extra 'tensorflow': {exc}") from exc
+        raise StartError(f"training needs TensorFlow ({exc}); {install('tensorflow')}") from exc
 
 
 def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:

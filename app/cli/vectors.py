@@ -17,7 +17,7 @@ from app.cli.backend import Backend
 from app.cli.photos import PhotoFile
 from app.cli.report import tracked
 from app.engines.files import replacing_all
-from app.errors import StartError
+from app.errors import StartError, install
 from app.prediction.blocking import Source
 
 MOST: Final = 100_000
@@ -196,7 +196,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as exc:
-        raise StartError("Parquet files need pyarrow: install the extra 'parquet'") from exc
+        raise StartError(f"Parquet files need pyarrow; {install('parquet')}") from exc
     return pyarrow, parquet
 
 

@@ -15,6 +15,7 @@ import httpx
 
 from app import errors
 from app.errors import ServiceError, Unauthorized, UnexpectedAnswer, Unreachable, without_password
+from app.network import proxy_variable
 from app.schemas import Problem
 
 _REFUSED: Final = (429, 502, 503)
@@ -107,6 +108,9 @@ def _unreachable(error: httpx.RequestError) -> Unreachable:
     url = error.request.url
     found = f"no answer from {without_password(url)}: {str(error) or type(error).__name__}"
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        if proxy := proxy_variable(url):
+            without = f"With NO_PROXY={url.host} none is used"
+            return Unreachable(f"{found}; is the proxy running that {proxy} names? {without}")
         address = url.netloc.decode()
         return Unreachable(f"{found}; is the service running at {url.scheme}://{address}?")
     unreachable = Unreachable(found)

@@ -149,4 +149,4 @@ def _identify(name: str, path: Path) -> Weights:
     try:
         return Weights(name, path, sha256(path))
     except OSError as exc:
-        raise StartError(f"MOBILENET_WEIGHTS={name}: cannot read {path}: {exc.strerror}; no such file") from exc
+        raise StartError(f"MOBILENET_WEIGHTS={name}: cannot read {path}: {exc.strerror}") from exc

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
-from app.errors import StartError, first_line
+from app.errors import StartError, why
 from app.mobilenet.variants import Precision, Variant, stored
 
 NAME = "familiarity.json"
@@ -82,7 +82,7 @@ def read(folder: Path) -> list[Familiarity]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as exc:
-        raise StartError(f"cannot read {path}: {first_line(exc)}") from exc
+        raise StartError(f"cannot read {path}: {why(exc)}") from exc
 
 
 def find(folder: Path, variant: Variant, precision: Precision) -> Familiarity | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app.errors import StartError, first_line
+from app.errors import StartError, why
 from app.imaging import decode
 from app.mobilenet.variants import Precision, stored
 from app.model.model import Model
@@ -39,7 +39,7 @@ def read(folder: Path) -> list[Answers]:
     try:
         return ANSWERS.validate_json(path.read_bytes())
     except (OSError, ValidationError) as exc:
-        raise StartError(f"cannot read {path}: {first_line(exc)}") from exc
+        raise StartError(f"cannot read {path}: {why(exc)}") from exc
 
 
 def classify(model: Model, path: Path) -> list[float]:

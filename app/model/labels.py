@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import StartError
+from app.errors import StartError, why
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def load(path: Path) -> Labels:
         text = path.read_text(encoding="utf-8-sig")
         classes = _in_order(json.loads(text)) if path.suffix == ".json" else text.rstrip().splitlines()
     except (OSError, ValueError) as exc:
-        raise StartError(f"cannot read the labels {path}: {exc}") from exc
+        raise StartError(f"cannot read the labels {path}: {why(exc)}") from exc
     if not isinstance(classes, list) or not classes or not all(map(_is_class, classes)):
         raise StartError(
             f"the labels {path} must be text with one class on each line, or a JSON list or object of classes 0, 1, 2 …"

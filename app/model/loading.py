@@ -10,7 +10,7 @@ from app.engines.files import verified
 from app.engines.tflite.compile import compiled
 from app.engines.tflite.converter import Converter
 from app.engines.weights import Weights, locate
-from app.errors import StartError
+from app.errors import StartError, install
 from app.mobilenet.architecture import IMAGENET_CLASSES
 from app.model import familiarity, labels, scores
 from app.model.labels import Labels
@@ -60,9 +60,7 @@ def _load_tensorflow(weights: Weights, settings: Settings) -> Engine:
     try:
         from app.engines.tensorflow import TensorFlowEngine
     except ImportError as exc:
-        raise StartError(
-            "MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; install the extra 'tensorflow'"
-        ) from exc
+        raise StartError(f"MOBILENET_ENGINE=tensorflow: TensorFlow is not installed; {install('tensorflow')}") from exc
     return TensorFlowEngine(weights, settings.variant, settings.model_threads)
 
 
@@ -70,7 +68,7 @@ def _load_openvino(weights: Weights, settings: Settings, converter: Converter | 
     try:
         from app.engines.openvino import OpenVINOEngine
     except ImportError as exc:
-        raise StartError("MOBILENET_ENGINE=openvino: OpenVINO is not installed; install the extra 'openvino'") from exc
+        raise StartError(f"MOBILENET_ENGINE=openvino: OpenVINO is not installed; {install('openvino')}") from exc
     model = compiled(weights, settings.variant, settings.cache, settings.precision, converter=converter)
     return OpenVINOEngine(model.path, settings.model_threads, settings.precision)
 

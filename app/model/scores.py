@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from app.config import MODEL_WEIGHTS
-from app.errors import StartError, first_line
+from app.errors import StartError, why
 from app.measurements import Score
 from app.mobilenet.variants import Precision, Variant
 
@@ -22,7 +22,7 @@ def read(folder: Path = MODEL_WEIGHTS) -> tuple[Score, ...]:
     try:
         return SCORES.validate_json(path.read_bytes()) if path.is_file() else ()
     except (OSError, ValidationError) as exc:
-        raise StartError(f"cannot read {path}: {first_line(exc)}") from exc
+        raise StartError(f"cannot read {path}: {why(exc)}") from exc
 
 
 def find(scores: Sequence[Score], variant: Variant, precision: Precision) -> Score | None:

@@ -180,8 +180,10 @@ def _chain(chosen: Candidate, others: Sequence[Candidate]) -> list[Variant]:
 
 
 def _reason(found: Sequence[Candidate], candidates: Sequence[Candidate], budget: Budget) -> str:
+    if len(found) == 1:
+        return f"1 of {len(candidates)} loaded variants fits {budget}: this one"
     by = "the most accurate" if all(one.top1 is not None for one in found) else "the one with the most MACs"
-    return f"{by} of the {len(found)} of {len(candidates)} loaded variants that fit {budget}"
+    return f"{len(found)} of {len(candidates)} loaded variants fit {budget}; this is {by} of them"
 
 
 def resolve(alpha: float | None, resolution: int | None, served: Variant) -> Variant:

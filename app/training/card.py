@@ -13,14 +13,30 @@ from pydantic import BaseModel, ConfigDict
 from app.engines.base import Pixels
 from app.measurements import Score
 from app.training import fonts
+from app.training.evaluation import TOP
 from app.training.recipe import Recipe
-from app.training.state import Row
+from app.training.state import Row, epoch_name
 
 MISTAKES = 12
 MOST_COUNTED = 40
 """The most classes of which a confusion matrix has numbers; with those of more it would grow beyond memory."""
 MOST_NAMED = 120
 """The most classes that have room for their names beside it."""
+OF_ALL_LAYERS = ("epochs", "mirror", "best_epoch")
+"""What says nothing of a training of the classifier alone."""
+SURE = 1.96
+"""How many standard deviations to each side are 95 % of a normal distribution."""
+
+
+class Mistake(BaseModel):
+    """A photo that was answered wrongly: its path in the folder it is from, its class, and the answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    label: str
+    answer: str
+    probability: float
 
 
 class Card(BaseModel):
@@ -46,6 +62,8 @@ class Card(BaseModel):
     best_epoch: int
     epochs: list[Row]
     scores: list[Score]
+    mistakes: tuple[Mistake, ...] = ()
+    """Of the variant that it was trained for, in float32; those that it was most certain of come first."""
     unfamiliar_photos: str | None = None
     auroc: dict[str, float] | None = None
     """For each variant and precision, how well familiarity tells those photos from photos of the classes."""
@@ -56,47 +74,72 @@ class Card(BaseModel):
         return "\n\n".join("\n".join(lines) for part in parts if (lines := part())) + "\n"
 
     def _summary(self) -> list[str]:
-        best = self._best
         return [
             f"# {self.name}",
             "",
             f"A MobileNetV1 of α {self.alpha:g} that tells {len(self.classes)} classes apart. It was trained for "
-            f"{self.resolution} × {self.resolution} pixels on {self.created} and serves 128 to 224. {best.top1:.1%} of "
-            f"{best.images:,} photos that it had not seen get the right class (α {self.alpha:g} @ {self.resolution}, "
-            "float32).",
+            f"{self.resolution} × {self.resolution} pixels on {self.created} and serves 128 to 224. It is right on "
+            f"{self.right} (α {self.alpha:g} @ {self.resolution}, float32).",
         ]
+
+    @property
+    def right(self) -> str:
+        """On how many photos it is right, such as `98 of 100 held-out photos`."""
+        kind = "validation" if self.validated else "held-out"
+        return f"{round(self._best.top1 * self._best.images):,} of {self._best.images:,} {kind} photos"
 
     @property
     def _best(self) -> Score:
         return next(one for one in self.scores if one.resolution == self.resolution and one.precision == "float32")
 
     def _accuracy(self) -> list[str]:
-        error = math.sqrt(self._best.top1 * (1 - self._best.top1) / self._best.images)
+        low, high = _interval(self._best.top1, self._best.images)
         return [
             "## Accuracy",
             "",
-            f"Measured on {self._measured_on()}, decoded and classified as the service does it. One standard error of "
-            f"the best figure is {error:.1%}.",
+            f"Measured on {self._measured_on()} With 95 % confidence, it is right on {low:.0%} to {high:.0%} of other "
+            "photos like these.",
             "",
-            *_table("resolution | precision | top-1 | top-5 | calibration error", map(_row, self.scores)),
+            *self._figures(),
             "",
             "![How many photos of each class were answered with which class](confusion.png)",
             "",
             "![The mistakes that it was most certain of](mistakes.png)",
+            "",
+            "`mistakes` in `card.json` has the name of every photo that was answered wrongly.",
         ]
 
+    def _figures(self) -> list[str]:
+        shares = {"top-1": "top1", "top-5": "top5", "calibration error": "calibration_error"}
+        if len(self.classes) <= TOP:  # the right class is always among so few
+            del shares["top-5"]
+        rows = (
+            [f"{one.resolution}", one.precision, *(f"{getattr(one, name):.1%}" for name in shares.values())]
+            for one in self.scores
+        )
+        return _table(" | ".join(["resolution", "precision", *shares]), map(" | ".join, rows))
+
     def _measured_on(self) -> str:
+        as_served = "decoded and classified as the service does it."
         if self.validated:
-            return f"the {self.validated:,} photos of `{self.recipe.validation}`, which chose nothing"
-        return f"the {self.held_out:,} photos held out, which chose the best epoch too: the figures flatter a little"
+            return f"the {self.validated:,} photos of `{self.recipe.validation}`, which chose nothing, {as_served}"
+        return (
+            f"the {self.held_out:,} photos held out, {as_served} The same photos chose the {self._chosen}, so the "
+            "figures flatter a little."
+        )
+
+    @property
+    def _chosen(self) -> str:
+        return "classifier" if self.recipe.head_only else "best epoch"
 
     def _photos(self) -> list[str]:
+        compared = "" if self.recipe.head_only else ", and with which familiarity compares new photos"
         counts = (f"{name.replace('|', '/')} | {count:,}" for name, count in self.classes.items())
         return [
             "## Photos",
             "",
-            f"From `{self.photos}`: {self.learnt:,} to learn from, and {self.held_out:,} held out, by which the best "
-            "epoch and the temperature were chosen and familiarity is judged.",
+            f"From `{self.photos}`: {self.learnt:,} to learn from, and {self.held_out:,} held out, by which the "
+            f"{self._chosen} and the temperature were chosen{compared}.",
             "",
             *_table("class | photos", counts),
             *([""] if self.remarks else []),
@@ -116,9 +159,11 @@ class Card(BaseModel):
         ]
 
     def _recipe(self) -> list[str]:
-        rows = [f"{name.replace('_', ' ')} | {value}" for name, value in self.recipe.model_dump().items()]
-        rows += [f"best epoch | {self.best_epoch}", f"temperature | {self.temperature:.3f}"]
-        rows += [f"time | {self.seconds:.0f} s on {self.machine}"]
+        facts = self.recipe.model_dump() | {"best_epoch": epoch_name(self.best_epoch)}
+        if self.recipe.head_only:
+            facts = {name: value for name, value in facts.items() if name not in OF_ALL_LAYERS}
+        rows = [f"{name.replace('_', ' ')} | {value}" for name, value in facts.items()]
+        rows += [f"temperature | {self.temperature:.3f}", f"time | {self.seconds:.0f} s on {self.machine}"]
         return ["## Recipe", "", *_table("what | value", rows)]
 
 
@@ -127,9 +172,11 @@ def _table(heading: str, rows: Iterable[str]) -> list[str]:
     return [f"| {row} |" for row in (heading, rule, *rows)]
 
 
-def _row(score: Score) -> str:
-    shares = (score.top1, score.top5, score.calibration_error)
-    return f"{score.resolution} | {score.precision} | {' | '.join(f'{share:.1%}' for share in shares)}"
+def _interval(share: float, count: int) -> tuple[float, float]:
+    """Return what the share of all is between, with 95 % confidence, if that of so many is this (Wilson 1927)."""
+    spread = SURE**2 / count
+    side = SURE * math.sqrt((share * (1 - share) + spread / 4) / count)
+    return (share + spread / 2 - side) / (1 + spread), (share + spread / 2 + side) / (1 + spread)
 
 
 def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: Path, title: str = "") -> None:
@@ -162,7 +209,7 @@ def _count(axes: matplotlib.axes.Axes, matrix: NDArray[np.int64]) -> None:
 
 
 def draw_mistakes(photos: Pixels, captions: Sequence[str], path: Path) -> None:
-    """Draw up to twelve photos `[n, r, r, 3]` with what was thought of each below it."""
+    """Draw up to twelve photos `[n, r, r, 3]`, each with its caption above it."""
     with fonts.drawing(captions):
         figure = matplotlib.figure.Figure(figsize=(10, 8), layout="constrained")
         for axes, number in zip(figure.subplots(3, 4).flat, range(MISTAKES), strict=True):

@@ -16,7 +16,7 @@ from app.training import classifier, network
 from app.training.classifier import Sample
 from app.training.network import Floats
 from app.training.schedule import Learner, Schedule
-from app.training.state import Row, State, best_epoch
+from app.training.state import Row, State, best_epoch, epoch_name
 from app.training.task import Bar, Task, parts, smooth
 from app.training.trainer import Trainer
 from app.training.views import ahead
@@ -103,12 +103,13 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say)
         state.save(learner, rows, best=True)
     for epoch in range(len(rows) - 1, schedule.epochs):
         if epoch - best_epoch(rows) >= PATIENCE:
-            say(f"no epoch was better than {best_epoch(rows)}: the training ends early")
+            say(f"no epoch was better than epoch {epoch_name(best_epoch(rows))}: the training ends early")
             break
         bar.begin(f"epoch {epoch + 1} of {schedule.epochs}", schedule.steps * schedule.batch)
         rows.append(_epoch(task, schedule, learner, epoch, bar) | _watched(task, learner, epoch + 1))
         state.save(learner, rows, best=best_epoch(rows) == epoch + 1)
-        say(f"epoch {epoch + 1}: held-out photos {rows[-1]['accuracy']:.1%} right, loss {rows[-1]['loss']:.3f}")
+        accuracy, loss = rows[-1]["accuracy"], rows[-1]["loss"]
+        say(f"epoch {epoch + 1}: right on {accuracy:.1%} of the held-out photos, loss {loss:.3f}")
     return rows
 
 

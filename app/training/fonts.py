@@ -12,11 +12,11 @@ PLACEHOLDERS = "lastresort"
 """A font of this name has a box for every sign."""
 
 
-def drawable(names: Sequence[str]) -> list[str]:
-    """Return the names of classes as they can be drawn: `class 3` for one with a sign that no installed font has."""
+def drawable(names: Sequence[str], what: str = "class") -> list[str]:
+    """Return names as they can be drawn: `class 3`, by `what` they name, for one with a sign that no font here has."""
     text = "".join(names)
     lacking = set(text) - _signs(_families(text), text)
-    return [f"class {index}" if lacking & set(name) else name for index, name in enumerate(names)]
+    return [f"{what} {index}" if lacking & set(name) else name for index, name in enumerate(names)]
 
 
 @contextmanager

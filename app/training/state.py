@@ -24,6 +24,11 @@ def best_epoch(rows: Sequence[Row]) -> int:
     return min(range(len(rows)), key=lambda number: rows[number]["loss"])
 
 
+def epoch_name(number: int) -> str:
+    """Return an epoch for people. Number 0 is what there is before the first epoch."""
+    return f"{number}" if number else "0 (the classifier alone)"
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The folder: the recipe, a table of the finished epochs, the weights of the best one, and a checkpoint."""

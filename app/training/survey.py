@@ -60,13 +60,15 @@ class Look(NamedTuple):
 class Survey:
     """The classes in natural order, the photos that can be used, the digest of each, and what their owner should know.
 
-    A digest is that of the pixels and not of the file, so that copies in another format have the same.
+    A digest is that of the pixels and not of the file, so that copies in another format have the same. `folder` is the
+    one in which the folders of the classes are.
     """
 
     classes: tuple[str, ...]
     photos: tuple[Photo, ...]
     digests: tuple[bytes, ...]
     remarks: tuple[str, ...] = ()
+    folder: Path = Path()
 
     @property
     def labels(self) -> list[int]:
@@ -87,11 +89,11 @@ class Survey:
         remarks = self.remarks
         if dropped:
             remarks += (f"{_listed(dropped)} among the photos to validate with too, and left out of the training",)
-        return Survey(
-            self.classes,
-            tuple(self.photos[index] for index in kept),
-            tuple(self.digests[index] for index in kept),
-            remarks,
+        return replace(
+            self,
+            photos=tuple(self.photos[index] for index in kept),
+            digests=tuple(self.digests[index] for index in kept),
+            remarks=remarks,
         )
 
 
@@ -104,7 +106,8 @@ def survey(folder: Path, max_pixels: int, progress: Progress, classes: Sequence[
     photos = [Photo(path, indices[_class_name(sub)]) for sub in folders for path in _files(sub)]
     looks = list(progress(_looks(photos, max_pixels), len(photos)))
     good, remarks = _sorted_out(looks)
-    return Survey(names, tuple(one.photo for one in good), tuple(one.digest or b"" for one in good), tuple(remarks))
+    used, digests = [one.photo for one in good], [one.digest or b"" for one in good]
+    return Survey(names, tuple(used), tuple(digests), tuple(remarks), folder)
 
 
 def readable(paths: Sequence[Path], max_pixels: int, progress: Progress) -> list[Photo]:

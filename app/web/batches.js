@@ -13,7 +13,7 @@ export const isOfPhoto = (problem) => Boolean(problem.code) && !OF_ALL.includes(
 
 /**
  * Classify photos, each `{ file }`. Each is given its `outcome`, a result of `/predict`, and the `request` that it
- * travelled in; then `came` is called with the photos of that request. `limits` are the service's, of `/model-info`.
+ * was sent in; then `came` is called with the photos of that request. `limits` are the service's, of `/model-info`.
  *
  * Throws the `Problem` that ends it: one that all other photos would have, too, or that of the only photo. Photos keep
  * the outcomes that they were given before.

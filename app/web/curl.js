@@ -7,7 +7,7 @@ const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replace
 /** A file's name for curl's -F: in quotes if it has characters that would end it. */
 const field = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name);
 
-/** The request that these photos travelled in. */
+/** The request that these photos were sent in. */
 export function curl({ files, explained }) {
   const key = hasKey() ? ['-H "X-API-Key: $KEY"'] : [];
   const url = quote(address(predictPath(explained)));

@@ -54,7 +54,7 @@ export async function keep(photos) {
   }
 }
 
-/** Keep nothing, and take the tick away: what was kept before is no longer what is shown. */
+/** Keep nothing, and clear the box: what was kept before is no longer what is shown. */
 function giveUp(reason) {
   byId("keep").checked = false;
   forget().catch(() => {}); // where that fails, too, nothing was ever kept

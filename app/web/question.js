@@ -84,12 +84,16 @@ function ended(problem, same, before) {
 /** What came of the photos, in a few words. */
 function summary(photos) {
   if (photos.length === 1) return said(photos[0].outcome);
-  const counted = (of, what) => (photos.some(of) ? `${integer(photos.filter(of).length)} ${what}` : null);
+  const all = `of ${integer(photos.length)} photos`;
+  const counted = (of, one, several = one) => {
+    const count = photos.filter(of).length;
+    return count && `${integer(count)} ${count === 1 ? one : several}`;
+  };
   const parts = [
-    counted(({ outcome }) => outcome?.predictions, `of ${integer(photos.length)} photos are classified`),
-    counted(({ outcome }) => outcome?.unfamiliar, "look like none of the classes"),
+    counted(({ outcome }) => outcome?.predictions, `${all} is classified`, `${all} are classified`),
+    counted(({ outcome }) => outcome?.unfamiliar, "looks like none of the classes", "look like none of the classes"),
     counted(({ outcome }) => outcome?.error, "could not be classified"),
-    counted(({ outcome }) => !outcome, "have no answer"),
+    counted(({ outcome }) => !outcome, "has no answer", "have no answer"),
   ];
   return parts.filter(Boolean).join("; ");
 }

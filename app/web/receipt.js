@@ -8,9 +8,10 @@ const STAGES = [
   ["inference_ms", "Inference", "inference"],
 ];
 
-/** The receipt of the request that a photo travelled in. */
-export function receipt({ files, answer: { model, cost, timing, batch_size: batchSize, request_id: id } }) {
+/** The receipt of the request that a photo was sent in. */
+export function receipt({ files, answer: { model, results, cost, timing, batch_size: batchSize, request_id: id } }) {
   const photos = files.length;
+  const classified = results.filter(({ error }) => !error).length;
   const explainMacs = cost.explain_macs ?? 0;
   const known = STAGES.reduce((sum, [stage]) => sum + timing[stage], 0);
   const rest = Math.max(0, timing.total_ms - known);
@@ -31,14 +32,14 @@ export function receipt({ files, answer: { model, cost, timing, batch_size: batc
       rows.map(([name, ms, kind]) => line(name, milliseconds(ms), kind)),
       line("Total", milliseconds(timing.total_ms), "total"),
       line("MACs a photo", integer(cost.macs)),
-      explainMacs > 0 && line("MACs of its maps", integer(explainMacs)),
+      explainMacs > 0 && line("MACs for Why?", integer(explainMacs)),
       line("FLOPs (2 × MACs)", integer(cost.flops)),
       line("Parameters", integer(cost.parameters)),
       batchSize > 1 && line("Largest batch", `${batchSize} photos`),
-      photos > 1 && line("MACs in all", short((cost.macs + explainMacs) * photos)),
+      photos > 1 && line("MACs in all", short((cost.macs + explainMacs) * classified)),
     ),
     photos > 1 &&
-      html("p", { class: "note" }, `The photo travelled in a request of ${photos}. Times are those of the slowest photo at each stage.`),
+      html("p", { class: "note" }, `The photo was sent in a request with ${photos} photos. Times are those of the slowest photo at each stage.`),
     html("p", { class: "note" }, "Request ", html("code", {}, id)),
   );
 }

@@ -1,4 +1,4 @@
-// The request that a photo travelled in, for programmers: the same with curl, and the answer as JSON.
+// The request that a photo was sent in, for programmers: the same with curl, and the answer as JSON.
 
 import { copying } from "./copying.js";
 import { curl } from "./curl.js";

@@ -31,7 +31,7 @@ export function variants(catalogue, choose) {
 function lead({ weights, machine, variants: all }) {
   const [first] = known;
   const measured = first?.accuracy.measured;
-  const on = measured ? `measured on ${measured.images.toLocaleString("en")} photos of ${measured.data}` : "published for ImageNet";
+  const on = measured ? `measured on ${photos(measured)}` : "published for ImageNet";
   const missing = [...new Set(all.filter((item) => item.top1 === null).map((item) => item.alpha))];
   const parts = [
     first ? `Top-1 of the weights ${weights}, ${on}.` : `Nobody has measured how often the weights ${weights} are right.`,
@@ -39,6 +39,11 @@ function lead({ weights, machine, variants: all }) {
     all.some((item) => item.latency) ? `Latency is of one photo on ${machine}, the network alone.` : "",
   ];
   byId("variants-lead").textContent = parts.filter(Boolean).join(" ");
+}
+
+/** The photos of a measurement. */
+function photos({ images, data }) {
+  return data === "val" ? `${integer(images)} validation photos` : `${integer(images)} photos of ${data}`;
 }
 
 function ticks(low, high) {

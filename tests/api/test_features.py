@@ -184,12 +184,12 @@ def test_weights_of_any_name_are_named_in_a_header_from_which_the_name_can_be_re
     [
         ("class=6", "class 6 is not between 0 and 5"),
         (f"class={'9' * 4_301}", f"class {'9' * 80} is not between 0 and 5"),
-        (f"class=red{'x' * 60_000}", f"no class 'red{'x' * 77}'; the nearest is 'red'"),
-        (f"class{'x' * 60_000}=1", f"query.class{'x' * 75}: there is no such parameter; the nearest is class"),
+        (f"class=red{'x' * 60_000}", f"no class 'red{'x' * 77}'; /labels lists all of them"),
+        (f"class{'x' * 60_000}=1", f"class{'x' * 75}: there is no such parameter; this route has class, size, "),
         (f"resolution=32{'0' * 310}", "2048"),
         ("class=rad", "there is no class 'rad'; the nearest is 'red', and /labels lists all of them"),
-        ("size=poster", "query.size: Input should be 'input' or 'photo'"),
-        ("klass=1", "query.klass: there is no such parameter; the nearest is class"),
+        ("size=poster", "size must be 'input' or 'photo'"),
+        ("klass=1", "klass: there is no such parameter; the nearest is class"),
         ("alpha=0.3", "0.3"),
     ],
 )
@@ -204,7 +204,7 @@ def test_of_a_long_name_only_the_beginning_is_compared(client: Any, monkeypatch:
         compared.append(len(name))
         return [next(iter(known))]
 
-    monkeypatch.setattr("app.api.parameters.get_close_matches", near)
+    monkeypatch.setattr("app.validation.get_close_matches", near)
     for path in ("explain?class=", "explain?", "predict?"):
         client.post(f"/{path}{'ß' * 10_000}=1", content=solid(RED))
     assert compared == [80, 80, 80]  # a whole one would be compared for seconds, in which nobody else is served

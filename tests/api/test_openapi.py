@@ -77,9 +77,7 @@ def test_the_example_of_a_wrong_parameter_is_what_the_route_answers(document: An
                 if example is None:
                     continue
                 url = path.format(name="mobilenet", version="0.25@64")
-                wrong = re.fullmatch(
-                    r"query\.(?P<query>\w+): .*|(?P<header>X-\S+) (?P<value>\d+) .*", example["detail"]
-                )
+                wrong = re.fullmatch(r"(?P<query>\w+): .*|(?P<header>X-\S+) (?P<value>\d+) .*", example["detail"])
                 assert wrong
                 query = {wrong["query"]: "1"} if wrong["query"] else {}
                 headers = {wrong["header"]: wrong["value"]} if wrong["header"] else {}

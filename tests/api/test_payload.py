@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from app.api import payload
 from app.config import Settings
 from app.errors import BodyTooLarge, DeadlineExceeded, TooManyImages, UnsupportedImage, UnsupportedMedia
+from app.imaging.formats import UNKNOWN
 
 CHUNK = b"x" * 1000
 SETTINGS = Settings(max_body_bytes=10_000, max_images=3)
@@ -141,11 +142,11 @@ async def test_a_body_without_compression_may_say_so(encoding: bytes) -> None:
     ],
 )
 def test_bytes_of_no_or_any_type_are_refused_for_what_they_are_and_others_for_their_type(kind: str) -> None:
-    error = UnsupportedImage("no image")
-    assert payload.explained(error, kind) is error
-    other = payload.explained(error, "text/plain")
+    error = UnsupportedImage(UNKNOWN)
+    assert payload.explained(error, kind, b"a=b") is error
+    other = payload.explained(error, "text/plain", b"a=b")
     assert isinstance(other, UnsupportedMedia)
-    assert "no image; content type text/plain is none of image/*" in other.detail
+    assert f"{UNKNOWN}; content type text/plain is none of image/*" in other.detail
 
 
 async def test_a_body_without_an_end_is_cut_at_the_limit() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from app.config import Settings
 from app.main import create_app, open_spans
@@ -21,6 +22,7 @@ from tests.support.asgi import Held
 from tests.support.client import Launch, check_problem, launching, samples
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, ColourEngine, colour_model, familiarity, serving
+from tests.support.images import encoded as file_of
 
 RED = solid(COLOURS["red"])
 BROKEN = RED[: len(RED) // 2]
@@ -173,18 +175,46 @@ def test_a_body_that_is_none_of_the_three_forms_is_refused_with_what_is(client: 
     assert all(form in detail for form in ("image/*", "octet-stream", "multipart/form-data", "application/json"))
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "image/tiff", "text/plain", None])
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"%PDF-1.7\n", "it looks like PDF"),
+        (b"\0\0\0\x18ftypisom\0\0\2\0isommp42", "it looks like an MP4 video"),
+        (file_of(Image.new("F", (8, 8)), "TIFF"), "floating-point pixels have no fixed range"),
+    ],
+    ids=["PDF", "MP4", "TIFF"],
+)
+@pytest.mark.parametrize("path", ["/predict", "/preview"])
+def test_a_file_of_a_known_format_is_refused_for_what_it_is_whatever_its_type(
+    client: TestClient, path: str, body: bytes, says: str, kind: str | None
+) -> None:
+    response = client.post(path, content=body, headers={"Content-Type": kind} if kind else {})
+    assert says in check_problem(response, 415, "unsupported_image")
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "image/png", None])
+def test_json_that_is_sent_as_something_else_is_told_the_header_to_send(client: TestClient, kind: str | None) -> None:
+    body = b"\n " + json.dumps(encoded(RED)).encode()
+    response = client.post("/predict", content=body, headers={"Content-Type": kind} if kind else {})
+    detail = check_problem(response, 415, "unsupported_media_type")
+    assert detail == "the body looks like JSON; send it with the header Content-Type: application/json"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code", "says"),
     [
         (b"", 400, "empty_image", "empty"),
-        (b"{", 400, "malformed_request", "JSON"),
+        (b"{", 400, "malformed_request", "the body is not valid JSON: EOF while parsing"),
         (b"\xff\xfe", 400, "malformed_request", "JSON"),
-        (b"[]", 422, "invalid_parameter", "body"),
-        (b"{}", 422, "invalid_parameter", "images"),
-        (b'{"images": []}', 422, "invalid_parameter", "at least 1"),
-        (b'{"images": [1]}', 422, "invalid_parameter", "images.0"),
-        (b'{"images": "x"}', 422, "invalid_parameter", "images"),
-        (b'{"images": ["x"], "top_k": 3}', 422, "invalid_parameter", "top_k"),
+        (b"[]", 422, "invalid_parameter", "the body must be a JSON object"),
+        (b"{}", 422, "invalid_parameter", "images is missing"),
+        (b'{"image": ["x"]}', 422, "invalid_parameter", "images is missing; did you write image instead?"),
+        (b'{"images": []}', 422, "invalid_parameter", "images is empty"),
+        (b'{"images": [1]}', 422, "invalid_parameter", "images.0 must be a string"),
+        (b'{"images": "x"}', 422, "invalid_parameter", "images must be a list"),
+        (b'{"images": ["x"], "top_k": 3}', 422, "invalid_parameter", "top_k is not a member"),
+        (b'{"images": ["x"], "' + b"x" * 5_000 + b'": 3}', 422, "invalid_parameter", f"{'x' * 80} is not a member"),
     ],
 )
 def test_wrong_json_says_what_is_wrong(client: TestClient, body: bytes, status: int, code: str, says: str) -> None:
@@ -208,7 +238,6 @@ def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(client: TestCl
         ("/predict", "topk", "top_k"),
         ("/predict", "alfa", "alpha"),
         ("/model-info", "layer", "layers"),
-        ("/preview", "size", "resolution"),
     ],
 )
 def test_a_misspelt_parameter_is_refused_with_the_nearest(
@@ -218,6 +247,23 @@ def test_a_misspelt_parameter_is_refused_with_the_nearest(
     detail = check_problem(response, 422, "invalid_parameter")
     assert wrong in detail
     assert detail.endswith(f"the nearest is {nearest}")
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "says"),
+    [
+        ("/preview", "size=1", "size: there is no such parameter; this route has resolution"),
+        ("/labels", "size=1", "size: there is no such parameter; this route has none"),
+        ("/model-info", "alpha=1&layers=true&alpha=1", "alpha is given twice; once is allowed"),
+        ("/explain", "size=photo&size=input", "size is given twice; once is allowed"),
+        ("/model-info", "layers=perhaps", "layers must be true or false"),
+    ],
+)
+def test_a_parameter_that_cannot_be_meant_is_refused_with_what_is_allowed(
+    client: TestClient, path: str, query: str, says: str
+) -> None:
+    response = client.request("POST" if path in ("/preview", "/explain") else "GET", f"{path}?{query}", content=b"")
+    assert check_problem(response, 422, "invalid_parameter") == says
 
 
 @pytest.mark.parametrize("path", ["/predict/", "/labels/", "/healthz/"])
@@ -308,7 +354,11 @@ def test_a_request_may_ask_for_an_earlier_deadline_and_for_no_later_one(launch: 
 
     check_problem(ask("50"), 504, "deadline_exceeded")
     assert ask("5000").status_code == 200
-    for timeout, says in (("0", "0 is not between 1 and 5000"), ("5001", "5001 is not between"), ("soon", "integer")):
+    for timeout, says in (
+        ("0", "0 is not between 1 and 5000"),
+        ("5001", "5001 is not between"),
+        ("soon", "must be a whole number"),
+    ):
         assert says in check_problem(ask(timeout), 422, "invalid_parameter")
 
 

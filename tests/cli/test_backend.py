@@ -123,7 +123,7 @@ def test_a_photo_that_kills_its_process_fails_alone(local: LocalBackend, monkeyp
 
 
 def test_a_model_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StartError, match="no such file"):
+    with pytest.raises(StartError, match=r": cannot read missing\.h5: No such file or directory$"):
         LocalBackend(Settings(weights="missing.h5", labels=None))
 
     def wrong(_: Settings) -> Any:

@@ -101,7 +101,7 @@ def test_where_there_is_no_terminal_a_line_says_how_far_it_is(
 
 def test_without_ray_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "find_spec", lambda name: None if name == "ray" else name)
-    with pytest.raises(StartError, match=r"^batches need ray: install the extra 'ray'$"):
+    with pytest.raises(StartError, match=r"^batches need ray; install the extra `ray`: .*--editable '\.\[ray\]'$"):
         batch.batch([str(tmp_path)], output=str(tmp_path / "out"))
     assert not list(tmp_path.iterdir())
 

@@ -90,7 +90,7 @@ def test_what_a_file_gives_is_said_to_come_from_the_setting_that_names_it(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--port", "x"], "--port=x: Input should be a valid integer"),
+        (["--port", "x"], "--port=x: must be a whole number"),
         (["--alpha", "0.3"], "--alpha=0.3: "),
         (["--max-images", "500"], "MOBILENET_MAX_IMAGES=500 is over MOBILENET_MAX_QUEUE="),
     ],

@@ -170,6 +170,13 @@ def test_an_address_where_nobody_listens_is_asked_about(kind: type[httpx.Request
         play(kind("gone", request=REQUEST), patience_s=0)
 
 
+def test_a_proxy_that_cannot_be_reached_is_named_and_not_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy:1")
+    with pytest.raises(Unreachable, match=r"; is the proxy running that HTTP_PROXY=http://proxy:1 names\? ") as caught:
+        play(httpx.ConnectError("gone", request=REQUEST), patience_s=0)
+    assert "is the service running" not in str(caught.value)
+
+
 def test_a_password_in_the_address_is_not_shown() -> None:
     request = httpx.Request("POST", "http://user:s3cret@service/predict")
     with pytest.raises(Unreachable, match=r"^no answer from http://\*\*\*@service/predict: gone") as unreachable:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import warnings
@@ -274,6 +275,22 @@ def test_every_alert_is_in_the_documents_and_in_its_unit_tests() -> None:
     expected = [one for file in files for test in file["tests"] for one in test["alert_rule_test"]]
     for fires in (True, False):
         assert {one["alertname"] for one in expected if ("exp_alerts" in one) == fires} == alerts
+
+
+@needs.PROMETHEUS.mark()
+def test_prometheus_accepts_the_documented_way_to_scrape_without_compose_and_the_alerts_know_its_job(
+    tmp_path: Path,
+) -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", (REPOSITORY / "docs" / "operations.md").read_text(), re.M | re.S)
+    (tmp_path / "prometheus.yml").write_text(text)
+    shutil.copy(MONITORING / "alerts.yml", tmp_path)
+    command = ["promtool", "check", "config", "prometheus.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (job,) = yaml.safe_load(text)["scrape_configs"]
+    (group,) = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
+    (down,) = [rule["expr"] for rule in group["rules"] if rule["alert"] == "MobilenetDown"]
+    assert f'up{{job="{job["job_name"]}"}}' in down
 
 
 @needs.PROMETHEUS.mark()

@@ -66,6 +66,14 @@ def test_the_interface_has_every_route() -> None:
     assert {row[0] for row in rows(API, "Routes")} == expected
 
 
+def test_the_list_of_what_needs_no_key_is_that_of_the_code() -> None:
+    paths = create_app(Settings(api_keys=("key",)), serving(colour_model())).openapi()["paths"]
+    _, _, section = (REPOSITORY / "docs" / "deployment.md").read_text().partition("\n## Keys\n")
+    listed = set(re.findall(r"`(/[^`]*)`", section.partition("\n## ")[0])) | {"/live", "/ready"}
+    named = {path for path in paths if path in listed or path[path.rindex("/") :] in listed}
+    assert named == {path for path, methods in paths.items() if not any("security" in one for one in methods.values())}
+
+
 def test_the_interface_has_every_error_code_with_its_status() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)]
     expected = {(str(kind.status), f"`{kind.code}`") for kind in kinds if kind is not ServiceError}

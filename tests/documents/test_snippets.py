@@ -42,8 +42,8 @@ LEFT_OUT = {
     "make run WEIGHTS=imagenet": "fetches weights; test_published_weights.py does from a server of its own",
     "MOBILENET_WEIGHTS=imagenet .venv/bin/mobilenet compile": "fetches; test_bundled_weights.py compiles others",
     "docker": CONTAINER,
-    "mobilenet train photos": "trains for minutes; test_train.py runs it with few photos",
-    "mobilenet serve --weights photos-weights": "serves until it is stopped; test_train.py asks it",
+    ".venv/bin/mobilenet train photos\n": "trains for minutes; test_train.py runs it with few photos",
+    ".venv/bin/mobilenet serve --weights photos-weights\n": "serves until it is stopped; test_train.py asks it",
     "IMAGE=registry.example": CONTAINER,
     "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
     "cp deploy/systemd": "installs units; test_deploy.py checks them, test_sockets.py starts with a socket",
@@ -101,7 +101,12 @@ def snippets() -> Iterator[Snippet]:
 
 SNIPPETS = list(snippets())
 VECTORS = Vectors(["a.jpg", "b.jpg"], np.eye(2, 512, dtype=np.float32), Source("none", "0" * 64, "0.5/160", "int8", 10))
-RUN = ("sh", "python")
+SAVED = {
+    "java": ("java", "Predict.java", needs.program("javac", "Java", "default-jdk-headless")),
+    "javascript": ("node", "predict.mjs", needs.program("node", "Node", "nodejs")),
+}
+"""Languages whose programs are saved as a file: what runs them, the name of the file, and what the test needs."""
+RUN = ("sh", "python", *SAVED)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +158,18 @@ def home_of(snippet: Snippet) -> Path:
     return Path(sys.executable).parent
 
 
+def command_of(language: str, text: str, folder: Path) -> list[str]:
+    """Return the command that runs a snippet, which is saved in the folder if its language needs that."""
+    if language == "sh":
+        return ["bash", "-euo", "pipefail", "-c", FAIL + text]
+    if language == "python":
+        return ["python", "-c", text]
+    program, file, need = SAVED[language]
+    need.check()
+    (folder / file).write_text(text)
+    return [program, file]
+
+
 MADE = ("*.csv", "*-client", "why.png")
 """What commands write that print nothing."""
 
@@ -167,7 +184,7 @@ def test_a_snippet_runs(snippet: Snippet, process: Process, folder: Path, cache:
     home = home_of(snippet)
     text = ADDRESS.sub(process.url.removeprefix("http://"), snippet.text)
     text = text.replace("localhost:9000", f"localhost:{process.grpc_port}").replace(BENCH, SHORT_BENCH)
-    command = ["bash", "-euo", "pipefail", "-c", FAIL + text] if snippet.language == "sh" else ["python", "-c", text]
+    command = command_of(snippet.language, text, folder)
     settings = environment(PRECISION="int8", CACHE=cache)
     settings |= {"PYTHONPATH": f"{REPOSITORY}:{installed_client}", "PATH": f"{home}:{settings['PATH']}"}
     command[0] = shutil.which(command[0], path=settings["PATH"]) or command[0]
@@ -182,7 +199,7 @@ def test_what_is_left_out_is_still_in_the_documents() -> None:
 
 
 def test_there_is_no_snippet_of_an_unknown_language() -> None:
-    assert {one.language for one in SNIPPETS} - {""} <= {*RUN, "text", "json"}
+    assert {one.language for one in SNIPPETS} - {""} <= {*RUN, "text", "json", "yaml", "nginx"}
 
 
 @pytest.mark.parametrize("snippet", [one for one in SNIPPETS if one.language == "json"], ids=lambda one: one.where)

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support import needs
 from tests.support.client import check_problem
-from tests.support.data import solid
+from tests.support.data import REPOSITORY, solid
+from tests.support.images import encoded
 from tests.support.processes import Process, answers, free_port, wait_for
 
 pytestmark = pytest.mark.tensorflow
@@ -138,6 +141,7 @@ def test_json_with_the_base64_of_androids_libraries(server: Process, text: str, 
 
 NGINX = """
 daemon off;
+user root;  # who may write into the folder of a test; without root the line is ignored
 pid {folder}/pid;
 error_log {folder}/error;
 events {{}}
@@ -150,22 +154,21 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        location /vision/ {{
-            proxy_pass {url}/;
-            proxy_set_header X-Forwarded-Prefix /vision;
-            proxy_set_header X-Forwarded-For 203.0.113.7;
-        }}
+        {locations}
     }}
 }}
 """
+(LOCATIONS,) = re.findall(r"^```nginx\n(.*?)^```$", (REPOSITORY / "docs" / "deployment.md").read_text(), re.M | re.S)
 
 
 @pytest.fixture
 def proxied(server: Process, tmp_path: Path) -> Iterator[str]:
-    """The service below a path of nginx, which strips it."""
+    """The service below a path of nginx, as docs/deployment.md shows it."""
     needs.program("nginx", "nginx", "nginx-light").check()
     port = free_port()
-    (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, port=port, url=server.url))
+    locations = LOCATIONS.replace("http://127.0.0.1:8000", server.url)
+    locations = locations.replace("proxy_pass", "proxy_set_header X-Forwarded-For 203.0.113.7;\nproxy_pass")
+    (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, port=port, locations=locations))
     with subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)]) as nginx:
         url = f"http://127.0.0.1:{port}/vision"
         try:
@@ -173,6 +176,13 @@ def proxied(server: Process, tmp_path: Path) -> Iterator[str]:
             yield url
         finally:
             nginx.terminate()
+
+
+def test_behind_nginx_as_documented_a_photo_of_megabytes_is_classified(proxied: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)
+    large = encoded(Image.fromarray(noise), "PNG")
+    assert len(large) > 2_000_000
+    check(httpx.post(f"{proxied}/predict", content=large).text)
 
 
 def test_behind_nginx_that_strips_a_prefix_every_page_and_link_works(proxied: str) -> None:

@@ -256,7 +256,10 @@ def test_several_photos_are_a_grid_and_a_bad_one_spoils_only_itself(page: Page) 
     expect(cards.nth(0)).to_have_attribute("aria-pressed", "false")
     cards.nth(1).click()
     expect(page.locator("#result .alert")).to_have_text("The JPEG image is truncated, damaged or of an unusual kind.")
-    assert receipt(page)["MACs in all"]
+    expect(page.locator("#status")).to_have_text("2 of 3 photos are classified; 1 could not be classified")
+    assert receipt(page)["MACs in all"] == "152\u00a0M", "of two photos of 76 million each"
+    choose(page, broken, PARACHUTE)
+    expect(page.locator("#status")).to_have_text("1 of 2 photos is classified; 1 could not be classified")
 
 
 def test_more_photos_than_a_request_takes_are_sent_one_by_one(visit: Visit, lineup: Process) -> None:
@@ -400,6 +403,7 @@ def test_the_scatter_has_every_measured_variant_marks_the_served_one_and_opens_i
     expect(page.locator("#variants-chart [aria-label*='served now']")).to_have_count(1)
     expect(page.locator("#variants-chart .dot.on")).to_have_count(sum(item["macs_frontier"] for item in known))
     expect(page.locator("#variants-lead")).to_contain_text(catalogue["machine"])
+    expect(page.locator("#variants-lead")).to_contain_text("validation photos.")
     page.get_by_role("radio", name="Latency").check(force=True)
     expect(page.locator("#variants-chart .dot.on")).to_have_count(sum(item["latency_frontier"] for item in known))
     page.locator("#variants-chart [aria-label^='α 0.25 at 128']").press("Enter")
@@ -447,7 +451,7 @@ def test_axe_finds_nothing_that_keeps_anyone_out(visit: Visit, scheme: Scheme, w
 def test_a_locked_service_asks_for_its_key(visit: Visit, locked: Process) -> None:
     visit.expected.append(REFUSED)
     page = visit(url=locked.url)
-    field = page.get_by_label("This service wants a key")
+    field = page.get_by_label("Enter a key to continue")
     field.fill("wrong")
     field.press("Enter")
     expect(page.get_by_role("alert")).to_have_text("The key is wrong.")

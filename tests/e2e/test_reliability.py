@@ -311,9 +311,14 @@ def test_a_process_whose_models_are_gone_is_kept_where_a_setting_says_so(serve: 
     os.kill(template(process), signal.SIGKILL)
     wait_for(lambda: answers(f"{process.url}/healthz", 503))
     assert answers(f"{process.url}/readyz", 503)
+    with httpx.Client() as client:
+        refused = client.post(f"{process.url}/predict", content=RED, headers=PNG)
+    check_problem(refused, 503, "unavailable")
+    assert refused.headers["connection"] == "close"
     time.sleep(3)
     assert answers(f"{process.url}/healthz", 503)
     assert process.stop() == 0
+    assert "Traceback" not in process.log.read_text()
 
 
 def test_without_what_forks_the_http_processes_the_service_ends_with_exit_code_1(

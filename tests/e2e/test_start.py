@@ -44,7 +44,7 @@ def fails_to_start(command: list[str], settings: dict[str, object]) -> str:
         ({"THREADS": 1}, "MOBILENET_THREADS is now MOBILENET_MODEL_WORKERS (processes that decode and classify)"),
         ({"ALPHA": 0.5}, "network.weights.h5 has weights of α 0.25, but MOBILENET_ALPHA is 0.5"),
         ({"WEIGHTS": "/nowhere/own.h5"}, "MOBILENET_WEIGHTS=own.h5: cannot read /nowhere/own.h5: No such file"),
-        ({"LABELS": "/nowhere/labels.txt"}, "cannot read the labels /nowhere/labels.txt"),
+        ({"LABELS": "/nowhere/labels.txt"}, "cannot read the labels /nowhere/labels.txt: No such file or directory"),
         ({"LABELS": "/nowhere/labels.txt", "HTTP_WORKERS": 2}, "cannot read the labels /nowhere/labels.txt"),
         ({"WEIGHTS": "/nowhere/own.h5", "HTTP_WORKERS": 2, "MODEL_WORKERS": 0}, "cannot read /nowhere/own.h5"),
         ({"HOST": "203.0.113.1", "HTTP_WORKERS": 2}, "MOBILENET_HOST=203.0.113.1 MOBILENET_PORT=0: cannot listen"),

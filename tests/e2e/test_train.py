@@ -29,7 +29,7 @@ def documented() -> tuple[list[str], list[str]]:
     """Return the commands of the document that train and serve; test_container.py starts that of Docker."""
     text = (REPOSITORY / "docs" / "own-classes.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
-    (_, *train), (_, *serve) = (words for block in blocks if (words := shlex.split(block))[0] == "mobilenet")
+    (_, *train), (_, *serve) = (words for block in blocks if (words := shlex.split(block))[0] == ".venv/bin/mobilenet")
     return train, serve
 
 

@@ -104,7 +104,7 @@ def test_a_budget_gets_the_most_accurate_that_fits_and_why(
 ) -> None:
     response = post(client, PHOTOS[0], **budget)
     assert answering(response) == chosen
-    assert "the most accurate of the" in response.json()["choice"]["reason"]
+    assert "of 3 loaded variants fit" in response.json()["choice"]["reason"]
 
 
 def test_an_impossible_budget_names_one_that_is_possible(client: httpx.Client) -> None:

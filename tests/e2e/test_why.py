@@ -173,7 +173,7 @@ def test_nobody_is_asked_why_until_the_switch_is_on_and_then_the_photo_on_the_pa
     assert requests == [""]
     switch(page).check()
     expect(page.locator(".map")).to_have_count(1)
-    expect(page.locator(".receipt")).to_contain_text("MACs of its maps")
+    expect(page.locator(".receipt")).to_contain_text("MACs for Why?")
     assert "predict?explain=true" in page.locator(".command code").inner_text()
     switch(page).uncheck()
     expect(page.locator(".map")).to_have_count(0)

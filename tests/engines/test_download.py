@@ -33,6 +33,16 @@ def test_a_file_arrives_whole_with_a_word_on_what_is_fetched(
     assert f"fetching {site.url}/file" in capsys.readouterr().err
 
 
+def test_a_password_in_the_address_is_not_shown(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site.statuses = [404]
+    url = site.url.replace("//", "//user:s3cret@") + "/file"
+    with pytest.raises(StartError, match=r"^cannot fetch http://\*\*\*@127\.0\.0\.1:\d+/file: 404 "):
+        download(url, tmp_path / "file")
+    assert "s3cret" not in capsys.readouterr().err
+    with pytest.raises(StartError, match=r"^cannot fetch http://\*\*\*@host:port: "):
+        download("http://user:s3cret@host:port", tmp_path / "file")
+
+
 def test_a_cut_connection_goes_on_where_it_was_cut(site: Site, tmp_path: Path) -> None:
     site.cuts = [100_000, 50_000]
     assert fetched(site, tmp_path) == CONTENT

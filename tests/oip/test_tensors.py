@@ -182,7 +182,7 @@ def test_whatever_comes_is_read_or_refused_with_a_sentence(
 
 def test_more_outputs_than_there_are_are_refused_at_once() -> None:
     body, _ = request(image([1], data=["x"]), outputs=[{"name": "probabilities"}] * 3)
-    with pytest.raises(MalformedRequest, match="outputs: List should have at most 2 items"):
+    with pytest.raises(MalformedRequest, match="outputs may have no more items than 2"):
         tensors.read(body, None, MODEL, MOST)
 
 

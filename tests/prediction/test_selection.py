@@ -108,12 +108,14 @@ def test_a_budget_chooses_and_the_answer_says_why(client: TestClient) -> None:
     assert answering(response) == MIDDLE
     choice = response.json()["choice"]
     assert choice["reason"] == (
-        f"the one with the most MACs of the 2 of 3 loaded variants that fit max_macs={macs(MIDDLE)}"
+        f"2 of 3 loaded variants fit max_macs={macs(MIDDLE)}; this is the one with the most MACs of them"
     )
     assert choice["expected_ms"] > 0
     assert answering(post(client, max_macs=10**9)) == LARGE
     assert answering(post(client, max_latency_ms=10**6)) == LARGE
-    assert answering(post(client, max_macs=macs(MIDDLE) - 1)) == SMALL
+    only = post(client, max_macs=macs(MIDDLE) - 1)
+    assert answering(only) == SMALL
+    assert only.json()["choice"]["reason"] == f"1 of 3 loaded variants fits max_macs={macs(MIDDLE) - 1}: this one"
 
 
 def test_an_impossible_budget_names_the_nearest_feasible(client: TestClient) -> None:

@@ -39,7 +39,8 @@ def _arrays() -> list[NDArray[np.float32]]:
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of `.tflite` files: float32, int8, and uint8 with logits; with a scaling of its own; and others.
 
-    `sigmoid.tflite` has independent classes, and `other.tflite` is a MobileNetV2.
+    `sigmoid.tflite` has independent classes, `other.tflite` is a MobileNetV2, and `unbiased.tflite` gives its features
+    too, and has a classifier without a bias.
     """
     needs.TENSORFLOW.check()
     with warnings.catch_warnings(action="ignore"):  # of the converter, about statistics that it then makes itself
@@ -54,9 +55,13 @@ def _convert(folder: Path) -> None:
     softmax, logits = network(), network(None)
     scaled = keras.Model(pixels, softmax(keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)))
     sigmoid = keras.Model(logits.input, keras.layers.Activation("sigmoid")(logits.output))
+    features = logits.get_layer("conv_pw_13_relu").output
+    dense = keras.layers.Dense(CLASSES, "softmax", use_bias=False)
+    unbiased = keras.Model(logits.input, [dense(keras.layers.GlobalAveragePooling2D()(features)), features])
+    dense.set_weights([_arrays()[-2].reshape(-1, CLASSES)])
     other = keras.applications.MobileNetV2(pixels.shape[1:], alpha=0.35, weights=None, classes=CLASSES)
     _save(folder / "float32", tf.lite.TFLiteConverter.from_keras_model(softmax))
-    for name, model in {"scaled": scaled, "sigmoid": sigmoid, "other": other}.items():
+    for name, model in {"scaled": scaled, "sigmoid": sigmoid, "other": other, "unbiased": unbiased}.items():
         _save(folder / name, _traced(model))
     for name, model, dtype in (("int8", softmax, tf.int8), ("uint8", logits, tf.uint8)):
         converter = _traced(model)

@@ -46,13 +46,36 @@ CARD = Card(
 
 def test_the_card_says_how_good_the_weights_are_and_on_what_that_was_measured() -> None:
     text = CARD.text()
-    assert "88.0% of 200 photos" in text
-    assert "| 160 | float32 | 88.0% | 100.0% | 6.3% |" in text
-    assert "the 9 photos held out, which chose the best epoch too: the figures flatter a little" in text
+    assert "right on 176 of 200 held-out photos" in text
+    assert "it is right on 83% to 92% of other photos like these" in text
+    assert "the 9 photos held out, decoded and classified as the service does it. The same photos chose" in text
     assert "| big / small | 20 |" in text
     assert "- notes.txt is no image" in text
     given = CARD.model_copy(update={"validated": 200, "recipe": RECIPE.model_copy(update={"validation": "val"})})
     assert "the 200 photos of `val`, which chose nothing" in given.text()
+    assert "right on 176 of 200 validation photos" in given.text()
+
+
+def test_a_card_has_a_top_5_only_of_more_than_five_classes() -> None:
+    assert "| 160 | float32 | 88.0% | 6.3% |" in CARD.text()
+    many = CARD.model_copy(update={"classes": dict.fromkeys("abcdef", 10)})
+    assert "| 160 | float32 | 88.0% | 100.0% | 6.3% |" in many.text()
+
+
+def test_that_all_of_few_photos_are_right_is_not_certainty() -> None:
+    few = SCORE.model_copy(update={"images": 6, "top1": 1.0})
+    assert "right on 61% to 100% of other photos" in CARD.model_copy(update={"scores": [few]}).text()
+
+
+def test_the_card_of_a_classifier_that_was_trained_alone_says_nothing_of_epochs_mirrors_and_familiarity() -> None:
+    assert all(said in CARD.text() for said in ("| mirror | True |", "| best epoch | 1 |", "familiarity"))
+    alone = CARD.model_copy(update={"recipe": RECIPE.model_copy(update={"head_only": True}), "best_epoch": 0}).text()
+    assert "The same photos chose the classifier" in alone
+    assert [said for said in ("epoch", "mirror", "familiarity") if said in alone] == []
+
+
+def test_an_epoch_before_the_first_is_named_by_what_it_is() -> None:
+    assert "| best epoch | 0 (the classifier alone) |" in CARD.model_copy(update={"best_epoch": 0}).text()
 
 
 def test_the_card_says_how_well_other_things_are_told_apart_if_that_was_measured() -> None:

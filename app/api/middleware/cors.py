@@ -76,4 +76,8 @@ class Cors(CORSMiddleware):
         method = asked["access-control-request-method"]
         if method not in METHODS:
             return f"the method {method[:80]} is not one of {', '.join(METHODS)}"
-        return f"a request header is not one of {', '.join(REQUEST_HEADERS)}"
+        if "access-control-request-private-network" in asked:
+            return "pages of public addresses may not call this service in a private network"
+        names = (name.strip() for name in asked["access-control-request-headers"].split(","))
+        wrong = next(name for name in names if name.lower() not in self.allow_headers)
+        return f"the request header {wrong[:80]} is not one of {', '.join(REQUEST_HEADERS)}"

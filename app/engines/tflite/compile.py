@@ -14,7 +14,7 @@ from app.engines.keras.reader import read
 from app.engines.tflite.convert import ConversionReport, Photos
 from app.engines.tflite.converter import Converter
 from app.engines.weights import Weights
-from app.errors import StartError
+from app.errors import StartError, install
 from app.mobilenet.variants import Precision, Variant, stored
 
 REVISION = 5
@@ -88,8 +88,8 @@ def _any_version(cache: Path, stem: str, wanted: str) -> Path:
     found = sorted(cache.glob(f"{stem}-tf*.tflite"))
     if not found:
         raise StartError(
-            f"{wanted} is not compiled in {cache} and TensorFlow is not installed; install the extra "
-            "'tensorflow', or run `mobilenet compile` on another machine and copy the folder"
+            f"{wanted} is not compiled in {cache} and TensorFlow is not installed; run `mobilenet compile` on another "
+            f"machine and copy the folder, or {install('tensorflow')}"
         )
     return found[-1]
 

@@ -19,9 +19,12 @@ def client() -> Iterator[TestClient]:
         yield launch(cors_origins=(ORIGIN,), api_keys="secret")
 
 
-def preflight(client: TestClient, origin: str = ORIGIN, method: str = "POST", headers: str = "") -> Any:
+def preflight(
+    client: TestClient, origin: str = ORIGIN, method: str = "POST", headers: str = "", private_network: str = ""
+) -> Any:
     asked = {"Origin": origin, "Access-Control-Request-Method": method}
-    return client.options("/predict", headers=asked | ({"Access-Control-Request-Headers": headers} if headers else {}))
+    more = {"Access-Control-Request-Headers": headers, "Access-Control-Request-Private-Network": private_network}
+    return client.options("/predict", headers=asked | {name: value for name, value in more.items() if value})
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,8 @@ def test_whatever_is_answered_may_be_read_with_its_headers(client: TestClient, k
     [
         ({"origin": "https://b.example"}, "https://b.example"),
         ({"method": "DELETE"}, "DELETE"),
-        ({"headers": "x-else"}, "Authorization"),
+        ({"private_network": "true"}, "private network"),
+        ({"headers": "content-type, X-Else"}, "the request header X-Else is not one of Authorization, "),
     ],
 )
 def test_a_preflight_that_asks_for_too_much_is_refused_with_a_problem(

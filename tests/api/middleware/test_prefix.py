@@ -11,7 +11,7 @@ from app.config import Settings
 from app.main import create_app
 from tests.support.client import Launch, check_problem, launching, started
 from tests.support.data import solid
-from tests.support.fakes import colour_model, serving
+from tests.support.fakes import colour_model, mosaic_model, serving
 
 RED = solid((220, 30, 30))
 PROXY = ("127.0.0.1", 50000)
@@ -33,13 +33,20 @@ def check(client: TestClient, prefix: str, **options: Any) -> None:
         assert f"{prefix}/docs-assets/" in page
     for path in ("/", "/web/page.js", "/samples/golf-ball.webp", "/docs-assets/swagger-ui.css", "/healthz", "/v2"):
         assert client.get(path, **options).status_code == 200, path
-    assert f"{prefix}/nothing" in check_problem(client.get("/nothing", **options), 404, "not_found")
+    nothing = check_problem(client.get("/nothing", **options), 404, "not_found")
+    assert nothing == f"there is nothing at {prefix}/nothing; {prefix}/docs lists what there is"
 
 
 def test_the_setting_is_the_prefix_of_every_link(launch: Launch) -> None:
     client = launch(root_path="/vision/v1")
     check(client, "/vision/v1")
     assert client.post("/vision/v1/predict", content=RED).status_code == 200, "a proxy that strips nothing"
+
+
+def test_where_the_classes_are_listed_is_said_with_the_prefix(launch: Launch) -> None:
+    client = launch(mosaic_model(), root_path="/vision")
+    detail = check_problem(client.post("/explain?class=dog", content=RED), 422, "invalid_parameter")
+    assert detail == "there is no class 'dog'; /vision/labels lists all of them"
 
 
 def application(**settings: Any) -> FastAPI:

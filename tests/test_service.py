@@ -25,7 +25,7 @@ from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
 from app.prediction.classifier import Previewer
-from app.reload import Outcome
+from app.reload import Outcome, Reloads
 from app.runtime.pipeline import Pipeline
 from app.service import Service
 from tests.support.asgi import Client, Held, get, ready
@@ -166,6 +166,36 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def at_rest(before: set["asyncio.Task[Any]"]) -> None:
+    """Wait until all that has begun since these tasks were all there were has ended."""
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def settled() -> None:
+    """Let everything happen that waits for nothing."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Reloads]:
+    """Who has been asked for a reload: one for each time, once the signal has come through."""
+    found: list[Reloads] = []
+    ask = Reloads.ask
+
+    def noted(self: Reloads) -> "asyncio.Task[Outcome]":
+        found.append(self)
+        return ask(self)
+
+    monkeypatch.setattr(Reloads, "ask", noted)
+    return found
+
+
+async def heard(asked: list[Reloads], times: int) -> None:
+    """Wait until so many hangups have come through."""
+    await until(lambda: len(asked) == times)
+
+
 async def answer(app: FastAPI, image: bytes = RED) -> str:
     """Return the label that an image is answered with."""
     client = Client(app, image)
@@ -269,8 +299,9 @@ async def test_the_old_model_leaves_the_memory_after_its_last_request(caplog: py
     shelf = Shelf(model("old", engine))
     del engine
     async with running(shelf) as app:
+        before = asyncio.all_tasks()
         assert await answer(app) == "old red"
-        await asyncio.sleep(0.2)  # for what is left to be done after the answer
+        await at_rest(before)
         gc.collect()
         gc.disable()  # in a service it seldom runs, and never for what was there at its start
         try:
@@ -282,27 +313,30 @@ async def test_the_old_model_leaves_the_memory_after_its_last_request(caplog: py
 
 
 async def test_hangups_during_a_reload_are_one_more_reload_and_never_two_at_once(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, asked: list[Reloads]
 ) -> None:
     caplog.set_level("INFO")
     shelf = Shelf(model("old"))
     async with running(shelf) as app:
+        before = asyncio.all_tasks()
         shelf.free.clear()
         shelf.found = model("new")
         hangup()
         await until(lambda: shelf.loaded == 2)
         shelf.found = model("newest")
-        for _ in range(3):
+        for times in (2, 3, 4):
             hangup()
-            await asyncio.sleep(0.01)
+            await heard(asked, times)
         shelf.free.set()
         await until(lambda: caplog.text.count("reloaded: ") == 2)
         assert await answer(app) == "newest red"
-        await asyncio.sleep(0.05)
+        await at_rest(before)
         assert (shelf.loaded, shelf.most_at_once) == (3, 1)
 
 
-async def test_there_are_never_three_models_at_the_same_time(caplog: pytest.LogCaptureFixture) -> None:
+async def test_there_are_never_three_models_at_the_same_time(
+    caplog: pytest.LogCaptureFixture, asked: list[Reloads]
+) -> None:
     caplog.set_level("INFO")
     engine = Held()
     shelf = Shelf(model("old", engine))
@@ -314,7 +348,8 @@ async def test_there_are_never_three_models_at_the_same_time(caplog: pytest.LogC
         hangup()
         await until(lambda: "reloaded" in caplog.text)
         hangup()
-        await asyncio.sleep(0.05)
+        await heard(asked, 2)
+        await settled()
         assert shelf.loaded == 2, "the old one has a request yet"
         engine.gate.set()
         await client.task
@@ -325,6 +360,7 @@ async def test_told_to_stop_during_a_reload_it_waits_for_none_and_the_old_model_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
+    before = asyncio.all_tasks()
     shelf = Shelf(model("old"))
     async with running(shelf) as app:
         shelf.free.clear()
@@ -334,7 +370,8 @@ async def test_told_to_stop_during_a_reload_it_waits_for_none_and_the_old_model_
         assert await answer(app) == "old red"
     assert shelf.loading == 1, "it still loads, and nobody waited"
     shelf.free.set()
-    await asyncio.sleep(0.05)
+    await until(lambda: not shelf.loading)
+    await at_rest(before)
     assert shelf.loaded == 2
     assert "reloaded" not in caplog.text
 

@@ -146,7 +146,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     InternalError: "the request failed for a reason that is ours",
     Starting: "the model is loading",
     Draining: "the service is stopping",
-    Unavailable: "the thread that runs the model died",
+    Unavailable: "the process that forks the workers ended",
     DeadlineExceeded: "the deadline passed before the image was run",
 }
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,6 @@ class Head:
         return Head(self.kernel - self.shared.kernel, self.bias - self.shared.bias)
 
 
-@runtime_checkable
 class FeatureEngine(Engine, Protocol):
     """An engine that can also give the features which its answers are made of."""
 

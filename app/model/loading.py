@@ -4,7 +4,7 @@ What serves a model that another process has loaded needs `model` alone, and non
 """
 
 from app.config import MODEL_WEIGHTS, Settings
-from app.engines.base import Engine, FeatureEngine
+from app.engines.base import Engine
 from app.engines.chatter import TENSORFLOW, hushed
 from app.engines.files import verified
 from app.engines.tflite.compile import compiled
@@ -34,7 +34,7 @@ def load(settings: Settings, converter: Converter | None = None) -> Model:
         published=weights.published,
         scores=scores.read(weights.bundle.folder) if weights.bundle else (),
         golden=weights.bundle.golden if weights.bundle else None,
-        channels=engine.channels if isinstance(engine, FeatureEngine) else 0,
+        channels=getattr(engine, "channels", 0),  # without a look at its classifier, which few ask for
         familiarity=familiarity.find(weights.bundle.folder, *measured) if weights.bundle else None,
     )
 

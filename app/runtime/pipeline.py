@@ -9,7 +9,7 @@ from math import prod
 from typing import NamedTuple, Protocol
 
 from app.engines.base import Pixels, Probabilities
-from app.errors import ServiceError
+from app.errors import ServiceError, Unavailable
 from app.imaging.bounds import LargeImage
 from app.imaging.region import Region
 from app.mobilenet.architecture import STRIDE
@@ -106,6 +106,14 @@ class Outcome(NamedTuple):
 
 JobResult = tuple[Outcome, ...] | ServiceError | LargeImage
 """What a job came to: an outcome for each of its variants, in their order and of one decoding, or what is wrong."""
+
+
+def broken(fault: str) -> Unavailable:
+    """Return the error of a request to a process that only a restart helps: it should come again, to another process.
+
+    Its connection is closed, so that none has more than one such error.
+    """
+    return Unavailable(fault, {"Retry-After": "1", "Connection": "close"})
 
 
 class Pipeline(Protocol):

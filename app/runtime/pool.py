@@ -6,10 +6,12 @@ that dies of a file is replaced within milliseconds.
 """
 
 import asyncio
+import fcntl
 import logging
 import os
 import socket
 import subprocess
+import termios
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,16 +25,20 @@ from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import area, handshake, requests
 from app.runtime.area import Area, Buffer
-from app.runtime.pipeline import Job, JobResult, Overlay, Payload, Sizes
+from app.runtime.pipeline import Job, JobResult, Overlay, Payload, Sizes, broken
 from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
 from app.runtime.requests import Request
 from app.runtime.template import Template
+from app.runtime.watchdog import TICKS
 
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 256 * 1024
 STOP_S = 5.0
 """How long the template may take to end before it is killed."""
+FORK_S = 5.0
+"""How long the template may leave a socket untaken before it is killed. It takes one within milliseconds."""
+ENDED = "the process that forks the workers ended"
 
 
 class Worker:
@@ -144,6 +150,7 @@ class Pool:
         self._under_way = 0  # batches; one that is alone may use all threads
         self._template, self._control = template or Template.start()
         self._idle: list[Worker] = []
+        self._watching: asyncio.Task[None] | None = None
         with suppress(OSError):
             handshake.send(self._control, settings.without_keys())  # nor must a file find them that takes a worker over
         self._patience_s = settings.patience_s
@@ -179,10 +186,10 @@ class Pool:
     @property
     def fault(self) -> str | None:
         """Why no worker can be started any more; None if all is well."""
-        return None if self._template.poll() is None else "the process that forks the workers ended"
+        return None if self._template.poll() is None else ENDED
 
     async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
-        """Classify the images of a batch in a worker, as `Local.run` does. Raises `WorkerDied` too."""
+        """Classify the images of a batch in a worker, as `Local.run` does. Raises what `_ask` does."""
         self._under_way += 1
         try:
             results: list[JobResult] = await self._ask(Request(jobs, large, alone=self._under_way == 1))
@@ -191,7 +198,7 @@ class Pool:
         return results
 
     async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
-        """Draw the network's input in a worker, as `Local.preview` does. Raises `WorkerDied` too."""
+        """Draw the network's input in a worker, as `Local.preview` does. Raises what `_ask` does."""
         png: bytes = await self._ask(Request([Job(payload, ())], resolution=resolution, over=over))
         return png
 
@@ -199,7 +206,7 @@ class Pool:
         """Have a worker answer a request, and if it dies another one: the request need not be the reason.
 
         Raises `UndecodableImage` for an image of which the other one dies too, `WorkerDied` for several images,
-        `WorkerHung`, `WorkerFailed`, or the `ServiceError` of a preview.
+        `WorkerHung`, `WorkerFailed`, `Unavailable` once the template has ended, or the `ServiceError` of a preview.
         """
         try:
             return await self._answer(self._free(), request)
@@ -214,7 +221,9 @@ class Pool:
         except WorkerHung:
             raise
         except WorkerDied as exc:
-            if len(request.jobs) > 1 or self.fault:  # several are asked for once more, one by one
+            if self.fault:
+                raise broken(self.fault) from exc
+            if len(request.jobs) > 1:  # they are asked for once more, one by one
                 raise
             raise UndecodableImage(
                 "decoding the image ended its process, twice: it is damaged, or takes more memory than there is"
@@ -246,18 +255,37 @@ class Pool:
         return ": the kernel killed it for want of memory" if self._oom_kills > before else ""
 
     def _fork(self) -> Worker:
+        """Have a worker forked. Raises `Unavailable` if the template has ended, which closes our end of its socket."""
         descriptor = area.new()
         try:
             ours, theirs = socket.socketpair()
             worker = Worker(ours, Area(descriptor))
-            with theirs, suppress(OSError):  # if the template has ended, this closes both ends, and the request fails
+            with theirs:
                 socket.send_fds(self._control, [b"f"], [theirs.fileno(), descriptor])
-            return worker
+        except ConnectionError as exc:
+            raise broken(ENDED) from exc
         finally:
             os.close(descriptor)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        return worker
+
+    async def _watch(self) -> None:
+        """Wait until the template has taken what it was sent, or kill it, which ends even one that is stopped.
+
+        Ticks are counted, so that time in which all processes stand still is one tick at most.
+        """
+        for _ in range(TICKS):
+            await asyncio.sleep(FORK_S / TICKS)
+            if not _unread(self._control):
+                return
+        logger.error("the process that forks the workers has hung for %g s and is killed", FORK_S)
+        self._template.kill()
 
     async def close(self) -> None:
         """End the idle workers, and with the template the busy ones."""
+        if self._watching is not None:
+            self._watching.cancel()
         for worker in self._idle:
             worker.close()
         await asyncio.to_thread(self.end)
@@ -271,6 +299,11 @@ class Pool:
         except subprocess.TimeoutExpired:
             self._template.kill()
             self._template.wait()
+
+
+def _unread(sender: socket.socket) -> bool:
+    """Whether the other end of a socket has not read all that it was sent."""
+    return any(fcntl.ioctl(sender, termios.TIOCOUTQ, bytes(4)))
 
 
 def stop_loading() -> None:

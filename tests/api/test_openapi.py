@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 
 from app.config import Settings
-from app.errors import ImpossibleBudget, MethodNotAllowed, NotFound, Unavailable
+from app.errors import ImpossibleBudget, MethodNotAllowed, NotFound
 from app.main import create_app
 from app.oip import routes
 from app.oip.schemas import InferenceResponse
@@ -18,7 +18,7 @@ from tests.support.client import ERRORS, started
 from tests.support.fakes import colour_model, mosaic_model, serving
 
 # Answered elsewhere.
-NOT_OF_PREDICT = {MethodNotAllowed, NotFound, Unavailable}
+NOT_OF_PREDICT = {MethodNotAllowed, NotFound}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_the_example_of_a_wrong_parameter_is_what_the_route_answers(document: An
 def test_every_error_of_the_protocol_is_in_it_as_its_clients_read_it(document: Any) -> None:
     for path in routes.PATHS:
         found = examples(document["paths"][f"{path}/infer"]["post"])
-        assert set(found) == {kind.code for kind in set(ERRORS) - {MethodNotAllowed, Unavailable, ImpossibleBudget}}
+        assert set(found) == {kind.code for kind in set(ERRORS) - {MethodNotAllowed, ImpossibleBudget}}
         assert all(example["error"] == example["detail"] for example in found.values())
 
 

@@ -1,4 +1,4 @@
-"""What is loaded beside the engine of a model: what its classes are called."""
+"""What is loaded of a model: what its classes are called, and not what few ask for."""
 
 from pathlib import Path
 
@@ -23,3 +23,9 @@ def test_weights_of_a_thousand_classes_have_the_labels_of_imagenet_and_others_ne
     assert len(loading._load_labels(own, Settings(), 1000)) == 1000
     with pytest.raises(StartError, match=r"^own\.h5 has 7 classes; set MOBILENET_LABELS to a file with their labels$"):
         loading._load_labels(own, Settings(), 7)
+
+
+def test_the_classifier_is_not_read_from_the_model_before_somebody_asks_what_speaks_for_a_class() -> None:
+    loaded = loading.load(Settings(precision="int8"))
+    assert loaded.channels == 512
+    assert "head" not in vars(loaded.engine)

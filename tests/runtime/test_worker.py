@@ -18,6 +18,7 @@ import pytest
 
 from app import config
 from app.config import Settings
+from app.errors import Unavailable
 from app.runtime import area, requests
 from app.runtime import pool as pool_module
 from app.runtime import template as template_module
@@ -218,6 +219,57 @@ def test_a_worker_that_hangs_does_not_outlive_a_template_that_was_killed(wait: W
         await until(lambda: ended(worker))
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)
+
+    with started(wait, request_timeout_ms=LONG_MS) as pool:
+        wait(kill(pool))
+
+
+def test_a_template_that_forks_nothing_is_killed_and_a_request_that_waits_for_it_is_to_come_again(
+    wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "FORK_S", 0.1)
+    with started(wait, request_timeout_ms=LONG_MS) as pool:
+        os.kill(template(pool), signal.SIGSTOP)
+        with pytest.raises(Unavailable, match="the process that forks the workers ended"):
+            wait(pool.run([RED]))
+        assert pool._template.wait(10) == -signal.SIGKILL
+        assert pool.fault
+
+
+def test_a_template_that_forks_is_let_be(wait: Wait, caplog: pytest.LogCaptureFixture) -> None:
+    with started(wait, request_timeout_ms=LONG_MS) as pool:
+        wait(pool.run([RED]))
+        assert pool._watching
+        wait(asyncio.wait_for(pool._watching, 10))
+        assert not caplog.records
+
+
+def test_once_the_template_was_killed_every_request_is_to_come_again_and_the_log_has_no_traceback(
+    wait: Wait, caplog: pytest.LogCaptureFixture
+) -> None:
+    with started(wait, request_timeout_ms=LONG_MS) as pool:
+        wait(pool.run([RED]))
+        os.kill(template(pool), signal.SIGKILL)
+        pool._template.wait(10)
+        for jobs in ([RED], [RED], [RED, RED]):
+            with pytest.raises(Unavailable, match="the process that forks the workers ended"):
+                wait(pool.run(jobs))
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] in (
+        [],
+        [("a worker ended in the middle of its work", None)],
+    )
+
+
+def test_an_image_whose_second_worker_ends_with_the_template_is_not_to_blame(wait: Wait) -> None:
+    async def kill(pool: Pool) -> None:
+        asking = asyncio.create_task(pool.run([HANG]))
+        await until(lambda: hung(pool))
+        (first,) = hung(pool)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: set(hung(pool)) - {first})
+        os.kill(template(pool), signal.SIGKILL)
+        with pytest.raises(Unavailable, match="the process that forks the workers ended"):
+            await asking
 
     with started(wait, request_timeout_ms=LONG_MS) as pool:
         wait(kill(pool))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.config import Settings
-from app.engines.base import Engine, FeatureEngine, Features, Head, Pixels, Predictions
+from app.engines.base import Engine, Features, Head, Pixels, Predictions
 from app.engines.tflite.interface import predictions
 from app.mobilenet.architecture import STRIDE
 from app.mobilenet.variants import Precision, Variant
@@ -122,7 +122,7 @@ def serving_lineup(**engines: Engine) -> Callable[[Settings], Pipeline]:
 
     def load(settings: Settings) -> Model:
         engine = engines.get(f"r{settings.resolution}", ColourEngine())
-        channels = engine.channels if isinstance(engine, FeatureEngine) else 0
+        channels = getattr(engine, "channels", 0)
         return replace(colour_model(), variant=settings.variant, engine=engine, channels=channels)
 
     return lambda settings: Threads(in_process(settings, load))

@@ -13,6 +13,8 @@ KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 POOLINGS = ("MEAN", "AVERAGE_POOL_2D")
 UNCHANGING = ("RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE")
 """Operations that leave an answer what it is."""
+ABSENT = -1
+"""The number of a tensor that an operation does without."""
 
 Shape = tuple[int, ...]
 
@@ -51,10 +53,11 @@ class Graph:
                 yield Kernel(_shape(weights), _shape(output)[1:]), weights["dtype"]
 
     def head(self) -> Head:
-        """Return the classifier: the last layer that has weights, of a network that ends in one with a bias."""
+        """Return the classifier: the last layer that has weights. One without a bias has a bias of zeros."""
         last = next(one for one in reversed(self.operations) if one["op_name"] in KERNELS)
-        kernel, bias = (self._numbers(int(place)) for place in last["inputs"][1:3])
-        return Head(np.ascontiguousarray(kernel.reshape(len(bias), -1).T), bias)
+        kernel, *bias = (self._numbers(int(place)) for place in last["inputs"][1:] if place != ABSENT)
+        classes = len(kernel)
+        return Head(np.ascontiguousarray(kernel.reshape(classes, -1).T), *bias or [np.zeros(classes, np.float32)])
 
     def _numbers(self, place: int) -> NDArray[np.float32]:
         """Return a constant in float32; a quantised one has a scale for all of it or for each of its first axis."""

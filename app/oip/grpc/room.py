@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
+from math import inf
 from typing import Any, NamedTuple
 
 from grpc import aio
@@ -36,8 +37,15 @@ SHORT_AT_ONCE = 2
 class Room:
     """Room for some messages of the largest allowed size, or for many small ones."""
 
-    def __init__(self, settings: Settings, messages: int, patience_s: float, least_s: float | None = None) -> None:
-        """Make room for so many messages of the largest size.
+    def __init__(
+        self,
+        settings: Settings,
+        messages: int,
+        patience_s: float,
+        least_s: float | None = None,
+        longest_line: float = inf,
+    ) -> None:
+        """Make room for so many messages of the largest size, for which at most `longest_line` calls wait.
 
         While others wait, a message is given up that has not come `patience_s` after its call, and `least_s` after its
         turn began. Without `least_s`, all of `patience_s` is counted from its turn.
@@ -51,6 +59,7 @@ class Room:
         self._kept = messages // 2
         self._coming: dict[asyncio.Timeout, float] = {}  # the oldest first, and until when each is let be
         self._held = 0  # bytes that have come
+        self._line, self._longest_line = 0, longest_line
         self._turn, self._change = asyncio.Lock(), asyncio.Event()
 
     async def receive(self, context: Context, deadline: float) -> bytes | None:
@@ -78,11 +87,12 @@ class Room:
     async def _read(self, context: Context) -> object:
         loop = asyncio.get_running_loop()
         called = loop.time()
-        async with self._turn:
-            while self._held + (len(self._coming) + 1) * self._largest > self._most:
-                await self._some_change()
-            limit = asyncio.timeout(None)
-            self._coming[limit] = max(called + self._patience_s, loop.time() + self._least_s)
+        with self._in_line():
+            async with self._turn:
+                while self._held + (len(self._coming) + 1) * self._largest > self._most:
+                    await self._some_change()
+                limit = asyncio.timeout(None)
+                self._coming[limit] = max(called + self._patience_s, loop.time() + self._least_s)
         try:
             async with limit:
                 return await context.read()
@@ -91,6 +101,16 @@ class Room:
         finally:
             del self._coming[limit]
             self._change.set()
+
+    @contextmanager
+    def _in_line(self) -> Iterator[None]:
+        if self._line >= self._longest_line:
+            raise QueueFull(f"{self._line} calls wait for room for their messages", {"Retry-After": "1"})
+        self._line += 1
+        try:
+            yield
+        finally:
+            self._line -= 1
 
     async def _some_change(self) -> None:
         """Wait until a message has come, has to come, or is not used any more."""
@@ -117,7 +137,11 @@ class Rooms(NamedTuple):
     short: Room
 
     @classmethod
-    def of(cls, settings: Settings) -> "Rooms":
-        """Make rooms that together take as much as all bodies of HTTP."""
-        images = Room(settings, LARGEST_AT_ONCE - SHORT_AT_ONCE, PATIENCE_S)
+    def of(cls, settings: Settings, calls: int) -> "Rooms":
+        """Make rooms that together take as much as all bodies of HTTP.
+
+        Of so many `calls` as there may be at the same time, half may wait for room for images: what gRPC's core
+        refuses because there are more might be a probe.
+        """
+        images = Room(settings, LARGEST_AT_ONCE - SHORT_AT_ONCE, PATIENCE_S, longest_line=calls // 2)
         return cls(images, Room(settings, SHORT_AT_ONCE, SHORT_PATIENCE_S, SHORT_LEAST_S))

@@ -62,10 +62,10 @@ class GrpcServer:
     ) -> None:
         """`classifier` and `alive` are those of `Methods`."""
         self._settings = settings
-        rooms = Rooms.of(settings)
+        most = most_connections(open_files_limit())
+        rooms = Rooms.of(settings, most)
         methods = Methods(settings, guard, rooms, classifier, alive)
         self._stopping: asyncio.Task[None] | None = None
-        most = most_connections(open_files_limit())
         self._health = Health(methods.ready, most // 4, SERVICE)
         standard = Standard(settings, rooms.short, SERVICE)
         self._server = aio.server(

@@ -42,6 +42,7 @@ def metadata(current: Trace, error: ServiceError | None = None) -> Metadata:
     if error is None:
         return tuple(headers.items())
     headers |= {name.lower(): value for name, value in error.headers.items()} | {"code": error.code}
+    headers.pop("connection", None)  # HTTP/2 has none, and gRPC's core would not send it
     if "retry-after" in headers:
         headers["grpc-retry-pushback-ms"] = str(1000 * int(headers["retry-after"]))
     return *headers.items(), ("grpc-status-details-bin", _details(error, current.request_id))

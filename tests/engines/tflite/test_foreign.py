@@ -199,7 +199,7 @@ def test_compiling_checks_the_file_and_leaves_it_as_it_is(tmp_path: Path) -> Non
 
 
 @pytest.mark.tensorflow
-@pytest.mark.timeout(600)  # the first has six models converted
+@pytest.mark.timeout(600)  # the first has seven models converted
 @pytest.mark.parametrize(("name", "ends"), [("float32", (-1, 1)), ("scaled", (0, 255)), ("int8", (-1, 1))])
 def test_the_answers_are_those_of_the_interpreter(foreign: Path, name: str, ends: tuple[float, float]) -> None:
     path = foreign / f"{name}.tflite"
@@ -220,6 +220,16 @@ def test_logits_get_their_softmax(foreign: Path) -> None:
     found, logits = load(path).predict([image]), interpreted(path, image)
     np.testing.assert_allclose(found.probabilities, softmax(logits[None]), atol=1e-6)
     np.testing.assert_allclose(found.energies, [np.log(np.exp(logits).sum())], rtol=1e-5)
+
+
+@pytest.mark.tensorflow
+def test_the_answers_of_a_classifier_without_a_bias_are_explained_by_its_kernel_alone(foreign: Path) -> None:
+    engine = load(foreign / "unbiased.tflite")
+    found, features = engine.observe(list(images(6, VARIANT.resolution, seed=3)))
+    assert np.ptp(found.probabilities, axis=0).max() > 0.1
+    assert not engine.head.bias.any()
+    logits = features.mean(axis=(1, 2)) @ engine.head.kernel + engine.head.bias
+    np.testing.assert_allclose(found.probabilities, softmax(logits), atol=1e-5)
 
 
 @pytest.mark.tensorflow

@@ -164,6 +164,25 @@ async def test_messages_that_are_used_take_the_room_and_who_finds_none_is_refuse
     await (await senders(among, 1))[0].send(1)
 
 
+async def test_where_as_many_calls_wait_as_may_the_next_is_refused_until_one_has_its_turn_or_leaves() -> None:
+    among = Room(Settings(max_body_bytes=LARGEST), MESSAGES, LONG_S, longest_line=2)
+    calls = await senders(among, MESSAGES)
+    first, second = Sender(among), Sender(among)
+    await settled()
+    with pytest.raises(QueueFull, match="2 calls wait for room for their messages") as caught:
+        await Sender(among).received
+    assert caught.value.headers["Retry-After"] == "1"
+    await calls[0].send(1)
+    await asked(first)
+    second.received.cancel()
+    later = [Sender(among), Sender(among)]
+    await settled()
+    await calls[1].send(1)
+    await asked(later[0])
+    await first.send(1)
+    await asked(later[1])
+
+
 async def test_who_waits_in_turn_and_leaves_is_passed_over() -> None:
     among = room()
     first, *_ = await senders(among, MESSAGES)

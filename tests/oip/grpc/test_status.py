@@ -9,6 +9,7 @@ from app import errors
 from app.errors import Draining, MethodNotAllowed, QueueFull, ServiceError
 from app.observability.trace import Trace
 from app.oip.grpc import status
+from app.runtime.pipeline import broken
 
 KINDS = [
     kind
@@ -45,6 +46,10 @@ def test_an_error_says_its_code_and_when_to_come_again() -> None:
     assert (about.reason, about.domain) == ("QUEUE_FULL", "mobilenet")
     assert dict(about.metadata) == {"request_id": "mine", "queue_depth": "7"}
     assert retry.retry_delay.seconds == 3
+
+
+def test_an_error_after_which_a_connection_of_http_is_closed_says_nothing_of_that() -> None:
+    assert "connection" not in dict(status.metadata(Trace("mine"), broken("a hang")))
 
 
 def test_an_error_without_a_time_to_come_again_names_none() -> None:

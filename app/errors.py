@@ -28,7 +28,7 @@ from typing import ClassVar, Final
 BAD_START = 2
 """Exit code for wrong settings or files."""
 _CREDENTIALS: Final = re.compile(r"//(?:[^/]*|[^/]*:(?!\d+/).*)@")
-"""What a URL has before its host, also if it is wrong as its password has a slash, which had to be `%2F`."""
+"""What a URL has before its host, also where the password has a slash, which should have been written `%2F`."""
 
 
 class StartError(Exception):
@@ -38,6 +38,10 @@ class StartError(Exception):
     def report(self) -> str:
         """The lines to print before the process ends, each with the name of the program: services may share a log."""
         return "\n".join(f"mobilenet: {line}" for line in str(self).splitlines())
+
+
+class CannotWrite(StartError):
+    """A file cannot be written, for example because the disk is full."""
 
 
 def install(extra: str) -> str:

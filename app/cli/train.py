@@ -18,7 +18,7 @@ from app.config import Settings
 from app.engines.bundle import BUNDLED
 from app.engines.tflite.converter import QUIET
 from app.engines.weights import PUBLISHED
-from app.errors import StartError, first_line, install
+from app.errors import CannotWrite, StartError, first_line, install
 from app.training import output, start
 from app.training.recipe import Recipe
 from app.training.state import Row, State
@@ -116,7 +116,7 @@ def _train(order: Order, bar: Bar, began: float) -> int:
     try:
         rows, interrupted = _fitted(task, state, resumed, bar)
         card = result.write(result.Training(task, photos, rows, began), state, order.name, bar, bar.say)
-    except OSError as exc:  # a full disk, or a photo that is gone
+    except (OSError, CannotWrite) as exc:  # a full disk, or a photo that is gone
         why = first_line(exc)
         raise StartError(
             f"the training was stopped: {why}; mend that, and the same command goes on with --resume"

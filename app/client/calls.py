@@ -208,7 +208,7 @@ def http_options(url: str, api_key: str | None, timeout_s: float, connections: i
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as exc:
-        raise ValueError(f"{shown} is not an address of a service: {exc}") from exc
+        raise ValueError(f"{shown} is not an address of a service") from exc  # httpx may say a part of the password
     if address.scheme not in {"http", "https"} or not address.host:
         raise ValueError(f"{shown} is not an address of a service: it needs http:// or https:// and a host")
     key = {"Authorization": f"Bearer {api_key}"} if api_key else {}

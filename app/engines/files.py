@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from app.errors import StartError, why
+from app.errors import CannotWrite, StartError, why
 
 CACHE = "MOBILENET_CACHE"
 """The setting that names the folder of downloaded weights and compiled models."""
@@ -26,7 +26,7 @@ def replacing(path: Path, setting: str = "") -> Iterator[Path]:
 
     The replacement is atomic: any process that reads `path` sees either a complete file or none, also after a power
     cut. The temporary file has the endings of `path`, as some libraries tell the format by them.
-    Raises `StartError` if the folder, which `setting` is to name, cannot be written or the disk is full.
+    Raises `CannotWrite` if the folder, which `setting` is to name, cannot be written or the disk is full.
     """
     with replacing_all([path], setting) as (temporary,):
         yield temporary
@@ -51,7 +51,7 @@ def replacing_all(paths: Sequence[Path], setting: str = "") -> Iterator[Sequence
         if PART not in named.name and not folder.is_relative_to(named):  # a file that the block needs
             raise StartError(f"{named}: {exc.strerror}") from exc
         where = f"{setting}={folder}" if setting else folder
-        raise StartError(f"{where}: cannot write there: {exc.strerror or exc}") from exc
+        raise CannotWrite(f"{where}: cannot write there: {exc.strerror or exc}") from exc
     finally:
         for file in temporary:
             file.unlink(missing_ok=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 def files(folder: str) -> Iterator[str]:
     """Yield the path of each file below a folder, in no order. No more names are held than there are folders.
 
-    A link to a folder stands for that folder, unless it is one that the link is in: that would lead in a circle. Raises
-    `OSError` for a folder that cannot be read.
+    A link to a folder stands for that folder, unless it is one that the link is in: that would lead in a circle. A link
+    that leads nowhere is a file, which cannot be read. Raises `OSError` for a folder that cannot be read.
     """
     waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(folder, ())]  # folders, each with those that it is in
     while waiting:
@@ -19,7 +19,14 @@ def files(folder: str) -> Iterator[str]:
             continue
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.is_dir():
+                if _is_folder(entry):
                     waiting.append((entry.path, (*parents, identity)))
                 else:
                     yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or where nobody may look
+        return False

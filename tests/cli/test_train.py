@@ -123,6 +123,21 @@ def test_an_interruption_before_there_is_anything_to_write_is_one(
         train(order(photos))
 
 
+@needs.TENSORFLOW.mark()
+@pytest.mark.tensorflow
+def test_a_full_disk_ends_a_training_with_what_goes_on_with_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.training import fit, network
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(network, "prepare", lambda seed: None)
+    monkeypatch.setattr(fit, "begin", lambda *_: None)
+    monkeypatch.setattr(fit, "fit", lambda task, state, *_: state.keep(full))
+    with pytest.raises(StartError, match=r"^the training was stopped: .*: No space left on device; .* with --resume$"):
+        train(order(photos))
+
+
 @pytest.mark.parametrize(
     ("folder", "name"),
     [

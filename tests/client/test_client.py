@@ -146,9 +146,10 @@ def test_what_is_no_address_is_said_before_anything_is_sent(ask: Ask, url: str) 
 
 @both
 def test_a_password_in_a_wrong_address_is_not_shown(ask: Ask) -> None:
-    for url in ("ftp://user:s3cret@host", "http://user:s3cret@host:port"):
-        with pytest.raises(ValueError, match=r"^\w+://\*\*\*@host[^ ]* is not an address of a service"):
+    for url in ("ftp://user:s3cret@host", "http://user:s3cret@host:port", "http://user:s3cret/word@host:8000"):
+        with pytest.raises(ValueError, match=r"^\w+://\*\*\*@host[^ ]* is not an address of a service") as caught:
             ask(url, "labels")
+        assert "s3cret" not in str(caught.value)
 
 
 @both

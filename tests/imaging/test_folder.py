@@ -35,3 +35,10 @@ def test_two_folders_that_link_to_each_other_are_each_entered_once_from_each_sid
         (tmp_path / name / f"{name}.jpg").touch()
         (tmp_path / name / "other").symlink_to(tmp_path / other)
     assert found(tmp_path) == ["one/one.jpg", "one/other/two.jpg", "two/other/one.jpg", "two/two.jpg"]
+
+
+@pytest.mark.parametrize("target", ["lost", "nowhere"])
+def test_a_link_that_leads_nowhere_harms_no_file_beside_it(tmp_path: Path, target: str) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "lost").symlink_to(tmp_path / target)
+    assert found(tmp_path) == ["a.jpg", "lost"]

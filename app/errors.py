@@ -1,6 +1,6 @@
 """Every error of the project, each with the HTTP status and the stable code that a caller sees.
 
-StartError                      readable lines and exit code 2, before anything is served
+StartError                      readable lines and exit code 2, before anything is served ── CannotWrite
 ServiceError                    an RFC 9457 problem, by status:
 ├── MalformedRequest      400   ── EmptyImage
 ├── Unauthorized          401   with WWW-Authenticate

@@ -153,9 +153,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
 PREDICT_ERRORS = tuple(error for error in _EXAMPLES if error is not NotFound)
 IMAGES_ERRORS = tuple(error for error in PREDICT_ERRORS if error is not ImpossibleBudget)
 """Errors of requests with images that name a variant and have no budget."""
-PREVIEW_ERRORS = tuple(
-    error for error in IMAGES_ERRORS if error not in (MalformedRequest, VariantNotLoaded, TooManyImages)
-)
+PREVIEW_ERRORS = tuple(error for error in IMAGES_ERRORS if error not in (VariantNotLoaded, TooManyImages))
 """Errors of requests with one image and without a choice of variants."""
 LABELS_ERRORS = (Unauthorized, InternalError, Starting, Draining)
 METRICS_ERRORS = (Unauthorized, InternalError)

@@ -1,4 +1,4 @@
-"""Names of the query's parameters: a misspelt limit must not seem to work, nor one of two."""
+"""Names of the query's parameters: a misspelt limit must not seem to work, and neither may one that is given twice."""
 
 from collections.abc import Collection, Iterable
 

@@ -1,6 +1,7 @@
 """What a client sends: images as a raw body, in multipart or in JSON, each within its limits; or that it left."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
@@ -27,6 +28,7 @@ from app.schemas import PredictBody
 WATCH_AFTER_S = 0.05
 """How long a request runs before its connection is watched for a client that leaves."""
 HEAD_BYTES = 256
+LIKE_JSON = re.compile(rb"\s*\{\s*\"")
 """So many bytes of a body tell whether it looks like JSON."""
 JSON_REST = 1_000
 """Commas that a JSON body may have beside those between its values, such as commas in strings."""
@@ -166,12 +168,12 @@ def media_type(content_type: str) -> str:
 def explained(error: ServiceError, content_type: str, image: Payload) -> ServiceError:
     """Return the error of a request with one image; if another content type may help, one that says so.
 
-    That is only where the bytes are in no format that is known, read or not.
+    That is only where the bytes are neither in a format that is read nor in one that is recognised.
     """
     kind = media_type(content_type)
     if error.detail != UNKNOWN or kind in (MULTIPART, JSON):
         return error
-    if isinstance(image, bytes) and image[:HEAD_BYTES].lstrip().startswith(b"{"):
+    if isinstance(image, bytes) and LIKE_JSON.match(image[:HEAD_BYTES]):
         return UnsupportedMedia(f"the body looks like JSON; send it with the header Content-Type: {JSON}")
     if kind in RAW_TYPES or kind.startswith("image/"):
         return error

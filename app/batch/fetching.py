@@ -5,6 +5,7 @@ from typing import Final
 
 from app.batch.storage import reading
 from app.batch.storage.asking import attempts
+from app.batch.storage.names import is_remote
 from app.errors import ClientError, Unreachable, Unreadable
 
 Photo = tuple[str, bytes | ClientError]
@@ -19,15 +20,17 @@ IN_A_ROW: Final = 8
 def fetched(names: Sequence[str], others: Callable[[], Iterable[str]]) -> Iterator[Photo]:
     """Yield photos. Those that another machine does not give at first are asked for again, after pauses.
 
-    A photo that is not given even then has `Unreachable` as its content if one of the `others`, files from all over the
-    job, is given at the time. Otherwise that machine seems to be away, and `Unreachable` is raised.
+    A photo that is not given even then has `Unreachable` as its content if another machine answers about one of the
+    `others`, files from all over the job, at the time, or if all of them are of this machine. Otherwise the network or
+    the other machine seems to be away, and `Unreachable` is raised.
     """
     for _ in attempts():
         names = yield from _round(names)
         if not names:
             return
     for name in names:
-        answered = any(map(reading.gives, others()))
+        remote = [other for other in others() if is_remote(other) and other != name]
+        answered = not remote or any(map(reading.answers, remote))
         try:
             yield _photo(name)
         except Unreachable as exc:

@@ -12,11 +12,11 @@ from app.batch.cluster import joined
 from app.batch.row import About
 from app.batch.sink import Form, Sink
 from app.batch.source import Source
-from app.batch.storage import finding, names, writing
+from app.batch.storage import finding, names
 from app.batch.tally import Tally
 from app.batch.work import Wanted, Work
 from app.config import Settings
-from app.errors import ClientError, StartError
+from app.errors import ClientError, StartError, without_password
 from app.prediction.blocking import LocalBackend, top_k_or_default
 
 CALLS: Final = 2
@@ -50,22 +50,20 @@ def prepare(order: Order, settings: Settings) -> Work:
     try:
         return _prepared(order, settings)
     except (OSError, ClientError) as exc:
-        raise StartError(f"--output {order.output}: {getattr(exc, 'strerror', None) or exc}") from exc
+        raise StartError(f"--output {without_password(order.output)}: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
 def _prepared(order: Order, settings: Settings) -> Work:
-    sink = order.sink
+    sink, shown = order.sink, without_password(order.output)
     begun = work.exists(sink)
     if not begun and (other := work.foreign(sink)):
-        raise StartError(f"--output {order.output} is not empty: it has {other}, but no job; name another folder")
+        raise StartError(f"--output {shown} is not empty: it has {other}, but no job; name another folder")
     if not order.resume and next(finding.inside(sink.folder), None):
-        raise StartError(f"--output {order.output} has a job already; go on with --resume, or name another folder")
+        raise StartError(f"--output {shown} has a job already; go on with --resume, or name another folder")
     wanted = _wanted(order, settings)
     if not begun:
         return work.begin(wanted, sink, order.source.pieces())
-    found = work.resume(wanted, sink)
-    writing.remove_halves(sink.folder)
-    return found
+    return work.resume(wanted, sink)
 
 
 def _wanted(order: Order, settings: Settings) -> Wanted:

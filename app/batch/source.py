@@ -7,7 +7,7 @@ from typing import Any, Final
 from app.batch.piece import Files, Piece, Rows, Tar
 from app.batch.storage import finding, reading
 from app.batch.storage.names import is_remote
-from app.errors import StartError, Unreachable, Unreadable
+from app.errors import StartError, Unreachable, Unreadable, without_password
 from app.imaging.formats import SUFFIXES, is_photo
 
 TARS: Final = (".tar", ".tar.gz", ".tgz")
@@ -60,8 +60,8 @@ class Source:
                     yield found
             if nothing:
                 raise StartError(
-                    f"there are no photos in {argument}; names of photos end with {', '.join(sorted(SUFFIXES))}, and "
-                    f"of files with many of them with {', '.join((*TARS, PARQUET))}"
+                    f"there are no photos in {without_password(argument)}; names of photos end with "
+                    f"{', '.join(sorted(SUFFIXES))}, and of files with many of them with {', '.join((*TARS, PARQUET))}"
                 )
 
     def _in(self, name: str, named: bool) -> Iterator[Name | Piece]:
@@ -84,27 +84,27 @@ class Source:
         except Unreachable as exc:
             raise StartError(str(exc)) from exc
         except (OSError, Unreadable, ArrowException) as exc:
-            raise StartError(f"{name} cannot be read: {exc}") from exc
+            raise StartError(f"{without_password(name)} cannot be read: {exc}") from exc
 
     def _column(self, name: str, schema: Any) -> tuple[str, Any]:
         """Return the column of photos, and its type: the one that is named, else the only one that it can be."""
         wanted = [one for one in (self.column, self.names) if one is not None]
         if missing := [one for one in wanted if one not in schema.names]:
-            raise StartError(f"{name} has no column {missing[0]!r}; it has {', '.join(schema.names)}")
+            raise StartError(f"{without_password(name)} has no column {missing[0]!r}; it has {', '.join(schema.names)}")
         if self.column is not None:
             kind = schema.field(self.column).type
             if not (_holds_bytes(kind) or _is_text(kind)):
                 raise StartError(
-                    f"{name}: the column {self.column!r} has the type {kind}; it must have the bytes of photos, or "
-                    "their paths or URLs as text"
+                    f"{without_password(name)}: the column {self.column!r} has the type {kind}; it must have the "
+                    "bytes of photos, or their paths or URLs as text"
                 )
             return self.column, kind
         fitting = [field for field in schema if _holds_bytes(field.type)]
         fitting = fitting or [field for field in schema if _is_text(field.type) and field.name != self.names]
         if len(fitting) != 1:
             raise StartError(
-                f"{name}: say with --column which column has the bytes or the paths of the photos; it has "
-                + ", ".join(f"{field.name} ({field.type})" for field in schema)
+                f"{without_password(name)}: say with --column which column has the bytes or the paths of the "
+                "photos; it has " + ", ".join(f"{field.name} ({field.type})" for field in schema)
             )
         return fitting[0].name, fitting[0].type
 

@@ -17,9 +17,11 @@ from app.batch.row import About, differences
 from app.batch.sink import FOLDER, Form, Sink
 from app.batch.storage import finding, reading, writing
 from app.batch.storage.asking import patiently
-from app.errors import StartError, Unreadable
+from app.errors import StartError, Unreadable, without_password
 
 PIECES, JOB = "pieces.jsonl", "job.json"
+LISTED: Final = "pieces_sha256"
+"""The member of a job that vouches for the list of its pieces. Jobs of earlier versions have none."""
 FEW: Final = 3
 """Of so many pieces, and so many files of each, another machine is asked whether it gives any."""
 
@@ -92,6 +94,7 @@ def begin(wanted: Wanted, sink: Sink, pieces: Iterable[Piece]) -> Work:
     Raises `StartError` for sources without photos, `OSError`, or `Unreachable`.
     """
     writing.make_folder(sink.of_job("").rstrip("/"))
+    _clean(sink)
     starts = array("Q", [0])
     photos: int | None = 0
     digest = sha256()
@@ -102,7 +105,7 @@ def begin(wanted: Wanted, sink: Sink, pieces: Iterable[Piece]) -> Work:
             digest.update(line)
             starts.append(starts[-1] + len(line))
             photos = None if photos is None or piece.count is None else photos + piece.count
-    about: dict[str, Any] = {"photos": photos, "pieces_sha256": digest.hexdigest(), "wanted": asdict(wanted)}
+    about: dict[str, Any] = {"photos": photos, LISTED: digest.hexdigest(), "wanted": asdict(wanted)}
     writing.write(sink.of_job(JOB), json.dumps(about, indent=1).encode())
     return Work(wanted, sink, starts, photos)
 
@@ -114,11 +117,18 @@ def resume(wanted: Wanted, sink: Sink) -> Work:
     """
     try:
         found = json.loads(patiently(partial(reading.read, sink.of_job(JOB))))
-        photos, listed, then = found["photos"], found["pieces_sha256"], _flat(found["wanted"])
+        photos, then = found["photos"], _flat(found["wanted"])
     except (ValueError, LookupError, TypeError) as exc:
         raise _damaged(sink, JOB) from exc
+    if LISTED not in found:
+        raise StartError(
+            f"the job in {without_password(sink.folder)} was begun by an earlier version and cannot be resumed; name "
+            "another --output"
+        )
     if others := differences(then, _flat(json.loads(json.dumps(asdict(wanted))))):
-        raise StartError(f"{sink.folder} has another job, which cannot be resumed so: {others}")
+        raise StartError(
+            f"{without_password(sink.folder)} has another job, which cannot be resumed so: {without_password(others)}"
+        )
     starts = array("Q", [0])
     digest = sha256()
     try:
@@ -128,9 +138,16 @@ def resume(wanted: Wanted, sink: Sink) -> Work:
                 starts.append(starts[-1] + len(line))
     except (FileNotFoundError, Unreadable) as exc:
         raise _damaged(sink, PIECES) from exc
-    if digest.hexdigest() != listed:
+    if digest.hexdigest() != found[LISTED]:
         raise _damaged(sink, PIECES)
+    _clean(sink)
     return Work(wanted, sink, starts, photos)
+
+
+def _clean(sink: Sink) -> None:
+    """Remove what commands that were killed have left: files of rows, or a list of photos, that are not whole."""
+    for folder in (sink.folder, sink.of_job("").rstrip("/")):
+        writing.remove_halves(folder)
 
 
 def _flat(wanted: Any) -> dict[str, Any]:
@@ -140,6 +157,6 @@ def _flat(wanted: Any) -> dict[str, Any]:
 
 def _damaged(sink: Sink, name: str) -> StartError:
     return StartError(
-        f"{sink.of_job(name)} is damaged or missing, so this job cannot be resumed: name another folder with --output, "
-        f"or delete {sink.folder} and begin again"
+        f"{without_password(sink.of_job(name))} is damaged or missing, so this job cannot be resumed: name another "
+        f"folder with --output, or delete {without_password(sink.folder)} and begin again"
     )

@@ -116,7 +116,10 @@ def _flattened(image: Image.Image) -> tuple[Image.Image, int, colour.Conversion 
 def _averaged(
     source: Image.Image, size: tuple[int, int], box: Box | None, lies: int, convert: colour.Conversion | None
 ) -> Pixels:
-    """Scale a box of an image, or all of it; then convert its colours and turn it upright: so few pixels cost less."""
+    """Scale a box of an image, or all of it; then convert its colours and turn it upright.
+
+    After scaling there are fewer pixels to convert.
+    """
     small = converted(source, "RGB" if source.mode == "CMYK" else source.mode)
     small = small.resize(size, Image.Resampling.BILINEAR, box)
     return upright(np.asarray(convert(small) if convert else converted(small, "RGB")), lies)

@@ -13,7 +13,7 @@ SUFFIXES: Final = frozenset(
 )
 """What the names of such files end with, in lower case."""
 UNKNOWN: Final = f"this file is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
-"""What is said of a file whose format is not even known; more follows on one that is known and not read."""
+"""The message for an unknown format; for a known one that is not read, its name is added."""
 _FINDER: Final = "._"
 
 _MAGICS: Final = (

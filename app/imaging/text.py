@@ -30,7 +30,8 @@ def from_base64(text: str) -> bytes:
     try:
         return binascii.a2b_base64(encoded, strict_mode=True)  # as most write it, and the quickest
     except ValueError:
-        return _leniently(encoded, start.end() if start else 0)
+        bare = encoded.lstrip()
+        return _leniently(bare.rstrip(), len(text) - len(bare))
 
 
 def _leniently(encoded: str, offset: int) -> bytes:
@@ -83,7 +84,7 @@ def _lacks_plus(data: bytes) -> bool:
 
 
 def _bare(line: bytes, lost: bool) -> bytes:
-    """Return a line without the blanks around it.
+    """Return a line without the blanks around it; those around the whole text are gone already.
 
     Where each + was `lost`, and became a blank, a line that is whole only with the blanks around it keeps them.
     """
@@ -94,9 +95,8 @@ def _bare(line: bytes, lost: bool) -> bytes:
 
 
 def _refused(encoded: str, at: int, offset: int) -> UndecodableImage:
-    said = encoded.strip()
-    if _ELSEWHERE.match(said):
+    if _ELSEWHERE.match(encoded):
         return UndecodableImage("the image is a URL, which is not fetched; send the bytes of the file in base64")
-    if _NAME.fullmatch(said):
+    if _NAME.fullmatch(encoded):
         return UndecodableImage("the image is the name of a file, which is not read here; send its bytes in base64")
     return UndecodableImage(f"the image is not valid base64: {encoded[at]!r} at position {at + offset:,}")

@@ -24,7 +24,7 @@ from app.prediction.queue import Completed, Queue
 from app.prediction.result import Classification, Result, assemble, combine
 from app.prediction.run import Run, Task, run
 from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
-from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Overlay, Payload, Pipeline, Wish, broken
+from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Overlay, Payload, Pipeline, Wish
 from app.runtime.replies import WorkerFailed
 
 logger = logging.getLogger(__name__)
@@ -123,9 +123,7 @@ class Classifier:
                 return [self.models[variant] for variant in variants]
 
     def check_room(self, plan: Plan = DEFAULT) -> None:
-        """Raise `QueueFull`, `Draining`, or `Unavailable` for a fault, if no image would be admitted now."""
-        if (fault := self.fault) is not None:
-            raise broken(fault)
+        """Raise `QueueFull` or `Draining` if no image would be admitted now."""
         match plan:
             case Single(variants):
                 self._first_with_room(variants, self._batcher.check_room)

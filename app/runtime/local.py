@@ -74,8 +74,8 @@ class Local:
     def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
         """Classify images together; the results are in the order of the jobs, and an image that is bad fails alone.
 
-        Without `large`, an image of more than 12 million pixels is not decoded and its result is `LargeImage`. Raises
-        whatever else goes wrong: that is a fault of the model or of this program and not of an image.
+        Without `large`, an image whose decoding takes more than 144 MB is not decoded and its result is `LargeImage`.
+        Raises whatever else goes wrong: that is a fault of the model or of this program and not of an image.
         """
         return self.classify([self.decode(job, large) for job in jobs])
 

@@ -109,9 +109,9 @@ JobResult = tuple[Outcome, ...] | ServiceError | LargeImage
 
 
 def broken(fault: str) -> Unavailable:
-    """Return the error of a request to a process that only a restart helps: it should come again, to another process.
+    """Return the error of a request to a process that only a restart helps.
 
-    Its connection is closed, so that none has more than one such error.
+    The client should try again. Its connection is closed, so that it may reach another process.
     """
     return Unavailable(fault, {"Retry-After": "1", "Connection": "close"})
 

@@ -11,10 +11,12 @@ import logging
 import os
 import socket
 import subprocess
+import sys
 import termios
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from app.config import Settings
@@ -262,8 +264,11 @@ class Pool:
             worker = Worker(ours, Area(descriptor))
             with theirs:
                 socket.send_fds(self._control, [b"f"], [theirs.fileno(), descriptor])
-        except ConnectionError as exc:
-            raise broken(ENDED) from exc
+        except OSError as exc:
+            worker.close()
+            if isinstance(exc, ConnectionError):
+                raise broken(ENDED) from exc
+            raise WorkerDied(f"no worker can be asked for: {exc.strerror}") from exc
         finally:
             os.close(descriptor)
         if self._watching is None or self._watching.done():
@@ -275,10 +280,13 @@ class Pool:
 
         Ticks are counted, so that time in which all processes stand still is one tick at most.
         """
-        for _ in range(TICKS):
+        ticks, left = 0, inf
+        while ticks < TICKS:
             await asyncio.sleep(FORK_S / TICKS)
-            if not _unread(self._control):
+            before, left = left, _unread(self._control)
+            if not left:
                 return
+            ticks = ticks + 1 if left >= before else 0
         logger.error("the process that forks the workers has hung for %g s and is killed", FORK_S)
         self._template.kill()
 
@@ -301,9 +309,9 @@ class Pool:
             self._template.wait()
 
 
-def _unread(sender: socket.socket) -> bool:
-    """Whether the other end of a socket has not read all that it was sent."""
-    return any(fcntl.ioctl(sender, termios.TIOCOUTQ, bytes(4)))
+def _unread(sender: socket.socket) -> int:
+    """Return how much of what it was sent the other end of a socket has not read: the kernel's bytes for it."""
+    return int.from_bytes(fcntl.ioctl(sender, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def stop_loading() -> None:

@@ -8,6 +8,7 @@ has, and ends.
 """
 
 import asyncio
+import errno
 import logging
 import socket
 from collections import deque
@@ -23,6 +24,7 @@ FULL = b"f"
 CONNECTION = b"c"
 RETRY_S = 0.001
 """How soon a connection that no process had room for is offered again."""
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 NO_ROOM_S = 1.0
 """How soon it is tried again to take connections, if the system had no room for one."""
 LAST_S = 1.0
@@ -119,11 +121,11 @@ class Acceptor:
         """Accept a connection and give it away. Return whether there was one."""
         try:
             self._held, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # there is none, or its client has left
-            return False
-        except OSError as exc:  # this process may have no more files; until it may, the socket would say so without end
+        except OSError as exc:
+            if exc.errno not in NO_ROOM:  # there is none, or it is one that has failed already
+                return False
             logger.error("no connections can be taken for now: %s", exc.strerror)
-            self._accept_if(False)
+            self._accept_if(False)  # or the socket would say so without end
             self._retry = self._loop.call_later(NO_ROOM_S, self._give)
             return False
         self._give()

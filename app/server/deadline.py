@@ -9,7 +9,7 @@ READ_S = 0.1
 
 
 class Deadline:
-    """Does something once a time is over, and then again was over `READ_S` later, unless it was moved meanwhile.
+    """Does something `READ_S` after a time is over, unless the time was moved by then.
 
     One timer serves many times, since nearly all of them are moved before they are over.
     """

@@ -37,10 +37,12 @@ What it sends is thrown away. If the connection was closed at once, the client w
 """
 LONGEST_LINGER_S = 30.0
 """How long such a client may go on sending."""
+LINGER_BYTES = 64 * 1024 * 1024
+"""How much such a client may still send."""
 MOST_WAITING = 16
-"""While so many requests wait for the one ahead of them, no more are read. One read may still bring more of them."""
-MOST_AT_ONCE = 256
-"""How many requests may come before the first of them is answered."""
+"""While so many requests wait for the one ahead of them, no more are read. A piece may still bring more of them."""
+PIECE_BYTES = 32 * 1024
+"""What comes at once is parsed in pieces of this size, as it may hold thousands of requests."""
 
 
 class Protocol(Reading, Sending):
@@ -50,10 +52,14 @@ class Protocol(Reading, Sending):
     """Bytes received since the head began or since the last part of the body."""
     _dropping = False
     """Whether what still comes is thrown away."""
+    _unparsed = b""
+    """What has come and waits, because too many requests do."""
     _refusal: str | None = None
     """What was not HTTP, to be said once the requests before it are answered."""
     _linger_until: float
     """The time of the loop until which a client may send the rest of what has been answered."""
+    _linger_bytes: int
+    """How much it may send until then."""
     _leaving = False
 
     def __init__(
@@ -115,14 +121,25 @@ class Protocol(Reading, Sending):
         """Parse what came, and bound the time that the rest of it may take."""
         if self._transport.is_closing():
             return
-        if not self._dropping:
-            self._parse(data)
+        self._parse_pieces(self._unparsed + data)
         if self._unanswered or self._leaving:
             return
         if self._dropping or not self._head.is_open:
-            self._linger_on()
+            self._linger_on(len(data))
         elif self._bare_bytes == len(data):  # a head begins; blank lines before it are no reason to wait longer
             self._deadline.set(HEADERS_S)
+
+    def _parse_pieces(self, data: bytes) -> None:
+        """Parse what came, and keep the rest once too many requests are waiting."""
+        at = 0
+        while at < len(data) and not self._too_many and not self._dropping:
+            self._parse(data[at : at + PIECE_BYTES])
+            at += PIECE_BYTES
+        self._unparsed = b"" if self._dropping else data[at:]
+
+    @property
+    def _too_many(self) -> bool:
+        return len(self._unanswered) > MOST_WAITING
 
     def _parse(self, data: bytes) -> None:
         self._bare_bytes += len(data)
@@ -139,8 +156,6 @@ class Protocol(Reading, Sending):
         """Begin an exchange, which has the time that its application gives it."""
         version = self._parser.get_http_version()
         scope = self._head.end(self._parser.get_method(), version, self._app_state, self._addresses)
-        if len(self._unanswered) == MOST_AT_ONCE:
-            raise MalformedRequest(f"More than {MOST_AT_ONCE} requests came before the first of them was answered.")
         self._deadline.lift()
         self._head.is_open, self._bare_bytes = False, 0
         modern = version >= HTTP_1_1
@@ -180,18 +195,18 @@ class Protocol(Reading, Sending):
         if exchange.status == HTTPStatus.TOO_MANY_REQUESTS and exchange.keep_alive and not self._resting:
             self._backoff.add(self)
         if not exchange.keep_alive:
-            more = exchange.more_body or self._unanswered or self._dropping
+            more = exchange.more_body or self._unanswered or self._unparsed or self._dropping
             self._end() if more else self.close()
         elif self._unanswered:
             self._start()
+            self._parse_pieces(self._unparsed)
         elif self._refusal is not None:
             self._say_refusal(self._refusal)
         elif exchange.more_body:
             self._linger()
         else:
             self._idle()
-        if not self._reading:
-            self.resume_reading()
+        self.resume_reading()
 
     def _idle(self) -> None:
         """Let the next request have its time to come."""
@@ -200,12 +215,16 @@ class Protocol(Reading, Sending):
     def _linger(self) -> None:
         """Let a client that has its answer send the rest of its request, and see the answer."""
         self._linger_until = self._loop.time() + LONGEST_LINGER_S
+        self._linger_bytes = LINGER_BYTES
         self._deadline.set(LINGER_S)
 
-    def _linger_on(self) -> None:
+    def _linger_on(self, size: int) -> None:
         """Hear that it still sends."""
         left_s = self._linger_until - self._loop.time()
-        if left_s > 0:
+        self._linger_bytes -= size
+        if self._linger_bytes < 0:
+            self.close()
+        elif left_s > 0:
             self._deadline.set(min(LINGER_S, left_s))
 
     def shutdown(self) -> None:
@@ -227,7 +246,7 @@ class Protocol(Reading, Sending):
 
     def resume_reading(self) -> None:
         """Read on, if reading was paused, unless too many requests are waiting."""
-        if len(self._unanswered) <= MOST_WAITING:
+        if not self._too_many and not self._unparsed:
             super().resume_reading()
 
     def _refuse(self, detail: str) -> None:

@@ -44,7 +44,7 @@ def test_photos_of_a_machine_that_stays_away_are_no_errors_and_few_are_asked_for
     with pytest.raises(Unreachable, match=rf"^{URL}/0\.jpg: the line is dead$"):
         list(read(names, names[:2]))
     assert far.pauses_s == list(PAUSES_S)
-    assert far.asked == len(PAUSES_S) * fetching.IN_A_ROW + 2 + 1
+    assert far.asked == len(PAUSES_S) * fetching.IN_A_ROW + 1 + 1
 
 
 def test_a_machine_that_goes_away_in_the_middle_costs_no_photo(far: Far, names: list[str]) -> None:
@@ -62,6 +62,16 @@ def test_photos_that_are_never_given_while_others_are_have_an_error(far: Far, na
     assert far.pauses_s == list(PAUSES_S), "they are waited for together"
     assert [found[name] for name in names[dead:]] == [str(number).encode() for number in range(dead, COUNT)]
     assert all(isinstance(found[name], Unreachable) for name in names[:dead])
+
+
+@pytest.mark.parametrize("others", [["/photos/1.jpg", f"{URL}/0.jpg"], [f"{URL}/gone.jpg"]], ids=["local", "gone"])
+def test_a_dead_url_is_an_error_where_no_other_photo_is_far_or_the_others_are_gone(
+    far: Far, names: list[str], others: list[str]
+) -> None:
+    far.dead = {"0.jpg"}
+    [(name, why)] = read(names[:1], others)
+    assert name == names[0]
+    assert isinstance(why, Unreachable)
 
 
 def test_photos_that_are_not_given_delay_none_that_is(far: Far, names: list[str]) -> None:

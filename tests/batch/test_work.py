@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from app.batch import work
 from app.batch.piece import Files, Tar
 from app.batch.row import About
 from app.batch.sink import Sink
+from app.batch.storage.names import locate
 from app.batch.work import Wanted
 from app.errors import StartError
 from tests.batch.far import URL, Far
@@ -69,6 +71,33 @@ def test_a_damaged_job_is_said_in_a_line(begun: Sink, content: bytes) -> None:
     Path(begun.of_job(work.JOB)).write_bytes(content)
     with pytest.raises(StartError, match=rf"^{begun.of_job(work.JOB)} is damaged .*, or delete .* and begin again$"):
         work.resume(WANTED, begun)
+
+
+def test_a_job_of_an_earlier_version_is_not_called_damaged(begun: Sink) -> None:
+    job = Path(begun.of_job(work.JOB))
+    about = json.loads(job.read_bytes())
+    del about["pieces_sha256"]
+    job.write_text(json.dumps(about))
+    with pytest.raises(StartError, match=r"earlier version and cannot be resumed; name another --output$"):
+        work.resume(WANTED, begun)
+
+
+def test_a_password_in_the_url_of_the_output_is_not_said(far: Far) -> None:
+    sink = Sink("memory://user:secret@bucket/out", "jsonl")
+    far.system.pipe(locate(sink.of_job(work.JOB))[1], b"{")
+    with pytest.raises(StartError, match=r"^memory://\*\*\*@bucket/out/_job/job\.json is damaged") as raised:
+        work.resume(WANTED, sink)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("again", [work.begin, work.resume])
+def test_a_half_of_the_list_of_pieces_does_not_stay(begun: Sink, again: Callable[..., object]) -> None:
+    halves = [Path(name) / f".{'0' * 32}.part" for name in (begun.folder, begun.of_job(""))]
+    for half in halves:
+        half.touch()
+        os.utime(half, (0, 0))
+    again(WANTED, begun, *([PIECES] if again is work.begin else []))
+    assert not any(half.exists() for half in halves)
 
 
 def test_the_list_of_pieces_is_on_the_disk_before_the_job_that_vouches_for_it(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.config import Settings
-from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull, Unavailable
+from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
 from app.imaging.bounds import LargeImage
 from app.mobilenet.variants import Variant
 from app.prediction.classifier import Classifier, Previewer
@@ -195,17 +195,6 @@ async def test_a_cascade_is_refused_as_a_whole_if_any_of_its_stages_is_full(pipe
     await under_way
     (result,) = await classifier.classify([RED], cascade)
     assert isinstance(result, Classification)
-
-
-@pytest.mark.parametrize("plan", [Single(), SideBySide((FIRST, SECOND), SECOND), Cascade((FIRST, SECOND), 1.0)])
-async def test_with_a_fault_there_is_no_room_and_the_client_is_to_come_again_on_another_connection(
-    pipeline: Pipeline, classifier: Classifier, plan: Plan
-) -> None:
-    classifier.check_room(plan)
-    pipeline.fault = "it ended"
-    with pytest.raises(Unavailable, match="it ended") as caught:
-        classifier.check_room(plan)
-    assert caught.value.headers == {"Retry-After": "1", "Connection": "close"}
 
 
 async def test_a_result_says_how_many_images_its_batch_had(classifier: Classifier) -> None:

@@ -155,10 +155,11 @@ async def test_a_client_that_sends_for_long_after_its_answer_is_not_cut_off(
 
 
 @pytest.mark.parametrize("field", [b"", b"Connection: close\r\n"], ids=["goes on", "ends"])
+@pytest.mark.parametrize(("bound", "most"), [("LONGEST_LINGER_S", BOUND_S), ("LINGER_BYTES", 10)])
 async def test_a_client_that_never_ends_to_send_after_its_answer_is_cut_off(
-    field: bytes, monkeypatch: pytest.MonkeyPatch
+    field: bytes, bound: str, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "LONGEST_LINGER_S", BOUND_S)
+    monkeypatch.setattr(protocol, bound, most)
     async with connected(refuse) as client:
         client.send(HEAD.replace(b"5", b"1000000") + field + b"\r\n")
         assert await client.head() == b"HTTP/1.1 429 Too Many Requests"

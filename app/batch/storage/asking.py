@@ -7,7 +7,7 @@ from functools import partial
 from time import sleep
 from typing import Final, TypeVar
 
-from app.errors import ClientError, StartError, Unreachable, Unreadable, first_line
+from app.errors import ClientError, StartError, Unreachable, Unreadable, first_line, without_password
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ def once(name: str, ask: Callable[[], T]) -> T:
     except Exception as exc:  # packages of others have errors of their own
         if is_permanent(exc):
             raise Unreadable(said(exc)) from exc
-        raise Unreachable(f"{name}: {first_line(exc)}") from exc
+        raise Unreachable(f"{without_password(name)}: {without_password(first_line(exc))}") from exc
 
 
 def attempts() -> Iterator[None]:
@@ -85,5 +85,5 @@ def asked(name: str, ask: Callable[[], T]) -> T:
 
 
 def said(error: Exception) -> str:
-    """Return what an error says, in a line."""
-    return getattr(error, "strerror", None) or first_line(error)
+    """Return what an error says, in a line and without a password."""
+    return without_password(getattr(error, "strerror", None) or first_line(error))

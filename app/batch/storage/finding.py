@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from app.batch.storage.asking import asked, said
 from app.batch.storage.names import is_remote, locate, path_of
-from app.errors import StartError
+from app.errors import StartError, without_password
 from app.imaging import folder
 
 
@@ -26,7 +26,7 @@ def find(argument: str) -> Iterator[str]:
     except StartError:
         raise
     except Exception as exc:  # packages of others have errors of their own
-        raise StartError(f"cannot look for photos in {argument}: {said(exc)}") from exc
+        raise StartError(f"cannot look for photos in {without_password(argument)}: {said(exc)}") from exc
 
 
 def _local(argument: str) -> Iterator[str]:

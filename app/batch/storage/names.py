@@ -8,7 +8,7 @@ from typing import Any, Final
 from pyarrow import fs
 
 from app.batch.storage.asking import is_permanent
-from app.errors import StartError
+from app.errors import StartError, without_password
 
 LOCAL: Final = "file://"
 _URL: Final = re.compile(r"(?P<root>[a-z][a-z0-9+.-]*://[^/]+)(?:/(?P<path>.*))?", re.DOTALL)
@@ -50,6 +50,6 @@ def _root(url: str) -> tuple[Any, str]:
         found: tuple[Any, str] = fs.FileSystem.from_uri(url if url.startswith(_ARROW) else f"fsspec+{url}")
     except Exception as exc:  # packages of others have errors of their own
         if is_permanent(exc):  # an unknown scheme, or a package that is missing
-            raise StartError(f"{url}: {exc}") from exc
+            raise StartError(f"{without_password(url)}: {without_password(exc)}") from exc
         raise  # for S3, the region of a bucket is asked for here
     return found

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pyarrow import fs
 
-from app.batch.storage.asking import asked, once, said
+from app.batch.storage.asking import asked, is_permanent, once, said
 from app.batch.storage.names import is_remote, locate, path_of
 from app.errors import Unreadable
 
@@ -73,16 +73,17 @@ def read_range(name: str, start: int, end: int) -> bytes:
     return asked(name, ask)
 
 
-def gives(name: str) -> bool:
-    """Whether another machine gives the beginning of a file at the first attempt. False for a file of this machine."""
-    if not is_remote(name):
-        return False
+def answers(name: str) -> bool:
+    """Whether another machine answers at the first attempt: it gives a file, or says that it never will."""
     try:
         system, path = locate(name)
+    except Exception:  # packages of others have errors of their own; for an unknown scheme, nobody was asked
+        return False
+    try:
         with system.open_input_stream(path) as stream:
             stream.read(1)
-    except Exception:  # packages of others have errors of their own
-        return False
+    except Exception as exc:
+        return is_permanent(exc)
     return True
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from app.batch.storage.asking import once, patiently
 from app.batch.storage.names import is_remote, locate
-from app.errors import Unreadable
+from app.errors import Unreadable, without_password
 
 BUFFER_BYTES: Final = 2**20
 _SHOWS_PARTS: Final = ("hdfs://", "viewfs://", "webhdfs://")
@@ -44,7 +44,7 @@ def writer(name: str) -> Iterator[Write]:
         with (_remote if is_remote(name) else _local)(name) as add:
             yield add
     except Unreadable as exc:
-        raise OSError(f"{name} cannot be written: {exc}") from exc
+        raise OSError(f"{without_password(name)} cannot be written: {exc}") from exc
 
 
 @contextmanager
@@ -98,8 +98,11 @@ def remove_halves(folder: str) -> None:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if is_half(entry.name) and time.time() - entry.stat().st_mtime > _ABANDONED_S:
-                Path(entry.path).unlink(missing_ok=True)
+            if not is_half(entry.name):
+                continue
+            with suppress(FileNotFoundError):  # a command that is still running has just renamed it
+                if time.time() - entry.stat().st_mtime > _ABANDONED_S:
+                    os.unlink(entry.path)
 
 
 def make_folder(name: str) -> None:

@@ -41,7 +41,8 @@ class Health(health_pb2_grpc.HealthServicer):
         """Answer now and whenever the state changes, until the server stops."""
         if self._watchers >= self._most_watchers:
             detail = f"{self._watchers} calls watch the state, the most that may; ask with Check instead"
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, detail)
+            # After this status clients use the connection without watching it; after any other they would not use it.
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, detail)
         self._watchers += 1
         try:
             self._look_on()

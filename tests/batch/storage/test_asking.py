@@ -80,3 +80,15 @@ def test_what_does_not_pass_is_said_in_the_end_and_what_is_permanent_at_once(far
     with pytest.raises(Unreadable, match=r"^No such file or directory$"):
         asking.asked("1.jpg", gone)
     assert far.pauses_s == list(asking.PAUSES_S)
+
+
+@pytest.mark.parametrize("error", [AwayError, ValueError])
+def test_a_password_in_a_url_is_not_said(error: type[Exception]) -> None:
+    url = "https://user:secret@host/1.jpg"
+
+    def ask() -> None:
+        raise error(f"{url} is not given")
+
+    with pytest.raises((Unreachable, Unreadable), match=r"https://\*\*\*@host/1\.jpg is not given$") as raised:
+        asking.once(url, ask)
+    assert "secret" not in str(raised.value)

@@ -111,11 +111,11 @@ def test_a_part_that_is_given_after_a_pause_is_the_one_that_was_wanted(far: Far)
     assert len(far.pauses_s) == 1
 
 
-def test_whether_another_machine_gives_anything_is_seen_without_a_pause(far: Far, folder: Path) -> None:
+def test_whether_another_machine_answers_is_seen_without_a_pause(far: Far) -> None:
     name = far.put("1.jpg", b"one")
-    assert [reading.gives(one) for one in (name, f"{URL}/2.jpg", str(folder / "b.jpg"))] == [True, False, False]
+    assert [reading.answers(one) for one in (name, f"{URL}/gone.jpg", "nonsense://b/1.jpg")] == [True, True, False]
     far.answers_bytes = 0
-    assert not reading.gives(name)
+    assert not reading.answers(name)
     assert not far.pauses_s
 
 

@@ -81,3 +81,8 @@ def test_only_what_a_killed_process_has_left_long_ago_is_removed(tmp_path: Path)
     (tmp_path / new).write_bytes(b"a running command is still writing this")
     writing.remove_halves(str(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {".1a2b.part", "photo.part", f"x{HALF}", new}
+
+
+def test_a_file_that_a_running_command_renames_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / HALF).symlink_to("renamed")
+    writing.remove_halves(str(tmp_path))

@@ -5,9 +5,10 @@ from itertools import product
 
 import pytest
 
-from app.imaging.codecs.heif.bitstreams import Bits, av1_pixels, hevc_pixels
+from app.imaging.codecs.heif.bitstreams import Bits, Painted, av1_pixels, hevc_pixels
 
 WIDTH, HEIGHT = 1_000, 700
+NOTHING, PICTURE = Painted(), Painted(anew=WIDTH * HEIGHT)
 
 
 def number(value: int, bits: int) -> str:
@@ -53,7 +54,7 @@ def test_the_times_and_levels_of_av1_are_passed_over(interval: bool, model: bool
         (b"", extended + frame),
         (b"", long + frame),
     ):
-        assert [*av1_pixels(configuration, data)] == [0, WIDTH * HEIGHT]
+        assert [*av1_pixels(configuration, data)] == [NOTHING, PICTURE]
 
 
 def obu(kind: int, content: bytes) -> bytes:
@@ -67,7 +68,7 @@ def test_each_frame_of_av1_counts_and_nothing_else_does() -> None:
         obu(kind, b"x") for kind in (2, 3, 4, 5, 6, 7, 15)
     )
     found = av1_pixels(b"", header + delimiter + frame_header + tiles + metadata + frame + again + padding)
-    assert [*found] == [pixels * WIDTH * HEIGHT for pixels in (0, 0, 1, 0, 0, 1, 1, 0)]
+    assert [*found] == [PICTURE if paints else NOTHING for paints in (0, 0, 1, 0, 0, 1, 1, 0)]
 
 
 def hevc_sequence(*, layers: int, chroma: int, width: int = WIDTH, height: int = HEIGHT) -> bytes:
@@ -87,8 +88,8 @@ def test_the_layers_and_the_chroma_of_hevc_are_passed_over(layers: int, chroma: 
     arrays = b"\x20" + struct.pack(">HH", 1, len(other)) + other
     many = b"\x21" + struct.pack(">H", 300) + (struct.pack(">H", len(other)) + other) * 299
     configured = head + b"\2" + arrays + many + struct.pack(">H", len(sequence)) + sequence
-    assert [*hevc_pixels(configured, nal(FIRST_SLICE))] == [0] * 301 + [WIDTH * HEIGHT]
-    assert [*hevc_pixels(head + b"\0", nal(other, sequence, FIRST_SLICE))] == [0, 0, WIDTH * HEIGHT]
+    assert [*hevc_pixels(configured, nal(FIRST_SLICE))] == [NOTHING] * 301 + [PICTURE]
+    assert [*hevc_pixels(head + b"\0", nal(other, sequence, FIRST_SLICE))] == [NOTHING, NOTHING, PICTURE]
     assert not [*hevc_pixels(head + b"\0", b"")]
 
 
@@ -101,16 +102,17 @@ def nal(*units: bytes) -> bytes:
     return b"".join(struct.pack(">I", len(unit)) + unit for unit in units)
 
 
-def test_a_slice_behind_the_first_counts_for_a_quarter_of_its_picture() -> None:
+def test_each_slice_after_the_first_is_counted_as_a_quarter_of_the_picture() -> None:
     sequence = hevc_sequence(layers=0, chroma=1)
     other_layer = b"\x28\x09\xaf"
     units = nal(sequence, FIRST_SLICE, LATER_SLICE, LATER_SLICE, other_layer, b"\x28", b"\x4e\x01\xff")
-    assert [*hevc_pixels(PLAIN, units)] == [0, WIDTH * HEIGHT, *[WIDTH * HEIGHT // 4] * 2, 0, 0, 0]
+    quarter = Painted(again=WIDTH * HEIGHT // 4)
+    assert [*hevc_pixels(PLAIN, units)] == [NOTHING, PICTURE, quarter, quarter, NOTHING, NOTHING, NOTHING]
 
 
 def test_the_largest_size_counts_that_a_stream_announces() -> None:
     large, small = hevc_sequence(layers=0, chroma=1), hevc_sequence(layers=0, chroma=1, width=8, height=8)
-    assert max(hevc_pixels(PLAIN, nal(large, small, FIRST_SLICE))) == WIDTH * HEIGHT
+    assert max(hevc_pixels(PLAIN, nal(large, small, FIRST_SLICE))) == PICTURE
 
 
 def test_a_number_without_end_is_refused_by_its_first_bits() -> None:

@@ -235,10 +235,10 @@ def test_what_a_file_costs_is_found_out_by_looking_at_it_a_few_times(
 
 
 def test_a_file_has_no_more_units_however_many_its_streams_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    units: list[int] = []
+    units: list[bitstreams.Painted] = []
     read = bitstreams.hevc_pixels
 
-    def counted(configuration: bytes, data: bytes) -> Iterator[int]:
+    def counted(configuration: bytes, data: bytes) -> Iterator[bitstreams.Painted]:
         for one in read(configuration, data):
             units.append(one)
             yield one
@@ -263,7 +263,7 @@ def test_parts_are_counted_in_all_images_together(monkeypatch: pytest.MonkeyPatc
         return listed and boxes.Items(listed.primary, Noted(listed.all))
 
     monkeypatch.setattr(heif, "items", noted)
-    masks = [files.Part(b"iden", b"", [], {b"auxl": [1], b"dimg": [2]})] * 1_500
+    masks = [files.Part(b"iden", b"", [files.ALPHA], {b"auxl": [1], b"dimg": [2]})] * 1_500
     with pytest.raises(UndecodableImage, match="far more work"):
         decoded(files.heif([files.picture(), files.Part(b"grid", b"", [], {b"dimg": [3] * 9_000}), *masks]))
     assert len(visited) < 20_000
@@ -362,6 +362,27 @@ def test_a_heic_may_have_the_slices_of_several_processors() -> None:
     assert decoded(files.heic(data=files.COLOUR_PICTURE + files.later_slice() * 16)).shape == (R, R, 3)
 
 
+@pytest.mark.parametrize(("megapixels", "slices"), [(50, 12), (48, 6), (33, 12), (24, 24)])
+def test_a_large_heic_may_have_slices_too(megapixels: int, slices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heif, "_by_libheif", lambda *_: photo())
+    decoded(sliced(megapixels, slices), max_pixels=50_331_648)
+
+
+@pytest.mark.parametrize(("megapixels", "slices"), [(50, 16), (12, 32)])
+def test_the_slices_of_a_heic_are_bounded(megapixels: int, slices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_decoding(monkeypatch)
+    with pytest.raises(UndecodableImage, match="far more work"):
+        decoded(sliced(megapixels, slices), max_pixels=50_331_648)
+
+
+def sliced(megapixels: int, slices: int) -> bytes:
+    """Return a HEIC that says that it is so large and has so many slices."""
+    width, height = 1_000 * megapixels, 1_000
+    data = files.COLOUR_PICTURE + files.later_slice() * (slices - 1)
+    configuration = files.hevc_announcing(width, height)
+    return files.heic(configuration=configuration, data=data, shown=files.size(width, height))
+
+
 def deep_avif(*properties: bytes, shown: bytes) -> bytes:
     """Return an AVIF that says that it has 10 bits a colour."""
     stream = files.av1(photo())
@@ -369,8 +390,18 @@ def deep_avif(*properties: bytes, shown: bytes) -> bytes:
     return files.heif([files.av1_part(replace(stream, configuration=said), *properties, shown=shown)])
 
 
-def faded(shown: bytes, mask: bytes) -> bytes:
-    alpha = files.mask(files.ALPHA, references={b"auxl": [1]})
+def beside(kind: bytes) -> bytes:
+    """Return what says of which kind an auxiliary image is."""
+    return files.full(b"auxC", kind + b"\0")
+
+
+GAIN_MAP = beside(b"urn:com:apple:photo:2020:aux:hdrgainmap")
+DEPTH_MAP = beside(b"urn:mpeg:hevc:2015:auxid:2")
+MATTE = beside(b"urn:com:apple:photo:2018:aux:portraiteffectsmatte")
+
+
+def faded(shown: bytes, mask: bytes, kind: bytes = files.ALPHA) -> bytes:
+    alpha = files.mask(kind, references={b"auxl": [1]})
     sizes = [mask if one[4:8] == b"ispe" else one for one in alpha.properties]
     return files.heif([files.picture(shown=shown), replace(alpha, properties=sizes)])
 
@@ -388,8 +419,27 @@ def faded(shown: bytes, mask: bytes) -> bytes:
             faded(files.size(2_000, 2_000), files.size(3_001, 3_000)),
             faded(files.size(2_000, 2_000), files.size(3_000, 3_000)),
         ),
+        *(
+            (
+                faded(files.size(3_001, 3_000), files.size(), beside(kind)),
+                faded(files.size(4_032, 3_024), files.size(), other),
+            )
+            for kind, other in (
+                (b"urn:mpeg:hevc:2015:auxid:1", GAIN_MAP),
+                (b"urn:mpeg:avc:2015:auxid:1", DEPTH_MAP),
+                (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", MATTE),
+            )
+        ),
     ],
-    ids=["8 bits", "10 bits of HEVC", "10 bits of AV1", "transparency larger than the picture"],
+    ids=[
+        "8 bits",
+        "10 bits of HEVC",
+        "10 bits of AV1",
+        "transparency larger than the picture",
+        "transparency of HEVC, or a gain map",
+        "transparency of H.264, or a depth map",
+        "transparency of any coding, or a matte",
+    ],
 )
 def test_a_large_one_waits_for_who_has_the_memory(large: bytes, small: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     for decoder in ("_by_libheif", "_by_libavif"):
@@ -397,6 +447,12 @@ def test_a_large_one_waits_for_who_has_the_memory(large: bytes, small: bytes, mo
     with pytest.raises(LargeImage):
         decode.decode(large, resolution=R, max_pixels=MOST, large=False)
     decode.decode(small, resolution=R, max_pixels=MOST, large=False)
+
+
+@pytest.mark.parametrize("kind", [GAIN_MAP, DEPTH_MAP, MATTE], ids=["gain map", "depth map", "matte"])
+def test_what_is_beside_a_heic_and_is_not_its_transparency_is_not_decoded(kind: bytes) -> None:
+    unreadable = replace(files.mask(kind, references={b"auxl": [1]}), data=b"\0\0\0\5noise")
+    np.testing.assert_array_equal(decoded(files.heif([files.picture(), unreadable])), decoded(heic()))
 
 
 @needs.REFERENCE_DATA.mark()

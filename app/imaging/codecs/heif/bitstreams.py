@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 _HEAD_BYTES: Final = 256  # of a unit: more than it takes to the size
 _HEVC_SEQUENCE: Final = 33
 _HEVC_SLICES: Final = range(32)
 _LATER_SLICE: Final = 4
-"""Each slice of a picture may paint all of it, and an honest one may have a dozen: one behind the first counts for a
-quarter of it."""
+"""Each slice of a picture may paint all of it, and an honest picture may have a dozen of them: each slice after the
+first is counted as a quarter of the picture."""
 _AV1_SEQUENCE: Final = 1
 _AV1_FRAMES: Final = (3, 6, 7)  # the header of a frame, a frame with its header, and a header said again
 _MOST_ZEROS: Final = 32  # before a number in exponential Golomb code
@@ -39,8 +39,15 @@ class Bits:
         return (1 << zeros) - 1 + self.take(zeros)
 
 
-def hevc_pixels(configuration: bytes, data: bytes) -> Iterator[int]:
-    """Yield for each unit of an HEVC stream how many pixels it paints: 0 for most kinds.
+class Painted(NamedTuple):
+    """How many pixels a unit of a stream paints: of a new picture, or by a later slice of the one before."""
+
+    anew: int = 0
+    again: int = 0
+
+
+def hevc_pixels(configuration: bytes, data: bytes) -> Iterator[Painted]:
+    """Yield for each unit of an HEVC stream what it paints: nothing for most kinds.
 
     `configuration` is the `hvcC` property (ISO/IEC 14496-15, 8.3.3.1), `data` the item itself. A stream may have as
     many units as it has bytes.
@@ -48,21 +55,22 @@ def hevc_pixels(configuration: bytes, data: bytes) -> Iterator[int]:
     width = (configuration[21] & 3) + 1
     size = 0
     for unit in chain(_configured(configuration), _prefixed(data, width)):
-        kind, painted = _hevc_kind(unit), 0
+        kind, painted = _hevc_kind(unit), Painted()
         if kind == _HEVC_SEQUENCE:
             size = max(size, _hevc_picture(unit))
         elif kind in _HEVC_SLICES:
-            painted = size if unit[2] & 128 else size // _LATER_SLICE  # the first bit says that a picture begins
+            begins = unit[2] & 128
+            painted = Painted(anew=size) if begins else Painted(again=size // _LATER_SLICE)
         yield painted
 
 
-def av1_pixels(configuration: bytes, data: bytes) -> Iterator[int]:
+def av1_pixels(configuration: bytes, data: bytes) -> Iterator[Painted]:
     """Yield the same of an AV1 stream; `configuration` is the `av1C` property."""
     size = 0
     for kind, unit in chain(_obus(configuration[4:]), _obus(data)):
         if kind == _AV1_SEQUENCE:
             size = max(size, _av1_picture(unit))
-        yield size if kind in _AV1_FRAMES else 0
+        yield Painted(size if kind in _AV1_FRAMES else 0)
 
 
 def _configured(configuration: bytes) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from app.imaging.bounds import too_much_work
 
 _MOST_BOXES: Final = 4_000  # in one box; libheif reads no more than 1,000 items
 _MOST_NUMBERS: Final = 200_000  # in all of these boxes
-_FLAGS: Final = 4  # bytes of version and flags
+FLAGS: Final = 4  # bytes of version and flags
 _LISTS: Final = frozenset((b"pitm", b"iinf", b"iref", b"iprp", b"iloc", b"idat"))
 _WIDTHS: Final = frozenset((0, 4, 8))  # bytes of a number in `iloc`
 
@@ -125,7 +125,7 @@ def items(raw: bytes) -> Items | None:
     Raises `ValueError` for what contradicts itself, and `UndecodableImage` for lists without end.
     """
     meta = single(boxes(raw, 0, len(raw), strict=False), (b"meta",)).get(b"meta")
-    inner = single(boxes(raw, meta.start + _FLAGS, meta.end), _LISTS) if meta else {}
+    inner = single(boxes(raw, meta.start + FLAGS, meta.end), _LISTS) if meta else {}
     if b"pitm" not in inner:
         return None
     found: defaultdict[int, Item] = defaultdict(Item)
@@ -136,17 +136,17 @@ def items(raw: bytes) -> Items | None:
     if b"iloc" in inner:
         _places(reader, inner[b"iloc"], inner[b"idat"].start if b"idat" in inner else 0, found)
     wide = raw[inner[b"pitm"].start] > 0
-    return Items(reader.seek(inner[b"pitm"].start + _FLAGS).number(4 if wide else 2), dict(found))
+    return Items(reader.seek(inner[b"pitm"].start + FLAGS).number(4 if wide else 2), dict(found))
 
 
 def _kinds(reader: Reader, box: Box, found: dict[int, Item]) -> None:
     """Read `iinf`: of what kind each item is."""
     raw = reader.raw
     count = 2 if raw[box.start] == 0 else 4
-    for entry in boxes(raw, box.start + _FLAGS + count, box.end):
+    for entry in boxes(raw, box.start + FLAGS + count, box.end):
         version = raw[entry.start]
         if entry.kind == b"infe" and version >= 2:
-            item = found[reader.seek(entry.start + _FLAGS).number(2 if version == 2 else 4)]
+            item = found[reader.seek(entry.start + FLAGS).number(2 if version == 2 else 4)]
             if item.kind:
                 raise ValueError("an item of two kinds")
             item.kind = raw[reader.at + 2 : reader.at + 6]
@@ -155,7 +155,7 @@ def _kinds(reader: Reader, box: Box, found: dict[int, Item]) -> None:
 def _references(reader: Reader, box: Box, found: dict[int, Item]) -> None:
     """Read `iref`: which items each refers to."""
     width = 2 if reader.raw[box.start] == 0 else 4
-    for entry in boxes(reader.raw, box.start + _FLAGS, box.end):
+    for entry in boxes(reader.raw, box.start + FLAGS, box.end):
         item = found[reader.seek(entry.start).number(width)]
         item.references.setdefault(entry.kind, []).extend(reader.number(width) for _ in range(reader.number(2)))
 
@@ -172,7 +172,7 @@ def _properties(reader: Reader, box: Box, found: dict[int, Item]) -> None:
 
 def _associations(reader: Reader, box: Box, properties: list[Box], found: dict[int, Item]) -> None:
     wide_items, wide_indices = reader.raw[box.start] > 0, reader.raw[box.start + 3] & 1
-    for _ in range(reader.seek(box.start + _FLAGS).number(4)):
+    for _ in range(reader.seek(box.start + FLAGS).number(4)):
         item = found[reader.number(4 if wide_items else 2)]
         for _ in range(reader.number(1)):
             index = reader.number(2) & 0x7FFF if wide_indices else reader.number(1) & 0x7F
@@ -183,7 +183,7 @@ def _associations(reader: Reader, box: Box, properties: list[Box], found: dict[i
 def _places(reader: Reader, box: Box, idat: int, found: dict[int, Item]) -> None:
     """Read `iloc`: where the bytes of each item are."""
     version = reader.raw[box.start]
-    sizes = reader.seek(box.start + _FLAGS).number(2)
+    sizes = reader.seek(box.start + FLAGS).number(2)
     offset, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     index = index if version else 0
     if not _WIDTHS.issuperset((offset, length, base, index)):

@@ -12,15 +12,22 @@ from typing import Final, NamedTuple
 from app.errors import UnsupportedImage
 from app.imaging.bounds import LAYERS, check_memory, too_much_work
 from app.imaging.codecs.heif import bitstreams
-from app.imaging.codecs.heif.boxes import Item, Items
+from app.imaging.codecs.heif.boxes import FLAGS, Box, Item, Items
 
 CODECS: Final = {b"hvc1": "HEIC", b"hev1": "HEIC", b"av01": "AVIF"}
 GRID: Final = b"grid"
 DERIVED: Final = frozenset((GRID, b"iovl", b"iden"))
 """Kinds of items that are made of other items: of tiles, of images that lie over one another, of one image."""
 
+_TRANSPARENCY: Final = frozenset(
+    (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:avc:2015:auxid:1")
+)
+"""What the decoders take for transparency; of auxiliary images it is the only one that they decode."""
+
 _BYTES: Final = 11  # that a pixel of 8 bits a colour takes while it is decoded, measured
 _MORE_BYTES: Final = 16  # that it takes with transparency, or with more bits
+_PICTURES: Final = 2  # times `max_pixels`: all pictures together, for an image and its transparency
+_PAINTED: Final = 4  # times `max_pixels`: these with their later slices, of which there may be a dozen
 _SLACK: Final = 2**20  # pixels that even the smallest image may have: codecs work on blocks
 _MOST_PARTS: Final = 10_000  # of an image and its transparency; a grid of 200 megapixels has 800
 _MOST_UNITS: Final = 20_000  # of all their streams; a part has a handful
@@ -45,15 +52,15 @@ def check(raw: bytes, listed: Items, area: int, max_pixels: int, large: bool) ->
     Raises `UndecodableImage` for it, `UnsupportedImage` for images over one another, whose size nothing bounds, and
     what `check_memory` raises.
     """
-    alone, together = uses(listed), uses(listed, _auxiliary(listed))
+    alone, together = uses(listed), uses(listed, _transparency(raw, listed))
     used = [(listed.all.get(number, Item()), times) for number, times in together.items()]
     if any(item.kind == b"iovl" for item, _ in used):
         raise UnsupportedImage("the HEIF file lays several images over one another, which is not read; save it as one")
     streams = {stream for item, _ in used if (stream := _stream(item))}
     if sum(map(_length, _places(streams))) > len(raw) or _copied(listed) > _MOST_COPIED:
         raise too_much_work()
-    most = min(LAYERS * area, 2 * max_pixels) + _SLACK
-    largest = _check_pixels(raw, used, _painted(raw, streams), most)
+    most = min(LAYERS * area, _PICTURES * max_pixels), min(LAYERS * area, _PAINTED * max_pixels)
+    largest = _check_pixels(raw, used, _painted(raw, streams), *most)
     plain = len(alone) == len(together) and not any(_has_more_bits(raw, item) for item, _ in used)
     check_memory(max(area, largest) * (_BYTES if plain else _MORE_BYTES), large)
 
@@ -82,13 +89,22 @@ def canvas(raw: bytes, grid: Item) -> tuple[int, int]:
     return width, height
 
 
-def _auxiliary(listed: Items) -> dict[int, set[int]]:
-    """Return for each item its auxiliary images: transparency, for one."""
+def _transparency(raw: bytes, listed: Items) -> dict[int, set[int]]:
+    """Return for each item the images that say how transparent it is.
+
+    The other auxiliary images, such as gain maps, depth maps and mattes, are not decoded.
+    """
     found: defaultdict[int, set[int]] = defaultdict(set)
     for number, item in listed.all.items():
+        if not any(_is_transparency(raw, box) for box in item.properties):
+            continue
         for target in item.references.get(b"auxl", ()):
             found[target].add(number)
     return found
+
+
+def _is_transparency(raw: bytes, box: Box) -> bool:
+    return box.kind == b"auxC" and raw[box.start + FLAGS : box.end].partition(b"\0")[0] in _TRANSPARENCY
 
 
 def _stream(item: Item) -> _Stream | None:
@@ -117,10 +133,10 @@ def _copied(listed: Items) -> int:
     return sum(metadata) + sum(profiles)
 
 
-def _painted(raw: bytes, streams: Collection[_Stream]) -> dict[_Stream | None, list[int]]:
-    """Return how many pixels each unit of each stream paints. Raises `UndecodableImage` for very many units."""
+def _painted(raw: bytes, streams: Collection[_Stream]) -> dict[_Stream | None, list[bitstreams.Painted]]:
+    """Return what each unit of each stream paints. Raises `UndecodableImage` for very many units."""
     pieces = {place: b"".join(raw[at : at + length] for at, length in place) for place in _places(streams)}
-    found: dict[_Stream | None, list[int]] = {}
+    found: dict[_Stream | None, list[bitstreams.Painted]] = {}
     left = _MOST_UNITS
     for stream in streams:
         read = bitstreams.av1_pixels if stream.kind == b"av01" else bitstreams.hevc_pixels
@@ -132,16 +148,25 @@ def _painted(raw: bytes, streams: Collection[_Stream]) -> dict[_Stream | None, l
 
 
 def _check_pixels(
-    raw: bytes, used: Collection[tuple[Item, int]], painted: Mapping[_Stream | None, list[int]], most: int
+    raw: bytes,
+    used: Collection[tuple[Item, int]],
+    painted: Mapping[_Stream | None, list[bitstreams.Painted]],
+    most: int,
+    most_painted: int,
 ) -> int:
-    """Return the pixels of the largest item; refuse more than so many of all pictures, or of all grids together."""
-    largest, totals = 0, Counter[bool]()
+    """Return the pixels of the largest item; refuse more than so many of all pictures, or of all grids together.
+
+    With the later slices of the pictures there may be `most_painted`.
+    """
+    largest, again, totals = 0, 0, Counter[bool]()
     for item, times in used:
         said = max(_said(raw, item), default=0)
-        pictures = painted.get(_stream(item), [])
+        units = painted.get(_stream(item), [])
+        pictures = [unit.anew for unit in units]
+        again += times * sum(unit.again for unit in units)
         totals[item.kind in DERIVED] += times * max(said, sum(pictures))
         largest = max(largest, said, *pictures)
-    if max(totals.values()) > most:
+    if max(totals.values()) > most + _SLACK or totals[False] + again > most_painted + _SLACK:
         raise too_much_work()
     return largest
 

@@ -25,5 +25,6 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
 
     monkeypatch.setattr(MemoryFile, "read", asked, raising=False)
     monkeypatch.setattr(asking, "sleep", storage.pause)
+    storage.system.store.clear()  # there is one for all of this process, which other tests use, too
     yield storage
     storage.system.store.clear()

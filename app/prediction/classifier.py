@@ -74,7 +74,7 @@ class Classifier:
         self._unused = asyncio.Event()
         # Not a method of this object: without a circle of references, models leave the memory once nobody uses them.
         run_jobs = partial(run, pipeline, on_run)
-        # One image over 12 megapixels at a time, to bound memory; small ones do not wait for it.
+        # One image that takes more than 144 MB at a time, to bound memory; small ones do not wait for it.
         self._large: Batcher[Task, JobResult] = Batcher(
             partial(run_jobs, large=True),
             max_batch_size=1,

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import torch
 
+from app.machine import instructions
 from app.mobilenet.ablations import ABLATIONS, Architecture, full_convolution, shallow
 from app.mobilenet.architecture import IMAGENET_CLASSES, layers
 from app.mobilenet.cost import Cost, cost
@@ -16,6 +17,8 @@ from tools.experiments.results import ONE_FOR_ALL
 
 RESOLUTION = 128
 """The resolution, in pixels, at which architectures are compared."""
+BFLOAT16 = {"amx_bf16", "avx512_bf16"}
+"""What Linux calls the instructions for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,13 @@ class ComparedNetwork:
         return Cost.of(self.architecture(self.alpha, resolution, classes))
 
     def build(self, classes: int) -> Network:
-        """Return the network in PyTorch, with random weights. It computes in bfloat16, which is faster."""
-        return Network(self.architecture(self.alpha, RESOLUTION, classes), torch.bfloat16)
+        """Return the network in PyTorch, with random weights."""
+        return Network(self.architecture(self.alpha, RESOLUTION, classes), fastest_precision())
+
+
+def fastest_precision() -> torch.dtype:
+    """Return bfloat16 if the processor computes in it. Others imitate it, many times slower than float32."""
+    return torch.bfloat16 if BFLOAT16 & instructions() else torch.float32
 
 
 def architectures(alpha: float) -> list[ComparedNetwork]:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests.support import chromium, needs
-from tests.support.browsing import ANSWER_TIMEOUT_MS
+from tests.support.browsing import ANSWER_TIMEOUT_MS, Visit, warm
+from tests.support.processes import Process, Serve
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -32,3 +33,30 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium.__file__, env=variables, args=args)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def service(serve: Serve) -> Process:
+    """The bundled weights in int8, which need no compiling."""
+    return serve(PRECISION="int8")
+
+
+@pytest.fixture(scope="module")
+def address(service: Process) -> str:
+    """Where the page is."""
+    return service.url
+
+
+@pytest.fixture(scope="module")
+def usual(browser: Browser, address: str) -> Iterator[BrowserContext]:
+    """What pages are opened in that keep nothing in the browser."""
+    with warm(browser, address) as context:
+        yield context
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str, usual: BrowserContext) -> Iterator[Visit]:
+    """Opens pages, which must log nothing that is not expected."""
+    visit = Visit(browser, address, usual)
+    yield visit
+    visit.close()

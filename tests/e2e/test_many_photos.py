@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, Route, expect
+from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 
 from tests.support import needs
 from tests.support.browsing import (
@@ -24,12 +24,10 @@ from tests.support.browsing import (
     Visit,
     choose,
     complete,
-    payload,
+    many,
     settled,
-    warm,
 )
 from tests.support.data import rings
-from tests.support.processes import Process, Serve
 
 pytestmark = needs.BROWSER.mark()
 
@@ -37,32 +35,8 @@ RINGS: FilePayload = {"name": "rings.png", "mimeType": "image/png", "buffer": ri
 BROKEN: FilePayload = {"name": 'a, "b".jpg', "mimeType": "image/jpeg", "buffer": STREET.read_bytes()[:900]}
 
 
-@pytest.fixture(scope="module")
-def service(serve: Serve) -> Process:
-    """The bundled weights in int8, which need no compiling."""
-    return serve(PRECISION="int8")
-
-
-@pytest.fixture(scope="module")
-def usual(browser: Browser, service: Process) -> Iterator[BrowserContext]:
-    """What those pages are opened in that keep nothing."""
-    with warm(browser, service.url) as context:
-        yield context
-
-
-@pytest.fixture
-def visit(browser: Browser, service: Process, usual: BrowserContext) -> Iterator[Visit]:
-    visit = Visit(browser, service.url, usual)
-    yield visit
-    visit.close()
-
-
 def cards(page: Page) -> Locator:
     return page.locator(".card")
-
-
-def many(count: int) -> list[FilePayload]:
-    return [{**payload((GOLF_BALL, PARACHUTE)[index % 2]), "name": f"{index}.jpg"} for index in range(count)]
 
 
 def test_photos_come_with_a_count_and_what_came_until_they_are_cancelled_stays(visit: Visit) -> None:

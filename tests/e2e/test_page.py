@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, FilePayload, FloatRect, Page, Route, expect
+from playwright.sync_api import Browser, FilePayload, FloatRect, Page, Route, expect
 
 from app.config import Settings
 from app.engines.weights import variants
@@ -39,7 +39,6 @@ from tests.support.browsing import (
     complete,
     pixels,
     predicted,
-    warm,
 )
 from tests.support.data import rings
 from tests.support.processes import Process, Serve
@@ -71,20 +70,6 @@ def measured(variant: Variant) -> Latency:
         weights="imagenette",
         contest=latency.now(),
     )
-
-
-@pytest.fixture(scope="module")
-def usual(browser: Browser, service: Process) -> Iterator[BrowserContext]:
-    """What most pages are opened in; none of these tests has the page keep anything."""
-    with warm(browser, service.url) as context:
-        yield context
-
-
-@pytest.fixture
-def visit(browser: Browser, service: Process, usual: BrowserContext) -> Iterator[Visit]:
-    visit = Visit(browser, service.url, usual)
-    yield visit
-    visit.close()
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """The page where not all is well, in a real browser: a proxy in between, a service that is away, a user who cancels."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, Request, Route, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from tests.support import needs
-from tests.support.browsing import GOLF_BALL, PARACHUTE, REFUSED, Visit, choose, complete, payload, settled, warm
-from tests.support.processes import Process, Serve
+from tests.support.browsing import REFUSED, Visit, choose, complete, many, settled
 
 pytestmark = needs.BROWSER.mark()
 
@@ -23,34 +22,15 @@ FULL: Answer = (429, json.dumps({"status": 429, "code": "queue_full", "detail": 
 STARTING: Answer = (503, json.dumps({"status": 503, "code": "starting", "detail": "the model is loading"}))
 
 
-@pytest.fixture(scope="module")
-def service(serve: Serve) -> Process:
-    """The bundled weights in int8, which need no compiling."""
-    return serve(PRECISION="int8")
-
-
-@pytest.fixture(scope="module")
-def usual(browser: Browser, service: Process) -> Iterator[BrowserContext]:
-    """What those pages are opened in that keep nothing."""
-    with warm(browser, service.url) as context:
-        yield context
-
-
 @pytest.fixture
-def visit(browser: Browser, service: Process, usual: BrowserContext) -> Iterator[Visit]:
-    visit = Visit(browser, service.url, usual)
+def visit(visit: Visit) -> Visit:
     visit.expected += [REFUSED, LOST]
-    yield visit
-    visit.close()
+    return visit
 
 
 @pytest.fixture
 def page(visit: Visit) -> Page:
     return complete(visit())
-
-
-def many(count: int) -> list[FilePayload]:
-    return [{**payload((GOLF_BALL, PARACHUTE)[index % 2]), "name": f"{index}.jpg"} for index in range(count)]
 
 
 def photos_in(request: Request) -> int:

@@ -29,7 +29,6 @@ from tests.support.browsing import (
     complete,
     pixels,
     predicted,
-    warm,
 )
 from tests.support.data import REPOSITORY, SHARED, solid
 from tests.support.fakes import COLOURS
@@ -75,7 +74,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
 
 
 @pytest.fixture(scope="module")
-def service(colours: Callable[..., str]) -> str:
+def address(colours: Callable[..., str]) -> str:
     """A model that knows colours and gives features."""
     return colours(RESOLUTION=64, MAX_IMAGES=3)
 
@@ -91,29 +90,15 @@ def lineup(serve: Serve) -> Process:
     return serve(PRECISION="int8", VARIANTS="0.25/128")
 
 
-@pytest.fixture(scope="module")
-def usual(browser: Browser, service: str) -> Iterator[BrowserContext]:
-    """What most pages are opened in; none of these tests has the page keep anything."""
-    with warm(browser, service) as context:
-        yield context
-
-
-@pytest.fixture
-def visit(browser: Browser, service: str, usual: BrowserContext) -> Iterator[Visit]:
-    visit = Visit(browser, service, usual)
-    yield visit
-    visit.close()
-
-
 @pytest.fixture
 def page(visit: Visit) -> Page:
     return visit()
 
 
 @pytest.fixture(scope="module")
-def scripts(browser: Browser, service: str, usual: BrowserContext) -> Iterator[Page]:
+def scripts(browser: Browser, address: str, usual: BrowserContext) -> Iterator[Page]:
     """A page that stays open, for tests that call functions of its scripts and change nothing on it."""
-    visit = Visit(browser, service, usual)
+    visit = Visit(browser, address, usual)
     yield visit()
     visit.close()
 

@@ -157,6 +157,11 @@ def payload(path: Path) -> FilePayload:
     }
 
 
+def many(count: int) -> list[FilePayload]:
+    """Return photos of golf balls and parachutes by turns, named `0.jpg`, `1.jpg` and so on."""
+    return [{**payload((GOLF_BALL, PARACHUTE)[index % 2]), "name": f"{index}.jpg"} for index in range(count)]
+
+
 def predicted(page: Page) -> Any:
     """Return the last answer of `/predict` that the page was given."""
     return page.evaluate("window.answers.at(-1)")

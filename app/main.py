@@ -30,7 +30,7 @@ from app.observability.snapshots import Snapshots
 from app.observability.trace import SPANS, Requests, Tracing
 from app.oip import routes as oip
 from app.oip.grpc import GRPC
-from app.prediction.classifier import Previewer
+from app.prediction.previewer import Previewer
 from app.reload import Reloads
 from app.runtime.loading import load_beside, start_loading
 from app.runtime.pipeline import Pipeline

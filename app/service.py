@@ -15,7 +15,8 @@ from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, 
 from app.machine import no_room
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
-from app.prediction.classifier import Classifier, Previewer
+from app.prediction.classifier import Classifier
+from app.prediction.previewer import Previewer
 from app.prediction.run import Run
 from app.reload import Outcome
 from app.runtime.pipeline import Pipeline

@@ -24,7 +24,7 @@ from app.model.labels import Label
 from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
-from app.prediction.classifier import Previewer
+from app.prediction.previewer import Previewer
 from app.reload import Outcome, Reloads
 from app.runtime.pipeline import Pipeline
 from app.service import Service
@@ -253,7 +253,7 @@ async def test_what_is_wrong_with_new_weights_is_one_line_and_the_old_ones_serve
         assert await sample(app, "mobilenet_reloads_total", "refused") == 1
         assert await sample(app, "mobilenet_reloads_total", "swapped") == 0
     lines = [record.message for record in caplog.records if record.exc_info is None]
-    assert lines == [f"not reloaded, and the old model goes on to serve: {says}"]
+    assert lines == [f"not reloaded; the old model keeps serving: {says}"]
 
 
 async def test_requests_that_the_old_model_admitted_are_answered_by_it(caplog: pytest.LogCaptureFixture) -> None:

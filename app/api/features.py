@@ -18,7 +18,8 @@ from app.errors import InvalidParameter, ServiceError, TooManyImages
 from app.model.evidence import LAYER, Embedding, Evidence
 from app.model.model import Model
 from app.observability.trace import Trace, trace
-from app.prediction.classifier import Classifier, Previewer
+from app.prediction.classifier import Classifier
+from app.prediction.previewer import Previewer
 from app.prediction.result import Classification, Result
 from app.prediction.selection import Alpha, Resolution, Selection, Single
 from app.runtime.pipeline import Overlay, Payload, Wish
@@ -29,11 +30,18 @@ RAW = "application/octet-stream"
 
 ClassName = Annotated[
     str | None,
-    Query(alias="class", description="a class by its number, label or WordNet id; default: the first", examples=["5"]),
+    Query(
+        alias="class",
+        description="a class by its number, label or WordNet id; default: the most probable",
+        examples=["5"],
+    ),
 ]
 Size = Annotated[
     Literal["input", "photo"],
-    Query(description="draw over what the network sees, or over all of the photo, at most 2,048 pixels long"),
+    Query(
+        description="`input`: draw over what the network sees; "
+        "`photo`: over all of the photo, at most 2,048 pixels long"
+    ),
 ]
 Unit = Annotated[bool, Query(description="scale each embedding to length 1, so that a dot product is the cosine")]
 Accept = Annotated[str | None, Header(description=f"`{RAW}` for float32 numbers, little-endian, without JSON")]

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, Depends, Query, Request, Response, Security, params
 from fastapi.responses import PlainTextResponse
 
-from app.api import describe, openapi, payload
+from app.api import catalogue, describe, openapi, payload
 from app.api.parameters import check_parameters, unknown_parameter
 from app.api.predict import PredictQuery, TimeoutMs, timeout_or_default
 from app.api.security import Guard
@@ -16,7 +16,8 @@ from app.errors import InvalidParameter
 from app.mobilenet.variants import RESOLUTIONS
 from app.observability.metrics import CONTENT_TYPE, Metrics
 from app.observability.trace import trace
-from app.prediction.classifier import Classifier, Previewer
+from app.prediction.classifier import Classifier
+from app.prediction.previewer import Previewer
 from app.prediction.selection import Alpha, Resolution, resolve
 from app.schemas import Catalogue, Health, LabelItem, ModelInfo, PredictResponse
 
@@ -24,7 +25,10 @@ WithLayers = Annotated[bool, Query(description="add the tables of layers, of sep
 
 Side = Annotated[
     int | None,
-    Query(description="128, 160, 192, 224 or that of a loaded variant; default: the served one", examples=[128]),
+    Query(
+        description="128, 160, 192, 224 or that of a loaded variant; default: that of the default variant",
+        examples=[128],
+    ),
 ]
 
 
@@ -119,7 +123,10 @@ class Answers(NamedTuple):
         raise NotImplementedError("`api.predict` answers before the application is asked; this is for the document")
 
     async def preview(self, request: Request, resolution: Side = None, timeout_ms: TimeoutMs = None) -> Response:
-        """Return what the network sees of an image, as a PNG: upright, its central square, at the served resolution."""
+        """Return what the network sees of an image, as a PNG: upright, its central square.
+
+        The PNG has the resolution that is asked for, or else that of the default variant.
+        """
         about = trace(request.scope)
         with self.classifier() as current:
             side = _side(current, resolution)
@@ -145,7 +152,7 @@ class Answers(NamedTuple):
 
     async def variants(self) -> Catalogue:
         """List the 16 standard variants and any other that is loaded, with cost, accuracy and measured latency."""
-        return describe.variants(list(self.classifier().models.values()), self.settings)
+        return catalogue.variants(list(self.classifier().models.values()), self.settings)
 
     async def healthz(self) -> Health:
         """Whether the process is alive; if not, restart it."""

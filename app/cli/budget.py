@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from math import inf
 
-from app.api import describe
+from app.api import catalogue
 from app.client import Client
 from app.client.calls import PredictOptions
 from app.config import Settings
@@ -35,7 +35,7 @@ def within(budget: Budget, settings: Settings) -> Settings:
         pipeline = start_loading(settings)()
     except SelfTestFailed as exc:
         raise StartError(str(exc)) from exc
-    known = describe.variants(pipeline.models, settings)
+    known = catalogue.variants(pipeline.models, settings)
     asyncio.run(pipeline.close())
     there_are = weights.variants(settings)
     return settings.serving(_best(budget, [one for one in _candidates(known) if one.variant in there_are]))

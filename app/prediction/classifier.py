@@ -24,8 +24,8 @@ from app.prediction.queue import Completed, Queue
 from app.prediction.result import Classification, Result, assemble, combine
 from app.prediction.run import Run, Task, run
 from app.prediction.selection import DEFAULT, Cascade, Plan, SideBySide, Single
+from app.runtime.faults import WorkerFailed
 from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Overlay, Payload, Pipeline, Wish
-from app.runtime.replies import WorkerFailed
 
 logger = logging.getLogger(__name__)
 
@@ -271,45 +271,3 @@ class Classifier:
 
 async def _all(waiting: Sequence[Awaitable[Result]]) -> list[Result]:
     return [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)
-
-
-MAX_QUEUE = 16
-"""How many previews may wait. One is drawn at a time, so that previews leave the workers to predictions."""
-
-Draw = Callable[[], Awaitable[bytes]]
-"""Returns a PNG that is drawn of some image."""
-
-
-class Previewer:
-    """Queues previews, and has them drawn one at a time."""
-
-    def __init__(self, stalled_after_s: float) -> None:
-        """Take a preview to hang that is drawn for longer than `stalled_after_s`."""
-        self._batcher: Batcher[Draw, bytes] = Batcher(
-            _draw_all, max_batch_size=1, max_queue=MAX_QUEUE, stalled_after_s=stalled_after_s
-        )
-
-    @property
-    def fault(self) -> str | None:
-        """Why only a restart helps: a preview hangs. None if all is well."""
-        return "a preview hangs" if self._batcher.stalled else None
-
-    def check_room(self) -> None:
-        """Raise `QueueFull` or `Draining` if no preview would be admitted now."""
-        self._batcher.check_room()
-
-    async def preview(self, draw: Draw, deadline: float) -> Completed[bytes]:
-        """Return what `draw` returns; `deadline` is a time of `time.monotonic`.
-
-        Raises `QueueFull`, `Draining`, `DeadlineExceeded` if it is not drawn by then, or whatever `draw` raises.
-        """
-        with self._batcher.admit() as (slot,):
-            return await slot.submit(draw, deadline=deadline)
-
-    async def drain(self) -> None:
-        """Admit no more previews, and wait for those that were admitted except for one that hangs."""
-        await self._batcher.drain()
-
-
-async def _draw_all(wanted: Sequence[Draw]) -> list[bytes]:
-    return [await draw() for draw in wanted]

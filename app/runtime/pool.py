@@ -26,101 +26,22 @@ from app.machine import oom_kills
 from app.mobilenet.variants import Precision
 from app.model.model import Model
 from app.runtime import area, handshake, requests
-from app.runtime.area import Area, Buffer
+from app.runtime.area import Area
+from app.runtime.connection import Connection
+from app.runtime.faults import WorkerDied, WorkerHung
 from app.runtime.pipeline import Job, JobResult, Overlay, Payload, Sizes, broken
-from app.runtime.replies import BadReply, Body, Reader, WorkerDied, WorkerHung
+from app.runtime.replies import Reader
 from app.runtime.requests import Request
 from app.runtime.template import Template
 from app.runtime.watchdog import TICKS
 
 logger = logging.getLogger(__name__)
 
-READ_BYTES = 256 * 1024
 STOP_S = 5.0
 """How long the template may take to end before it is killed."""
 FORK_S = 5.0
 """How long the template may leave a socket untaken before it is killed. It takes one within milliseconds."""
 ENDED = "the process that forks the workers ended"
-
-
-class Worker:
-    """The HTTP process's end of a worker: the area that requests are written into, and a socket, which also says when.
-
-    It is asked one request at a time. The socket is written to and read from without a transport of asyncio, which
-    would send what it is given only when the loop has done all else.
-    """
-
-    def __init__(self, connection: socket.socket, area: Area) -> None:
-        """Take over this end of the socket, and the area."""
-        connection.setblocking(False)
-        self._socket, self._area = connection, area
-        self._loop = asyncio.get_running_loop()
-        self._reader: Reader | None = None
-        self._reply: asyncio.Future[Body] | None = None
-        self.alive = True
-        """Whether the worker has not ended, as far as is known here."""
-        self._loop.add_reader(connection, self._readable)
-
-    async def ask(self, request: Sequence[Buffer], reader: Reader, patience_s: float) -> Body:
-        """Send a request and return its reply. Raises `WorkerDied`, or `WorkerHung` after `patience_s` without one."""
-        self._reader = reader
-        self._reply = self._loop.create_future()
-        try:
-            size = self._area.write(request)
-            self._socket.send(requests.SIZE.pack(size))
-        except OSError as exc:
-            self.close()
-            raise WorkerDied(f"a worker could not be asked: {exc}") from exc
-        timer = self._loop.call_later(patience_s, self._give_up, patience_s)
-        try:
-            return await self._reply
-        finally:
-            timer.cancel()
-            self._reader = self._reply = None  # an idle worker keeps no images
-            if self.alive:
-                self._area.give_back()
-
-    def _give_up(self, patience_s: float) -> None:
-        self._fail(WorkerHung(f"a worker has hung for {patience_s:g} s and is replaced"))
-
-    def _fail(self, error: WorkerDied) -> None:
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(error)
-
-    def _readable(self) -> None:
-        """Read a part of the reply, and end the wait of `ask` when it is whole, or bad, or will not come."""
-        try:
-            data = self._socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            self._fail(WorkerDied("a worker ended in the middle of its work"))
-        elif self._reader is None or self._reply is None or self._reply.done():
-            self.close()
-            logger.error("a worker said something that it was not asked for, and is given up")
-        else:
-            self._read(self._reader, self._reply, data)
-
-    def _read(self, reader: Reader, reply: "asyncio.Future[Body]", data: bytes) -> None:
-        try:
-            body = reader.add(data)
-        except BadReply as exc:
-            self.close()
-            reply.set_exception(exc)
-        else:
-            if body is not None:
-                reply.set_result(body)
-
-    def close(self) -> None:
-        """Close the socket, so that the worker ends."""
-        if self.alive:
-            self.alive = False
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
-            self._area.close()
 
 
 _loading: "set[Pool]" = set()
@@ -151,7 +72,7 @@ class Pool:
         self.runs = settings.model_workers
         self._under_way = 0  # batches; one that is alone may use all threads
         self._template, self._control = template or Template.start()
-        self._idle: list[Worker] = []
+        self._idle: list[Connection] = []
         self._watching: asyncio.Task[None] | None = None
         with suppress(OSError):
             handshake.send(self._control, settings.without_keys())  # nor must a file find them that takes a worker over
@@ -231,13 +152,13 @@ class Pool:
                 "decoding the image ended its process, twice: it is damaged, or takes more memory than there is"
             ) from exc
 
-    def _free(self) -> Worker:
+    def _free(self) -> Connection:
         while self._idle:
             if (worker := self._idle.pop()).alive:
                 return worker
         return self._fork()
 
-    async def _answer(self, worker: Worker, request: Request) -> Any:
+    async def _answer(self, worker: Connection, request: Request) -> Any:
         places = [self._places[variant] for job in request.jobs for variant in job.variants]
         reader = Reader(request, [self._sizes[place] for place in places])
         try:
@@ -256,12 +177,12 @@ class Pool:
         before, self._oom_kills = self._oom_kills, oom_kills()
         return ": the kernel killed it for want of memory" if self._oom_kills > before else ""
 
-    def _fork(self) -> Worker:
+    def _fork(self) -> Connection:
         """Have a worker forked. Raises `Unavailable` if the template has ended, which closes our end of its socket."""
         descriptor = area.new()
         try:
             ours, theirs = socket.socketpair()
-            worker = Worker(ours, Area(descriptor))
+            worker = Connection(ours, Area(descriptor))
             with theirs:
                 socket.send_fds(self._control, [b"f"], [theirs.fileno(), descriptor])
         except OSError as exc:

@@ -30,6 +30,7 @@ from app.imaging.bounds import LargeImage
 from app.imaging.formats import FORMATS
 from app.imaging.region import Region
 from app.mobilenet.variants import Variant
+from app.runtime.faults import BadReply, WorkerFailed
 from app.runtime.pipeline import LONGEST, NOTHING, TENSOR, Job, JobResult, Outcome, Sizes, Wish
 from app.runtime.requests import Request
 
@@ -58,22 +59,6 @@ NOTHING_MORE: Final = np.empty(0, np.float32)
 
 Body = list[JobResult] | bytes | Exception
 """What a reply says: the results of a batch, a PNG, or the `ServiceError` or `WorkerFailed` that is to be raised."""
-
-
-class WorkerDied(Exception):
-    """A worker ended in the middle of its work."""
-
-
-class WorkerHung(WorkerDied):
-    """A worker did not reply in time and is given up. The request is not tried again: it would hang another one."""
-
-
-class BadReply(WorkerDied):
-    """A worker answered with something else than a reply to its request, and is given up."""
-
-
-class WorkerFailed(Exception):
-    """A worker could not answer a request, and not because of an image. It can be sent other requests."""
 
 
 def pack_results(jobs: Sequence[Job], results: Sequence[JobResult], sizes: Mapping[Variant, Sizes]) -> bytes:

@@ -24,21 +24,13 @@ from app.server.backoff import Backoff
 from app.server.deadline import Deadline
 from app.server.exchange import HTTP_1_1, Exchange, Fields
 from app.server.head import HEADERS_BYTES, Head, too_large
+from app.server.linger import Linger
 from app.server.parser import Parser
 from app.server.reading import Reading
 from app.server.sending import Sending
 
 HEADERS_S = 5.0
 """How long the headers of a request may take."""
-LINGER_S = 2.0
-"""How long a client that has its answer, and has more to send, may send nothing before the connection is closed.
-
-What it sends is thrown away. If the connection was closed at once, the client would be reset and lose its answer.
-"""
-LONGEST_LINGER_S = 30.0
-"""How long such a client may go on sending."""
-LINGER_BYTES = 64 * 1024 * 1024
-"""How much such a client may still send."""
 MOST_WAITING = 16
 """While so many requests wait for the one ahead of them, no more are read. A piece may still bring more of them."""
 PIECE_BYTES = 32 * 1024
@@ -56,10 +48,6 @@ class Protocol(Reading, Sending):
     """What has come and waits, because too many requests do."""
     _refusal: str | None = None
     """What was not HTTP, to be said once the requests before it are answered."""
-    _linger_until: float
-    """The time of the loop until which a client may send the rest of what has been answered."""
-    _linger_bytes: int
-    """How much it may send until then."""
     _leaving = False
 
     def __init__(
@@ -90,6 +78,7 @@ class Protocol(Reading, Sending):
         self._parser = Parser(self._head, self)
         self._deadline = Deadline(self.close)
         """When the connection is closed, unless what is waited for has come by then."""
+        self._linger = Linger(self._deadline)
         self._unanswered: deque[Exchange] = deque()
         """The request that is being answered, and those that came meanwhile. The body of the last may still come."""
 
@@ -125,7 +114,8 @@ class Protocol(Reading, Sending):
         if self._unanswered or self._leaving:
             return
         if self._dropping or not self._head.is_open:
-            self._linger_on(len(data))
+            if not self._linger.took(len(data)):
+                self.close()
         elif self._bare_bytes == len(data):  # a head begins; blank lines before it are no reason to wait longer
             self._deadline.set(HEADERS_S)
 
@@ -203,7 +193,7 @@ class Protocol(Reading, Sending):
         elif self._refusal is not None:
             self._say_refusal(self._refusal)
         elif exchange.more_body:
-            self._linger()
+            self._linger.begin()
         else:
             self._idle()
         self.resume_reading()
@@ -211,21 +201,6 @@ class Protocol(Reading, Sending):
     def _idle(self) -> None:
         """Let the next request have its time to come."""
         self._deadline.set(0 if self._leaving else self._idle_s)
-
-    def _linger(self) -> None:
-        """Let a client that has its answer send the rest of its request, and see the answer."""
-        self._linger_until = self._loop.time() + LONGEST_LINGER_S
-        self._linger_bytes = LINGER_BYTES
-        self._deadline.set(LINGER_S)
-
-    def _linger_on(self, size: int) -> None:
-        """Hear that it still sends."""
-        left_s = self._linger_until - self._loop.time()
-        self._linger_bytes -= size
-        if self._linger_bytes < 0:
-            self.close()
-        elif left_s > 0:
-            self._deadline.set(min(LINGER_S, left_s))
 
     def shutdown(self) -> None:
         """Close the connection with the response to its last request, or soon: one may be there that is not read."""
@@ -242,7 +217,7 @@ class Protocol(Reading, Sending):
         self._dropping = True
         self._unanswered.clear()
         self._transport.write_eof()
-        self._linger()
+        self._linger.begin()
 
     def resume_reading(self) -> None:
         """Read on, if reading was paused, unless too many requests are waiting."""

@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.api import describe
+from app.api import catalogue
 from app.config import Settings
 from app.errors import DeadlineExceeded, QueueFull
 from app.imaging import decode
@@ -24,7 +24,7 @@ from app.measurements import Latency
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import PUBLISHED, Variant
 from app.model import latency, scores
-from app.prediction.classifier import MAX_QUEUE, Previewer
+from app.prediction.previewer import MAX_QUEUE, Previewer
 from tests.support.asgi import Client, ready
 from tests.support.client import Launch, check_problem, launching
 from tests.support.data import solid
@@ -135,7 +135,7 @@ def test_a_damaged_file_of_latencies_is_none(launch: Launch, tmp_path: Path) -> 
 
 def test_the_frontier_has_what_nothing_beats_at_its_price() -> None:
     points = [(1.0, 0.5), (2.0, 0.7), (3.0, 0.6), (2.0, 0.65), (None, 0.9), (4.0, None), (4.0, 0.7), (1.0, 0.5)]
-    assert describe.frontier(points) == [True, True, False, False, None, None, False, True]
+    assert catalogue.frontier(points) == [True, True, False, False, None, None, False, True]
 
 
 def test_the_bundled_weights_have_their_measured_accuracy_and_a_frontier(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_bundled_weights_have_their_measured_accuracy_and_a_frontier(tmp_pat
     slow_and_right, quick = Variant(0.75, 192), Variant(0.25, 128)
     latency.save(tmp_path, [measured(slow_and_right, 9.0), measured(quick, 1.0), measured(Variant(0.5, 224), 10.0)])
     settings = Settings(cache=tmp_path, model_threads=2)
-    items = {Variant(item.alpha, item.resolution): item for item in describe.variants([bundled], settings).variants}
+    items = {Variant(item.alpha, item.resolution): item for item in catalogue.variants([bundled], settings).variants}
     score = items[slow_and_right].accuracy.measured
     assert score is not None
     assert items[slow_and_right].top1 == score.top1

@@ -27,8 +27,8 @@ from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 from app.prediction import blocking
 from app.prediction.blocking import LocalBackend, PhotoResult, Source
+from app.runtime.faults import WorkerDied
 from app.runtime.pipeline import NOTHING, Job, JobResult, Wish
-from app.runtime.replies import WorkerDied
 from app.schemas import Predictions
 from tests.support.client import launching
 from tests.support.data import REPOSITORY

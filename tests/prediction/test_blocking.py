@@ -10,9 +10,9 @@ import pytest
 from app.config import Settings
 from app.errors import InternalError, StartError
 from app.prediction.blocking import LocalBackend
+from app.runtime.faults import WorkerFailed, WorkerHung
 from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome
 from app.runtime.pool import Pool
-from app.runtime.replies import WorkerFailed, WorkerHung
 from tests.support.images import encoded, photo, png
 
 SETTINGS = Settings(precision="int8", alpha=0.25, resolution=128, model_workers=1)

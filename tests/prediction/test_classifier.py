@@ -13,12 +13,13 @@ from app.config import Settings
 from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
 from app.imaging.bounds import LargeImage
 from app.mobilenet.variants import Variant
-from app.prediction.classifier import Classifier, Previewer
+from app.prediction.classifier import Classifier
+from app.prediction.previewer import Previewer
 from app.prediction.result import Classification, Result
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
+from app.runtime.faults import WorkerFailed
 from app.runtime.local import Local
 from app.runtime.pipeline import Job, JobResult, Payload
-from app.runtime.replies import WorkerFailed
 from tests.support.data import solid
 from tests.support.fakes import Clock, colour_model
 from tests.support.images import png

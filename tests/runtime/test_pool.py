@@ -24,12 +24,13 @@ from app.imaging.bounds import LargeImage
 from app.mobilenet.variants import Variant
 from app.runtime import area, replies
 from app.runtime.area import Area
+from app.runtime.connection import Connection
+from app.runtime.faults import WorkerFailed
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.inline import Inline
 from app.runtime.local import Local, in_process
 from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, Sizes
-from app.runtime.pool import Pool, Worker
-from app.runtime.replies import WorkerFailed
+from app.runtime.pool import Pool
 from tests.support.images import encoded, photo, png
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
@@ -196,7 +197,7 @@ async def impostor(pool: Pool) -> socket.socket:
     """Let the next request go to the socket that is returned, in place of a worker."""
     ours, theirs = socket.socketpair()
     descriptor = area.new()
-    pool._idle.append(Worker(ours, Area(descriptor)))
+    pool._idle.append(Connection(ours, Area(descriptor)))
     os.close(descriptor)
     return theirs
 

@@ -20,8 +20,9 @@ from app.imaging.bounds import LargeImage
 from app.imaging.region import Region
 from app.mobilenet.variants import Variant
 from app.runtime import replies
+from app.runtime.faults import BadReply, WorkerFailed
 from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Sizes, Wish
-from app.runtime.replies import BadReply, Body, Reader, WorkerFailed
+from app.runtime.replies import Body, Reader
 from app.runtime.requests import Request
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)

@@ -23,9 +23,10 @@ from app.runtime import area, requests
 from app.runtime import pool as pool_module
 from app.runtime import template as template_module
 from app.runtime.area import Area
+from app.runtime.faults import WorkerFailed, WorkerHung
 from app.runtime.pipeline import Job, Sizes
 from app.runtime.pool import Pool
-from app.runtime.replies import Reader, WorkerFailed, WorkerHung
+from app.runtime.replies import Reader
 from app.runtime.requests import Request
 from app.runtime.worker import NICENESS, _die_first, _forked
 from tests.runtime.colours import HANGS, SHORT_S, Photo

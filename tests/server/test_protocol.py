@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from app.api.security import RAW_HEADERS
-from app.server import protocol
+from app.server import linger, protocol
 from tests.support.http11 import HEAD, connected, echo, refuse
 
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
@@ -21,7 +21,7 @@ BOUND_S = 0.2
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEADERS_S", BOUND_S)
-    monkeypatch.setattr(protocol, "LINGER_S", BOUND_S)
+    monkeypatch.setattr(linger, "LINGER_S", BOUND_S)
 
 
 @pytest.mark.parametrize("offer", [b"", H2C], ids=["none", "h2c"])
@@ -144,7 +144,7 @@ async def test_a_connection_whose_body_never_comes_ends_soon_after_its_answer() 
 async def test_a_client_that_sends_for_long_after_its_answer_is_not_cut_off(
     field: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "LINGER_S", 1)
+    monkeypatch.setattr(linger, "LINGER_S", 1)
     async with connected(refuse) as client:
         client.send(HEAD.replace(b"5", b"10") + field + b"\r\n")
         for _ in range(8):
@@ -159,7 +159,7 @@ async def test_a_client_that_sends_for_long_after_its_answer_is_not_cut_off(
 async def test_a_client_that_never_ends_to_send_after_its_answer_is_cut_off(
     field: bytes, bound: str, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, bound, most)
+    monkeypatch.setattr(linger, bound, most)
     async with connected(refuse) as client:
         client.send(HEAD.replace(b"5", b"1000000") + field + b"\r\n")
         assert await client.head() == b"HTTP/1.1 429 Too Many Requests"

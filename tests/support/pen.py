@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.prediction.classifier import Draw, Previewer
+from app.prediction.previewer import Draw, Previewer
 from app.prediction.queue import Completed
 
 

@@ -58,6 +58,7 @@ class AsyncClient(Calls):
 
     async def predict_each(self, images: Iterable[Image], **options: Unpack[PredictOptions]) -> list[PredictedItem]:
         """Classify each image as `Client.predict_each` does."""
+        check_many(images)
         return await self._group(partial(self._predict, options=options), [], [*images])
 
     def predict_many(
@@ -91,6 +92,7 @@ class AsyncClient(Calls):
         self, images: Iterable[Image], *, unit: bool = False, **options: Unpack[VariantOptions]
     ) -> list[EmbeddedItem]:
         """Return the embedding of each image as `Client.embed_each` does."""
+        check_many(images)
         return await self._group(partial(self._embed, options={"unit": unit, **options}), [], [*images])
 
     def embed_many(

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 import httpx
 from pydantic import TypeAdapter
 
-from app.client.images import SIGNATURE, Image
+from app.client.images import SIGNATURE, Image, is_one
 from app.client.many import Item
 from app.client.retry import Exchange, Read, error_of, exchange
 from app.errors import BodyTooLarge, ClientError, ServiceError, Unreachable, Unreadable, without_password
@@ -120,7 +120,7 @@ class Calls:
         self, read: Read[T], method: str, path: str, images: Sequence[bytes] | None, options: Mapping[str, Any]
     ) -> Exchange[T]:
         given = {name: value for name, value in options.items() if value is not None and value is not False}
-        headers = {_HEADERS[name]: str(given.pop(name)) for name in _HEADERS.keys() & given}
+        headers = {_HEADERS[name]: _header(name, str(given.pop(name))) for name in _HEADERS.keys() & given}
         params = {name: _text(value) for name, value in given.items()}
         body = {} if images is None else _body(images)
         headers |= {"Content-Type": BYTES} if "content" in body else {}
@@ -168,8 +168,18 @@ class Calls:
         return [(error_of(one.error) if isinstance(one, Failure) else one, answer) for one in answer.results]
 
 
-def _text(value: Any) -> Any:
-    return value if isinstance(value, str | int | float) else ",".join(value)
+def _text(value: Any) -> str:
+    """Return a value as the query has it: `true` and `false` in lower case, and commas between several values."""
+    if isinstance(value, str):
+        return value
+    return ",".join(map(_text, value)) if isinstance(value, Iterable) else str(value).lower()
+
+
+def _header(name: str, value: str) -> str:
+    """Return the value of a header. Raises `ValueError`, which does not show the value, as that may be a key."""
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        raise ValueError(f"{name} must be printable ASCII without spaces")
+    return value
 
 
 def _png(body: bytes) -> bytes:
@@ -186,21 +196,25 @@ def _body(images: Sequence[bytes]) -> dict[str, Any]:
     return {"files": [("image", (str(index), image, BYTES)) for index, image in enumerate(images)]}
 
 
-def check_many(images: Iterable[Image], concurrency: int) -> None:
-    """Raise `TypeError` for one image in place of many, whose letters or bytes would be taken for images.
+def check_many(images: Iterable[Image], concurrency: int = CONCURRENCY) -> None:
+    """Raise `TypeError` for one image in place of many, whose letters, bytes, lines or rows would be taken for images.
 
     Raises `ValueError` if not even one request may be under way.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency {concurrency} is not 1 or more")
-    if isinstance(images, str | bytes | bytearray | memoryview):
-        raise TypeError(f"many images must be an iterable of images, such as a list, not {type(images).__name__}")
+    if is_one(images):
+        raise TypeError(
+            f"many images must be an iterable of images, such as a list, not {type(images).__name__}: "
+            "pass one image as [image]"
+        )
 
 
 def http_options(url: str, api_key: str | None, timeout_s: float, connections: int) -> dict[str, Any]:
     """Return the options of an httpx client for a service.
 
-    Raises `ValueError` if `url` is not an address of one, or if not even one connection is allowed.
+    Raises `ValueError` if `url` is not an address of one, if a header cannot hold the key, or if not even one
+    connection is allowed.
     """
     if connections < 1:
         raise ValueError(f"connections {connections} is not 1 or more")
@@ -211,13 +225,22 @@ def http_options(url: str, api_key: str | None, timeout_s: float, connections: i
         raise ValueError(f"{shown} is not an address of a service") from exc  # httpx may say a part of the password
     if address.scheme not in {"http", "https"} or not address.host:
         raise ValueError(f"{shown} is not an address of a service: it needs http:// or https:// and a host")
-    key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     return {
         **client_options(address),
         "base_url": address,
-        "headers": {"User-Agent": f"mobilenet/{__version__}"} | key,
+        "headers": {"User-Agent": f"mobilenet/{__version__}"} | _key(api_key, address),
         "timeout": httpx.Timeout(timeout_s, pool=None),  # waiting for a connection that another call uses is no timeout
         "limits": httpx.Limits(
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEP_ALIVE_S
         ),
     }
+
+
+def _key(api_key: str | None, address: httpx.URL) -> dict[str, str]:
+    """Return the header with the key, which may come from a file with its line break."""
+    key = _header("api_key", (api_key or "").strip())
+    if not key:
+        return {}
+    if address.userinfo:  # httpx sends the user and the password as Authorization
+        return {"X-API-Key": key}
+    return {"Authorization": f"Bearer {key}"}

@@ -60,8 +60,9 @@ class Client(Calls):
     or an array of NumPy (`Image` says which).
 
     Each call raises the `ServiceError` that the service answers with, `Unreachable`, or `UnexpectedAnswer`. It raises
-    `Unreadable` for a file that cannot be read, and `TypeError` or `ValueError` for what is not an image. The
-    constructor raises `ValueError` if `url` is not an address, or if there is to be no connection.
+    `Unreadable` for a file that cannot be read, `TypeError` or `ValueError` for what is not an image, and `ValueError`
+    for a `request_id` that a header cannot hold. The constructor raises `ValueError` if `url` is not an address, if a
+    header cannot hold `api_key`, or if there is to be no connection.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Client(Calls):
 
         Each image has its result or its error, in order. There may be none.
         """
+        check_many(images)
         return self._group(partial(self._predict, options=options), [], [*images])
 
     def predict_many(
@@ -142,6 +144,7 @@ class Client(Calls):
         self, images: Iterable[Image], *, unit: bool = False, **options: Unpack[VariantOptions]
     ) -> list[EmbeddedItem]:
         """Return the embeddings of images as `predict_each` returns predictions."""
+        check_many(images)
         return self._group(partial(self._embed, options={"unit": unit, **options}), [], [*images])
 
     def embed_many(

@@ -10,7 +10,7 @@ import zlib
 from io import BytesIO
 from typing import Any, Final, Protocol
 
-from app.errors import Unreadable
+from app.errors import Unreadable, first_line, why
 
 ALLOWED: Final = "a path, the bytes of an image file, a binary file object, a PIL image or a NumPy array"
 MODES: Final = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
@@ -68,7 +68,7 @@ def content(image: Image) -> bytes:
     """Return the bytes to send for an image.
 
     Raises `TypeError` for an object of another type, `ValueError` for pixels that a PNG does not hold, and `Unreadable`
-    for a file that cannot be read.
+    for a file or an image of Pillow that cannot be read.
     """
     match image:
         case bytes():
@@ -94,6 +94,15 @@ def content_or_error(image: Image) -> bytes | Unreadable:
         return exc
     except (TypeError, ValueError) as exc:
         return Unreadable(str(exc))
+
+
+def is_one(images: object) -> bool:
+    """Whether this is an image itself, and not many: to go through it would give letters, bytes, lines or rows."""
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(images, "read"):
+        return True
+    shape = getattr(images, "shape", None)
+    rows = isinstance(shape, tuple) and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4)))
+    return rows or _is_a("PIL.Image", "Image", images)
 
 
 def bytes_about(image: Image) -> int:
@@ -126,8 +135,10 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 def _rest(file: Any) -> bytes:
     try:
         found = file.read()
-    except OSError as exc:
-        raise Unreadable(f"{getattr(file, 'name', 'the file object')}: {exc.strerror or exc}") from exc
+    except UnicodeDecodeError:
+        found = ""  # it is in text mode, in which a photo cannot be read
+    except Exception as exc:  # OSError, EOFError, zlib.error and many more
+        raise Unreadable(f"{getattr(file, 'name', '') or 'the file object'}: {why(exc)}") from exc
     if not isinstance(found, bytes):
         raise TypeError(
             f"a file object must be opened in binary mode, such as 'rb'; this one gives {type(found).__name__}"
@@ -143,14 +154,15 @@ def _png_of_picture(picture: Any) -> bytes:
             "convert it, for example with image.convert('RGB')"
         )
     try:
+        picture.load()  # first, because Pillow turns the pixels of a TIFF now, and deletes its orientation
         exif = picture.getexif()
         orientation = type(exif)()  # nothing else of the EXIF data matters here, and it may be private
         if _ORIENTATION in exif:
             orientation[_ORIENTATION] = exif[_ORIENTATION]
         file = BytesIO()
         picture.save(file, "PNG", compress_level=_FAST, exif=orientation)
-    except OSError as exc:
-        raise Unreadable(f"the PIL image cannot be read: {exc}") from exc
+    except Exception as exc:  # OSError, SyntaxError, RuntimeError and many more
+        raise Unreadable(f"the PIL image cannot be read: {first_line(exc)}") from exc
     return file.getvalue()
 
 

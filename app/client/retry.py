@@ -77,19 +77,25 @@ def retry_after_s(response: httpx.Response) -> float:
     value: str = response.headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)
-    try:
-        wait = parsedate_to_datetime(value) - _made(response)
-    except (TypeError, ValueError):  # not a date, or a date without a time zone
+    until = _date(value)
+    if until is None:
         return 0.0
-    return max(0.0, wait.total_seconds())
+    made = _date(response.headers.get("Date", ""))  # by the server's clock, with which it computed `Retry-After`
+    return max(0.0, (until - (made or datetime.now(UTC))).total_seconds())
 
 
-def _made(response: httpx.Response) -> datetime:
-    """Return when the answer was made by the server's clock, with which it computed `Retry-After`."""
-    return parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else datetime.now(UTC)
+def _date(value: str) -> datetime | None:
+    """Return the time that a header names, in UTC unless it names a zone (RFC 9110, 5.6.7); None if it is no date."""
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _answer(attempt: Attempt, read: Read[T], patience_s: float) -> T:
+    if isinstance(attempt, httpx.LocalProtocolError):  # a bug of this client, for which the service is not to blame
+        raise attempt
     if isinstance(attempt, httpx.RequestError):
         raise _unreachable(attempt) from attempt
     try:

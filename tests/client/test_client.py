@@ -62,6 +62,33 @@ def test_one_image_is_the_body_and_several_are_a_form(ask: Ask) -> None:
 
 
 @both
+def test_a_key_may_come_from_a_file_with_its_line_break(ask: Ask) -> None:
+    with playing(predicted("red")) as script:
+        ask(script.url, "predict", b"photo", api_key="secret\n")
+    assert script.asked[0].headers["Authorization"] == "Bearer secret"
+
+
+@both
+def test_a_user_in_the_address_does_not_replace_the_key(ask: Ask) -> None:
+    """A proxy in front of the service may want the one, and the service the other."""
+    with playing(predicted("red")) as script:
+        ask(script.url.replace("//", "//user:word@"), "predict", b"photo", api_key="secret")
+    headers = script.asked[0].headers
+    assert (headers["Authorization"], headers["X-API-Key"]) == ("Basic dXNlcjp3b3Jk", "secret")
+
+
+@both
+@pytest.mark.parametrize("wrong", ["s3\ncret", "s3cret\u00e9", "s3 cret", "s3\x00cret"])
+def test_what_a_header_does_not_hold_is_refused_by_its_name_and_not_shown(ask: Ask, wrong: str) -> None:
+    says = "^{} must be printable ASCII without spaces$"
+    with pytest.raises(ValueError, match=says.format("api_key")):
+        ask("http://127.0.0.1:1", "labels", api_key=wrong)
+    for name in ("request_id", "deadline_ms"):
+        with pytest.raises(ValueError, match=says.format(name)):
+            ask("http://127.0.0.1:1", "predict", b"photo", named={name: wrong})
+
+
+@both
 def test_a_connection_is_used_again(ask: Ask) -> None:
     with playing(predicted("red")) as script:
         ask(script.url, "predict", b"photo", times=5)
@@ -239,6 +266,32 @@ def test_everything_that_a_prediction_can_be_asked_is_an_argument(ask: Ask) -> N
     assert (asked.headers["X-Request-Timeout-Ms"], asked.headers["X-Request-ID"]) == ("500", "mine")
     assert plain.line == "POST /predict HTTP/1.1"
     assert not {"X-Request-Timeout-Ms", "X-Request-ID"} & plain.headers.keys()
+
+
+@both
+def test_arguments_may_be_numbers_of_numpy_and_several_may_be_of_any_kind(ask: Ask) -> None:
+    named = {
+        "top_k": np.int64(3),
+        "explain": np.True_,
+        "alpha": np.float32(0.25),
+        "variants": [0.25, "0.5/160"],
+        "cascade": {"all": 1}.keys(),
+        "deadline_ms": np.int64(500),
+    }
+    with playing(predicted("red")) as script:
+        ask(script.url, "predict", b"photo", named=named)
+        ask(script.url, "predict", b"photo", named={"explain": np.False_})
+        ask(script.url, "predict", b"photo", named={"variants": "True"})
+    asked, *others = script.asked
+    assert dict(parse_qsl(asked.line.split()[1].partition("?")[2])) == {
+        "top_k": "3",
+        "explain": "true",
+        "alpha": "0.25",
+        "variants": "0.25,0.5/160",
+        "cascade": "all",
+    }
+    assert asked.headers["X-Request-Timeout-Ms"] == "500"
+    assert [other.line.split()[1] for other in others] == ["/predict?explain=false", "/predict?variants=True"]
 
 
 @both

@@ -1,5 +1,6 @@
 """What can be passed as an image, and that its pixels arrive as they are."""
 
+import gzip
 import io
 import subprocess
 import sys
@@ -97,6 +98,19 @@ def test_a_picture_of_a_file_arrives_with_its_colour_profile_and_turned_as_it_is
     assert found.info["icc_profile"] == profile
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_picture_of_a_tiff_is_turned_once(compression: str) -> None:
+    """Pillow turns the pixels of a TIFF as it loads them, so the tag must not be sent as well."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    given = pixels((4, 6, 3))
+    file = io.BytesIO()
+    Image.fromarray(given).save(file, "TIFF", exif=exif, compression=compression)
+    found = opened(content(opened(file.getvalue())))
+    assert not dict(found.getexif())
+    np.testing.assert_array_equal(np.asarray(found), np.rot90(given, -1))
+
+
 def test_a_picture_that_a_png_does_not_hold_is_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"mode CMYK cannot be sent; allowed are 1, L, .*image.convert\('RGB'\)"):
         content(Image.new("CMYK", (2, 2)))
@@ -107,6 +121,26 @@ def test_a_picture_of_a_file_that_is_cut_off_is_unreadable() -> None:
     Image.fromarray(pixels((64, 64, 3))).save(file, "JPEG")
     with pytest.raises(Unreadable, match="the PIL image cannot be read: image file is truncated"):
         content(opened(file.getvalue()[:-500]))
+
+
+def test_a_picture_of_an_avif_that_is_cut_off_is_unreadable() -> None:
+    """Pillow raises `SyntaxError` for it."""
+    file = io.BytesIO()
+    Image.fromarray(pixels((64, 64, 3))).save(file, "AVIF")
+    with pytest.raises(Unreadable, match="the PIL image cannot be read: Failed to decode frame 0: Truncated data"):
+        content(opened(file.getvalue()[:-1]))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Decoding of\ncolor planes failed"), ValueError("Decoding of")])
+def test_a_picture_is_unreadable_whatever_pillow_raises(error: Exception) -> None:
+    class Damaged(Image.Image):
+        def load(self) -> Any:
+            raise error
+
+    picture = Damaged()
+    picture._mode = "RGB"
+    with pytest.raises(Unreadable, match=r"^the PIL image cannot be read: Decoding of$"):
+        content(picture)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +154,18 @@ def test_anything_else_is_refused_by_its_type(given: Any, named: str) -> None:
 def test_a_file_in_text_mode_is_refused_with_what_to_do() -> None:
     with pytest.raises(TypeError, match="must be opened in binary mode, such as 'rb'; this one gives str"):
         content(io.StringIO("photo"))  # type: ignore[arg-type]
+
+
+def test_a_photo_in_text_mode_is_refused_by_its_mode_and_not_by_its_bytes(path: Path) -> None:
+    path.write_bytes(b"\xff\xd8\xff")
+    with path.open(encoding="utf-8") as file, pytest.raises(TypeError, match="must be opened in binary mode"):
+        content(file)  # type: ignore[arg-type]
+
+
+def test_a_file_object_that_fails_is_unreadable_whatever_it_raises() -> None:
+    says = "the file object: Compressed file ended before the end-of-stream marker"
+    with gzip.open(io.BytesIO(gzip.compress(b"photo")[:-4])) as file, pytest.raises(Unreadable, match=says):
+        content(file)
 
 
 @pytest.mark.parametrize("kind", [str, Path])

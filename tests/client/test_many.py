@@ -1,14 +1,17 @@
 """Many images by both clients: lazily, in order, several at a time, and each with its own error."""
 
 import asyncio
+import io
 import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.client import AsyncClient, Client, Item
 from app.client.images import bytes_about
@@ -101,11 +104,45 @@ def test_no_images_are_no_request(many: Many) -> None:
     assert script.asked == []
 
 
+async def _asked(method: str, images: Any) -> None:
+    async with AsyncClient("http://127.0.0.1:1", connections=1) as client:
+        found = getattr(client, method)(images)
+        if method.endswith("each"):
+            await found
+
+
+@pytest.mark.parametrize("method", ["predict_many", "embed_many", "predict_each", "embed_each"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        "photo.jpg",
+        Path("photo.jpg"),
+        b"photo",
+        memoryview(b"photo"),
+        io.BytesIO(b"photo"),
+        Image.new("L", (2, 2)),
+        *[np.zeros(shape, np.uint8) for shape in [(4, 6), (4, 6, 3), (4, 6, 4)]],
+    ],
+    ids=lambda image: type(image).__name__,
+)
+def test_one_image_in_place_of_many_is_refused(method: str, image: Any) -> None:
+    """Its letters, bytes, lines or rows would be taken for images, or it would fail only later."""
+    says = r"many images must be an iterable of images, such as a list, not \w+: pass one image as \[image\]"
+    with Client("http://127.0.0.1:1", connections=1) as client, pytest.raises(TypeError, match=says):
+        getattr(client, method)(image)
+    with pytest.raises(TypeError, match=says):
+        asyncio.run(_asked(method, image))
+
+
 @both
-@pytest.mark.parametrize("images", ["photo.jpg", b"photo", memoryview(b"photo")])
-def test_one_image_in_place_of_many_is_refused(many: Many, images: Any) -> None:
-    with pytest.raises(TypeError, match="many images must be an iterable of images, such as a list, not "):
-        many("http://127.0.0.1:1", images)
+def test_an_array_of_images_is_many(many: Many) -> None:
+    with playing(predicted("a", "b")) as script:
+        for images in (np.zeros((2, 4, 6, 3), np.uint8), np.zeros((2, 4, 6), np.uint8), np.array([b"a", b"b"], "O")):
+            assert labels(many(script.url, images, concurrency=1)) == ["a", "b"]
+
+
+@both
+def test_not_even_one_request_at_a_time_is_refused(many: Many) -> None:
     with pytest.raises(ValueError, match="concurrency 0 is not 1 or more"):
         many("http://127.0.0.1:1", [], concurrency=0)
 

@@ -106,7 +106,10 @@ def test_what_took_too_long_is_not_sent_again() -> None:
         ("Wed, 25 Nov 2026 12:00:30 GMT", 30),
         ("Wed, 25 Nov 2026 11:00:00 GMT", 0),  # past
         ("Wednesday, 25-Nov-26 12:00:30 GMT", 30),  # the obsolete form, which has to be understood
-        ("Wed, 25 Nov 2026 12:00:30 -0000", 0),  # no zone
+        ("Wed Nov 25 12:00:30 2026", 30),  # the other obsolete form, which names no zone: it is in UTC
+        ("Wed, 25 Nov 2026 12:00:30 -0000", 30),  # no zone
+        ("Wed, 25 Nov 2026 12:00:30 +99999999999999", 0),
+        ("Wed, 25 Nov 99999999999999999999 12:00:30 GMT", 0),
         ("-1", 0),
         ("1.5", 0),
         ("soon", 0),
@@ -118,9 +121,11 @@ def test_retry_after_is_seconds_or_a_date_by_the_clock_of_the_service(value: str
     assert retry_after_s(httpx.Response(503, headers=headers)) == expected
 
 
-def test_without_a_date_of_the_service_its_own_clock_counts() -> None:
+@pytest.mark.parametrize("broken", ["", "now", "Wed, 25 Nov 2026 12:00:00 +99999999999999"])
+def test_without_a_date_of_the_service_its_own_clock_counts(broken: str) -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)
     assert 50 < retry_after_s(httpx.Response(503, headers={"Retry-After": soon})) <= 60
+    assert 50 < retry_after_s(httpx.Response(503, headers={"Retry-After": soon, "Date": broken})) <= 60
     assert retry_after_s(httpx.Response(503)) == 0
 
 
@@ -175,6 +180,11 @@ def test_a_proxy_that_cannot_be_reached_is_named_and_not_the_service(monkeypatch
     with pytest.raises(Unreachable, match=r"; is the proxy running that HTTP_PROXY=http://proxy:1 names\? ") as caught:
         play(httpx.ConnectError("gone", request=REQUEST), patience_s=0)
     assert "is the service running" not in str(caught.value)
+
+
+def test_a_request_that_the_client_itself_got_wrong_is_no_service_that_is_gone() -> None:
+    with pytest.raises(httpx.LocalProtocolError, match="Illegal header value"):
+        play(httpx.LocalProtocolError("Illegal header value b'7\\n'", request=REQUEST))
 
 
 def test_a_password_in_the_address_is_not_shown() -> None:

@@ -16,6 +16,7 @@ from app.api.security import Guard
 from app.config import Settings
 from app.errors import InvalidParameter, ServiceError, TooManyImages
 from app.model.evidence import LAYER, Embedding, Evidence
+from app.model.labels import Label
 from app.model.model import Model
 from app.observability.trace import Trace, trace
 from app.prediction.classifier import Classifier
@@ -27,6 +28,8 @@ from app.schemas import EmbedResponse
 from app.validation import COMPARED, nearest
 
 RAW = "application/octet-stream"
+LISTED = 4
+"""So many classes are named in a message."""
 
 ClassName = Annotated[
     str | None,
@@ -160,19 +163,53 @@ def _only(images: Sequence[Payload]) -> Payload:
 
 
 def _class(model: Model, name: str, root_path: str) -> int:
-    """Return the class of this number, label or WordNet id. Raises `InvalidParameter`, which names the nearest."""
-    classes = model.engine.classes
+    """Return the class of this number, label or WordNet id.
+
+    Raises `InvalidParameter` if there is none or more than one; it names the nearest class, or those that are meant.
+    """
+    found = _classes(model, name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InvalidParameter(f"class {name!r} may be {_listed(model, found)}; write one of these numbers instead")
     if name.isdecimal():
-        if len(name) > COMPARED or int(name) >= classes:
-            raise InvalidParameter(f"class {name[:COMPARED]} is not between 0 and {classes - 1}")
-        return int(name)
-    names = {one.label.casefold(): at for at, one in enumerate(model.labels)}
-    names |= {one.wordnet_id.casefold(): at for at, one in enumerate(model.labels) if one.wordnet_id}
-    if (found := names.get(name.casefold())) is not None:
-        return found
+        raise InvalidParameter(f"class {name[:COMPARED]} is not between 0 and {model.engine.classes - 1}")
+    names = {text.casefold(): at for at, one in enumerate(model.labels) for text in _names(one)}
     near = nearest(name.casefold(), names)
     hint = f"the nearest is {model.labels[names[near]].label!r}, and " if near else ""
     raise InvalidParameter(f"there is no class {name[:COMPARED]!r}; {hint}{root_path}/labels lists all of them")
+
+
+def _classes(model: Model, name: str) -> list[int]:
+    """Return the classes of this number or of exactly this name; if there are none, those of it in another case."""
+    number = int(name) if name.isdecimal() and len(name) <= COMPARED else None
+    for fold in (str, str.casefold):
+        wanted = fold(name)
+        found = [
+            at for at, one in enumerate(model.labels) if at == number or wanted in [fold(text) for text in _names(one)]
+        ]
+        if found:
+            return found
+    return []
+
+
+def _names(one: Label) -> list[str]:
+    return [one.label, one.wordnet_id] if one.wordnet_id else [one.label]
+
+
+def _listed(model: Model, classes: Sequence[int]) -> str:
+    """Return the numbers and names of the first of these classes, as a part of a sentence.
+
+    A number that is the label of another class has a zero before it, with which it is no label.
+    """
+    listed = []
+    for at in classes[:LISTED]:
+        number = str(at) if _classes(model, str(at)) == [at] else f"0{at}"
+        label, *wordnet_id = _names(model.labels[at])
+        listed.append(f"{number} ({', '.join([repr(label), *wordnet_id])})")
+    if len(classes) > LISTED:
+        listed.append("another")
+    return f"{', '.join(listed[:-1])} or {listed[-1]}"
 
 
 def _about_class(found: Classification, target: int | None) -> dict[str, str]:

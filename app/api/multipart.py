@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from python_multipart.exceptions import FormParserError
+from python_multipart.exceptions import FormParserError, ParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import MalformedRequest, TooManyImages
 from app.runtime.pipeline import Payload
+from app.validation import COMPARED
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -25,18 +26,38 @@ def images_in(body: bytes, content_type: str, max_images: int) -> list[Payload]:
     if not (boundary := options.get(b"boundary")):
         raise MalformedRequest("the multipart body is malformed: Content-Type has no boundary")
     parts = _Parts(max_images)
+    body = body[_start(body, boundary) :]
     try:
         parser = MultipartParser(boundary, parts.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError as exc:
-        raise MalformedRequest(f"the multipart body is malformed: {exc}") from exc
+        raise MalformedRequest(f"the multipart body is malformed: {_fault(exc, body)}") from exc
     if not parts.ended:
         raise MalformedRequest("the multipart body is malformed: it ends before its last boundary")
     if not parts.images:
         sent = ", ".join(parts.others) or "no field"
         raise MalformedRequest(f"the multipart body needs one or more images in the field {FIELD}; it has {sent}")
     return parts.images
+
+
+def _start(body: bytes, boundary: bytes) -> int:
+    """Return where the first boundary is. What comes before it means nothing (RFC 2046, section 5.1.1)."""
+    line = b"--" + boundary
+    if body.startswith(line):
+        return 0
+    if start := body.find(b"\n" + line) + 1:
+        return start
+    named = line[:COMPARED].decode("latin-1")
+    raise MalformedRequest(
+        f"the multipart body is malformed: no line begins with {named}, the boundary that Content-Type names"
+    )
+
+
+def _fault(error: FormParserError, body: bytes) -> str:
+    if isinstance(error, ParseError) and body[error.offset - 2 : error.offset + 1] in (b"\r\n ", b"\r\n\t"):
+        return "a header of a part takes several lines; write it in one"
+    return str(error)
 
 
 def too_many(count: int, most: int) -> TooManyImages:

@@ -142,7 +142,7 @@ _EXAMPLES: dict[type[ServiceError], str] = {
     ImpossibleBudget: "no loaded variant fits max_macs=1000 now; the nearest that is feasible is max_macs=13570048, "
     "with 0.25/128",
     UndecodableImage: "the JPEG image is truncated, damaged or of an unusual kind",
-    QueueFull: "256 of 256 places are taken and 1 more are asked for; they clear in about 0.6 s",
+    QueueFull: "256 of 256 places in the queue are taken, and the request needs 1; the queue clears in about 0.6 s",
     InternalError: "the request failed for a reason that is ours",
     Starting: "the model is loading",
     Draining: "the service is stopping",

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
@@ -28,7 +29,7 @@ from app.schemas import PredictBody
 WATCH_AFTER_S = 0.05
 """How long a request runs before its connection is watched for a client that leaves."""
 HEAD_BYTES = 256
-LIKE_JSON = re.compile(rb"\s*\{\s*\"")
+LIKE_JSON = re.compile(rb"(?:%b)?\s*\{\s*\"" % BOM_UTF8)
 """So many bytes of a body tell whether it looks like JSON."""
 JSON_REST = 1_000
 """Commas that a JSON body may have beside those between its values, such as commas in strings."""
@@ -192,7 +193,7 @@ def check_values(text: bytes, most: int) -> None:
 def _json(body: bytes, settings: Settings) -> list[str]:
     check_values(body, 2 * settings.max_images)  # a data URL has a comma of its own
     try:
-        return PredictBody.model_validate_json(body).images
+        return PredictBody.model_validate_json(body.removeprefix(BOM_UTF8)).images
     except ValidationError as exc:
         raise problems.invalid(exc.errors()[0]) from exc
 

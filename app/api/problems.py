@@ -42,10 +42,16 @@ def problem(error: ServiceError, request_id: str, path: str = "") -> dict[str, o
 def respond(error: ServiceError, current: Trace, scope: Scope) -> tuple[bytes, Mapping[str, str]]:
     """Return the body and the headers of the response to a request that failed, and note its code in the trace."""
     current.facts["code"] = error.code
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = scope["path"].removeprefix(_root(scope))
     body = to_json(problem(error, current.request_id, path))
     # The headers of the trace too: the response to a bug is made outside of the middleware that adds them.
     return body, error.headers | current.headers
+
+
+def _root(scope: Scope) -> str:
+    """Return the prefix of the whole application: within a mount `root_path` ends with the path of the mount."""
+    root: str = scope.get("app_root_path", scope.get("root_path", ""))
+    return root
 
 
 def bug() -> InternalError:
@@ -91,6 +97,6 @@ def _translate(request: Request, exc: Exception) -> ServiceError:
         allowed = (exc.headers or {}).get("Allow", "another method")
         return MethodNotAllowed(f"{request.method} is not allowed on {request.url.path}; {allowed} is", exc.headers)
     if exc.status_code == NotFound.status:
-        path, root = request.url.path, request.scope.get("root_path", "")
-        return NotFound(f"there is nothing at {path}{_hint(path)}; {root}/docs lists what there is")
+        path = request.url.path
+        return NotFound(f"there is nothing at {path}{_hint(path)}; {_root(request.scope)}/docs lists what there is")
     return MalformedRequest(str(exc.detail))

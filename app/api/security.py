@@ -52,6 +52,7 @@ class Guard:
         if not self._digests:
             return
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        credentials = credentials.strip()  # RFC 9110 allows several spaces before it
         given = [credentials] if scheme.lower() == "bearer" and credentials else []
         if key := headers.get("x-api-key"):
             given.append(key)

@@ -30,9 +30,8 @@ def alone(settings: Settings, listener: socket) -> None:
     from app.server.serve import serve_alone
 
     early = [_early(ready)]  # taken out of it, or models would stay in memory after others have taken over
-    _print_address(listener)
     app = create_app(settings, lambda _: early.pop() or start_loading(settings)(), on_fault=end_process)
-    serve_alone(app, settings, listener)
+    serve_alone(app, settings, listener, partial(_print_address, listener))
 
 
 def in_several(settings: Settings, listener: socket) -> int:

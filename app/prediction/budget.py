@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from math import ceil, floor, inf, isinf
+from math import ceil, floor, inf
 
 from app.errors import ImpossibleBudget
 from app.mobilenet.variants import Variant
@@ -81,9 +81,9 @@ def fitting(candidates: Sequence[Candidate], budget: Budget) -> list[Candidate]:
 
 
 def _impossible(candidates: Sequence[Candidate], budget: Budget) -> ImpossibleBudget:
-    nearest = min(candidates, key=budget.excess)
-    if isinf(budget.excess(nearest)) and not any(one.top1 for one in candidates):
+    if budget.min_accuracy and all(one.top1 is None for one in candidates):
         return ImpossibleBudget("min_accuracy: nobody has measured how often the loaded variants are right")
+    nearest = min(candidates, key=budget.excess)
     return ImpossibleBudget(
         f"no loaded variant fits {budget} now; the nearest that is feasible is {budget.widened(nearest)}, "
         f"with {nearest.variant.name}"

@@ -131,8 +131,8 @@ class Queue(Generic[T, R]):
         # Two significant digits: it is an estimate, and callers that are refused together are told the same.
         wait_s = float(f"{self.admitted * self._seconds_a_slot():.2g}")
         detail = (
-            f"{self.admitted} of {self._max_queue} places are taken and {count} more are asked for; "
-            f"they clear in about {wait_s:g} s"
+            f"{self.admitted} of {self._max_queue} places in the queue are taken, and the request needs {count}; "
+            f"the queue clears in about {wait_s:g} s"
         )
         facts = {"queue_depth": self.admitted, "estimated_wait_ms": round(wait_s * 1000)}
         return QueueFull(detail, {"Retry-After": str(max(1, ceil(wait_s)))}, facts)

@@ -15,14 +15,16 @@ from app.prediction.budget import Budget, Candidate, fitting, ranked
 ALL = "all"
 DEFAULT_THRESHOLD = 0.8
 
-Alpha = Annotated[float | None, Field(description="1, 0.75, 0.5 or 0.25; default: the served one", examples=[0.5])]
+Alpha = Annotated[
+    float | None, Field(description="1, 0.75, 0.5 or 0.25; default: that of the default variant", examples=[0.5])
+]
 Resolution = Annotated[
     int | None,
     Field(
         ge=STRIDE,
         le=LARGEST_RESOLUTION,
         multiple_of=STRIDE,
-        description="side of the network's input in pixels; default: the served one",
+        description="side of the network's input in pixels; default: that of the default variant",
         examples=[160],
     ),
 ]
@@ -41,7 +43,13 @@ MaxLatencyMs = Annotated[
     ),
 ]
 MinAccuracy = Annotated[
-    float | None, Field(ge=0, le=1, description="no loaded variant of a lower known top-1, 0 to 1", examples=[0.85])
+    float | None,
+    Field(
+        ge=0,
+        le=1,
+        description="answer only with a loaded variant whose top-1 accuracy, 0 to 1, is known and at least this",
+        examples=[0.85],
+    ),
 ]
 Degrade = Annotated[
     Literal["allow", "never"] | None,
@@ -49,10 +57,7 @@ Degrade = Annotated[
 ]
 Names = Annotated[
     str | None,
-    Field(
-        description="answers of several loaded variants side by side, of one decoding: `all`, or names such as "
-        "`0.25/128,0.5/160`"
-    ),
+    Field(description="loaded variants to answer side by side: `all`, or names such as `0.25/128,0.5/160`"),
 ]
 Stages = Annotated[
     str | None,
@@ -146,10 +151,14 @@ class Selection(BaseModel):
             raise InvalidParameter(f"{' and '.join(given)} exclude each other; one way of choosing is allowed")
         if self.threshold is not None and self.cascade is None:
             raise InvalidParameter("threshold is allowed with cascade only")
+        if self.degrade == "allow" and (several := {"variants", "cascade"}.intersection(given)):
+            allowed = "with alpha and resolution, with a budget, or alone"
+            raise InvalidParameter(f"degrade=allow is not possible with {several.pop()}; it is allowed {allowed}")
 
     def _compare(self, candidates: Sequence[Candidate]) -> SideBySide:
         known = tuple(one.variant for one in candidates)
-        wanted = known if self.variants == ALL else _named("variants", self.variants or "", known)
+        hint = f"; or write {ALL}, alone and in lower case"
+        wanted = known if self.variants == ALL else _named("variants", self.variants or "", known, hint)
         best = ranked([one for one in candidates if one.variant in wanted])[0]
         return SideBySide(wanted, best.variant)
 
@@ -196,12 +205,15 @@ def resolve(alpha: float | None, resolution: int | None, served: Variant) -> Var
         raise InvalidParameter(str(exc)) from exc
 
 
-def _named(parameter: str, names: str, known: Collection[Variant]) -> tuple[Variant, ...]:
-    """Return the variants that are named, each once. Raises `InvalidParameter`, or `VariantNotLoaded`."""
+def _named(parameter: str, names: str, known: Collection[Variant], hint: str = "") -> tuple[Variant, ...]:
+    """Return the variants that are named, each once. Raises `InvalidParameter`, or `VariantNotLoaded`.
+
+    `hint` says what else is allowed.
+    """
     try:
         wanted = tuple(dict.fromkeys(Variant.parse(name.strip()) for name in names.split(",")))
     except ValueError as exc:
-        raise InvalidParameter(f"{parameter}: {exc}") from exc
+        raise InvalidParameter(f"{parameter}: {exc}{hint}") from exc
     _check_loaded(known, *wanted)
     return wanted
 

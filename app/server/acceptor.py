@@ -15,9 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from app.errors import StartError
+from app.server.listener import BACKLOG, listen
+
 logger = logging.getLogger(__name__)
 
-BACKLOG = 2048
 WELL = b"w"
 FULL = b"f"
 """Said by a process that is well and takes no more connections for now."""
@@ -42,8 +44,10 @@ class Acceptor:
     connections wait in the kernel until there is one again.
     """
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, failed: Callable[[StartError], None]) -> None:
+        """Take the socket, and what is called if it cannot listen, because another service does on the same port."""
         self._listener = listener
+        self._failed = failed
         self._listener.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._channels: set[socket.socket] = set()
@@ -148,12 +152,16 @@ class Acceptor:
     def _accept_if(self, wanted: bool) -> None:
         if wanted == self._accepting:
             return
-        self._accepting = wanted
         if wanted:
-            self._listener.listen(BACKLOG)
+            try:
+                listen(self._listener)
+            except StartError as exc:
+                self._failed(exc)
+                return
             self._loop.add_reader(self._listener, self._accept)
         else:
             self._loop.remove_reader(self._listener)
+        self._accepting = wanted
 
 
 def _sent(channel: socket.socket, connection: socket.socket) -> bool:

@@ -11,6 +11,9 @@ from app.config import PREFIX, UNIX
 from app.errors import StartError
 from app.server import activation
 
+BACKLOG = 2048
+"""How many connections may wait at a socket that listens, until they are taken."""
+
 
 @contextmanager
 def listener(host: str, port: int) -> Iterator[socket.socket]:
@@ -30,6 +33,17 @@ def listener(host: str, port: int) -> Iterator[socket.socket]:
     else:
         with at_address(host, port, f"{PREFIX}PORT") as bound:
             yield bound
+
+
+def listen(bound: socket.socket) -> None:
+    """Have a bound socket listen.
+
+    Several sockets may be bound to a port while none of them listens. Raises `StartError` if another does meanwhile.
+    """
+    try:
+        bound.listen(BACKLOG)
+    except OSError as exc:
+        raise _cannot_listen(address(bound), exc) from exc
 
 
 def address(listener: socket.socket) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 
-from app.server.acceptor import BACKLOG, NO_ROOM_S
+from app.server.acceptor import NO_ROOM_S
+from app.server.listener import BACKLOG
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ class Listening:
     """Takes connections from a socket, except while it is paused; connections then wait in the kernel.
 
     An event loop cannot be told to wait with a socket that it serves. So it is given a copy of the descriptor, which is
-    closed for a pause; the socket itself goes on to listen.
+    closed for a pause; the socket itself keeps listening.
     """
 
     def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:

@@ -12,14 +12,20 @@ from app.logs import configure_logging
 from app.observability.snapshots import shared_folder
 from app.server.connections import most_connections
 from app.server.garbage import collect_seldom
+from app.server.listener import listen
 from app.server.server import ServerAlone, ServerOfSeveral, graceful_timeout_s, uvicorn_config
 from app.server.supervisor import Supervisor
 from app.server.template import Serve, Template
 
 
-def serve_alone(app: object, settings: Settings, listener: socket.socket) -> None:
-    """Serve in this process until SIGTERM or SIGINT."""
+def serve_alone(app: object, settings: Settings, listener: socket.socket, when_ready: Callable[[], None]) -> None:
+    """Serve in this process until SIGTERM or SIGINT. `when_ready` is called once the listener listens.
+
+    Raises `StartError` in one line if another service listens on the same port.
+    """
     collect_seldom()
+    listen(listener)
+    when_ready()
     server = ServerAlone(uvicorn_config(app, settings), most_connections(settings), listener)
     # uvicorn raises the signal once more when it is done, which would end this process as if it had failed.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from app.control import heeding
-from app.errors import BAD_START
+from app.errors import BAD_START, StartError
 from app.machine import no_room
 from app.observability.metrics import Metrics
 from app.observability.snapshots import Snapshots, forget
@@ -54,7 +54,7 @@ class Supervisor:
         The first process alone finds out whether the models can be loaded, and compiles those that have to be. The
         others start when it is ready, and `when_ready` is called then.
         """
-        self._acceptor = Acceptor(listener)
+        self._acceptor = Acceptor(listener, self._fail)
         self._template.begin(self._lose_template)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,6 +86,11 @@ class Supervisor:
         self._exit_code = exit_code
         self._stopping.set()
         self._begun.set()
+
+    def _fail(self, error: StartError) -> None:
+        """End, since there will be no connections: another service listens on the port."""
+        logger.error("%s", error)
+        self._end(BAD_START)
 
     def _lose_template(self) -> None:
         """End, since no process could be replaced any more; those that there are answer their requests and end."""

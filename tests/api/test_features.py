@@ -1,7 +1,8 @@
 """`/explain`, `/embed` and `?explain=true` as their callers see them."""
 
 import io
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -15,19 +16,13 @@ from app.engines.base import patterns
 from app.main import create_app
 from app.model.evidence import embedding
 from app.model.labels import Label
-from tests.support.client import Launch, check_problem, launching, started
+from tests.support.client import Launch, check_problem, started
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, MosaicEngine, mosaic_model, serving_lineup
 from tests.support.images import encoded, orientation
 
 RED, BLUE = COLOURS["red"], COLOURS["blue"]
 LABELS = list(COLOURS)
-
-
-@pytest.fixture
-def launch() -> Iterator[Launch]:
-    with launching() as launch:
-        yield launch
 
 
 @pytest.fixture
@@ -195,6 +190,55 @@ def test_weights_of_any_name_are_named_in_a_header_from_which_the_name_can_be_re
 )
 def test_a_wrong_parameter_is_named_with_what_is_allowed(client: Any, query: str, detail: str) -> None:
     assert detail in check_problem(client.post(f"/explain?{query}", content=solid(RED)), 422, "invalid_parameter")
+
+
+def labelled(launch: Launch, *names: str) -> Any:
+    """Return a client of a model whose first classes have these labels, or WordNet ids, a slash and these labels."""
+    pairs = [name.rpartition("/") for name in [*names, *LABELS[len(names) :]]]
+    labels = tuple(Label(index, wordnet_id or None, label) for index, (wordnet_id, _, label) in enumerate(pairs))
+    return launch(replace(mosaic_model(), labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Cardigan", "0"),
+        ("cardigan", "1"),
+        ("n3", "3"),
+        ("N3", "3"),
+        ("2", "2"),
+        ("02", "2"),
+        ("9", "4"),  # only a label: there is no tenth class
+        ("05", "5"),
+    ],
+)
+def test_a_class_is_the_one_of_exactly_this_name_or_else_of_this_name_in_another_case(
+    launch: Launch, name: str, found: str
+) -> None:
+    client = labelled(launch, "Cardigan", "cardigan", "n1/crane", "n3/crane", "9", "2 pairs")
+    answer = client.post(f"/explain?class={name}", content=solid(RED))
+    assert (answer.status_code, answer.headers["x-class-id"]) == (200, found)
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "classes"),
+    [
+        (("n1/crane", "red", "n2/crane"), "crane", "0 ('crane', n1) or 2 ('crane', n2)"),
+        (("Cardigan", "red", "cardigan"), "CARDIGAN", "0 ('Cardigan') or 2 ('cardigan')"),
+        (("x",) * 6, "x", "0 ('x'), 1 ('x'), 2 ('x'), 3 ('x') or another"),
+        (("1", "2", "3", "4"), "2", "01 ('2') or 02 ('3')"),
+        (("2", "2"), "2", "0 ('2'), 1 ('2') or 02 ('blue')"),
+    ],
+)
+def test_a_name_of_several_classes_is_refused_with_numbers_that_name_one_of_them(
+    launch: Launch, names: tuple[str, ...], name: str, classes: str
+) -> None:
+    client = labelled(launch, *names)
+    detail = check_problem(client.post(f"/explain?class={name}", content=solid(RED)), 422, "invalid_parameter")
+    assert detail == f"class {name!r} may be {classes}; write one of these numbers instead"
+    for number in re.findall(r"(\d+) \(", detail):
+        answer = client.post(f"/explain?class={number}", content=solid(RED))
+        assert answer.headers["x-class-id"] == str(int(number))
 
 
 def test_of_a_long_name_only_the_beginning_is_compared(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

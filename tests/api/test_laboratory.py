@@ -3,7 +3,6 @@
 import asyncio
 import io
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -26,17 +25,11 @@ from app.mobilenet.variants import PUBLISHED, Variant
 from app.model import latency, scores
 from app.prediction.previewer import MAX_QUEUE, Previewer
 from tests.support.asgi import Client, ready
-from tests.support.client import Launch, check_problem, launching
+from tests.support.client import Launch, check_problem
 from tests.support.data import solid
 from tests.support.fakes import colour_model, serving
 from tests.support.images import encoded, orientation, photo
 from tests.support.pen import Pen
-
-
-@pytest.fixture
-def launch() -> Iterator[Launch]:
-    with launching() as launch:
-        yield launch
 
 
 def measured(variant: Variant, median_ms: float, **other: Any) -> Latency:

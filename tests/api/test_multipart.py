@@ -39,6 +39,28 @@ def test_a_part_in_base64_is_left_as_text_which_is_read_later() -> None:
     assert images_in(binary, TYPE, 3) == [PHOTO]
 
 
+@pytest.mark.parametrize("before", [b"\r\n", b"Not shown.\r\n", b"--c\r\nx--b\r\n\n", b"\0" * 1000 + b"\r\n"])
+def test_what_is_before_the_first_boundary_is_passed_over(before: bytes) -> None:
+    assert images_in(before + part(b"form-data; name=image") * 2 + b"--b--", TYPE, 3) == [PHOTO, PHOTO]
+
+
+@pytest.mark.parametrize("boundary", ["b", "x" * 1000])
+def test_another_boundary_than_that_of_the_header_is_named(boundary: str) -> None:
+    body = part(b"form-data; name=image").replace(b"--b", b"--c") + b"--c--"
+    says = f"no line begins with --{boundary[:78]}, the boundary that Content-Type names"
+    with pytest.raises(MalformedRequest, match=f"^the multipart body is malformed: {says}$"):
+        images_in(body, f"multipart/form-data; boundary={boundary}", 3)
+
+
+@pytest.mark.parametrize("space", [b" ", b"\t"])
+def test_a_header_that_goes_on_in_the_next_line_is_told_what_is_allowed(space: bytes) -> None:
+    says = "^the multipart body is malformed: a header of a part takes several lines; write it in one$"
+    for before in (b"", b"Not shown.\r\n"):
+        body = before + part(b"form-data;\r\n" + space + b'name="image"') + b"--b--"
+        with pytest.raises(MalformedRequest, match=says):
+            images_in(body, TYPE, 3)
+
+
 def test_other_fields_are_passed_over_and_named_where_there_is_no_image() -> None:
     others = part(b"form-data; name=title", b"x") + part(b"form-data; name=photo; filename=p.jpg")
     assert images_in(others + part(b"form-data; name=image") + b"--b--", TYPE, 3) == [PHOTO]
@@ -52,6 +74,8 @@ def test_other_fields_are_passed_over_and_named_where_there_is_no_image() -> Non
     ("body", "content_type", "says"),
     [
         (b"garbage", TYPE, "malformed"),
+        (part(b"form-data; name=image", PHOTO, b"a b: c") + b"--b--", TYPE, "invalid character 32 in header"),
+        (part(b"form-data; name=image", PHOTO, b"a : c") + b"--b--", TYPE, "invalid character 32 in header"),
         (b"garbage", "multipart/form-data", "no boundary"),
         (part(b"form-data; name=image"), TYPE, "ends before its last boundary"),
         (part(b"form-data; name=image")[:-40], TYPE, "ends before its last boundary"),

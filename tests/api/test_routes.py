@@ -1,10 +1,10 @@
 """The wire contract, over HTTP in one process, on a model of colours; the real process is in e2e/."""
 
 import base64
+import codecs
 import json
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -19,19 +19,13 @@ from app.model.model import Model
 from app.runtime.inline import Threads
 from app.runtime.local import in_process
 from tests.support.asgi import Held
-from tests.support.client import Launch, check_problem, launching, samples
+from tests.support.client import Launch, check_problem, samples
 from tests.support.data import solid
 from tests.support.fakes import COLOURS, ColourEngine, colour_model, familiarity, serving
 from tests.support.images import encoded as file_of
 
 RED = solid(COLOURS["red"])
 BROKEN = RED[: len(RED) // 2]
-
-
-@pytest.fixture
-def launch() -> Iterator[Launch]:
-    with launching() as launch:
-        yield launch
 
 
 @pytest.fixture
@@ -195,10 +189,17 @@ def test_a_file_of_a_known_format_is_refused_for_what_it_is_whatever_its_type(
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "image/png", None])
 def test_json_that_is_sent_as_something_else_is_told_the_header_to_send(client: TestClient, kind: str | None) -> None:
-    body = b"\n " + json.dumps(encoded(RED)).encode()
-    response = client.post("/predict", content=body, headers={"Content-Type": kind} if kind else {})
-    detail = check_problem(response, 415, "unsupported_media_type")
-    assert detail == "the body looks like JSON; send it with the header Content-Type: application/json"
+    for before in (b"\n ", codecs.BOM_UTF8):
+        body = before + json.dumps(encoded(RED)).encode()
+        response = client.post("/predict", content=body, headers={"Content-Type": kind} if kind else {})
+        detail = check_problem(response, 415, "unsupported_media_type")
+        assert detail == "the body looks like JSON; send it with the header Content-Type: application/json"
+
+
+def test_json_may_begin_with_a_byte_order_mark(client: TestClient) -> None:
+    body = codecs.BOM_UTF8 + json.dumps(encoded(RED)).encode()
+    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize(
@@ -407,7 +408,10 @@ def test_unknown_routes_and_methods_are_problems_too(client: TestClient) -> None
     assert "POST" in check_problem(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
     check_problem(client.delete("/labels"), 405, "method_not_allowed")
-    check_problem(client.get("/docs-assets/nothing.js"), 404, "not_found")
+    for path in ("/docs-assets/nothing.js", "/web/nothing", "/web/v2/nothing"):
+        nothing = client.get(path)
+        assert check_problem(nothing, 404, "not_found") == f"there is nothing at {path}; /docs lists what there is"
+        assert "error" not in nothing.json(), "which only what is below /v2 has"
 
 
 def test_a_bug_of_ours_is_a_problem_that_tells_nothing(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

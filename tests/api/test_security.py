@@ -3,14 +3,13 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
 
 import pytest
 
 from app.api import pages, security
-from app.config import load
+from app.environment import load
 from app.errors import StartError
-from tests.support.client import Launch, check_problem, launching
+from tests.support.client import Launch, check_problem
 from tests.support.data import solid
 
 KEYS = ("first-key", "second-key")
@@ -18,16 +17,11 @@ LOCKED = ("/model-info", "/labels", "/variants")
 OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json", "/", "/web/page.js")
 
 
-@pytest.fixture
-def launch() -> Iterator[Launch]:
-    with launching() as launch:
-        yield launch
-
-
 def test_any_of_the_keys_opens_every_route_in_either_header(launch: Launch) -> None:
     client = launch(api_keys=KEYS)
     for key in KEYS:
-        for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}):
+        bearer = [{"Authorization": f"{scheme}{key}"} for scheme in ("Bearer ", "bearer   ")]
+        for headers in (*bearer, {"X-API-Key": key}):
             for path in LOCKED:
                 assert client.get(path, headers=headers).status_code == 200
             assert client.post("/predict", content=solid((9, 9, 9)), headers=headers).status_code == 200
@@ -55,6 +49,12 @@ def test_without_a_right_key_nothing_is_told_and_no_body_is_read(launch: Launch,
         detail = check_problem(response, 401, "unauthorized")
         assert response.headers["www-authenticate"] == 'Bearer realm="mobilenet"'
         assert "first" not in detail
+
+
+def test_a_scheme_without_a_key_is_no_wrong_key(launch: Launch) -> None:
+    for value in ("Bearer", "Bearer   "):
+        response = launch(api_keys=KEYS).get("/labels", headers={"Authorization": value})
+        assert check_problem(response, 401, "unauthorized").startswith("a key is needed")
 
 
 def test_probes_and_pages_stay_open_and_the_metrics_unless_they_are_closed(launch: Launch) -> None:

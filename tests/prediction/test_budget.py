@@ -99,6 +99,18 @@ def test_an_impossible_budget_names_the_nearest_feasible_one() -> None:
                      caught.value.detail)  # fmt: skip
 
 
+@pytest.mark.parametrize("min_accuracy", [None, 0.0])
+def test_a_latency_that_no_number_can_be_divided_by_is_not_taken_for_an_accuracy(min_accuracy: float | None) -> None:
+    unknown = [Candidate(SMALL, 10, None, 1.0), Candidate(LARGE, 20, None, 8.0)]
+    with pytest.raises(ImpossibleBudget, match=r"fits max_latency_ms=5e-324.* is max_latency_ms=1.0.*, with 0.25/128"):
+        fitting(unknown, Budget(max_latency_ms=5e-324, min_accuracy=min_accuracy))
+
+
+def test_accuracies_of_0_were_measured() -> None:
+    with pytest.raises(ImpossibleBudget, match="the nearest that is feasible is min_accuracy=0"):
+        fitting([Candidate(SMALL, 10, 0.0, 1.0)], Budget(min_accuracy=0.1))
+
+
 def test_a_variant_of_unknown_accuracy_satisfies_none() -> None:
     unknown = [Candidate(SMALL, 10, None, 1.0), Candidate(LARGE, 20, None, 1.0)]
     with pytest.raises(ImpossibleBudget, match="nobody has measured"):

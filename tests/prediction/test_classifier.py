@@ -20,12 +20,11 @@ from app.prediction.selection import Cascade, Plan, SideBySide, Single
 from app.runtime.faults import WorkerFailed
 from app.runtime.local import Local
 from app.runtime.pipeline import Job, JobResult, Payload
-from tests.support.data import solid
+from tests.support.data import RED
 from tests.support.fakes import Clock, colour_model
 from tests.support.images import png
 
 FIRST, SECOND, THIRD = Variant(0.25, 64), Variant(0.5, 64), Variant(0.75, 64)
-RED = solid((220, 30, 30))
 LARGE = png(4000, 3001, depth=1, colour=0, rows=bytes(501 * 3001))
 BATCHES = {1: [1], 2: [1, 1], 3: [2, 2, 1]}
 """The batch of each of so many images that come together, of which two batches run at the same time."""

@@ -61,6 +61,14 @@ def test_what_stands_in_is_the_best_of_the_smaller_ones_that_has_room(
     assert alone.variants == chain[:1]
 
 
+@pytest.mark.parametrize("way", ["variants", "cascade"])
+def test_several_variants_can_be_kept_from_degrading_and_not_be_allowed_to(way: str) -> None:
+    assert Selection(**{way: VALUES[way]}, degrade="never").plan(CANDIDATES, degrade=True)
+    assert Selection(**{way: VALUES[way]}).plan(CANDIDATES, degrade=True)
+    with pytest.raises(InvalidParameter, match=f"^degrade=allow is not possible with {way}; "):
+        Selection(**{way: VALUES[way]}, degrade="allow").plan(CANDIDATES, degrade=False)
+
+
 @pytest.mark.parametrize(("given", "threshold"), [({}, 0.8), ({"threshold": 0}, 0), ({"threshold": 0.95}, 0.95)])
 def test_a_cascade_has_the_threshold_that_was_given_or_the_documented_one(
     given: dict[str, float], threshold: float
@@ -75,6 +83,9 @@ def test_a_cascade_has_the_threshold_that_was_given_or_the_documented_one(
         (Selection(variants="0.5"), InvalidParameter, "^variants: "),
         (Selection(cascade="0.5,0.25/32"), InvalidParameter, "^cascade: "),
         (Selection(cascade=""), InvalidParameter, "^cascade: "),
+        (Selection(variants="ALL"), InvalidParameter, "^variants: 'ALL' is not a .*; or write all, alone and in lower"),
+        (Selection(variants="all,0.5/160"), InvalidParameter, "^variants: 'all' is not .*; or write all, alone"),
+        (Selection(cascade="all"), InvalidParameter, "^cascade: 'all' is not a variant such as 0.5/160: .*resolution$"),
         (Selection(variants="0.75/96"), VariantNotLoaded, "0.75/96 is not loaded; loaded are 0.5/160, 0.25/32"),
     ],
     ids=repr,

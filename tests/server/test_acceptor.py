@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from app.errors import StartError
 from app.server.acceptor import LINGER_S, Accepted, Acceptor
 
 
@@ -62,9 +64,11 @@ def listener() -> Iterator[socket.socket]:
 
 @pytest.fixture
 async def acceptor(listener: socket.socket) -> AsyncIterator[Acceptor]:
-    made = Acceptor(listener)
+    failed: list[StartError] = []
+    made = Acceptor(listener, failed.append)
     yield made
     await made.close()
+    assert failed == []
 
 
 async def greeted(port: int) -> str:
@@ -301,7 +305,7 @@ async def test_where_there_is_no_room_for_a_connection_it_is_tried_again_later(
     monkeypatch.setattr("app.server.acceptor.NO_ROOM_S", 0.5)
     with NoRoom() as listener:
         listener.bind(("127.0.0.1", 0))
-        acceptor = Acceptor(listener)
+        acceptor = Acceptor(listener, Mock())
         one = Process("one", acceptor)
         one.ready()
         await first_greeted(listener.getsockname()[1], "one")

@@ -16,8 +16,8 @@ from app.errors import StartError
 from app.machine import open_files_limit
 from app.server import connections
 from app.server import listening as connecting
-from app.server.acceptor import BACKLOG
 from app.server.connections import FEWEST, OTHER_FILES, WORKER_FILES, Bound, most_connections
+from app.server.listener import BACKLOG
 from app.server.listening import Listening
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import StartError
-from app.server.listener import address, listener
+from app.server.listener import address, listen, listener
 
 
 def test_a_unix_socket_is_at_its_path_until_the_end_and_refuses_connections_until_it_listens(tmp_path: Path) -> None:
@@ -115,3 +115,13 @@ def test_a_port_that_another_listens_on_is_an_error_that_names_the_settings() ->
         says = f"MOBILENET_HOST=127.0.0.1 MOBILENET_PORT={port}: cannot listen there"
         with pytest.raises(StartError, match=says), listener("127.0.0.1", port):
             pass
+
+
+def test_of_two_services_that_have_bound_a_port_the_second_to_listen_says_so() -> None:
+    with listener("127.0.0.1", 0) as first:
+        host, port = first.getsockname()
+        with listener(host, port) as second:
+            listen(first)
+            says = f"^http://127.0.0.1:{port}: cannot listen there: Address already in use$"
+            with pytest.raises(StartError, match=says):
+                listen(second)

@@ -20,6 +20,7 @@ from app.observability.metrics import Metrics
 from app.observability.snapshots import Snapshots
 from app.reload import Outcome
 from app.server import supervisor
+from app.server.listener import listener as bound_listener
 from app.server.process import HttpProcess
 from app.server.supervisor import Supervisor
 from app.server.template import FAILED, Serve, Template
@@ -169,6 +170,19 @@ async def test_a_process_that_ends_before_it_is_ready_is_started_again_a_little_
     assert caplog.messages == [f"HTTP process {service.pids[number]} ended with exit code 7" for number in (1, 2)]
 
 
+async def test_where_another_service_listens_first_it_says_so_and_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with bound_listener("127.0.0.1", 0) as other, bound_listener(*other.getsockname()) as listener:
+        other.listen()
+        async with supervising(tmp_path, listener, SERVES, count=2) as service:
+            assert await service.exit_code(None) == BAD_START
+        port = other.getsockname()[1]
+    assert caplog.messages == [f"http://127.0.0.1:{port}: cannot listen there: Address already in use"]
+    assert service.said == []
+    assert [*service.pids] == [1]
+
+
 async def test_a_process_that_cannot_start_with_its_settings_ends_all(tmp_path: Path, listener: socket.socket) -> None:
     async with supervising(
         tmp_path, listener, f"sys.exit({BAD_START}) if number == 3 else serve()", count=2
@@ -272,7 +286,7 @@ async def test_the_first_that_refuses_to_reload_keeps_the_others_from_trying_and
         assert not (tmp_path / "3-reload").exists()
         assert counted(tmp_path) == {"swapped": 0, "refused": 1}
         assert await service.exit_code() == 0
-    assert caplog.messages == [f"not reloaded, and the old model goes on to serve: {says}"]
+    assert caplog.messages == [f"not reloaded; the old model keeps serving: {says}"]
 
 
 async def test_one_that_is_not_ready_yet_is_waited_for_since_it_may_have_read_the_old_files(

@@ -7,10 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.client import check_problem, launching
-from tests.support.data import solid
+from tests.support.data import RED
 
 ORIGIN = "https://a.example"
-RED = solid((220, 30, 30))
 
 
 @pytest.fixture(scope="module")

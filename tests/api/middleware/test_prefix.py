@@ -1,6 +1,5 @@
 """Behind a proxy that strips a prefix, everything that the service links to is below the prefix."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,18 +8,11 @@ from fastapi.testclient import TestClient
 
 from app.config import Settings
 from app.main import create_app
-from tests.support.client import Launch, check_problem, launching, started
-from tests.support.data import solid
+from tests.support.client import Launch, check_problem, started
+from tests.support.data import RED
 from tests.support.fakes import colour_model, mosaic_model, serving
 
-RED = solid((220, 30, 30))
 PROXY = ("127.0.0.1", 50000)
-
-
-@pytest.fixture
-def launch() -> Iterator[Launch]:
-    with launching() as launch:
-        yield launch
 
 
 def check(client: TestClient, prefix: str, **options: Any) -> None:
@@ -33,8 +25,9 @@ def check(client: TestClient, prefix: str, **options: Any) -> None:
         assert f"{prefix}/docs-assets/" in page
     for path in ("/", "/web/page.js", "/samples/golf-ball.webp", "/docs-assets/swagger-ui.css", "/healthz", "/v2"):
         assert client.get(path, **options).status_code == 200, path
-    nothing = check_problem(client.get("/nothing", **options), 404, "not_found")
-    assert nothing == f"there is nothing at {prefix}/nothing; {prefix}/docs lists what there is"
+    for path in ("/nothing", "/web/nothing"):
+        nothing = check_problem(client.get(path, **options), 404, "not_found")
+        assert nothing == f"there is nothing at {prefix}{path}; {prefix}/docs lists what there is"
 
 
 def test_the_setting_is_the_prefix_of_every_link(launch: Launch) -> None:

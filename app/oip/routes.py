@@ -9,7 +9,7 @@ from app.api import openapi, payload
 from app.api.predict import TimeoutMs, timeout_or_default
 from app.api.security import Guard
 from app.config import Settings
-from app.errors import NotFound
+from app.errors import EmptyImage, MalformedRequest, NotFound
 from app.model.model import Model
 from app.observability.trace import trace
 from app.oip import inference, models, schemas, tensors
@@ -101,7 +101,7 @@ def create_router(
             summary="Classify a tensor of images",
             dependencies=locked,
             response_model=InferenceResponse,
-            responses=schemas.INFER_ANSWER | openapi.responses(*openapi.IMAGES_ERRORS, NotFound, path=path),
+            responses=schemas.INFER_ANSWER | openapi.responses(*schemas.INFER_ERRORS, path=path),
             openapi_extra=schemas.path_parameters(path) | schemas.INFER_BODY,
         )
         async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
@@ -111,7 +111,7 @@ def create_router(
                 model = _found(request, current)
                 inference.admit(model, current, about)
                 deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
-                body = await payload.read_any(request, settings, deadline)
+                body = await _body(request, settings, deadline)
                 wanted = tensors.read(body, json_bytes, model, settings.max_images)
                 classifying = inference.classify(wanted, model, current, deadline, about)
                 outcomes = await payload.unless_departed(request.receive, classifying)
@@ -120,6 +120,13 @@ def create_router(
                 return _response(said.model_dump_json().encode(), b"".join(raw) if binary else None)
 
     return router
+
+
+async def _body(request: Request, settings: Settings, deadline: float) -> bytes:
+    try:
+        return await payload.read_any(request, settings, deadline)
+    except EmptyImage:
+        raise MalformedRequest("the body is empty; send the JSON of an inference request") from None
 
 
 def _found(request: Request, classifier: Classifier) -> Model:

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.openapi import RAW, Responses
+from app.api.openapi import IMAGES_ERRORS, RAW, Responses
+from app.errors import EmptyImage, NotFound, ServiceError
 from app.schemas import EXAMPLE_PNG, optional
 
 MODEL = "mobilenet"
@@ -25,6 +26,7 @@ class InputParameters(Given):
     binary_data_size: int | None = Field(
         None, ge=0, description="length of this tensor in bytes, if it follows the JSON as raw bytes"
     )
+    shared_memory_region: Any = Field(None, description="not supported: an input that names one is refused")
 
 
 class InputTensor(Given):
@@ -199,6 +201,11 @@ INFER_ANSWER: Responses = {
         "content": {"application/octet-stream": RAW},
     }
 }
+INFER_ERRORS: tuple[type[ServiceError] | ServiceError, ...] = (
+    *(error for error in IMAGES_ERRORS if error is not EmptyImage),
+    EmptyImage("the image is empty: it has 0 bytes"),
+    NotFound,
+)
 
 _PATH_PARAMETERS = {
     "name": ("the name of the model", MODEL),

@@ -26,6 +26,8 @@ from app.runtime.pipeline import Payload
 
 IMAGE, PIXELS = "image", "pixels"
 PROBABILITIES, EMBEDDING = "probabilities", "embedding"
+SHARED_MEMORY = "shared_memory_region"
+"""The parameter of an input whose data are in memory that the client shares, as Triton's clients name it."""
 LENGTH = 4
 """How many bytes the length of an element of a BYTES tensor takes."""
 
@@ -138,12 +140,19 @@ def _count(tensor: InputTensor, resolution: int) -> int:
 
 def _raw(tensor: InputTensor, rest: memoryview) -> memoryview | None:
     """Return the raw bytes of a tensor that follow the JSON; None if its data are in the JSON."""
+    if tensor.parameters.shared_memory_region is not None:
+        raise no_shared_memory(tensor.name)
     size = tensor.parameters.binary_data_size
     if (size is None) == (tensor.data is None):
         raise MalformedRequest(f"{tensor.name} needs either data or the parameter binary_data_size")
     if (size or 0) != len(rest):
         raise MalformedRequest(f"{len(rest)} bytes follow the JSON, but {tensor.name} says that it has {size or 0}")
     return None if size is None else rest
+
+
+def no_shared_memory(name: str) -> MalformedRequest:
+    """Return the error of an input whose data are to be read from the client's memory."""
+    return MalformedRequest(f"shared memory is not supported; send the data of {name[:80]} in the request")
 
 
 def _files(tensor: InputTensor, raw: memoryview | None, count: int) -> list[Payload]:
@@ -156,23 +165,40 @@ def _files(tensor: InputTensor, raw: memoryview | None, count: int) -> list[Payl
 
 
 def _pixels(tensor: InputTensor, raw: memoryview | None, resolution: int) -> list[Payload]:
-    try:
-        content = bytes(_flat(tensor)) if raw is None else raw
-    except (TypeError, ValueError):
-        raise MalformedRequest(f"the data of {PIXELS} must be integers from 0 to 255") from None
-    values = np.frombuffer(content, np.uint8)
+    values = np.frombuffer(_bytes(_flat(tensor)) if raw is None else raw, np.uint8)
     if len(values) != tensor.shape[0] * resolution**2 * 3:
         raise MalformedRequest(f"{PIXELS} has {len(values):,} values, which does not match its shape {tensor.shape}")
     images: Pixels = values.reshape(tensor.shape)
     return list(images)
 
 
+def _bytes(values: list[Any]) -> bytes:
+    try:
+        if set(map(type, values)) <= {int}:  # neither bool, which Python takes for an integer, nor anything else
+            return bytes(values)
+    except ValueError:
+        pass
+    raise MalformedRequest(f"the data of {PIXELS} must be integers from 0 to 255")
+
+
 def _flat(tensor: InputTensor) -> list[Any]:
-    # The protocol allows a flat list of values, or lists nested as the shape says.
+    """Return the values of a tensor. The protocol allows a flat list of them, or lists nested as the shape says."""
     data = tensor.data or []
-    while data and all(isinstance(part, list) for part in data):
-        data = list(chain.from_iterable(data))
-    return data
+    if not data or not isinstance(data[0], list):
+        return data
+    parts: list[Any] = [data]
+    for size in tensor.shape:
+        if set(map(type, parts)) != {list} or set(map(len, parts)) != {size}:
+            raise _nested(tensor)
+        parts = list(chain.from_iterable(parts))
+    if isinstance(parts[0], list):
+        raise _nested(tensor)
+    return parts
+
+
+def _nested(tensor: InputTensor) -> MalformedRequest:
+    detail = f"the data of {tensor.name} are not nested as its shape {tensor.shape} says; nest them so"
+    return MalformedRequest(f"{detail}, or send a flat list")
 
 
 def split(raw: memoryview) -> Iterator[bytes]:

@@ -29,8 +29,10 @@ export async function classifyAll(photos, { explained, limits, signal, came }) {
       waiting.unshift(...group);
     } else if (photos.length > 1 && isOfPhoto(problem)) {
       const error = { code: problem.code, detail: problem.message };
-      group.forEach((photo) => Object.assign(photo, { outcome: { error }, request: null }));
-      came(group);
+      const failing = group.filter(({ file }) => problem.isOf(file));
+      failing.forEach((photo) => Object.assign(photo, { outcome: { error }, request: null }));
+      waiting.unshift(...group.filter((photo) => !failing.includes(photo)));
+      came(failing);
     } else {
       waiting.length = 0; // the others would fare no better
       throw problem;

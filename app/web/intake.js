@@ -2,6 +2,7 @@
 
 import { sample } from "./api.js";
 import { byId, html } from "./dom.js";
+import { filesOf } from "./folders.js";
 
 const SAMPLES = [
   ["golf-ball.webp", "a golf ball"],
@@ -9,7 +10,7 @@ const SAMPLES = [
   ["street.jpg", "a street"],
 ];
 
-/** Call `take` with every list of files that comes in, and `fail` with the problem of a drawing that does not. */
+/** Call `take` with every list of files that comes in, and `fail` with the problem of what does not. */
 export function intake(take, fail) {
   const drop = byId("drop");
   for (const id of ["choose", "camera"]) {
@@ -31,9 +32,9 @@ export function intake(take, fail) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     highlight(0);
-    give([...event.dataTransfer.files]);
+    filesOf(event.dataTransfer).then(give, fail);
   });
-  document.addEventListener("paste", (event) => give([...event.clipboardData.files]));
+  document.addEventListener("paste", (event) => filesOf(event.clipboardData).then(give, fail));
   byId("samples").append(
     ...SAMPLES.map(([name, text]) => html("button", { type: "button", class: "link", onclick: () => drawing(name).then(take, fail) }, text)),
   );

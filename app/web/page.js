@@ -43,8 +43,12 @@ async function start() {
 
 byId("key").addEventListener("submit", (event) => {
   event.preventDefault();
-  setKey(byId("key-field").value);
-  start();
+  try {
+    setKey(byId("key-field").value);
+    start();
+  } catch (problem) {
+    notice(problem);
+  }
 });
 onSwitch(again);
 intake(classify, notice);

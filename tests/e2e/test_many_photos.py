@@ -24,6 +24,7 @@ from tests.support.browsing import (
     Visit,
     choose,
     complete,
+    drop,
     many,
     settled,
 )
@@ -63,6 +64,26 @@ def test_photos_come_with_a_count_and_what_came_until_they_are_cancelled_stays(v
     expect(cards(page)).to_have_count(32)
     for cancelled in held[1:]:
         cancelled.abort()  # or it would still be pending when the page closes
+
+
+def test_the_photos_in_dropped_folders_are_classified_and_what_is_no_photo_is_left_there(
+    visit: Visit, tmp_path: Path
+) -> None:
+    page = complete(visit())
+    single, folder = tmp_path / "street.jpg", tmp_path / "photos"
+    single.write_bytes(STREET.read_bytes())
+    (folder / "more").mkdir(parents=True)
+    for name in ("10.jpg", "9.webp", "more/1.heic"):  # as the service reads the format from the bytes
+        (folder / name).write_bytes(GOLF_BALL.read_bytes())
+    for name in ("notes.txt", ".DS_Store", "more/results.csv", "._9.webp"):
+        (folder / name).write_text("no photo")
+    for number in range(300):  # more than a browser gives of a folder at once
+        (folder / f"{number}.txt").touch()
+    drop(page, folder, single)
+    expect(page.locator(".card-name")).to_have_text(["9.webp", "10.jpg", "1.heic", "street.jpg"])
+    settled(page)
+    expect(page.locator("#status")).to_have_text("4 of 4 photos are classified")
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 class Stalling(BaseHTTPRequestHandler):

@@ -3,21 +3,26 @@
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from tests.support import needs
-from tests.support.browsing import REFUSED, Visit, choose, complete, many, settled
+from tests.support.browsing import REFUSED, Visit, answer, choose, complete, drop, many, settled
 
 pytestmark = needs.BROWSER.mark()
 
 LOST = "net::ERR_FAILED"
 """What Chromium logs of a request that never reaches the service."""
+NOT_LOADED = "Failed to load resource: net::"
+"""How every line begins that it logs of a request that failed for whatever reason."""
+UNREADABLE = "This file cannot be read; is it a folder, or was it changed or moved since it was chosen?"
 LOGIN = "<!doctype html><title>Log in</title>"
 Answer = tuple[int, str]
 """The status and the body of an answer that is not the service's."""
 BAD_GATEWAY: Answer = (502, "<html>Bad Gateway</html>")
+LOCKED: Answer = (401, json.dumps({"status": 401, "code": "unauthorized", "detail": "a key is needed"}))
 FULL: Answer = (429, json.dumps({"status": 429, "code": "queue_full", "detail": "256 of 256 places are taken"}))
 STARTING: Answer = (503, json.dumps({"status": 503, "code": "starting", "detail": "the model is loading"}))
 
@@ -90,6 +95,8 @@ def test_a_service_that_may_answer_later_is_waited_for(page: Page, answers: list
     ("answer", "says"),
     [
         ((500, "<html>"), "such as a proxy, answered 500 Internal Server Error."),
+        ((400, '{"detail": [{"msg": "no"}]}'), "such as a proxy, answered 400 Bad Request."),
+        ((403, '{"code": 7, "message": "no"}'), "such as a proxy, answered 403 Forbidden."),
         ((200, LOGIN), "This is not an answer of the service; is a login needed on the way to it?"),
     ],
 )
@@ -100,6 +107,64 @@ def test_what_something_else_answers_is_said_to_be_no_answer_of_the_service_and_
     choose(page, *many(40))
     expect(page.get_by_role("alert")).to_contain_text(says)
     expect(page.locator("#status")).to_have_text("8 of 40 photos are classified; 32 have no answer")
+
+
+def on_disk(folder: Path, count: int) -> list[Path]:
+    """Write photos to a folder, and return their paths."""
+    for photo in many(count):
+        (folder / photo["name"]).write_bytes(photo["buffer"])
+    return sorted(folder.iterdir())
+
+
+def test_a_file_that_was_changed_since_it_was_chosen_spoils_only_itself(
+    visit: Visit, page: Page, tmp_path: Path
+) -> None:
+    visit.expected.append(NOT_LOADED)
+    paths = on_disk(tmp_path, 4)
+    page.set_input_files("#choose", paths)
+    expect(classified(page)).to_have_count(4)
+    settled(page)
+    paths[1].write_bytes(b"changed")
+    paths[2].unlink()
+    page.get_by_role("switch", name="Why?").click()
+    expect(page.locator("#status")).to_have_text("2 of 4 photos are classified; 2 could not be classified")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page.locator("#result .where")).to_be_visible()
+    page.locator(".card").nth(1).click()
+    expect(page.locator("#result .alert")).to_have_text(UNREADABLE)
+
+
+def test_a_single_file_that_was_changed_is_said_to_be(visit: Visit, page: Page, tmp_path: Path) -> None:
+    visit.expected.append(NOT_LOADED)
+    (path,) = on_disk(tmp_path, 1)
+    page.set_input_files("#choose", path)
+    expect(answer(page)).to_have_text("golf ball")
+    path.write_bytes(b"changed")
+    page.get_by_role("group", name="See it at").get_by_role("radio", name="128").check()
+    expect(page.locator(".seen figcaption")).to_have_text(UNREADABLE)
+    page.get_by_role("switch", name="Why?").click()
+    expect(page.get_by_role("alert")).to_have_text(UNREADABLE)
+
+
+def test_a_dropped_folder_without_photos_is_said_to_have_none(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no photo")
+    drop(page, tmp_path)
+    expect(page.get_by_role("alert")).to_have_text("There are no photos in the folder.")
+
+
+def test_a_key_that_no_service_can_have_is_said_what_is_wrong_with_it(page: Page) -> None:
+    intercept(page, "**/model-info?*", in_turn(LOCKED))
+    page.reload()
+    field = page.get_by_label("Enter a key to continue")
+    for wrong in ("\u043a\u043b\u044e\u0447", "two words"):
+        field.fill(wrong)
+        field.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("A key has only ASCII letters, digits and signs, and no spaces.")
+        expect(field).to_be_focused()
+    field.fill(" a-key ")
+    field.press("Enter")
+    complete(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_a_page_that_is_opened_while_the_service_starts_behind_a_proxy_gets_ready(visit: Visit) -> None:

@@ -92,6 +92,49 @@ def test_pixels_are_neither_more_nor_fewer_than_their_shape_says(more: int, bina
         tensors.read(*request(tensor, raw if binary else b""), MODEL, MOST)
 
 
+ROWS = [[[[0] * 3] * SIDE] * SIDE] * 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.zeros((2, 3, SIDE, SIDE), np.uint8).tolist(),
+        np.zeros((SIDE, SIDE, 2, 3), np.uint8).tolist(),
+        np.zeros((2, SIDE * SIDE * 3), np.uint8).tolist(),
+        [ROWS],
+        [ROWS[0] + ROWS[0], []],
+        [ROWS[0], [*ROWS[0][1:], [[0] * 3] * (SIDE - 1) + [[0]]]],
+        [ROWS[0], [*ROWS[0][1:], 0]],
+        [ROWS[0], [*ROWS[0][1:], "x" * SIDE]],
+    ],
+    ids=["channels first", "images last", "half flat", "too deep", "uneven", "a short pixel", "a number", "a text"],
+)
+def test_nested_pixels_whose_lists_contradict_the_shape_are_refused_though_the_number_of_values_may_be_right(
+    data: list[Any],
+) -> None:
+    tensor = {"name": "pixels", "datatype": "UINT8", "shape": [2, SIDE, SIDE, 3], "data": data}
+    with pytest.raises(
+        MalformedRequest, match=r"pixels are not nested as its shape \[2, \d+, \d+, 3\] says; .*flat list"
+    ):
+        tensors.read(*request(tensor), MODEL, MOST)
+
+
+def test_files_may_be_flat_or_nested_as_the_shape_says_and_in_no_other_way() -> None:
+    for shape, data in (([2], ["a", "b"]), ([2, 1], ["a", "b"]), ([2, 1], [["a"], ["b"]])):
+        assert tensors.read(*request(image(shape, data=data)), MODEL, MOST).images == ["a", "b"]
+    for shape, data in (([2], [["a"], ["b"]]), ([2, 1], [["a", "b"]]), ([2, 1], [["a", "b"], []])):
+        with pytest.raises(MalformedRequest, match=r"image are not nested as its shape \[2"):
+            tensors.read(*request(image(shape, data=data)), MODEL, MOST)
+
+
+@pytest.mark.parametrize("wrong", [True, False, 1.0, None, 256, -1, 10**40, "x"], ids=str)
+def test_pixels_are_integers_from_0_to_255_and_nothing_that_python_takes_for_one(wrong: object) -> None:
+    data = [wrong, *[0] * (SIDE * SIDE * 3 - 1)]
+    tensor = {"name": "pixels", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3], "data": data}
+    with pytest.raises(MalformedRequest, match="integers from 0 to 255"):
+        tensors.read(*request(tensor), MODEL, MOST)
+
+
 @unhurried
 @given(st.binary(max_size=60), st.integers(1, MOST))
 def test_bytes_that_are_no_elements_are_refused_and_others_read(raw: bytes, count: int) -> None:

@@ -130,7 +130,7 @@ class Visit:
         assert self._pages
         assert self._left == []
         unexpected = [line for line in self._logged if not any(part in line for part in self.expected)]
-        assert not unexpected
+        assert not unexpected, unexpected
 
 
 def complete(page: Page) -> Page:
@@ -142,6 +142,15 @@ def choose(page: Page, *photos: Path | FilePayload) -> None:
     """Choose photos and wait until the page has their answer, so that nothing is read from an earlier one."""
     page.set_input_files("#choose", [payload(photo) if isinstance(photo, Path) else photo for photo in photos])
     settled(page)
+
+
+def drop(page: Page, *paths: Path) -> None:
+    """Drop files and folders of this machine on the page, as from its file manager."""
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 100, "y": 100, "data": data})
+    session.detach()
 
 
 def settled(page: Page) -> None:

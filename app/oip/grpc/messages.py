@@ -50,6 +50,8 @@ def read(request: pb.ModelInferRequest, model: Model, max_images: int) -> Infere
 
 
 def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, most_values: int) -> dict[str, Any]:
+    if tensors.SHARED_MEMORY in tensor.parameters:
+        raise tensors.no_shared_memory(tensor.name)
     about = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape[:MOST_DIMENSIONS])}
     given = [field.name for field, _ in tensor.contents.ListFields()]
     if raw is not None:

@@ -6,7 +6,7 @@ in which nobody else is served. So a request may have few bytes beside those of 
 
 import sys
 
-from app.errors import BodyTooLarge, MalformedRequest
+from app.errors import BodyTooLarge, MalformedRequest, ServiceError
 
 BESIDE_BYTES = 16_384
 """Most bytes that a request may have beside those of its images, and a few for each of these."""
@@ -14,37 +14,51 @@ IMAGE_HEAD_BYTES = 8
 """Room for what comes before each image: its number and its length."""
 PIXEL_BYTES = 2
 """Most bytes that a pixel takes as a number."""
+OTHERS = (1, 2, 3, 5, 6, 7)
+"""Fields of the contents of a tensor, for values of other types than those of the inputs."""
+ELSEWHERE = (
+    "the data of pixels must be in uint_contents or in raw_input_contents, "
+    "and those of image in bytes_contents or in raw_input_contents"
+)
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTH = {FIXED64: 8, FIXED32: 4}
 
 
 class Images:
-    """Counts the bytes of a field with images: it may be there several times, which parsing joins to one."""
+    """Counts the bytes of fields with images: one may be there several times, which parsing joins to one."""
 
-    def __init__(self, most: int) -> None:
-        self._most = self._left = most
+    def __init__(self, most: int, error: ServiceError) -> None:
+        self._left = most
+        self._error = error
 
     def add(self, size: int) -> None:
-        """Count so many bytes more. Raises `BodyTooLarge` if they are more than `most` together."""
+        """Count so many bytes more. Raises the error if they are more than `most` together."""
         self._left -= size
         if self._left < 0:
-            raise BodyTooLarge(f"the pixels of the request take more than {self._most:,} bytes, the most that they may")
+            raise self._error
 
 
 Tree = dict[int, "Tree | Images"]
-"""The fields that have images in them, by number: messages that have such fields, or the images themselves."""
+"""The fields whose bytes are counted apart, by number: messages that have such fields, or the images themselves."""
 
 
 def check(body: bytes, most_images: int, most_values: int) -> None:
     """Raise `BodyTooLarge` for a `ModelInferRequest` that would take many times its size once it is parsed.
 
     `most_values` is the number of values that the images of a request may have. Raises `MalformedRequest` for what is
-    not in the encoding.
+    not in the encoding, or for images in a field that is not for them.
     """
     most = BESIDE_BYTES + IMAGE_HEAD_BYTES * most_images
     if len(body) > most:
-        pixels, any_bytes = Images(PIXEL_BYTES * most_values), Images(sys.maxsize)
-        _beside(memoryview(body), {5: {5: {4: pixels, 8: any_bytes}}, 7: any_bytes}, most)
+        _beside(memoryview(body), _images(most, PIXEL_BYTES * most_values), most)
+
+
+def _images(most_elsewhere: int, most_pixels: int) -> Tree:
+    """Return the fields that are counted apart: those for images, and those for other values, which must be short."""
+    too_large = BodyTooLarge(f"the pixels of the request take more than {most_pixels:,} bytes, the most that they may")
+    pixels, any_bytes = Images(most_pixels, too_large), Images(sys.maxsize, too_large)
+    elsewhere = Images(most_elsewhere, MalformedRequest(ELSEWHERE))
+    return {5: {5: {**dict.fromkeys(OTHERS, elsewhere), 4: pixels, 8: any_bytes}}, 7: any_bytes}
 
 
 def _beside(message: memoryview, tree: Tree, most: int) -> int:

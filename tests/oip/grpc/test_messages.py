@@ -74,6 +74,12 @@ def sideways() -> pb.ModelInferRequest:
     return request
 
 
+def shared() -> pb.ModelInferRequest:
+    request = changed(typed_files(b"x"), contents=None)
+    request.inputs[0].parameters["shared_memory_region"].string_param = "images"
+    return request
+
+
 def text_for_a_number() -> pb.ModelInferRequest:
     request = raw_files(*FILES, outputs=classification(2))
     request.outputs[0].parameters["classification"].string_param = "2"
@@ -90,6 +96,7 @@ def text_for_a_number() -> pb.ModelInferRequest:
         (raw_files(b"x", raw_input_contents=[b"x", b"y"]), MalformedRequest, "1 inputs and 2 raw_input_contents"),
         (typed_files(b"x", raw_input_contents=[b"x"]), MalformedRequest, "both bytes_contents and raw_input_contents"),
         (sideways(), MalformedRequest, "must be in bytes_contents or in raw_input_contents"),
+        (shared(), MalformedRequest, "shared memory is not supported; send the data of image"),
         (pixels(values=[]), MalformedRequest, "must be in uint_contents or in raw_input_contents"),
         (changed(typed_files(b"x"), name="picture"), MalformedRequest, "image and pixels are the inputs"),
         (changed(typed_files(b"x"), datatype="FP32"), MalformedRequest, "must be BYTES"),

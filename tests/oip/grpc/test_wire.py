@@ -57,15 +57,22 @@ def contents(content: bytes) -> bytes:
         inputs(inner(3, LARGE)),  # and together
         inputs(inner(4, b"\x08\x01" * MOST)),  # parameters
         contents(b"\x42\x00" * MOST),  # elements
-        *(contents(inner(number, LARGE)) for number in (1, 2, 3, 5, 6, 7)),  # values of other kinds
         inner(6, inner(2, LARGE)),  # parameters of an output
         inputs(bytes([2 << 3 | wire.BYTES, 100]) + bytes(100)) * (MOST // 100),  # many that are small
     ],
-    ids=range(19),
+    ids=range(13),
 )
 def test_much_beside_images_is_refused_wherever_it_is(body: bytes) -> None:
     with pytest.raises(BodyTooLarge, match=f"{MOST:,} bytes beside"):
         check(body)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 6, 7])
+def test_data_in_a_field_for_values_of_another_kind_are_said_to_be_there_however_they_are_split(number: int) -> None:
+    half = inner(number, bytes(MOST // 2 + 1))
+    for body in (contents(inner(number, LARGE)), contents(half + half)):
+        with pytest.raises(MalformedRequest, match="pixels must be in uint_contents or in raw_input_contents"):
+            check(body)
 
 
 def test_a_request_may_have_so_many_bytes_beside_its_images_and_no_more() -> None:

@@ -12,7 +12,7 @@ ServiceError                    an RFC 9457 problem, by status:
 ├── UnsupportedMedia      415   ── UnsupportedImage
 ├── InvalidParameter      422   ── UndecodableImage, ImpossibleBudget
 ├── QueueFull             429   with Retry-After
-├── InternalError         500   only for bugs of the service itself
+├── InternalError         500   for reasons of the service itself
 ├── Unavailable           503   ── Starting, Draining; with Retry-After
 └── DeadlineExceeded      504
 ClientError                     is raised on the caller's side, where the service gave no answer:
@@ -129,7 +129,10 @@ class BodyTooLarge(ServiceError):
 
 
 class TooManyPixels(ServiceError):
-    """An image has more pixels than `MOBILENET_MAX_PIXELS`; its header says so, and it is not decoded."""
+    """An image is not decoded, because by its header it has too many pixels or takes more memory than there is.
+
+    A JPEG may have up to four times `MOBILENET_MAX_PIXELS`.
+    """
 
     status, code, title = 413, "too_many_pixels", "Too many pixels"
 
@@ -177,7 +180,7 @@ class QueueFull(ServiceError):
 
 
 class InternalError(ServiceError):
-    """The service has a bug. The caller is not told what went wrong; the log has the traceback."""
+    """The service failed for a reason of its own, such as a bug or no room for another process. The log says why."""
 
     status, code, title = 500, "internal_error", "Internal error"
 

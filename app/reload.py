@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
-    """What came of a reload: whether new models serve, and which ones, or else why the old ones go on to serve."""
+    """What came of a reload: whether new models serve, and which ones, or else why the old ones keep serving."""
 
     swapped: bool
     said: str
@@ -54,7 +54,7 @@ class Reloads:
             if outcome.swapped:
                 logger.info("reloaded: %s", outcome.said)
             else:
-                logger.error("not reloaded, and the old model goes on to serve: %s", outcome.said)
+                logger.error("not reloaded; the old model keeps serving: %s", outcome.said)
             return outcome
 
     def cancel(self) -> None:

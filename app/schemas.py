@@ -94,13 +94,13 @@ class ModelRef(VariantRef):
 class CostRef(BaseModel):
     """The exact cost of one image in the network; where several networks ran on it, the sum of their costs."""
 
-    macs: int = Field(examples=[76_524_800], description="multiply-accumulates of the convolutions and the classifier")
-    flops: int = Field(examples=[153_049_600], description="2 × MACs: a multiplication and an addition each")
+    macs: int = Field(examples=[76_017_920], description="multiply-accumulates of the convolutions and the classifier")
+    flops: int = Field(examples=[152_035_840], description="2 × MACs: a multiplication and an addition each")
     parameters: int = Field(
-        examples=[1_342_536], description="numbers in the weights, with batch normalisation's four for each channel"
+        examples=[834_666], description="numbers in the weights, with batch normalisation's four for each channel"
     )
     explain_macs: int | None = optional(
-        description="with `explain=true`: the multiply-accumulates of the evidence, not in MACs",
+        description="with `explain=true`: the multiply-accumulates of the evidence, which `macs` does not include",
     )
 
 

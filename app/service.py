@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from app import config
 from app.api import response
 from app.api.security import Guard
 from app.config import Settings
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
+from app.keys import read_keys
 from app.machine import no_room
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
@@ -130,7 +130,7 @@ class Service:
         await self._started.wait()
         await self._retired()
         try:
-            keys = config.read_keys(self._settings)
+            keys = read_keys(self._settings)
             pipeline = await in_thread(partial(self._reopen, self._settings))
         except (StartError, SelfTestFailed) as exc:
             return Outcome(False, "; ".join(str(exc).splitlines()))

@@ -84,7 +84,7 @@ class Metrics:
         self.seconds = sums.add(
             Histogram(
                 "mobilenet_request_duration_seconds",
-                "From the head of a request to the end of its answer, but for requests that were refused.",
+                "From the head of a request to the end of its answer. Refused requests are not counted.",
                 ("route", "variant"),
                 SECONDS,
             )
@@ -167,7 +167,7 @@ class ImageMetrics:
         self._familiarity = sums.add(
             Histogram(
                 "mobilenet_familiarity",
-                "Shares of photos of the classes that looked less like them than a classified image does.",
+                "Familiarity of the classified images, 0 to 1.",
                 ("variant",),
                 SHARES,
             )

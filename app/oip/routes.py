@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response, Security
+from fastapi.params import Depends
 
 from app.api import openapi, payload
 from app.api.predict import TimeoutMs, timeout_or_default
@@ -23,15 +24,24 @@ JsonBytes = Annotated[
     int | None,
     Header(alias=JSON_BYTES, ge=0, description="bytes of the JSON, where those of a tensor follow; else all is JSON"),
 ]
+Current = Callable[[], Classifier]
+"""Returns the classifier. Raises `Starting` or `Draining` while there is none."""
+Locks = list[Depends]
+"""What a route that needs a key depends on; empty if the service has no keys."""
 
 
-def create_router(
-    settings: Settings, guard: Guard, classifier: Callable[[], Classifier], alive: Callable[[], None]
-) -> APIRouter:
+def create_router(settings: Settings, guard: Guard, classifier: Current, alive: Callable[[], None]) -> APIRouter:
     """Make the routes; `classifier` and `alive` are those of `api.create_router`."""
     router = APIRouter(tags=["Open Inference Protocol"])
-    locked = [Security(guard)] if settings.api_keys else []
+    locked: Locks = [Security(guard)] if settings.api_keys else []
+    _add_server(router, locked, classifier, alive)
+    for path in PATHS:
+        _add_model(router, path, locked, classifier, alive)
+        _add_inference(router, path, locked, classifier, settings)
+    return router
 
+
+def _add_server(router: APIRouter, locked: Locks, classifier: Current, alive: Callable[[], None]) -> None:
     @router.get(
         "/v2",
         operation_id="server_metadata",
@@ -66,60 +76,66 @@ def create_router(
         classifier()
         return Ready(ready=True)
 
-    for path in PATHS:
-        subject = "model_version" if "{version}" in path else "model"  # the names of operations begin with it
 
-        @router.get(
-            path,
-            operation_id=f"{subject}_metadata",
-            summary="Describe the model",
-            dependencies=locked,
-            responses=openapi.responses(*openapi.LABELS_ERRORS, NotFound, path=path),
-            openapi_extra=schemas.path_parameters(path),
-        )
-        async def metadata(request: Request) -> ModelMetadata:
-            """Describe the tensors that the served model takes and gives; a request has one of the inputs."""
-            current = classifier()
-            return models.describe(_found(request, current), current)
+def _add_model(router: APIRouter, path: str, locked: Locks, classifier: Current, alive: Callable[[], None]) -> None:
+    subject = _subject(path)
 
-        @router.get(
-            f"{path}/ready",
-            operation_id=f"{subject}_ready",
-            summary="Is the model ready?",
-            responses=openapi.responses(*openapi.STATE_ERRORS, NotFound, path=path),
-            openapi_extra=schemas.path_parameters(path),
-        )
-        async def model_ready(request: Request) -> ModelReady:
-            """Whether the model answers, as `/readyz` says."""
-            alive()
-            _found(request, classifier())
-            return ModelReady(name=MODEL, ready=True)
+    @router.get(
+        path,
+        operation_id=f"{subject}_metadata",
+        summary="Describe the model",
+        dependencies=locked,
+        responses=openapi.responses(*openapi.LABELS_ERRORS, NotFound, path=path),
+        openapi_extra=schemas.path_parameters(path),
+    )
+    async def metadata(request: Request) -> ModelMetadata:
+        """Describe the tensors that the served model takes and gives; a request has one of the inputs."""
+        current = classifier()
+        return models.describe(_found(request, current), current)
 
-        @router.post(
-            f"{path}/infer",
-            operation_id=f"{subject}_infer",
-            summary="Classify a tensor of images",
-            dependencies=locked,
-            response_model=InferenceResponse,
-            responses=schemas.INFER_ANSWER | openapi.responses(*schemas.INFER_ERRORS, path=path),
-            openapi_extra=schemas.path_parameters(path) | schemas.INFER_BODY,
-        )
-        async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
-            """Classify image files or pixels. The images of a request are answered all, or not at all."""
-            about = trace(request.scope)
-            with classifier() as current:
-                model = _found(request, current)
-                inference.admit(model, current, about)
-                deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
-                body = await _body(request, settings, deadline)
-                wanted = tensors.read(body, json_bytes, model, settings.max_images)
-                classifying = inference.classify(wanted, model, current, deadline, about)
-                outcomes = await payload.unless_departed(request.receive, classifying)
-                said, raw = inference.answer(wanted, model, outcomes, about)
-                binary = any(form.binary for form in wanted.wanted)
-                return _response(said.model_dump_json().encode(), b"".join(raw) if binary else None)
+    @router.get(
+        f"{path}/ready",
+        operation_id=f"{subject}_ready",
+        summary="Is the model ready?",
+        responses=openapi.responses(*openapi.STATE_ERRORS, NotFound, path=path),
+        openapi_extra=schemas.path_parameters(path),
+    )
+    async def model_ready(request: Request) -> ModelReady:
+        """Whether the model answers, as `/readyz` says."""
+        alive()
+        _found(request, classifier())
+        return ModelReady(name=MODEL, ready=True)
 
-    return router
+
+def _add_inference(router: APIRouter, path: str, locked: Locks, classifier: Current, settings: Settings) -> None:
+    @router.post(
+        f"{path}/infer",
+        operation_id=f"{_subject(path)}_infer",
+        summary="Classify a tensor of images",
+        dependencies=locked,
+        response_model=InferenceResponse,
+        responses=schemas.INFER_ANSWER | openapi.responses(*schemas.INFER_ERRORS, path=path),
+        openapi_extra=schemas.path_parameters(path) | schemas.INFER_BODY,
+    )
+    async def infer(request: Request, json_bytes: JsonBytes = None, timeout_ms: TimeoutMs = None) -> Response:
+        """Classify image files or pixels. The images of a request are answered all, or not at all."""
+        about = trace(request.scope)
+        with classifier() as current:
+            model = _found(request, current)
+            inference.admit(model, current, about)
+            deadline = about.started + timeout_or_default(timeout_ms, settings) / 1000
+            body = await _body(request, settings, deadline)
+            wanted = tensors.read(body, json_bytes, model, settings.max_images)
+            classifying = inference.classify(wanted, model, current, deadline, about)
+            outcomes = await payload.unless_departed(request.receive, classifying)
+            said, raw = inference.answer(wanted, model, outcomes, about)
+            binary = any(form.binary for form in wanted.wanted)
+            return _response(said.model_dump_json().encode(), b"".join(raw) if binary else None)
+
+
+def _subject(path: str) -> str:
+    """Return what the names of the operations of a path begin with."""
+    return "model_version" if "{version}" in path else "model"
 
 
 async def _body(request: Request, settings: Settings, deadline: float) -> bytes:

@@ -113,8 +113,10 @@ def _train(order: Order, bar: Bar, began: float) -> int:
     state, resumed = _begun(order, photos.found, started_from, bar)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     network.prepare(order.recipe.seed)
+    if resumed:
+        began -= state.spent_s
     try:
-        rows, interrupted = _fitted(task, state, resumed, bar)
+        rows, interrupted = _fitted(task, state, resumed, began, bar)
         card = result.write(result.Training(task, photos, rows, began), state, order.name, bar, bar.say)
     except (OSError, CannotWrite) as exc:  # a full disk, or a photo that is gone
         why = first_line(exc)
@@ -176,7 +178,7 @@ def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
     return Task(recipe, len(found.classes), views, learnt, held_out), photos
 
 
-def _fitted(task: Task, state: State, resumed: bool, bar: Bar) -> tuple[list[Row], bool]:
+def _fitted(task: Task, state: State, resumed: bool, began: float, bar: Bar) -> tuple[list[Row], bool]:
     """Train; return the table of epochs, and whether Ctrl-C ended it before its time."""
     from app.training import fit
 
@@ -184,7 +186,7 @@ def _fitted(task: Task, state: State, resumed: bool, bar: Bar) -> tuple[list[Row
         return fit.fit_head_only(task, state, bar), False
     begun = None if resumed else fit.begin(task, bar)
     try:
-        return fit.fit(task, state, begun, bar, bar.say), False
+        return fit.fit(task, state, begun, bar, bar.say, began=began), False
     except KeyboardInterrupt:
         rows = state.rows()
         if not rows:
@@ -196,10 +198,13 @@ def _validation(wanted: str) -> tuple[Path | None, float]:
     """Return the folder to validate with, if one is given, and the share of the other photos that is held out."""
     if not wanted:
         return None, SHARE
+    folder = Path(os.path.expanduser(wanted))
     try:
         share = float(wanted)
     except ValueError:
-        return Path(wanted).expanduser(), SHARE_BESIDE_VALIDATION
+        return folder, SHARE_BESIDE_VALIDATION
+    if folder.is_dir():  # whose name is a number, such as a year
+        return folder, SHARE_BESIDE_VALIDATION
     if not 0 < share < 1:
         raise StartError(f"--validation {wanted}: a share is between 0 and 1, such as 0.2; otherwise give a folder")
     return None, share

@@ -1,6 +1,7 @@
 """The training itself: first a classifier on what a network has learnt elsewhere, and then all of the network."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -86,12 +87,16 @@ def _answers(
     return np.concatenate(found)
 
 
-def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say) -> list[Row]:
+def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say, *, began: float) -> list[Row]:
     """Train all of the network, and keep the best of it in the folder; return the table of epochs.
 
-    It begins with a network, or where the checkpoint in the folder ends. Raises `StartError` if the loss is no number,
-    or if the folder cannot be written.
+    It begins with a network, or where the checkpoint in the folder ends. `began` is when the training did, by
+    `time.monotonic`. Raises `StartError` if the loss is no number, or if the folder cannot be written.
     """
+
+    def watched(epoch: int) -> Row:
+        return _watched(task, learner, epoch) | {"seconds": round(time.monotonic() - began, 1)}
+
     recipe = task.recipe
     schedule = recipe.schedule(len(task.learnt))
     build = partial(network.empty, recipe.alpha, task.classes)
@@ -99,14 +104,14 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say)
     if begun is None:
         rows = state.restore(learner)
     else:
-        rows = [_watched(task, learner, 0)]
+        rows = [watched(0)]
         state.save(learner, rows, best=True)
     for epoch in range(len(rows) - 1, schedule.epochs):
         if epoch - best_epoch(rows) >= PATIENCE:
             say(f"no epoch was better than epoch {epoch_name(best_epoch(rows))}: the training ends early")
             break
         bar.begin(f"epoch {epoch + 1} of {schedule.epochs}", schedule.steps * schedule.batch)
-        rows.append(_epoch(task, schedule, learner, epoch, bar) | _watched(task, learner, epoch + 1))
+        rows.append(_epoch(task, schedule, learner, epoch, bar) | watched(epoch + 1))
         state.save(learner, rows, best=best_epoch(rows) == epoch + 1)
         accuracy, loss = rows[-1]["accuracy"], rows[-1]["loss"]
         say(f"epoch {epoch + 1}: right on {accuracy:.1%} of the held-out photos, loss {loss:.3f}")

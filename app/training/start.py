@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app import config
+from app import environment
 from app.engines.bundle import BUNDLED
 from app.engines.files import sha256
 from app.engines.keras.reader import read
@@ -32,7 +32,7 @@ def file(recipe: Recipe) -> Path | None:
         return BUNDLED.weights(recipe.alpha)
     if recipe.start == PUBLISHED:
         wanted = {"weights": PUBLISHED, "alpha": recipe.alpha, "resolution": recipe.resolution}
-        return locate(config.load().model_copy(update=wanted)).path
+        return locate(environment.load().model_copy(update=wanted)).path
     path = Path(recipe.start).expanduser()
     if not path.is_file():
         raise StartError(

@@ -15,7 +15,7 @@ from app.training.recipe import Recipe
 from app.training.schedule import Learner
 
 Row = dict[str, float]
-"""What is known of an epoch, by name; shares are 0 to 1."""
+"""What is known of an epoch, by name; shares are 0 to 1, and `seconds` are those of the training until its end."""
 ROWS = TypeAdapter(list[Row])
 
 
@@ -98,6 +98,11 @@ class State:
         except (OSError, ValidationError):
             return []
 
+    @property
+    def spent_s(self) -> float:
+        """The seconds that the training had taken when its last epoch ended, without those between interruptions."""
+        return next((row.get("seconds", 0.0) for row in reversed(self.rows())), 0.0)
+
     def restore(self, learner: Learner) -> list[Row]:
         """Load the checkpoint; return the table of the epochs until then. Raises `StartError` if it lacks some."""
         with self._checkpoint.open("rb") as file:
@@ -105,7 +110,7 @@ class State:
         rows = self.rows()[:finished]
         if len(rows) < finished:
             raise StartError(
-                f"the training in {self.folder} cannot be gone on with, since its epochs.json has {len(rows)} of "
+                f"the training in {self.folder} cannot be continued, since its epochs.json has {len(rows)} of "
                 f"{finished} epochs; begin anew, without --resume"
             )
         return rows

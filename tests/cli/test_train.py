@@ -2,24 +2,26 @@
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from app.cli.train import Bar, Order, _begun, _ended, train
+from app.cli.train import SHARE_BESIDE_VALIDATION, Bar, Order, _begun, _ended, _train, _validation, train
 from app.engines.tflite.converter import QUIET
 from app.errors import StartError
 from app.training.recipe import RANDOM
-from app.training.state import State
+from app.training.state import Row, State
 from tests.support import needs
+from tests.support.fakes import Clock
 from tests.training.test_output import trained, weights
 from tests.training.test_state import RECIPE, Memory, row
 from tests.training.test_survey import album, look
 
 
 def order(
-    photos: Path, output: str = "own", validation: str = "", *, start: str = RANDOM, resume: bool = False
+    photos: Path, output: str = "own", validation: str = "", *, begin: str = RANDOM, resume: bool = False
 ) -> Order:
-    recipe = RECIPE.model_copy(update={"validation": validation, "start": start})
+    recipe = RECIPE.model_copy(update={"validation": validation, "start": begin})
     return Order(photos, photos.parent / output, recipe, unfamiliar=None, resume=resume)
 
 
@@ -38,6 +40,16 @@ def test_a_folder_to_validate_with_that_has_no_photo_is_refused_before_the_train
     with pytest.raises(StartError, match=rf"^--validation {validation}: there is no photo [^\n]+\n\S+notes\.txt is no"):
         train(order(photos, validation=str(validation)))
     assert sorted(path.name for path in photos.parent.iterdir()) == ["photos", "val"]
+
+
+def test_a_folder_to_validate_with_may_have_a_number_as_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StartError, match=r"^--validation 2024: a share is between 0 and 1"):
+        _validation("2024")
+    (tmp_path / "2024").mkdir()
+    assert _validation("2024") == (Path("2024"), SHARE_BESIDE_VALIDATION)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +71,7 @@ def test_weights_to_start_from_that_are_not_there_are_refused_before_anything_el
     interrupted.begin(RECIPE, {}, resume=False)
     interrupted.save(Memory(), [row(0)], best=True)
     with pytest.raises(StartError, match=r"^--from nowhere\.h5: no such file; allowed are imagenette, "):
-        train(order(photos, start="nowhere.h5"))
+        train(order(photos, begin="nowhere.h5"))
     assert interrupted.best.exists()
 
 
@@ -112,7 +124,7 @@ def test_an_interruption_before_there_is_anything_to_write_is_one(
 ) -> None:
     from app.training import fit, network
 
-    def interrupted(task: object, state: State, *_: object) -> None:
+    def interrupted(task: object, state: State, *_: object, began: float) -> None:
         state.keep(Memory().save)
         raise KeyboardInterrupt
 
@@ -133,9 +145,37 @@ def test_a_full_disk_ends_a_training_with_what_goes_on_with_it(photos: Path, mon
 
     monkeypatch.setattr(network, "prepare", lambda seed: None)
     monkeypatch.setattr(fit, "begin", lambda *_: None)
-    monkeypatch.setattr(fit, "fit", lambda task, state, *_: state.keep(full))
+    monkeypatch.setattr(fit, "fit", lambda task, state, *_, began: state.keep(full))
     with pytest.raises(StartError, match=r"^the training was stopped: .*: No space left on device; .* with --resume$"):
         train(order(photos))
+
+
+@needs.TENSORFLOW.mark()
+@pytest.mark.tensorflow
+def test_a_training_that_goes_on_has_taken_the_seconds_before_its_interruption_too(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.training import fit, network, result
+
+    asked, clock, rows = order(photos, resume=True), Clock(), [row(0) | {"seconds": 500.0}]
+    bar, said = Bar(), list[str]()
+    monkeypatch.setattr(bar, "say", said.append)
+    state, _ = _begun(asked, look(photos), "", bar)
+    state.save(Memory(), rows, best=True)
+
+    def fitted(*_: object, began: float) -> list[Row]:
+        clock.now_s += 7
+        return rows
+
+    def written(training: result.Training, *_: object) -> SimpleNamespace:
+        weights(state.result)
+        return SimpleNamespace(right="7 of 8 held-out photos", seconds=clock.now_s - training.began)
+
+    monkeypatch.setattr(network, "prepare", lambda seed: None)
+    monkeypatch.setattr(fit, "fit", fitted)
+    monkeypatch.setattr(result, "write", written)
+    assert _train(asked, bar, clock.now_s) == 0
+    assert "right on 7 of 8 held-out photos; 507 s" in said
 
 
 @pytest.mark.parametrize(

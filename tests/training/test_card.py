@@ -88,7 +88,9 @@ def test_the_card_says_how_well_other_things_are_told_apart_if_that_was_measured
 def test_the_pictures_are_drawn_however_few_mistakes_there_are(mistakes: int, tmp_path: Path) -> None:
     draw_confusion(np.array([[1, 1], [0, 0]]), ["cat", "dog"], tmp_path / "confusion.png", "own")
     draw_mistakes(np.zeros((mistakes, 32, 32, 3), np.uint8), ["cat"] * mistakes, tmp_path / "mistakes.png")
-    for path in tmp_path.iterdir():
+    pictures = sorted(tmp_path.iterdir())
+    assert [path.name for path in pictures] == ["confusion.png", "mistakes.png"]
+    for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG")
 
 

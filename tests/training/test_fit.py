@@ -1,13 +1,16 @@
-"""Where the classifier alone is trained, the same seed gives the same one; `e2e/test_train.py` looks at all layers."""
+"""The same photos and the same seed give the same weights, whether the training was interrupted or not."""
 
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.engines.keras.reader import read
 from app.training.recipe import Recipe
-from app.training.state import Row, State
+from app.training.state import State, best_epoch
 from app.training.survey import hold_out
 from app.training.task import Task
 from app.training.views import Views
@@ -35,33 +38,77 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return album(tmp_path_factory.mktemp("photos"), red=8, green=8)
 
 
-def trained(photos: Path, state: State) -> list[Row]:
-    """Train as a process does that was just started, whose own random numbers are others each time."""
+@pytest.fixture(autouse=True)
+def undone() -> Iterator[None]:
+    """Leave TensorFlow to other tests as it was."""
+    yield
+    import tensorflow as tf
+    from tensorflow.python.framework.config import disable_op_determinism
+
+    disable_op_determinism()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
+def prepared(photos: Path, state: State, *, head_only: bool) -> Task:
+    """Return what is to be trained, and prepare its folder, as a process does that was just started.
+
+    The random numbers of such a process are others each time.
+    """
     import keras
 
-    from app.training.fit import fit_head_only
+    from app.training.network import prepare
 
     keras.utils.set_random_seed(np.random.default_rng().integers(2**31).item())
     recipe = Recipe(
         alpha=ALPHA,
         resolution=128,
         start="imagenette",
-        epochs=1,
-        head_only=True,
+        epochs=2,
+        head_only=head_only,
         mirror=True,
         validation="",
         seed=SEED,
     )
     found = look(photos)
     learnt, held_out = hold_out(found.labels, 0.25, SEED)
-    state.begin(recipe, {}, resume=False)
+    state.begin(recipe, {}, resume=True)
+    prepare(SEED)
     views = Views(found.photos, SEED, recipe.mirror, MAX_PIXELS)
-    return fit_head_only(Task(recipe, len(found.classes), views, learnt, held_out), state, Silence())
+    return Task(recipe, len(found.classes), views, learnt, held_out)
+
+
+def check_same(some: Iterable[Any], others: Iterable[Any]) -> None:
+    """Check that arrays are equal to the last bit."""
+    for one, other in zip(some, others, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_same_seed_gives_the_same_weights_with_the_classifier_alone_trained(photos: Path, tmp_path: Path) -> None:
+    from app.training.fit import fit_head_only
+
     states = [State(tmp_path / name) for name in ("first", "second")]
-    rows = [trained(photos, state) for state in states]
+    rows = [fit_head_only(prepared(photos, state, head_only=True), state, Silence()) for state in states]
     assert rows[0] == rows[1]
-    for one, other in zip(*(read(state.best, ALPHA) for state in states), strict=True):
-        np.testing.assert_array_equal(one, other)
+    check_same(*(read(state.best, ALPHA) for state in states))
+
+
+@pytest.mark.timeout(600)
+def test_the_same_seed_gives_the_same_weights_of_all_layers_interrupted_or_not(photos: Path, tmp_path: Path) -> None:
+    from app.training import fit
+
+    def interrupt(said: str) -> None:
+        if said.startswith("epoch 1:"):
+            shutil.copytree(whole.folder, interrupted.folder)
+
+    whole, interrupted = State(tmp_path / "whole"), State(tmp_path / "interrupted")
+    task = prepared(photos, whole, head_only=False)
+    begun = fit.begin(task, Silence())
+    variables = [np.array(variable) for variable in begun.variables]
+    rows = fit.fit(task, whole, begun, Silence(), interrupt, began=0.0)
+    assert best_epoch(rows) == len(rows) - 1 == 2, "the last epoch changed what is compared"
+
+    task = prepared(photos, interrupted, head_only=False)
+    check_same(variables, fit.begin(task, Silence()).variables)
+    resumed = fit.fit(task, interrupted, None, Silence(), lambda _: None, began=0.0)
+    assert [row | {"seconds": 0} for row in resumed] == [row | {"seconds": 0} for row in rows]
+    check_same(*(read(state.best, ALPHA) for state in (whole, interrupted)))

@@ -69,6 +69,15 @@ def test_without_the_wish_to_go_on_it_begins_anew(tmp_path: Path) -> None:
     assert not state.begin(RECIPE, PHOTOS, resume=True)
 
 
+def test_the_seconds_of_a_training_are_known_to_whoever_goes_on_with_it(tmp_path: Path) -> None:
+    state = State(tmp_path / "own.training")
+    assert state.spent_s == 0
+    state.save(Memory(), [row(0), row(1)], best=True)
+    assert state.spent_s == 0, "of a training that an older version began"
+    state.save(Memory(), [row(0) | {"seconds": 20.5}, row(1) | {"seconds": 61.0}], best=True)
+    assert state.spent_s == 61
+
+
 class FullDisk(Memory):
     """A learner that finds no room for its checkpoint."""
 

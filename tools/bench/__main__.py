@@ -5,9 +5,10 @@ so figures are lower than on a machine with a client of its own. Only ratios wit
 """
 
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -130,16 +131,36 @@ async def _looped(settings: Settings, bodies: Sequence[bytes], processes: int, s
 
 
 def _report(contenders: Sequence[Contender], settings: Settings, plan: BenchPlan, earlier: Report | None) -> Report:
+    """Return a report without runs, or with those of an earlier one, whose dates and commands it keeps."""
     sizes = {name: sum(map(len, bodies)) // len(bodies) for name, bodies in plan.photos.items()}
-    return Report(
+    new = Report(
         date=date.today().isoformat(),
         machine=f"{machine()}, which the client ({CLIENT}) shares",
-        command=f"python -m tools.bench {' '.join(sys.argv[1:])}",
+        command=shlex.join(["python", "-m", "tools.bench", *sys.argv[1:]]),
         model=f"{settings.weights}, {settings.variant}",
-        photo_bytes=(earlier.photo_bytes if earlier else {}) | sizes,
-        versions=(earlier.versions if earlier else {}) | versions(contenders),
-        runs=list(earlier.runs) if earlier else [],
+        photo_bytes=sizes,
+        versions=versions(contenders),
+        runs=[],
     )
+    if earlier is None:
+        return new
+    if (earlier.model, earlier.machine) != (new.model, new.machine):
+        raise ContenderFailed(
+            f"--add: the report that is there is of {earlier.model} on {earlier.machine}, and not of {new.model} on "
+            f"{new.machine}; choose another --folder"
+        )
+    return replace(
+        new,
+        date=_listed(earlier.date, new.date, " and "),
+        command=_listed(earlier.command, new.command, "\n"),
+        photo_bytes=earlier.photo_bytes | new.photo_bytes,
+        versions=earlier.versions | new.versions,
+        runs=list(earlier.runs),
+    )
+
+
+def _listed(earlier: str, new: str, between: str) -> str:
+    return between.join(dict.fromkeys([*earlier.split(between), new]))
 
 
 def _save(report: Report, folder: Path) -> None:

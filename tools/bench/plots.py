@@ -1,5 +1,6 @@
 """The picture of a comparison: answers per second beside the bare loop, and the latency of a request that is alone."""
 
+from math import isnan
 from pathlib import Path
 
 import matplotlib.figure
@@ -33,11 +34,11 @@ def draw(report: Report, path: Path) -> None:
 
 def _rates(axis: "matplotlib.axes.Axes", summary: Summary, names: list[str], photos: str) -> None:
     bound = middle(list(summary.loop("float32", photos).values()))
-    whole = bound if LOOP_FLOAT32 in names else 1.0
+    relative = LOOP_FLOAT32 in names and not isnan(bound)
     rates = {name: summary.figures(name, photos)[0] for name in names}
-    _bars(axis, rates, PERCENT / whole, "{:,.0f}")
-    what = "answers/s, % of the bare loop" if LOOP_FLOAT32 in names else "answers/s, %"
-    axis.set(title=f"{photos} photos, {summary.busy} connections", xlabel=f"{what} (labels: answers/s)")
+    _bars(axis, rates, PERCENT / bound if relative else 1.0, "{:,.0f}")
+    what = "answers/s, % of the bare loop (labels: answers/s)" if relative else "answers/s"
+    axis.set(title=f"{photos} photos, {summary.busy} connections", xlabel=what)
 
 
 def _latencies(axis: "matplotlib.axes.Axes", summary: Summary, names: list[str], photos: str) -> None:

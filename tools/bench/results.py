@@ -8,6 +8,8 @@ from statistics import median
 
 from pydantic import ConfigDict, TypeAdapter
 
+from app.engines.files import replacing
+
 FILE = "report.json"
 OURS, EARLIER, LOOP = "this service, ", "the service in ", "bare loop, "
 """What the names of the service, of the service in other checkouts and of the bare loop begin with."""
@@ -33,8 +35,8 @@ class Run:
 
     `connections` is None for an open loop; for the bare loop it is the number of processes. `offered` is the rate of an
     open loop as a part of the contender's capacity, and None for other loads. Percentiles are of answers with status
-    200, nan if there were none. `success` is the share of requests that were answered with 200, and `others` the share
-    of the CPUs that other processes took meanwhile.
+    200, nan if there were none, or if they are not known apart from refusals. `success` is the share of requests that
+    were answered with 200, and `others` the share of the CPUs that other processes took meanwhile.
     """
 
     round: int
@@ -53,7 +55,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A comparison: its date, machine and command, and every run. `versions` are those of the contenders' packages."""
+    """A comparison: its date, machine and command, and every run. `versions` are those of the contenders' packages.
+
+    One that rounds were added to has several dates, and a command on each line.
+    """
 
     date: str
     machine: str
@@ -72,9 +77,9 @@ def read(folder: Path) -> Report:
 
 
 def save(report: Report, folder: Path) -> None:
-    """Save the report in this folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
+    """Save the report in this folder. If that is interrupted, an earlier one is as it was."""
+    with replacing(folder / FILE) as path:
+        path.write_bytes(TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
 
 
 def knee(success: float, requests_per_s: float, offered_per_s: float) -> bool:

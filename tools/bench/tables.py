@@ -64,11 +64,12 @@ def goal_table(report: Report) -> str:
 def _head(report: Report) -> str:
     photos = ", ".join(f"{name} {size / 1000:.0f} KB" for name, size in report.photo_bytes.items())
     versions = "; ".join(f"{name}: {', '.join(each)}" for name, each in report.versions.items())
+    commands = report.command.splitlines()
     facts = (
         f"Measured on {report.date}. Machine: {report.machine}. Model: {report.model}. Photos: {photos}. "
-        f"Versions: {versions}. The command was:"
+        f"Versions: {versions}. {'The commands were' if len(commands) > 1 else 'The command was'}:"
     )
-    return f"# Report of a comparison\n\n{ABOUT}\n\n{facts}\n\n    {report.command}"
+    return "\n    ".join([f"# Report of a comparison\n\n{ABOUT}\n\n{facts}\n", *commands])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -116,7 +117,8 @@ def _open(summary: Summary) -> str:
         for photos in summary.photos:
             for part, runs in summary.open(name, photos).items():
                 columns = ("requests_per_s", "p50_ms", "p95_ms", "p99_ms")
-                rate, *times = (median(getattr(run, column) for run in runs) for column in columns)
+                measured = ([getattr(run, column) for run in runs] for column in columns)
+                rate, *times = (middle([one for one in values if not isnan(one)]) for values in measured)
                 success = median(run.success for run in runs)
                 offered = median(run.offered_per_s for run in runs)
                 shown = (format_number(offered, 0), format_number(rate, 0), *map(format_number, times))

@@ -17,7 +17,8 @@ REST_S = 30.0
 class Load(NamedTuple):
     """The result of a load: answers with status 200 per second, their latencies, and their share of all, 0 to 1.
 
-    Without answers the latencies are nan.
+    Without answers the latencies are nan. Those by wrk are nan as well if anything was refused, as it does not tell the
+    latencies of refusals apart.
     """
 
     requests_per_s: float
@@ -50,7 +51,8 @@ def read(output: str) -> Load:
     failed = found["errors"] + found["refused"]
     # wrk counts refusals among the requests, but not connections that failed.
     answered = found["requests"] - found["refused"]
-    # Without any answer wrk says that they took no time.
-    p50_ms, p95_ms, p99_ms = (found[f"p{percent}_us"] / 1000 if answered else nan for percent in (50, 95, 99))
+    # Without any answer wrk says that they took no time, and refusals, which are quicker, are among those it times.
+    known = answered and not found["refused"]
+    p50_ms, p95_ms, p99_ms = (found[f"p{percent}_us"] / 1000 if known else nan for percent in (50, 95, 99))
     rate = answered / found["duration_us"] * 1e6
     return Load(rate, p50_ms, p95_ms, p99_ms, answered / max(1, answered + failed))

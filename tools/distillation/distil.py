@@ -52,6 +52,7 @@ def make_batches(weights: Path, alpha: float, photos: Photos, side: int, device:
 
 
 def main(
+    context: typer.Context,
     run: Annotated[Path, typer.Option(help="Folder of this training. Decoded photos are cached in its parent.")],
     alpha: Annotated[float, typer.Option(help="Width multiplier.")],
     start: Annotated[Path, typer.Option(help="Keras weights to start from.")],
@@ -72,7 +73,8 @@ def main(
     device: Annotated[str, typer.Option(help="cuda; or cpu, which takes days.")] = "cuda",
 ) -> None:
     """Train, or continue a training, and write the weights, a table and a curve to the folder of the training."""
-    run.mkdir(parents=True, exist_ok=True)
+    files = TrainingFolder(run)
+    files.begin(context.params)
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")
     photos = Photos.load(data / "train", run.parent)
@@ -82,7 +84,6 @@ def main(
     student = Student(alpha, len(photos.wnids), batches.teacher.classifier.in_features, device)
     student.load(without_temperature(read(start, alpha, len(photos.wnids)), temperature))
     student.fit_projection(islice(batches(replace(schedule, seed=seed + 1), 0), SAMPLE))
-    files = TrainingFolder(run)
     files.plot(fit(student, batches, held_out, schedule, files))
     for resolution in REPORT:
         typer.echo(f"held-out top-1 @ {resolution}: {evaluate(student, held_out, resolution)[1]:.2%}")

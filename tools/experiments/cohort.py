@@ -19,7 +19,7 @@ from app.training.task import smooth
 from app.training.views import ahead
 from tools.distillation.batches import jitter_colours
 from tools.distillation.network import MOMENTUM, Network, adamw
-from tools.experiments.networks import ComparedNetwork
+from tools.experiments.networks import ComparedNetwork, fastest_precision
 from tools.experiments.plan import Rate
 from tools.training.photos import Floats, Indices, Photos, Pixels, cut, random_boxes, write_whole
 from tools.training.run import HeldOut
@@ -85,14 +85,16 @@ class Cohort:
     photos: Photos
     seed: int
     device: str
+    precision: torch.dtype
     epochs: int = 0
 
     @classmethod
     def begin(cls, networks: Sequence[ComparedNetwork], photos: Photos, seed: int, device: str) -> "Cohort":
         """Start with random weights, which the seed determines."""
         torch.manual_seed(seed)
-        members = {one.name: Member(one.build(len(photos.wnids)).to(device), one.shares) for one in networks}
-        return cls(members, photos, seed, device)
+        precision, classes = fastest_precision(device), len(photos.wnids)
+        members = {one.name: Member(one.build(classes, precision).to(device), one.shares) for one in networks}
+        return cls(members, photos, seed, device, precision)
 
     def train(self, until: int, rate: Rate, checkpoint: Path) -> None:
         """Train until so many epochs are done, and write a checkpoint after each."""
@@ -163,17 +165,31 @@ class Cohort:
             for name, member in self.members.items()
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda file: torch.save({"epochs": self.epochs, "members": states}, file))
+        state = {"epochs": self.epochs, "precision": _name(self.precision), "members": states}
+        write_whole(path, lambda file: torch.save(state, file))
 
     def read(self, path: Path) -> None:
-        """Continue from a checkpoint."""
+        """Continue from a checkpoint. Raises `ValueError` if it is of another precision.
+
+        Older checkpoints do not say of which they are.
+        """
         state = torch.load(path, map_location=self.device, weights_only=True)
+        own = _name(self.precision)
+        if (learnt := state.get("precision", own)) != own:
+            raise ValueError(
+                f"{path} has learnt in {learnt}, and would go on in {own} here, which is another training: go on where "
+                f"{learnt} is the fastest, or begin with another --run"
+            )
         self.epochs = state["epochs"]
         for name, member in self.members.items():
-            own = state["members"][name]
-            member.network.load_state_dict(own["network"])
-            member.optimizer.load_state_dict(own["optimizer"])
-            member.seconds, member.accuracy = own["seconds"], own["accuracy"]
+            found = state["members"][name]
+            member.network.load_state_dict(found["network"])
+            member.optimizer.load_state_dict(found["optimizer"])
+            member.seconds, member.accuracy = found["seconds"], found["accuracy"]
+
+
+def _name(precision: torch.dtype) -> str:
+    return str(precision).removeprefix("torch.")
 
 
 def channels_first(pixels: Pixels) -> torch.Tensor:

@@ -37,14 +37,15 @@ class ComparedNetwork:
         """Return the cost of the network for an image of this resolution."""
         return Cost.of(self.architecture(self.alpha, resolution, classes))
 
-    def build(self, classes: int) -> Network:
-        """Return the network in PyTorch, with random weights."""
-        return Network(self.architecture(self.alpha, RESOLUTION, classes), fastest_precision())
+    def build(self, classes: int, precision: torch.dtype) -> Network:
+        """Return the network in PyTorch, with random weights; it computes in this precision."""
+        return Network(self.architecture(self.alpha, RESOLUTION, classes), precision)
 
 
-def fastest_precision() -> torch.dtype:
-    """Return bfloat16 if the processor computes in it. Others imitate it, many times slower than float32."""
-    return torch.bfloat16 if BFLOAT16 & instructions() else torch.float32
+def fastest_precision(device: str) -> torch.dtype:
+    """Return bfloat16 for a GPU, or a CPU that computes in it. Others imitate it, many times slower than float32."""
+    has_it = torch.device(device).type == "cuda" or BFLOAT16 & instructions()
+    return torch.bfloat16 if has_it else torch.float32
 
 
 def architectures(alpha: float) -> list[ComparedNetwork]:

@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 @contextmanager
 def linked(photos: Path, count: int) -> Iterator[Path]:
-    """Make a folder of so many hard links to photos, beside them; it is removed in the end."""
+    """Make a folder of so many hard links to copies of photos, among temporary files; it is removed in the end."""
     sources = sorted(path for path in photos.iterdir() if path.is_file())
     folder = Path(tempfile.mkdtemp(prefix="many-photos-", dir=tempfile.gettempdir()))
     copies = [shutil.copy(source, folder / f".{source.name}") for source in sources]  # links do not cross file systems

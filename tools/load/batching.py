@@ -25,7 +25,7 @@ import uvloop
 from rich.console import Console
 from tqdm import tqdm
 
-from app import config
+from app import environment
 from app.config import Settings
 from app.engines.base import Engine, patterns
 from app.model import loading
@@ -157,7 +157,7 @@ def main(
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this PNG file.")] = None,
 ) -> None:
     """Measure with the settings of the environment, and print two tables in Markdown."""
-    settings = config.load()
+    settings = environment.load()
     console = Console(stderr=True, highlight=False)
     console.print("the engines")
     engines = {name: _engine(settings, how) for name, how in ENGINES.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import typer
 
-from app import config
+from app import environment
 from app.mobilenet.variants import Variant
 from tools.load.messages import make_photos
 from tools.load.service import ServiceFailed, serving, tree
@@ -65,7 +65,7 @@ def rows(variants: tuple[Variant, ...]) -> Iterator[str]:
 
 def main() -> None:
     """Print the memory of the service with the first variant of the settings, with the first two, and so on."""
-    for row in rows(config.load().lineup):
+    for row in rows(environment.load().lineup):
         print(row, flush=True)
 
 

@@ -30,6 +30,7 @@ from app.oip.grpc.methods import SERVICE
 from app.oip.tensors import joined
 from tools.load.loops import closed_loop
 from tools.load.messages import Message, make_photos, post, read_photos
+from tools.load.report import format_number
 from tools.load.service import RunningService, ServiceFailed, cpu_s, serving, tree
 
 CONNECTIONS = (1, 32)
@@ -38,10 +39,15 @@ WARM_UP_S = 1.0
 
 
 class Asked(NamedTuple):
-    """What a load came to: requests that were answered in a second, and their median latency in milliseconds."""
+    """What a load came to.
+
+    `requests_per_s` are the answers that came while it lasted, by its seconds. `ended` are all its requests, also those
+    that were answered later, and `p50_ms` is their median latency.
+    """
 
     requests_per_s: float
     p50_ms: float
+    ended: int
 
 
 class Round(NamedTuple):
@@ -70,7 +76,7 @@ def ways(url: str, grpc_port: int, photos: Sequence[bytes]) -> dict[str, Way]:
 
         async def ask(connections: int, seconds: float) -> Asked:
             result = await closed_loop(url, messages, connections=connections, seconds=seconds)
-            return Asked(result.goodput_per_s, result.percentile_ms(50))
+            return Asked(result.goodput_per_s, result.percentile_ms(50), len(result.outcomes))
 
         return ask
 
@@ -100,9 +106,11 @@ async def grpc_loop(port: int, photos: Sequence[bytes], connections: int, second
         for photo in photos
     ]
     source, latencies_s = cycle(requests), []
+    in_time = 0
     end = time.perf_counter() + seconds
 
     async def ask() -> None:
+        nonlocal in_time
         async with aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as one:
             method: Any = one.unary_unary(
                 f"/{SERVICE}/ModelInfer",
@@ -111,10 +119,12 @@ async def grpc_loop(port: int, photos: Sequence[bytes], connections: int, second
             )
             while (began := time.perf_counter()) < end:
                 await method(next(source))
-                latencies_s.append(time.perf_counter() - began)
+                now = time.perf_counter()
+                latencies_s.append(now - began)
+                in_time += now < end
 
     await asyncio.gather(*(ask() for _ in range(connections)))
-    return Asked(len(latencies_s) / seconds, 1000 * float(np.median(latencies_s)))
+    return Asked(in_time / seconds, 1000 * float(np.median(latencies_s)), len(latencies_s))
 
 
 def measure(
@@ -131,8 +141,8 @@ def measure(
                 if not asked.requests_per_s:
                     raise ServiceFailed(f"nothing was answered over {way} in {seconds:g} s: make the loads longer")
                 after = cpu_s(tree(service.popen.pid)), time.process_time()
-                spent = [1000 * (end - start) for start, end in zip(before, after, strict=True)]
-                found.append(Round(way, connections, *asked, *(ms / (asked.requests_per_s * seconds) for ms in spent)))
+                spent = [1000 * (end - start) / asked.ended for start, end in zip(before, after, strict=True)]
+                found.append(Round(way, connections, asked.requests_per_s, asked.p50_ms, *spent))
                 note()
     return found
 
@@ -146,17 +156,17 @@ def table(rounds: Sequence[Round]) -> str:
         for way in dict.fromkeys(one.way for one in rounds):
             mine = [one for one in rounds if (one.way, one.connections) == (way, connections)]
             speed, cpu = (
-                _beside([getattr(one, name) for one in mine], [getattr(one, name) for one in base])
-                for name in ("requests_per_s", "service_ms")
+                _beside([getattr(one, name) for one in mine], [getattr(one, name) for one in base], digits)
+                for name, digits in (("requests_per_s", 1), ("service_ms", 2))
             )
             p50, client = (median(getattr(one, name) for one in mine) for name in ("p50_ms", "client_ms"))
             lines.append(f"| {way} | {connections} | {speed} | {p50:.1f} | {client:.2f} | {cpu} |")
     return "\n".join(lines)
 
 
-def _beside(mine: Sequence[float], base: Sequence[float]) -> str:
+def _beside(mine: Sequence[float], base: Sequence[float], digits: int) -> str:
     low, middle, high = np.percentile([one / other for one, other in zip(mine, base, strict=True)], (25, 50, 75))
-    found = f"{median(mine):.3g}"
+    found = format_number(median(mine), digits)
     return found if mine == base else f"{found}: {middle:.2f} × ({low:.2f} to {high:.2f})"
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,29 +16,46 @@ from rich.table import Table
 from tools.load.loops import closed_loop
 from tools.load.messages import Message, post
 from tools.load.result import LoadResult
+from tools.load.service import ServiceFailed
 
 READY_S = 60
+POLL_S = 0.1
 
 
-def start(image: str, cpus: float) -> tuple[str, str]:
-    """Start a container with this share of a CPU; return its id and its URL as soon as it is ready."""
-    command = ["docker", "run", "--rm", "--detach", "--cpus", str(cpus), "--env", "MOBILENET_MODEL_WORKERS=1"]
-    container = output(*command, "--publish", "127.0.0.1::8000", image)
-    url = f"http://{output('docker', 'port', container, '8000').splitlines()[0]}"
+def start(image: str, cpus: float) -> str:
+    """Start a container with this share of a CPU; return its id."""
+    command = ["docker", "run", "--detach", "--cpus", str(cpus), "--env", "MOBILENET_MODEL_WORKERS=1"]
+    return output(*command, "--publish", "127.0.0.1::8000", image)
+
+
+def ready(container: str) -> str:
+    """Return the URL of a container as soon as it is ready. Raises `ServiceFailed`, with what it printed, if not."""
     deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        try:
+    while time.monotonic() < deadline and _runs(container):
+        url = f"http://{output('docker', 'port', container, '8000').splitlines()[0]}"
+        with suppress(httpx.TransportError):
             if httpx.get(f"{url}/readyz").is_success:
-                return container, url
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise typer.Exit(1)
+                return url
+        time.sleep(POLL_S)
+    raise ServiceFailed(f"the container {container} is not ready:\n{printed(container)}")
+
+
+def _runs(container: str) -> bool:
+    return output("docker", "inspect", "--format", "{{.State.Running}}", container) == "true"
 
 
 def output(*command: str) -> str:
-    """Run a command and return what it printed."""
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    """Run a command and return what it printed. Raises `ServiceFailed` if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServiceFailed(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def printed(container: str) -> str:
+    """Return the last lines that a container printed, on either stream."""
+    command = ["docker", "logs", "--tail", "5", container]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
 
 
 async def load(urls: list[str], photos: list[bytes], connections: int, seconds: float) -> list[LoadResult]:
@@ -56,17 +75,22 @@ def main(
     connections: Annotated[int, typer.Option(help="Connections to each replica.")] = 8,
     seconds: Annotated[float, typer.Option(help="Length of each load.")] = 10,
 ) -> None:
-    """Measure 1, 2, … replicas, and print their answers per second, together and for each."""
+    """Measure 1, 2, … replicas, and print their answers per second, together and for each.
+
+    The latency is the median of the replica whose median is the largest.
+    """
     content = [photo.read_bytes() for photo in photos]
     table = Table(title=f"replicas of {cpus:g} CPU")
-    for name in ("replicas", "answers/s", "each", "of the first × replicas", "p50 ms"):
+    for name in ("replicas", "answers/s", "each", "of the first × replicas", "p50 ms of the slowest"):
         table.add_column(name, justify="right")
-    running: list[tuple[str, str]] = []
+    running: list[str] = []
+    urls: list[str] = []
     first = 0.0
     try:
         for count in range(1, most + 1):
             running.append(start(image, cpus))
-            results = asyncio.run(load([url for _, url in running], content, connections, seconds))
+            urls.append(ready(running[-1]))
+            results = asyncio.run(load(urls, content, connections, seconds))
             total = sum(result.goodput_per_s for result in results)
             first = first or total
             p50 = max(result.percentile_ms(50) for result in results)
@@ -74,10 +98,13 @@ def main(
                 str(count), f"{total:.0f}", f"{total / count:.0f}", f"{total / count / first:.0%}", f"{p50:.0f}"
             )
     finally:
-        for container, _ in running:
-            output("docker", "stop", container)
+        for container in running:
+            output("docker", "rm", "--force", "--volumes", container)
     Console().print(table)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except ServiceFailed as exc:
+        sys.exit(f"replicas: {exc}")

@@ -107,8 +107,9 @@ def serving(
     says otherwise. Raises `ServiceFailed` if it does not become ready.
     """
     command = command or [str(Path(sys.executable).with_name("mobilenet")), "serve"]
-    ours = {"MOBILENET_HOST": "127.0.0.1", "MOBILENET_PORT": "0", "MOBILENET_API_KEYS": ""}
-    environment = {"MOBILENET_LOG_LEVEL": "warning"} | os.environ | dict(settings) | ours
+    ours = {"MOBILENET_HOST": "127.0.0.1", "MOBILENET_PORT": "0"}
+    open_to_all = {"MOBILENET_API_KEYS": "", "MOBILENET_API_KEYS_FILE": ""}
+    environment = {"MOBILENET_LOG_LEVEL": "warning"} | os.environ | dict(settings) | ours | open_to_all
     with tempfile.TemporaryDirectory() as folder:
         # A file instead of a pipe, which would fill up because nobody reads it while the load runs.
         log = Path(folder) / "log"

@@ -129,7 +129,7 @@ def slope_per_hour(at_s: Sequence[float], values: Sequence[float]) -> float:
     """Return the slope by least squares, in units per hour; nan for fewer than two different times."""
     if len(set(at_s)) < 2:
         return nan
-    return float(np.polynomial.Polynomial.fit(at_s, values, 1).convert().coef[1] * 3600)
+    return float(np.polynomial.Polynomial.fit(at_s, values, 1).deriv()(0.0) * 3600)
 
 
 def memory_slope(seen: Sequence[Window], seconds: float) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
+from tqdm import tqdm
 
 from tools.mutants.copy import Copy
 from tools.mutants.mutants import Mutant, Site, sample, sites
@@ -22,6 +23,7 @@ from tools.mutants.suite import Suite, TestsFailed, record
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "build" / "mutants"
+tqdm.monitor_interval = 0  # its thread might hold a lock while a test is forked
 START_S, SLOWER = 5.0, 3.0
 """What takes this long, and this many times longer than without a fault besides, hangs."""
 
@@ -72,16 +74,27 @@ def main(
     only: Annotated[str, typer.Option(help="Only files whose path contains this.")] = "",
 ) -> None:
     """Try mutants of each package; print the survivors and a table, and write both below build/mutants."""
+    wanted = _wanted(package or [])
     rows: list[str] = []
-    alone = (FOLDER / "lock").open("w")  # two runs would mutate the same copy
-    fcntl.flock(alone, fcntl.LOCK_EX)
-    copy = Copy(REPOSITORY, FOLDER / "tree")
-    for one in PACKAGES:
-        if not package or one.name in package:
+    with (FOLDER / "lock").open("w") as alone:  # two runs would mutate the same copy
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        copy = Copy(REPOSITORY, FOLDER / "tree")
+        for one in wanted:
             found = [site for path in one.files(copy.folder) if only in path for site in sites(copy.folder, path)]
-            rows.append(_score(one, found, sample(found, sample_size, f"{seed}/{one.name}"), copy))
-            typer.echo(rows[-1])
+            if found:
+                rows.append(_score(one, found, sample(found, sample_size, f"{seed}/{one.name}"), copy))
+                typer.echo(rows[-1])
+    if not rows:
+        names = ", ".join(one.name for one in wanted)
+        raise typer.BadParameter(f"--only {only}: no such file of {names} has a place for a fault")
     typer.echo("\n".join(rows))
+
+
+def _wanted(names: list[str]) -> list[Package]:
+    known = {one.name: one for one in PACKAGES}
+    if unknown := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"--package {unknown[0]}: there is no such package; allowed are {', '.join(known)}")
+    return [one for name, one in known.items() if not names or name in names]
 
 
 def _score(package: Package, found: list[Site], chosen: list[Site], copy: Copy) -> str:
@@ -90,11 +103,11 @@ def _score(package: Package, found: list[Site], chosen: list[Site], copy: Copy) 
     counted: Counter[str] = Counter()
     survivors: list[str] = []
     try:
-        for mutant, outcome in verdicts(package, chosen, copy):
+        for mutant, outcome in tqdm(verdicts(package, chosen, copy), package.name, len(chosen), mininterval=10):
             counted[outcome] += 1
             if outcome == "survived":
                 survivors.append(str(mutant))
-                typer.echo(mutant)
+                tqdm.write(str(mutant))
     except TestsFailed as exc:
         return f"| {package.name} | the tests fail without a mutant: {exc}"
     (FOLDER / f"{package.name}.json").write_text(json.dumps(survivors, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -32,8 +32,14 @@ PACKAGES = (
     # The documents are compared with the settings, and limits of memory follow from two of their constants.
     Package(
         "config",
-        ("app/config.py",),
-        ("tests/test_config.py", "tests/documents/test_docs.py", "tests/runtime/test_memory.py"),
+        ("app/config.py", "app/environment.py", "app/keys.py"),
+        (
+            "tests/test_config.py",
+            "tests/test_environment.py",
+            "tests/test_keys.py",
+            "tests/documents/test_docs.py",
+            "tests/runtime/test_memory.py",
+        ),
     ),
     Package(
         "client",

@@ -57,7 +57,7 @@ class Crops:
         if teacher is None:
             targets = np.repeat(smooth(labels, len(photos.wnids))[:, None], count, axis=1)
             return cls(photos.pixels, indices, boxes, targets, 1.0)
-        path = cache / f"{teacher.weights.stem}-{crc32(boxes.tobytes() + indices.tobytes()):08x}.npy"
+        path = cache / f"{teacher.weights.stem}-{_digest(teacher, photos, indices, boxes):08x}.npy"
         if not path.exists():
             logits = teacher.logits(photos.pixels, indices, boxes, imagenet_classes(teacher.labels, photos.wnids))
             write_whole(path, lambda file: np.save(file, logits))
@@ -72,6 +72,14 @@ class Crops:
         """
         boxes = self.boxes[rows, columns]
         return cut(self.photos, self.indices[rows], boxes, mirror, resolution), self.targets[rows, columns]
+
+
+def _digest(teacher: Teacher, photos: Photos, indices: Indices, boxes: Floats) -> int:
+    """Return a number that stands for all that the answers of a teacher depend on."""
+    digest = crc32(f"{teacher.alpha}, {teacher.resolution}, {photos.wnids}".encode())
+    for part in (teacher.weights.read_bytes(), photos.pixels.data, indices.data, boxes.data):
+        digest = crc32(part, digest)
+    return digest
 
 
 def soften(logits: Floats, labels: Indices) -> Floats:

@@ -1,15 +1,18 @@
 """Runs a training: its schedule, its epochs, and the folder that it writes to and can be continued from."""
 
 import csv
+import io
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.figure
 import numpy as np
+import typer
 from tqdm import tqdm
 
 from app.training.schedule import BATCH, Learner, Phases, Schedule
@@ -93,7 +96,7 @@ def evaluate_epoch(learner: Learner, held_out: HeldOut) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class TrainingFolder:
-    """The folder of one training: its checkpoint, its table of epochs, its curve and the averaged weights."""
+    """The folder of one training: its arguments, checkpoint, table of epochs and curve, and the averaged weights."""
 
     folder: Path
 
@@ -101,6 +104,26 @@ class TrainingFolder:
     def checkpoint(self) -> Path:
         """The file from which the training can be continued."""
         return self.folder / "checkpoint"
+
+    def begin(self, arguments: Mapping[str, object]) -> None:
+        """Keep the arguments of a training, by the names of its parameters; `run`, which is the folder, is left out.
+
+        With others it would go on as neither training would have: another seed holds out photos that were learnt from.
+        Raises `typer.BadParameter` if there is a checkpoint of a training that had others.
+        """
+        path = self.folder / "arguments.json"
+        own = {name: value for name, value in arguments.items() if name != "run"}
+        asked = json.loads(json.dumps(own, default=str))
+        if path.exists() and self.checkpoint.exists():
+            known = json.loads(path.read_text(encoding="utf-8"))
+            differing = [name for name in asked if asked[name] != known.get(name, asked[name])]
+            if differing:
+                had = "; it had ".join(
+                    f"--{name.replace('_', '-')} {known[name]}, and not {asked[name]}" for name in differing
+                )
+                raise typer.BadParameter(f"the training in {self.folder} had {had}; choose another --run for another")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda file: file.write(json.dumps(asked, indent=1).encode()))
 
     def restore(self, learner: Learner) -> int:
         """Load the checkpoint if there is one; return the number of finished epochs."""
@@ -128,10 +151,11 @@ class TrainingFolder:
 
     def write(self, rows: list[Row]) -> None:
         """Write the table of epochs."""
-        with (self.folder / "epochs.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+        write_whole(self.folder / "epochs.csv", lambda file: file.write(text.getvalue().encode()))
 
     def plot(self, rows: list[Row]) -> None:
         """Draw the loss and the accuracy over the epochs."""

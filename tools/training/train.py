@@ -1,8 +1,8 @@
 """Train a MobileNetV1 on a folder of photos, from random weights; the result is one file for every resolution.
 
-The same command with the same `--run` continues after the last checkpoint. The recipe suits a small network, few
-photos and a CPU: low resolutions first and a mixture of all at the end, soft labels from a teacher, and a moving
-average of the weights, which is what is evaluated and saved.
+The same command with the same `--run` continues after the last checkpoint; with other arguments it is refused. The
+recipe suits a small network, few photos and a CPU: low resolutions first and a mixture of all at the end, soft labels
+from a teacher, and a moving average of the weights, which is what is evaluated and saved.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,6 +40,7 @@ def batches(crops: Crops, schedule: Schedule, epoch: int) -> Iterator[tuple[Pixe
 
 
 def main(
+    context: typer.Context,
     run: Annotated[Path, typer.Option(help="Folder of this training. Decoded photos are cached in its parent.")],
     alpha: Annotated[float, typer.Option(help="Width multiplier.")] = 0.25,
     data: Annotated[Path, typer.Option(help="Folder with train/<WordNet id>/*.")] = Path("../shared/data/imagenette"),
@@ -60,7 +61,8 @@ def main(
     ] = LEARNING_RATE,
 ) -> None:
     """Train, or continue a training, and write the weights, a table and a curve to the folder of the training."""
-    run.mkdir(parents=True, exist_ok=True)
+    files = TrainingFolder(run)
+    files.begin(context.params)
     keras.utils.set_random_seed(seed)
     photos = Photos.load(data / "train", run.parent)
     indices, held_out_indices = split(len(photos.labels), seed)
@@ -72,7 +74,6 @@ def main(
     if start:
         start_from(first, start, start_alpha, len(photos.wnids), seed)
     trainer = Trainer(first, build(), drawn.temperature, seed)
-    files = TrainingFolder(run)
     schedule = Schedule(epochs, len(indices) // BATCH, seed, PHASES, learning_rate)
     files.plot(fit(trainer, partial(batches, drawn), held_out, schedule, files))
     for resolution in REPORT:

@@ -41,6 +41,8 @@ def main(
     """
     if int8 and (weights or not alpha):
         raise typer.BadParameter("--int8 needs --alpha, and goes without --weights")
+    if bool(alpha) != bool(weights or int8):
+        raise typer.BadParameter("--weights needs --alpha, and --alpha needs --weights or --int8")
     known = files.entries(MODEL_WEIGHTS)
     temperatures = {width: known.get(BUNDLED.weights(width).name, {}).get("temperature", 1.0) for width in ALPHAS}
     if alpha and weights:

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from app import config
+from app import environment
 from app.errors import StartError
 from app.imaging.codecs import icc
 from app.imaging.formats import SUFFIXES
@@ -76,7 +76,7 @@ def main(
 ) -> None:
     """Print a table in Markdown: by how many photos the best class changes in each profile."""
     try:
-        pipeline = in_process(config.load())
+        pipeline = in_process(environment.load())
     except StartError as exc:
         sys.exit(exc.report)
     files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in SUFFIXES)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from app import config
+from app import environment
 from app.config import Settings
 from app.engines.base import Pixels
 from app.engines.weights import variants
@@ -35,7 +35,6 @@ from tools.weights import cascade
 from tools.weights.cascade import VariantAnswers
 
 BATCH = 32
-BINS = 15
 CONNECTIONS = 8
 TIMEOUT_S = 60
 TOP = 5
@@ -203,7 +202,7 @@ def subjects(every: bool, url: str | None) -> Iterator[Subject]:
         with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
             yield over_http(client)
         return
-    settings = config.load()
+    settings = environment.load()
     if not every:
         yield in_process(settings)
         return
@@ -230,6 +229,8 @@ def main(
     ] = None,
 ) -> None:
     """Print the top-1 and top-5 accuracy and the calibration error."""
+    if picture is not None and every:
+        raise typer.BadParameter("--confusion goes without --all, as each model has a picture of its own")
     if cascades is not None and not every:
         raise typer.BadParameter("--cascade needs --all")
     console = Console(stderr=True)

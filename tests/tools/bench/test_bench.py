@@ -1,18 +1,27 @@
 """The figures of a comparison: ratios of each round, goals, tables and the picture."""
 
 import io
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from math import isnan, nan
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
+import matplotlib.axes
+import matplotlib.figure
+import matplotlib.patches
 import pytest
 import uvloop
 from PIL import Image
 
-from tools.bench.__main__ import ATTEMPTS, _attempts
+from app.config import Settings
+from tools.bench import loop as bare_loop
+from tools.bench.__main__ import ATTEMPTS, BenchPlan, _attempts, _report
+from tools.bench.contenders import ContenderFailed
 from tools.bench.goals import Goal, goals
-from tools.bench.plots import draw
+from tools.bench.plots import _rates, draw
 from tools.bench.results import DEFAULT, FASTIFY, INLINE, PILLOW, Report, Run, Summary, knee, ratios, read, save, spread
 from tools.bench.tables import goal_table, markdown, overview
 from tools.bench.wrk import Load
@@ -147,6 +156,51 @@ def test_a_rate_is_too_much_once_answers_fail_or_come_late() -> None:
     assert knee(1.0, 90, 100)
 
 
+def test_an_open_loop_without_an_answer_in_a_round_has_the_median_of_the_others() -> None:
+    offered = replace(RUNS[0], connections=None, offered=0.7, offered_per_s=686, requests_per_s=681)
+    times = [replace(offered, p50_ms=p50) for p50 in (5, nan, 1, 3, 2)]
+    assert "| this service, float32, small | 70% | 686 | 681 | 2.5 | 20.0 | 30.0 | 100.0% |" in markdown(report(*times))
+    silent = replace(offered, p50_ms=nan, p95_ms=nan, p99_ms=nan)
+    assert "| this service, float32, small | 70% | 686 | 681 | – | – | – | 100.0% |" in markdown(report(silent))
+
+
+def test_rounds_are_added_only_to_a_report_of_the_same_model_on_the_same_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tools.bench.__main__.machine", lambda: "one machine")
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "bare loop, float32"])
+    plan = BenchPlan({"small": [b"photo"]}, [1], [], 1, 2)
+    settings = Settings(alpha=0.25, resolution=128, weights="imagenette")
+    earlier = replace(_report([], settings, plan, None), date="2026-01-01", command="the first one", runs=RUNS)
+    added = _report([], settings, plan, earlier)
+    assert added.date.startswith("2026-01-01 and ")
+    assert added.runs == RUNS
+    assert "    the first one\n    python -m tools.bench --only 'bare loop, float32'\n" in markdown(added)
+    with pytest.raises(ContenderFailed, match=r"α 0\.25 @ 128 on one .*, and not of \S+, α 0\.5 @ 128 on one "):
+        _report([], settings.model_copy(update={"alpha": 0.5}), plan, earlier)
+    monkeypatch.setattr("tools.bench.__main__.machine", lambda: "another machine")
+    with pytest.raises(ContenderFailed, match=r"^--add: .* on one machine, .*, and not of .* on another machine, "):
+        _report([], settings, plan, earlier)
+
+
+def test_the_command_of_a_report_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "bare loop, float32"])
+    made = _report([], Settings(), BenchPlan({}, [1], [], 1, 2), None)
+    assert made.command == "python -m tools.bench --only 'bare loop, float32'"
+
+
+def test_a_bare_loop_that_fails_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise OSError("no model")
+
+    monkeypatch.setattr(bare_loop, "in_process", failing)
+    told = Queue[Any]()
+    with pytest.raises(OSError, match="no model"):
+        bare_loop._loop(Settings(), [b"photo"], 1, threading.Barrier(1), told)
+    with pytest.raises(ContenderFailed, match=r"^a process of the bare loop failed: OSError: no model$"):
+        bare_loop.collected(told, 1, 1)
+
+
 def report(*more: Run) -> Report:
     return Report("2026-01-01", "a machine", "a command", "a model", {"small": 13_000}, {}, [*RUNS, *more])
 
@@ -184,5 +238,39 @@ def test_a_report_is_read_as_it_was_saved_and_drawn(tmp_path: Path) -> None:
     save(report(silent), tmp_path)
     assert isnan(read(tmp_path).runs[-1].p50_ms)
     assert read(tmp_path).runs[:-1] == report().runs
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     draw(report(), tmp_path / "report.png")
     assert min(Image.open(io.BytesIO((tmp_path / "report.png").read_bytes())).size) > 300
+
+
+def test_a_report_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(report(), tmp_path)
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save(report(run("mosec", 1, number=9)), tmp_path)
+    assert read(tmp_path).runs == report().runs
+
+
+def width_of_first_bar(axis: matplotlib.axes.Axes) -> float:
+    bar = axis.patches[0]
+    assert isinstance(bar, matplotlib.patches.Rectangle)
+    return bar.get_width()
+
+
+@pytest.mark.parametrize(("loops", "unit", "width"), [(True, "% of the bare loop", 60), (False, "answers/s", 900)])
+def test_bars_are_parts_of_the_bare_loop_where_it_was_measured_and_else_answers(
+    loops: bool, unit: str, width: float
+) -> None:
+    runs = [one for one in RUNS if loops or one.contender != LOOP]
+    axis = matplotlib.figure.Figure().subplots()
+    _rates(axis, Summary(runs), [DEFAULT, *([LOOP] if loops else [])], "small")
+    assert width_of_first_bar(axis) == pytest.approx(width)
+    assert unit in axis.get_xlabel()
+    assert ("%" in axis.get_xlabel()) == loops
+
+
+def test_bars_of_photos_that_the_bare_loop_lacks_are_answers() -> None:
+    axis = matplotlib.figure.Figure().subplots()
+    _rates(axis, Summary([*RUNS, *rounds(DEFAULT, (300,), (3,), "mix")]), [DEFAULT, LOOP], "mix")
+    assert width_of_first_bar(axis) == 300
+    assert "%" not in axis.get_xlabel()

@@ -1,5 +1,6 @@
 """The kinds of photos: made ones, all of the mix, and some from all over a folder."""
 
+import subprocess
 from io import BytesIO
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.support import needs
-from tools.bench.contenders import ContenderFailed
+from tools.bench.contenders import REPOSITORY, ContenderFailed
 from tools.bench.kinds import SAMPLES, default_kinds, photos_of
 
 
@@ -35,6 +36,14 @@ def test_the_mix_is_every_real_photo_in_the_order_of_their_names(tmp_path: Path)
 def test_the_mix_has_a_hundred_photos_of_many_sizes() -> None:
     assert len({Image.open(BytesIO(photo)).size for photo in photos_of("mix", SAMPLES)}) > 10
     assert len(photos_of("mix", SAMPLES)) == 100
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_the_short_comparison_leaves_the_mix_out_where_its_photos_are_absent(present: bool) -> None:
+    given = ["make", "--dry-run", "bench-quick", f"MIX={'..' if present else ''}"]
+    said = subprocess.run(given, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert ("--photos mix --photos small" in said) == present
+    assert ("mix is left out" in said) != present
 
 
 def test_without_the_real_photos_the_mix_is_left_out_and_an_error_if_it_is_asked_for(tmp_path: Path) -> None:

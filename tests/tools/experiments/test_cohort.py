@@ -16,6 +16,7 @@ from app.mobilenet.variants import RESOLUTIONS  # noqa: E402
 from app.training.schedule import BATCH  # noqa: E402
 from tests.support.networks import images  # noqa: E402
 from tools.distillation.batches import SHARES  # noqa: E402
+from tools.experiments import networks as of_experiments  # noqa: E402
 from tools.experiments import plan, results, trainings  # noqa: E402
 from tools.experiments.cohort import Cohort  # noqa: E402
 from tools.experiments.networks import RESOLUTION, architectures, resolutions  # noqa: E402
@@ -56,7 +57,7 @@ def first_batch(seed: int, epoch: int) -> Any:
 
 def test_the_networks_have_the_parameters_of_their_tables() -> None:
     for one in architectures(0.25):
-        arrays = one.build(10).arrays()
+        arrays = one.build(10, torch.float32).arrays()
         assert sum(array.size for array in arrays) == one.cost(RESOLUTION, 10).parameters
 
 
@@ -141,6 +142,20 @@ def test_the_statistics_are_those_of_the_batches_and_later_ones_are_averaged_as_
     found.settle()
     assert float(first.running_mean.abs().max()) < 10
     assert first.momentum == momentum
+
+
+def test_a_training_goes_on_in_its_own_precision_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, instructions = tmp_path / "steady", set[str]()
+    monkeypatch.setattr(of_experiments, "instructions", lambda: frozenset(instructions))
+    cohort().write(path)
+    cohort().read(path)
+    instructions.add("amx_bf16")
+    with pytest.raises(ValueError, match=r"steady has learnt in float32, and would go on in bfloat16 here"):
+        cohort().read(path)
+    older = torch.load(path, weights_only=True)
+    del older["precision"]
+    torch.save(older, path)
+    cohort().read(path)
 
 
 @pytest.fixture

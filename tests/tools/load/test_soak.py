@@ -26,6 +26,7 @@ def test_memory_that_grows_by_a_megabyte_a_second_has_that_slope_and_the_first_q
     assert memory_slope(seen, SECONDS) == pytest.approx(3600)
     assert sum(window.goodput_per_s for window in seen) == pytest.approx(400, abs=2)
     assert math.isnan(slope_per_hour([1.0], [2.0]))
+    assert slope_per_hour([1.0, 2.0, 3.0], [0.0, 0.0, 0.0]) == 0
 
 
 def test_drift_is_the_last_quarter_over_the_first() -> None:

@@ -1,8 +1,10 @@
 """A network learns, and its checkpoint is all that it takes to go on."""
 
 import io
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tools.training.run import train_epoch
 if TYPE_CHECKING:
     from app.training.trainer import Trainer
     from tools.training.crops import Crops
+    from tools.training.teacher import Teacher
 
 pytestmark = [pytest.mark.tensorflow, needs.TENSORFLOW.mark()]
 
@@ -41,6 +44,48 @@ def crops() -> "Crops":
     boxes = np.tile(np.array([0, 0, 224, 224], np.float32), (BATCH, 3, 1))
     targets = np.repeat(np.eye(CLASSES, dtype=np.float32)[LABELS][:, None], 3, axis=1)
     return Crops(PHOTOS, np.arange(BATCH), boxes, targets, 1.0)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A teacher that notes what it is asked about."""
+
+    weights: Path
+    alpha: float
+    resolution: int
+    asked: list[str]
+
+    @property
+    def labels(self) -> Path:
+        """Where its classes are."""
+        return self.weights.with_name("labels.json")
+
+    def logits(self, photos: Any, indices: Any, boxes: Any, columns: list[int]) -> Any:
+        """Answer anything."""
+        self.asked.append(f"{self.alpha:g} @ {self.resolution}, {photos.mean():.0f}, {self.weights.read_text()}")
+        return np.zeros((*boxes.shape[:2], len(columns)), np.float32)
+
+
+def test_the_answers_of_a_teacher_are_kept_apart_by_all_that_they_depend_on(tmp_path: Path) -> None:
+    from tools.training.crops import Crops
+    from tools.training.photos import Photos
+
+    (tmp_path / "labels.json").write_text('[{"wnid": "a", "index": 0}, {"wnid": "b", "index": 1}]')
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "labels.json").write_text('[{"wnid": "a", "index": 0}, {"wnid": "b", "index": 1}]')
+    (tmp_path / "a.h5").write_text("one")
+    (tmp_path / "first" / "a.h5").write_text("other")
+    asked: list[str] = []
+    dark = Photos(np.full((2, 8, 8, 3), 1, np.uint8), np.array([0, 1]), ["a", "b"])
+    bright = Photos(dark.pixels + 9, dark.labels, dark.wnids)
+    teachers = [Asked(tmp_path / "a.h5", alpha, side, asked) for alpha, side in ((0.5, 160), (0.5, 192), (1, 160))]
+    for photos, teacher in (
+        *((dark, teacher) for teacher in (*teachers, Asked(tmp_path / "first" / "a.h5", 0.5, 160, asked), *teachers)),
+        (bright, teachers[0]),
+    ):
+        Crops.draw(photos, np.array([0, 1]), cast("Teacher", teacher), 0, tmp_path, 2)
+    found = ["0.5 @ 160, 1, one", "0.5 @ 192, 1, one", "1 @ 160, 1, one", "0.5 @ 160, 1, other", "0.5 @ 160, 10, one"]
+    assert asked == found
 
 
 def test_it_learns_and_from_its_checkpoint_it_learns_the_same_again() -> None:

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+import typer
 
 from app.training.schedule import WARM_UP, Schedule
 from tools.training.photos import Pixels
@@ -72,6 +73,38 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(
     for row, other in zip(rows, again, strict=True):
         assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-5)
     assert fit(Number(), cut_off, HELD_OUT, SCHEDULE, whole) == whole.rows(5)  # nothing is left to do
+
+
+def test_a_table_that_is_being_written_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = TrainingFolder(tmp_path)
+    rows = fit(Number(), batches, HELD_OUT, SCHEDULE, run)
+    monkeypatch.setattr("csv.DictWriter.writerows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.write(rows)
+    assert len(run.rows(5)) == 5
+
+
+ASKED = {"seed": 0, "start": None, "run": Path("runs/a"), "start_alpha": 0.75}
+
+
+def test_a_training_is_gone_on_with_by_the_same_arguments_only(tmp_path: Path) -> None:
+    run = TrainingFolder(tmp_path / "runs" / "a")
+    run.begin(ASKED)
+    run.checkpoint.touch()
+    run.begin(ASKED)
+    with pytest.raises(
+        typer.BadParameter, match=r"^the training in \S+ had --seed 0, and not 3; it had --start None, and not b"
+    ):
+        run.begin(ASKED | {"seed": 3, "start": Path("b.h5")})
+    run.begin(ASKED | {"run": Path("/from/elsewhere/runs/a")})
+
+
+def test_arguments_may_change_as_long_as_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
+    run = TrainingFolder(tmp_path)
+    run.checkpoint.touch()
+    run.begin(ASKED)  # a training from before arguments were kept
+    run.checkpoint.unlink()
+    run.begin(ASKED | {"seed": 3})
 
 
 def test_a_row_has_the_means_of_its_epoch_and_the_scores_of_what_was_held_out(tmp_path: Path) -> None:

@@ -64,6 +64,12 @@ def test_int8_is_made_from_weights_that_were_learnt_for_it_and_stays(folder: Pat
         make()
 
 
+@pytest.mark.parametrize("options", [{"alpha": 0.25}, {"weights": Path("average.weights.h5")}])
+def test_weights_to_bundle_come_with_their_alpha(options: Any, folder: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="--weights needs --alpha, and --alpha needs --weights or --int8"):
+        make(**options)
+
+
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.25, "weights": Path("average.weights.h5")}])
 def test_learnt_weights_belong_to_an_alpha_and_to_the_weights_that_are_bundled(options: Any, folder: Path) -> None:
     before = (folder / NAME).read_text()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from app.errors import StartError
 from app.model import scores
@@ -69,3 +70,8 @@ def test_folders_are_known_by_wordnet_id_or_label(folder: Path) -> None:
         find_photos(folder, CLASSES)
     with pytest.raises(StartError, match="no folders of photos"):
         find_photos(folder / "n01", CLASSES)
+
+
+def test_the_picture_of_one_model_is_not_drawn_over_by_others(folder: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="--confusion goes without --all"):
+        evaluate.main(folder, every=True, picture=Path("confusion.png"))

@@ -1,4 +1,4 @@
-"""Settings from the environment: one frozen object, made once and passed in. Nothing else reads the environment."""
+"""The table of settings: one frozen object, made once and passed in. `environment` reads it from there."""
 
 import json
 import os
@@ -8,30 +8,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dotenv import dotenv_values
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     HttpUrl,
     NonNegativeInt,
     PositiveInt,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.errors import StartError, install, without_password
+from app.errors import install
+from app.keys import checked, keys_in, split
 from app.machine import available_cpus, memory_limit_bytes
 from app.mobilenet.variants import Precision, Variant
-from app.validation import fault, nearest
 
 PREFIX = "MOBILENET_"
 UNIX = "unix:"
 """What `MOBILENET_HOST` begins with if it is the path of a Unix socket."""
-OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""The variables of OpenTelemetry for where spans are sent."""
 SECRETS = ("api_keys",)
 QUEUE_PER_WORKER = 64
 """Room for this many images per model worker keeps the wait under overload at about twice that of full load."""
@@ -52,13 +49,6 @@ ENGINES_OF: dict[Precision, tuple[str, ...]] = {
     "bfloat16": ("openvino",),
 }
 """The engines that compute in each precision."""
-RENAMED = {
-    "THREADS": f"{PREFIX}MODEL_WORKERS (processes that decode and classify); with TensorFlow set {PREFIX}MODEL_THREADS",
-    "WORKERS": f"{PREFIX}HTTP_WORKERS (processes that take HTTP requests)",
-}
-"""Settings of earlier versions, and what they are called now."""
-FROM_FILES = {"alpha": "WEIGHTS", "resolution": "WEIGHTS", "api_keys": "API_KEYS_FILE"}
-"""Settings that a file may give, and the setting that names the file or its folder."""
 CARD = "card.json"
 """What `mobilenet train` writes beside weights about them."""
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
@@ -85,35 +75,18 @@ def _engines(names: tuple[str, ...]) -> str:
     return f"{PREFIX}ENGINE={' or '.join(names)}"
 
 
-def _parts(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def _listing(what: str, parse: Callable[[str], Any] = str) -> BeforeValidator:
     """Return what splits text at its commas. It refuses text without any part, which would pass for no setting."""
 
-    def split(value: Any) -> Any:
+    def parsed(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        parts = _parts(value)
+        parts = split(value)
         if value and not parts:
             raise ValueError(f"contains no {what}")
         return tuple(map(parse, parts))
 
-    return BeforeValidator(split)
-
-
-def _keys_in(path: Path) -> tuple[str, ...]:
-    """Return the keys in a file. Raises `ValueError` if there are none: the service would be open by mistake."""
-    try:
-        keys = _parts(path.read_text(encoding="utf-8").replace("\n", ","))
-    except OSError as exc:
-        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: {exc.strerror}") from exc
-    except UnicodeDecodeError as exc:
-        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: is not text in UTF-8") from exc
-    if not keys:
-        raise ValueError(f"{PREFIX}API_KEYS_FILE={path}: contains no key")
-    return keys
+    return BeforeValidator(parsed)
 
 
 def _trained_for(folder: Path) -> dict[str, Any]:
@@ -124,17 +97,16 @@ def _trained_for(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / CARD).read_bytes())
         return {"alpha": card["alpha"], "resolution": card["resolution"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 
-def _checked(keys: tuple[str, ...]) -> tuple[SecretStr, ...]:
-    for key in keys:
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ValueError("a key must be printable ASCII without spaces")
-    return tuple(map(SecretStr, keys))
+def _expanded(path: Path) -> Path:
+    """Return a path with the home folder in the place of `~`. One of a user that does not exist stays as it is."""
+    return Path(os.path.expanduser(path))
 
 
+Expanded = Annotated[Path, AfterValidator(_expanded)]
 Variants = Annotated[tuple[Variant, ...], NoDecode, _listing("variant", Variant.parse)]
 Origins = Annotated[tuple[str, ...], NoDecode, _listing("origin")]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, _listing("key")]
@@ -143,7 +115,7 @@ Keys = Annotated[tuple[SecretStr, ...], NoDecode, _listing("key")]
 class Settings(BaseSettings):
     """What the service does, from environment variables with the prefix `MOBILENET_`.
 
-    Raises `pydantic.ValidationError`, which `load` turns into readable lines.
+    Raises `pydantic.ValidationError`, which `environment.load` turns into readable lines.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
@@ -166,7 +138,7 @@ class Settings(BaseSettings):
         description="Whether a smaller loaded variant answers when the queue is full, instead of 429. A request can "
         "opt out with `degrade=never`.",
     )
-    weights: str = Field(
+    weights: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
         "imagenette",
         min_length=1,
         description="`imagenette`: ten classes, bundled. `imagenet`: 1,000 classes, the file that Keras publishes for "
@@ -177,12 +149,12 @@ class Settings(BaseSettings):
         HttpUrl("https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"),
         description="Folder on the web from which `MOBILENET_WEIGHTS=imagenet` is downloaded, for example a mirror.",
     )
-    labels: Path | None = Field(
+    labels: Expanded | None = Field(
         None,
         description="File with the labels of your own weights: text with one class per line, or a JSON list. Without "
         "it weights of 1,000 classes have the ImageNet labels.",
     )
-    cache: Path = Field(
+    cache: Expanded = Field(
         MODEL_WEIGHTS / "cache",
         description="Folder for downloaded weights and compiled models. It may be read-only if it already holds what "
         "the other settings need.",
@@ -219,8 +191,8 @@ class Settings(BaseSettings):
     )
     max_pixels: PositiveInt = Field(
         8192 * 6144,
-        description="Largest image in pixels in memory, checked before decoding. A larger one is answered with 413. A "
-        "JPEG is scaled while it is decoded and may have four times as many.",
+        description="Largest image, in pixels as held in memory; checked before decoding. A larger one is answered "
+        "with 413. A JPEG is scaled while it is decoded and may have four times as many.",
     )
     max_images: PositiveInt = Field(
         32, description="Largest number of images in one request. More are answered with 413."
@@ -256,7 +228,7 @@ class Settings(BaseSettings):
         "Bearer KEY` or `X-API-Key: KEY`; only the probes, the pages with their OpenAPI document, and `/metrics` need "
         "none.",
     )
-    api_keys_file: Path | None = Field(
+    api_keys_file: Expanded | None = Field(
         None,
         description="File with keys of callers, one per line or comma-separated, such as a secret of Docker or "
         "Kubernetes. Not together with `MOBILENET_API_KEYS`.",
@@ -317,7 +289,7 @@ class Settings(BaseSettings):
     @classmethod
     def _variant_of_folder(cls, given: dict[str, Any]) -> dict[str, Any]:
         weights = given.get("weights")
-        return _trained_for(Path(weights).expanduser()) | given if weights else given
+        return _trained_for(_expanded(weights)) | given if weights else given
 
     @model_validator(mode="before")
     @classmethod
@@ -327,7 +299,7 @@ class Settings(BaseSettings):
             return given
         if given.get("api_keys"):
             raise ValueError(f"{PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE exclude each other")
-        return given | {"api_keys": _keys_in(Path(path))}
+        return given | {"api_keys": keys_in(_expanded(path))}
 
     @field_validator("host")
     @classmethod
@@ -346,7 +318,7 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        return _checked(tuple(key.get_secret_value() for key in keys))
+        return checked(tuple(key.get_secret_value() for key in keys))
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
@@ -396,91 +368,3 @@ class Settings(BaseSettings):
     def without_keys(self) -> "Settings":
         """Return the settings for a process that has no need of the keys of callers, here or on another machine."""
         return self.model_copy(update={"api_keys": (), "api_keys_file": None})
-
-
-def read_keys(settings: Settings) -> tuple[SecretStr, ...]:
-    """Return the keys of callers as they are now, from their file if there is one. Raises `StartError` in one line."""
-    path = settings.api_keys_file
-    if path is None:
-        return settings.api_keys
-    try:
-        return _checked(_keys_in(path))
-    except ValueError as exc:
-        named = str(exc).startswith(PREFIX)
-        raise StartError(str(exc) if named else f"{PREFIX}API_KEYS_FILE={path}: {exc}") from exc
-
-
-def spans_wanted() -> bool:
-    """Whether the environment says where spans are sent."""
-    wanted = any(os.environ.get(name) for name in OTLP_ENDPOINTS)
-    return wanted and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
-
-
-sources: dict[str, str] = {}
-"""Where a variable with our prefix comes from, if neither its default nor the environment: a flag, or `DOTENV`."""
-DOTENV = ".env"
-"""A file of variables in the current folder. What is in the environment counts more."""
-
-_NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-
-
-def load() -> Settings:
-    """Read the environment once, and `.env`. Raises `StartError`: a line for each wrong variable and what is allowed.
-
-    A variable with our prefix that is not a setting is refused too. Otherwise a misspelt limit, or a misspelt list of
-    keys, would look as if it were in force.
-    """
-    _read_file()
-    problems = [_unknown(name) for name in sorted(os.environ) if _is_unknown(name.upper())]
-    try:
-        settings = Settings()
-    except ValidationError as exc:
-        # A default that is computed from other settings is not at fault where one of those is wrong.
-        wrong = [error for error in exc.errors() if error["type"] != "default_factory_not_called"]
-        problems += [line for error in wrong for line in _lines(error)]
-    if problems:
-        raise StartError("\n".join(problems))
-    return settings
-
-
-def _read_file() -> None:
-    """Take over from `.env` what the environment does not have, also for the processes that this one starts."""
-    for name, value in dotenv_values(DOTENV).items():
-        if name.upper().startswith(PREFIX) and name not in os.environ and value is not None:
-            os.environ[name] = value
-            sources[name] = DOTENV
-
-
-def source(settings: Settings, name: str) -> str:
-    """Return where a value comes from: a flag, the environment, `.env`, another setting that names it, or the default.
-
-    Another setting is named as it is: the folder of weights that says what it was trained for, or the file of the keys.
-    """
-    variable = f"{PREFIX}{name.upper()}"
-    found = next((one for one in os.environ if one.upper() == variable and os.environ[one]), None)
-    if found is not None:
-        return sources.get(found, "environment")
-    return f"{PREFIX}{FROM_FILES[name]}" if name in FROM_FILES.keys() & settings.model_fields_set else "default"
-
-
-def _is_unknown(name: str) -> bool:
-    return name.startswith(PREFIX) and name not in _NAMES
-
-
-def _unknown(name: str) -> str:
-    if now := RENAMED.get(name.upper().removeprefix(PREFIX)):
-        return f"{name} is now {now}"
-    near = nearest(name.upper().removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in _NAMES))
-    if near is None:
-        return f"{name} is not a setting (the README lists all)"
-    return f"{name} is not a setting; the nearest is {PREFIX}{near} (the README lists all)"
-
-
-def _lines(error: Any) -> list[str]:
-    message = fault(error)
-    if not error["loc"]:
-        return message.splitlines()
-    name = str(error["loc"][0])
-    shown = "" if name in SECRETS else f"={without_password(error['input'])}"
-    flag = sources.get(f"{PREFIX}{name.upper()}", "")
-    return [f"{flag if flag.startswith('--') else PREFIX + name.upper()}{shown}: {message}"]

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -37,7 +38,12 @@ def main() -> int:
 def _setting(name: str) -> str | None:
     """Return the value of a setting: of the flag, of the environment or of `.env`, the first that there is."""
     variable = f"MOBILENET_{name.upper()}"
-    return _flag(f"--{name}") or os.environ.get(variable) or _in_file(variable)
+    return _flag(f"--{name}") or _found(variable, os.environ) or _in_file(variable)
+
+
+def _found(variable: str, given: Mapping[str, str | None]) -> str | None:
+    """Return the value of a variable, whose name may be in small letters, too."""
+    return {name.upper(): value for name, value in given.items() if value}.get(variable)
 
 
 def _flag(flag: str) -> str | None:
@@ -54,7 +60,7 @@ def _in_file(variable: str) -> str | None:
         return None
     from dotenv import dotenv_values
 
-    return dotenv_values(DOTENV).get(variable)
+    return _found(variable, dotenv_values(DOTENV))
 
 
 def _connection(host: str, port: str) -> HTTPConnection:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import __version__, config, control
+from app import __version__, control, environment
 from app.api import features, openapi, pages, problems, routes
 from app.api.middleware.bodies import Bodies
 from app.api.middleware.cors import Cors
@@ -23,7 +23,7 @@ from app.api.middleware.prefix import Prefix
 from app.api.predict import Predict
 from app.api.security import Guard, SecurityHeaders
 from app.config import Settings
-from app.errors import BAD_START, StartError, install
+from app.errors import BAD_START, StartError, first_line, install
 from app.logs import configure_logging
 from app.observability.metrics import METRICS, Metrics
 from app.observability.snapshots import Snapshots
@@ -54,14 +54,18 @@ def open_pipeline(settings: Settings) -> Pipeline:
 
 def open_spans() -> "Spans | None":
     """Return what makes spans, or None where no variable of OpenTelemetry says where to send them."""
-    if not config.spans_wanted():
+    if not environment.spans_wanted():
         return None
     try:
         from app.observability.spans import Spans
     except ImportError:
-        logger.warning("%s is set, and there are no spans: %s", config.OTLP_ENDPOINTS[0], install("otel"))
+        logger.warning("%s is set, and there are no spans: %s", environment.OTLP_ENDPOINTS[0], install("otel"))
         return None
-    return Spans.to_otlp()
+    try:
+        return Spans.to_otlp()
+    except ValueError as exc:
+        logger.warning("a variable of OpenTelemetry is wrong, and there are no spans: %s", first_line(exc))
+        return None
 
 
 def end_process(fault: str) -> None:
@@ -196,7 +200,7 @@ def _name_operations(routes: list[APIRoute]) -> None:
 def settings_or_exit() -> Settings:
     """Read the environment. Bad values end the process with exit code 2, a line each."""
     try:
-        return config.load()
+        return environment.load()
     except StartError as exc:
         print(exc.report, file=sys.stderr)
         raise SystemExit(BAD_START) from None

@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from app import config
-from app.config import OTLP_ENDPOINTS, PROCESS_BYTES, WORKER_BYTES, Settings, load, read_keys, spans_wanted
+from app.config import PROCESS_BYTES, WORKER_BYTES, Settings
+from app.environment import load
 from app.errors import StartError
+from app.keys import read_keys
 from app.machine import available_cpus
 from app.mobilenet.variants import Variant
 
@@ -81,45 +83,6 @@ def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_allowed
     assert "\n" not in message
 
 
-def test_the_password_of_a_wrong_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOBILENET_WEIGHTS_URL", "ftp://user:s3cret@host")
-    with pytest.raises(StartError, match=r"^MOBILENET_WEIGHTS_URL=ftp://\*\*\*@host: [^\n]+$") as caught:
-        load()
-    assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "nearest"), [("ALHPA", "ALPHA"), ("MAX_PIXEL", "MAX_PIXELS"), ("api_key", "API_KEYS")]
-)
-def test_a_variable_that_is_no_setting_is_refused_and_the_nearest_is_named(
-    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(f"MOBILENET_{name}", "secret")
-    with pytest.raises(
-        StartError,
-        match=rf"MOBILENET_{name} is not a setting; the nearest is MOBILENET_{nearest} \(the README lists all\)",
-    ) as caught:
-        load()
-    assert "secret" not in str(caught.value)
-
-
-def test_a_variable_that_is_like_no_setting_is_refused_without_a_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOBILENET_GIF", "1")
-    with pytest.raises(StartError, match=r"^MOBILENET_GIF is not a setting \(the README lists all\)$"):
-        load()
-
-
-def test_several_wrong_settings_are_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"ALPHA": "2", "PORT": "-1", "ALFA": "1", "WORKERS": "2"}.items():
-        monkeypatch.setenv(f"MOBILENET_{name}", value)
-    with pytest.raises(StartError) as caught:
-        load()
-    names = [
-        line.removeprefix("mobilenet: MOBILENET_").split(maxsplit=1)[0] for line in caught.value.report.split("\n")
-    ]
-    assert names == ["ALFA", "WORKERS", "ALPHA=2:", "PORT=-1:"]
-
-
 def test_settings_that_do_not_go_together_are_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ENGINE": "tensorflow", "PRECISION": "int8", "MAX_IMAGES": "64", "MAX_QUEUE": "32"}.items():
         monkeypatch.setenv(f"MOBILENET_{name}", value)
@@ -129,23 +92,6 @@ def test_settings_that_do_not_go_together_are_a_line_each(monkeypatch: pytest.Mo
         "MOBILENET_MAX_IMAGES=64 is over MOBILENET_MAX_QUEUE=32",
         "MOBILENET_PRECISION=int8 needs MOBILENET_ENGINE=litert or openvino",
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "now"),
-    [
-        ("THREADS", "MOBILENET_MODEL_WORKERS (processes that decode and classify); "),
-        ("WORKERS", "MOBILENET_HTTP_WORKERS (processes that take HTTP requests)"),
-    ],
-)
-def test_a_setting_that_was_renamed_is_refused_and_its_new_name_is_said(
-    name: str, now: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(f"MOBILENET_{name}", "2")
-    with pytest.raises(StartError) as caught:
-        load()
-    assert str(caught.value).startswith(f"MOBILENET_{name} is now {now}")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_request_may_not_have_more_images_than_the_queue_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,73 +144,6 @@ def test_tensorflow_needs_threads_of_the_http_process(monkeypatch: pytest.Monkey
         load()
 
 
-@pytest.mark.parametrize("value", [",", " ", "\n", " ,, "])
-def test_keys_that_are_none_stop_the_start_and_the_service_is_not_open_by_mistake(
-    value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MOBILENET_API_KEYS", value)
-    with pytest.raises(StartError, match=r"^MOBILENET_API_KEYS: contains no key$"):
-        load()
-    monkeypatch.setenv("MOBILENET_API_KEYS", "")
-    assert load().api_keys == ()
-
-
-@pytest.mark.parametrize("text", ["one-key\nanother\n", "one-key, another", "\n one-key\r\n\nanother"])
-def test_keys_may_be_in_a_file(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "keys"
-    path.write_text(text)
-    monkeypatch.setenv("MOBILENET_API_KEYS_FILE", str(path))
-    assert [key.get_secret_value() for key in load().api_keys] == ["one-key", "another"]
-    assert "one-key" not in repr(load())
-    monkeypatch.setenv("MOBILENET_API_KEYS", "a-third")
-    with pytest.raises(StartError, match="MOBILENET_API_KEYS and MOBILENET_API_KEYS_FILE exclude each other") as caught:
-        load()
-    assert "key-" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (None, "No such file or directory"),
-        (b"", "contains no key"),
-        (b" \n,\n", "contains no key"),
-        (b"\xff\xfe", "is not text in UTF-8"),
-    ],
-)
-def test_a_file_without_keys_stops_the_start(
-    content: bytes | None, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "keys"
-    if content is not None:
-        path.write_bytes(content)
-    monkeypatch.setenv("MOBILENET_API_KEYS_FILE", str(path))
-    with pytest.raises(StartError, match=f"^MOBILENET_API_KEYS_FILE={path}: {problem}$"):
-        load()
-
-
-def test_a_bad_key_in_a_file_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "keys"
-    path.write_text("two words")
-    monkeypatch.setenv("MOBILENET_API_KEYS_FILE", str(path))
-    with pytest.raises(StartError, match=r"^MOBILENET_API_KEYS: a key must be printable ASCII without spaces$"):
-        load()
-
-
-def test_keys_are_read_again_and_what_is_wrong_with_their_file_is_one_line_that_shows_none(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    path.write_text("first")
-    settings = Settings(api_keys_file=path)
-    path.write_text("second,\nthird\n")
-    assert [key.get_secret_value() for key in read_keys(settings)] == ["second", "third"]
-    path.write_text("two words")
-    with pytest.raises(StartError, match=f"^MOBILENET_API_KEYS_FILE={path}: a key must be printable ASCII without sp"):
-        read_keys(settings)
-    path.unlink()
-    with pytest.raises(StartError, match=f"^MOBILENET_API_KEYS_FILE={path}: No such file or directory$"):
-        read_keys(settings)
-    assert read_keys(Settings()) == ()
-
-
 @pytest.mark.parametrize(
     ("precision", "engines"),
     [("float32", "litert openvino tensorflow"), ("int8", "litert openvino"), ("bfloat16", "openvino")],
@@ -308,33 +187,39 @@ def test_a_folder_whose_card_says_nothing_of_it_has_the_usual_variant(
     assert load().variant == Variant(0.5, 160)
 
 
+def test_a_folder_whose_card_is_too_deep_has_the_usual_variant(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text("[" * 200_000)
+    assert Settings(weights=str(tmp_path)).variant == Variant(0.5, 160)
+
+
+def test_in_every_path_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "keys").write_text("key")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "card.json").write_text('{"alpha": 0.25, "resolution": 128}')
+    for name, path in {"LABELS": "~/l.txt", "CACHE": "~/c", "API_KEYS_FILE": "~/keys", "WEIGHTS": "~/own"}.items():
+        monkeypatch.setenv(f"MOBILENET_{name}", path)
+    found = load()
+    assert (found.labels, found.cache, found.api_keys_file) == (tmp_path / "l.txt", tmp_path / "c", tmp_path / "keys")
+    assert (found.weights, found.variant, len(found.api_keys)) == (str(tmp_path / "own"), Variant(0.25, 128), 1)
+    assert len(read_keys(found)) == 1
+
+
+def test_the_home_folder_of_a_user_that_does_not_exist_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LABELS", "CACHE", "WEIGHTS"):
+        monkeypatch.setenv(f"MOBILENET_{name}", "~nosuch/x")
+    found = load()
+    assert (str(found.labels), str(found.cache), found.weights) == ("~nosuch/x", "~nosuch/x", "~nosuch/x")
+    monkeypatch.setenv("MOBILENET_API_KEYS_FILE", "~nosuch/x")
+    with pytest.raises(StartError, match=r"^MOBILENET_API_KEYS_FILE=~nosuch/x: No such file or directory$"):
+        load()
+
+
 def test_another_default_variant_changes_nothing_else() -> None:
     settings = Settings(alpha=0.25, resolution=128, max_queue=99, max_images=9)
     other = settings.serving(Variant(0.75, 192))
     assert (other.variant, settings.variant) == (Variant(0.75, 192), Variant(0.25, 128))
     assert other.model_copy(update={"alpha": 0.25, "resolution": 128}) == settings
-
-
-@pytest.mark.parametrize(
-    ("environment", "wanted"),
-    [
-        ({}, False),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, True),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a", "OTEL_SDK_DISABLED": "false"}, True),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a", "OTEL_SDK_DISABLED": "True"}, False),
-        ({"OTEL_SDK_DISABLED": "false"}, False),
-    ],
-    ids=str,
-)
-def test_spans_are_sent_where_the_environment_says_where_and_does_not_forbid_it(
-    environment: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in (*OTLP_ENDPOINTS, "OTEL_SDK_DISABLED"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert spans_wanted() is wanted
 
 
 def test_there_are_as_many_model_workers_as_cpus_and_as_the_memory_limit_has_room_for(

@@ -98,6 +98,19 @@ def test_the_file_of_settings_counts_where_the_environment_says_nothing(monkeypa
         assert check(monkeypatch, "1") == 1
 
 
+@pytest.mark.parametrize("there", ["environment", "file"])
+def test_the_names_of_variables_may_be_in_small_letters_as_in_the_service(
+    there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving({"/readyz": b"ready"}) as site:
+        port = site.url.rsplit(":", 1)[1]
+        if there == "file":
+            Path(".env").write_text(f"mobilenet_port={port}\n")
+        else:
+            monkeypatch.setenv("mobilenet_port", port)
+        assert healthcheck.main() == 0
+
+
 def test_a_service_that_takes_the_connection_and_never_answers_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(healthcheck, "PATIENCE_S", 0.1)
     with serving({"/readyz": b"ready"}) as site:

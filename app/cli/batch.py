@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from app import config
+from app import environment
 from app.cli.chatter import silenced
 from app.cli.embedding import end
 from app.errors import StartError, install
@@ -36,7 +36,10 @@ def batch(
         str | None, typer.Option(help="Column that names the photos whose bytes are in Parquet files.")
     ] = None,
     rows: Annotated[
-        int, typer.Option(min=1, help="Photos for one file of the output: what is lost if a node dies in its middle.")
+        int,
+        typer.Option(
+            min=1, help="Photos for each file of the output; if a node dies, the files it was writing are done again."
+        ),
     ] = 256,
     address: Annotated[
         str | None,
@@ -51,11 +54,11 @@ def batch(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says, too.")] = False,
 ) -> None:
-    """Classify millions of photos, by Ray, on this machine or on a cluster, and write a row for each.
+    """Classify millions of photos with Ray, on this machine or on a cluster, and write a row for each.
 
     The exit code is 1 if some photos failed; these have an error in their row.
     """
-    settings = config.load()
+    settings = environment.load()
     if gpus and settings.engine != "tensorflow":
         raise StartError("--gpus needs MOBILENET_ENGINE=tensorflow: LiteRT runs on CPUs")
     if missing := [name for name in NEEDED if find_spec(name) is None]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
 import typer
@@ -57,7 +57,8 @@ def bench(
     max_latency_ms: Annotated[
         float | None,
         typer.Option(
-            metavar="NUMBER", help="Recommend the most accurate that takes at most so many milliseconds, too."
+            metavar="NUMBER",
+            help="Also recommend the most accurate setting whose median is at most so many milliseconds.",
         ),
     ] = None,
 ) -> None:
@@ -76,9 +77,9 @@ def bench(
     print(f"{latency.machine()}; threads of one run: {settings.model_threads}")
     print(tables.BENCH_HEADER)
     with ExitStack() as processes:
-        contenders = [Contender(*one) for one in entrants(settings.engine, engine, precision)]
-        for one in contenders:
-            processes.callback(one.close)
+        contenders = [
+            processes.enter_context(closing(Contender(*one))) for one in entrants(settings.engine, engine, precision)
+        ]
         raise typer.Exit(report(contenders, settings, _chosen(settings, alpha, resolution), seconds, max_latency_ms))
 
 

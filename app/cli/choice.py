@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from app import config
+from app import environment
 from app.cli.flags import override
 from app.config import Settings
 from app.errors import StartError
@@ -55,7 +55,11 @@ MaxLatencyMs = Annotated[
 MinAccuracy = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, metavar="NUMBER", help="Top-1 accuracy, 0 to 1, that it must have.", rich_help_panel=PANEL
+        min=0,
+        max=1,
+        metavar="NUMBER",
+        help="Have a variant answer whose top-1 accuracy is at least this, 0 to 1.",
+        rich_help_panel=PANEL,
     ),
 ]
 
@@ -70,13 +74,13 @@ def settings_with(
         raise StartError("--alpha or --resolution and a budget exclude each other; choose one")
     check_latency(budget.max_latency_ms)
     override(alpha=alpha, resolution=resolution, precision=precision)
-    return config.load()
+    return environment.load()
 
 
 def check_latency(max_latency_ms: float | None) -> None:
     """Raise `StartError` for a budget of milliseconds that is no positive number; None is no budget."""
     if max_latency_ms is not None and not 0 < max_latency_ms < inf:
-        raise StartError(f"--max-latency-ms {max_latency_ms:g} is not more than 0")
+        raise StartError(f"--max-latency-ms {max_latency_ms:g} must be a finite number above 0")
 
 
 def options(settings: Settings, alpha: str | None, resolution: str | None, budget: Budget = FREE) -> "PredictOptions":

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
 from app.config import Settings
@@ -48,7 +48,15 @@ class Contender:
 
     def _start(self) -> None:
         self._process = ProcessPoolExecutor(1, get_context("spawn"), _end_in_order)
-        self._pid = self._process.submit(os.getpid)
+        others = active_children()
+        # The process inherits what is blocked. So Ctrl-C, which reaches it too, is for the command, which then closes
+        # it; it could not be caught there before all is imported.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._ready = self._process.submit(os.getpid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        (self._child,) = set(active_children()) - set(others)
 
     def load(self, settings: Settings) -> Loaded:
         """Load the default variant of the settings, and test it as the service does.
@@ -66,11 +74,13 @@ class Contender:
         return self._run(_turn, seconds, least)
 
     def close(self) -> None:
-        """End the process at once, even while it compiles: the user may have pressed Ctrl-C."""
-        with suppress(BrokenProcessPool, ProcessLookupError, TimeoutError):
+        """End the process at once, even while it imports or compiles: the user may have pressed Ctrl-C."""
+        with suppress(BrokenProcessPool):
+            if not self._ready.done():  # it still imports, and has begun nothing that it could leave half done
+                self._child.kill()
             left = self._process.submit(os.getpid)
             while not left.done():  # a signal that arrives just before the process begins to wait is missed
-                os.kill(self._pid.result(timeout=0), signal.SIGTERM)
+                self._child.terminate()
                 wait([left], AGAIN_S)
         self._process.shutdown(cancel_futures=True)
 
@@ -86,9 +96,8 @@ class Contender:
 
 
 def _end_in_order() -> None:
-    """Have signals raise `SystemExit`, so that this process deletes half-written files and ends compilers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
+    """Have SIGTERM raise `SystemExit`, so that this process deletes half-written files and ends compilers."""
+    signal.signal(signal.SIGTERM, _end)
 
 
 def _end(number: int, _: object) -> NoReturn:

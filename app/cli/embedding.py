@@ -1,5 +1,7 @@
 """The commands that compare photos by their embeddings: `embed`, `similar` and `duplicates`."""
 
+import os
+import stat
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -71,6 +73,7 @@ def similar(
     """Print the photos that look most like one photo, each with its cosine, nearest first."""
     from app.cli.vectors import MOST, nearest, unit
 
+    _check_photo(photo)
     vectors, failed = _vectors([photo, *photos], Asked(url, api_key, alpha, resolution, precision), most=MOST)
     if vectors.names[:1] != [photo]:
         raise StartError(f"{photo} cannot be compared with others")
@@ -109,7 +112,6 @@ def _vectors(photos: list[str], asked: Asked, most: int | None = None) -> "tuple
     """Return the embeddings of photos, and how many of these failed. Raises `StartError` for more than `most`."""
     from app.cli.backend import RemoteBackend
     from app.cli.photos import find
-    from app.cli.report import print_any_name
     from app.cli.vectors import collect
     from app.prediction.blocking import LocalBackend
 
@@ -119,7 +121,6 @@ def _vectors(photos: list[str], asked: Asked, most: int | None = None) -> "tuple
         raise StartError(
             f"{len(found):,} photos are too many to compare here, and {most:,} the most; see docs/similar.md"
         )
-    print_any_name()
     key = asked.api_key or next((one.get_secret_value() for one in settings.api_keys), None)
     wanted = choice.options(settings, asked.alpha, asked.resolution)
     with closing(RemoteBackend(asked.url, key, None, wanted) if asked.url else LocalBackend(settings)) as backend:
@@ -127,6 +128,20 @@ def _vectors(photos: list[str], asked: Asked, most: int | None = None) -> "tuple
     if not vectors.names:
         raise StartError("there is no embedding: every photo failed")
     return vectors, failed
+
+
+def _check_photo(name: str) -> None:
+    """Raise `StartError` unless this is one photo, before all those that it is compared with are embedded."""
+    from app.cli.photos import STDIN
+
+    if name == STDIN:
+        return
+    try:
+        folder = stat.S_ISDIR(os.stat(name).st_mode)
+    except OSError as exc:
+        raise StartError(f"cannot read {name}: {exc.strerror}") from exc
+    if folder:
+        raise StartError(f"{name} is a folder; name one photo to compare with")
 
 
 def _same(one: str, other: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from app import config
+from app import environment
 from app.config import PREFIX, Settings
 
 GROUPS: Final = {
@@ -47,7 +47,7 @@ def override(**given: Any) -> None:
         if value is not None:
             variable = f"{PREFIX}{name.upper()}"
             os.environ[variable] = str(value)  # for the processes that it starts, too
-            config.sources[variable] = f"--{name.replace('_', '-')}"
+            environment.sources[variable] = f"--{name.replace('_', '-')}"
 
 
 def _flag(name: str, group: str) -> Any:

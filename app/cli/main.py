@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app import config, control
+from app import control, environment
 from app.cli import batch, embedding, streams
 from app.cli.bench import bench
 from app.cli.classify import classify
@@ -46,7 +46,8 @@ def main() -> None:
     streams.open_all()
     end_in_order(signal.SIGTERM, 128 + signal.SIGTERM)  # as shells say it; Ctrl-C is 130 already
     try:
-        cli()
+        with streams.written():
+            cli()
     except StartError as exc:
         print(exc.report, file=sys.stderr)
         sys.exit(BAD_START)
@@ -71,7 +72,7 @@ def serve() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         end_in_order(number, 0)  # until it serves; there are no requests to finish yet
     control.remember_hangup()
-    settings = config.load()
+    settings = environment.load()
     from app.cli import serving
     from app.server.connections import most_connections
     from app.server.garbage import collect_none
@@ -93,7 +94,7 @@ def settings_() -> None:
     """Print the effective settings, and where each comes from. Keys are counted and not shown."""
     from app.cli import tables
 
-    tables.show(tables.settings(config.load()))
+    tables.show(tables.settings(environment.load()))
 
 
 @cli.command()
@@ -104,7 +105,7 @@ def reload(
 ) -> None:
     """Have the running service load its weights, labels and keys again, and swap them in without a pause.
 
-    If they are damaged or fail the self-test, the old ones go on to serve, and the exit code is 1.
+    If they are damaged or fail the self-test, the old ones keep serving, and the exit code is 1.
     """
     outcome = control.ask(pid)
     if not outcome.swapped:
@@ -130,7 +131,7 @@ def info(
     from app.cli import tables
     from app.mobilenet.cost import cost
 
-    settings = config.load()
+    settings = environment.load()
     try:
         variant = Variant(
             settings.alpha if alpha is None else alpha, settings.resolution if resolution is None else resolution
@@ -158,7 +159,7 @@ def compile_(
     from app.engines.tflite.converter import Converter
     from app.engines.weights import variants
 
-    settings = config.load()
+    settings = environment.load()
     precision = precision or settings.precision
     print(tables.COMPILE_HEADER)
     chosen = variants(settings) if every else settings.lineup

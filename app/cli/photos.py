@@ -13,6 +13,8 @@ from app.imaging.folder import files
 from app.imaging.formats import SUFFIXES, is_of_finder, is_photo
 
 STDIN: Final = "-"
+MOST_BYTES: Final = 2**30
+"""A larger file is no photo: one of 50 megapixels, with 16 bits for each of four colours, has less than half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,14 @@ class PhotoFile:
 
     def read(self) -> bytes:
         """Return the content of the file. Raises `Unreadable`."""
+        if self.size > MOST_BYTES:
+            raise Unreadable(f"it has {self.size:,} bytes, and {MOST_BYTES:,} is the most")
         try:
             return sys.stdin.buffer.read() if self.name == STDIN else Path(self.name).read_bytes()
         except OSError as exc:
             raise Unreadable(exc.strerror or str(exc)) from exc
+        except MemoryError as exc:
+            raise Unreadable("there is not enough memory to read it") from exc
 
 
 def find(arguments: Iterable[str]) -> list[PhotoFile]:

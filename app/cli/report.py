@@ -28,7 +28,6 @@ class Form(NamedTuple):
 
 def write(results: Iterable[tuple[PhotoFile, PhotoResult]], form: Form, count: int) -> int:
     """Print `count` results as they come, with a progress bar. Return how many of them are errors."""
-    print_any_name()
     print(form.header, end="")
     failed = 0
     for photo, result in tracked(results, count):
@@ -36,12 +35,6 @@ def write(results: Iterable[tuple[PhotoFile, PhotoResult]], form: Form, count: i
         file = sys.stderr if form.errors_aside and isinstance(result, Exception) else sys.stdout
         print(form.lines(photo.name, result), file=file, flush=True)
     return failed
-
-
-def print_any_name() -> None:
-    """Have names of files, which need not be valid UTF-8, printed as the bytes that they are."""
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
 
 
 def tracked(results: Iterable[T], count: int) -> Iterator[T]:

@@ -1,7 +1,22 @@
 """The standard streams of a command."""
 
+import codecs
+import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from app.errors import BAD_START
+
+ANY_TEXT: Final = "bytes of names, else replaced"
+"""How text is encoded that a stream's encoding does not have: names of files as the bytes that they are, all else as ?.
+
+Names of files need not be valid UTF-8, and not every encoding has the α of a table or the letters of a label.
+"""
+CANNOT_WRITE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""The disk is full, or the share of its user, or it is broken."""
 
 
 def open_all() -> None:
@@ -17,6 +32,44 @@ def open_all() -> None:
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+    print_any_text()
+
+
+def print_any_text() -> None:
+    """Have all text printed, whatever the encoding of standard output and standard error is."""
+    codecs.register_error(ANY_TEXT, _encoded)
+    sys.stdout.reconfigure(errors=ANY_TEXT)  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors=ANY_TEXT)  # type: ignore[union-attr]
+
+
+def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("replace")(error)
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Write out all output when the block ends. If that fails, end the process, and say why with exit code 2.
+
+    A reader that has had enough (`| head`) is told nothing, as by other commands; the exit code is 1.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as exc:
+        if exc.filename is not None or exc.errno not in (*CANNOT_WRITE, errno.EPIPE):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried once more
+        if exc.errno == errno.EPIPE:
+            sys.exit(1)
+        with suppress(OSError):
+            print(f"mobilenet: cannot write the output: {exc.strerror}", file=sys.stderr, flush=True)
+        sys.exit(BAD_START)
 
 
 def _is_open(number: int) -> bool:

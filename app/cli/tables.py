@@ -1,5 +1,6 @@
 """The tables that the commands print: costs, layers, ablations, and the rows of `compile` and `bench`."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -7,7 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.config import PREFIX, SECRETS, Settings, source
+from app.config import PREFIX, SECRETS, Settings
+from app.environment import source
 from app.errors import without_password
 from app.mobilenet.ablations import ABLATIONS
 from app.mobilenet.cost import Cost
@@ -17,14 +19,16 @@ if TYPE_CHECKING:
     from app.engines.tflite.compile import Compiled
     from app.model.recommendation import Measured
 
-PIPE_WIDTH = 160
-"""Columns of a table that goes to a file or a pipe, which has no width of its own; nothing may be cut off there."""
-
 
 def show(table: Table) -> None:
-    """Print a table on standard output, as wide as the terminal."""
+    """Print a table on standard output, on a terminal as wide as that, unless none of its columns may be broken.
+
+    Nothing is cut off: the terminal breaks lines that are too long for it, and a file or a pipe has no width.
+    """
     console = Console()
-    console.print(table) if console.is_terminal else Console(width=PIPE_WIDTH).print(table)
+    if not sys.stdout.isatty() or all(column.no_wrap for column in table.columns):
+        console.width = console.measure(table, options=console.options.update_width(sys.maxsize)).maximum
+    console.print(table, crop=False)
 
 
 def settings(found: Settings) -> Table:
@@ -71,9 +75,11 @@ a depthwise layer and the pointwise layer after it replace together; ratio: the 
 
 def layers(total: Cost) -> Table:
     """Return a table with a row for each layer."""
-    table = Table("layer", "type", "stride", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("layer", "type", "stride"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("input", "output", "MACs", "share", "parameters", "activations", "as standard", "ratio"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for item in total.layers:
         layer = item.layer
         table.add_row(
@@ -94,9 +100,10 @@ def layers(total: Cost) -> Table:
 
 def ablations(total: Cost, variant: Variant, classes: int) -> Table:
     """Return a table of the networks to compare a variant with. The ratio is of their MACs to those of the variant."""
-    table = Table("compared with", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("compared with", no_wrap=True)
     for heading in ("MACs", "ratio", "parameters", "activations"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     networks = [("this network", total)]
     networks += [(item.name, Cost.of(item.layers(variant.alpha, variant.resolution, classes))) for item in ABLATIONS]
     for name, other in networks:

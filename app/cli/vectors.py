@@ -95,7 +95,9 @@ def writer(path: Path) -> Callable[[Path, Vectors], None]:
     """
     if path.suffix not in WRITERS:
         raise StartError(f"--output {path}: the name must end with {', '.join(WRITERS)}")
-    if not path.absolute().parent.is_dir():
+    with _telling(path):
+        there = path.absolute().parent.is_dir()
+    if not there:
         raise StartError(f"--output {path}: there is no folder {path.parent}")
     if path.suffix == ".parquet":
         _pyarrow()

@@ -31,8 +31,11 @@ class Bundle:
         if not folder.is_dir():
             raise StartError(f"{folder} is not a folder")
         names = {file.removesuffix(WEIGHTS).rpartition("_")[0] for file in entries(folder) if file.endswith(WEIGHTS)}
-        if len(names) != 1:
-            raise StartError(f"the manifest of {folder} should name weights of one name, and has {len(names)}")
+        names.discard("")
+        if not names:
+            raise StartError(f"the manifest of {folder} names no weights (NAME_α{WEIGHTS})")
+        if len(names) > 1:
+            raise StartError(f"the manifest of {folder} names weights of several names: {', '.join(sorted(names))}")
         return cls(folder, names.pop())
 
     @property

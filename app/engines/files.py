@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,44 @@ PART = ".part"
 """What is in the name of a file that is not complete."""
 READABLE = 0o644
 """The mode of a file in a folder that a setting names: one user may serve what another has compiled."""
+
+
+@contextmanager
+def reading(setting: str) -> Iterator[None]:
+    """Turn the `OSError` of a path that cannot be looked at into a `StartError`, which names it and its setting.
+
+    Before Python 3.14 `Path.is_file` and its like raise one, for example where a folder may not be entered.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise StartError(f"{setting}: cannot read {exc.filename}: {exc.strerror}") from exc
+
+
+def content(path: Path) -> bytes:
+    """Return the bytes of a file. Raises `StartError` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise StartError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder that is deleted when the block ends. Raises `CannotWrite` if it, or a file in it, has no room."""
+    with temporary(), tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def temporary() -> Iterator[None]:
+    """Turn the `OSError` of a temporary file into a `CannotWrite`, which names the folder."""
+    try:
+        yield
+    except OSError as exc:
+        where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""  # known once there was one
+        said = exc.strerror or exc
+        raise CannotWrite(f"cannot write temporary files{where}: {said}; TMPDIR names another folder") from exc
 
 
 @contextmanager
@@ -85,9 +124,13 @@ def entries(folder: Path) -> dict[str, dict[str, Any]]:
     Raises `StartError` if the manifest is missing or damaged.
     """
     try:
-        return tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+        found = tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
         raise StartError(f"cannot read {folder / NAME}: {why(exc)}") from exc
+    for name, entry in found.items():
+        if not (isinstance(entry, dict) and isinstance(entry.get("sha256"), str)):
+            raise StartError(f"cannot read {folder / NAME}: it says no SHA-256 of {name}")
+    return found
 
 
 def verified(path: Path) -> Path:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.engines.base import Features, Head, Pixels, Predictions
 from app.engines.chatter import hush_litert
+from app.engines.files import content
 from app.engines.tflite.interface import Interface, answer_first
 from app.errors import StartError
 from app.mobilenet.variants import Precision
@@ -28,10 +29,14 @@ class LiteRTEngine:
     name = "litert"
 
     def __init__(self, model: Path, threads: int, precision: Precision = "float32") -> None:
-        """Load a model that this project compiled. Raises `StartError` if the file is not a compiled model."""
+        """Load a model that this project compiled.
+
+        Raises `StartError` if the file cannot be read or is not a compiled model.
+        """
+        found = content(model)
         try:
-            self._load(model.read_bytes(), threads, precision, Interface())
-        except (OSError, ValueError, RuntimeError) as exc:
+            self._load(found, threads, precision, Interface())
+        except (ValueError, RuntimeError) as exc:
             raise StartError(f"{model} is not a compiled model; delete it and start again") from exc
 
     @classmethod

@@ -1,7 +1,6 @@
 """The engine of OpenVINO, with Intel's kernels, which compute in bfloat16 too where the processor can."""
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from io import BytesIO
@@ -17,6 +16,7 @@ sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 
 from app.engines.base import Features, Head, Pixels, Predictions  # noqa: E402
+from app.engines.files import content, temporary_folder  # noqa: E402
 from app.engines.tflite.interface import predictions  # noqa: E402
 from app.errors import StartError  # noqa: E402
 from app.machine import instructions  # noqa: E402
@@ -55,17 +55,18 @@ class OpenVINOEngine:
     def __init__(self, model: Path, threads: int, precision: Precision = "float32") -> None:
         """Read a model that this project compiled; `bfloat16` is computed from one in float32.
 
-        Raises `StartError` if the file is not a compiled model, or if this processor does not have the precision.
+        Raises `StartError` if the file cannot be read or is not a compiled model, if there is no room for a temporary
+        file, or if this processor does not have the precision.
         """
         _check_processor(precision)
         self.precision = precision
         self._threads = threads
         self._exported: tuple[Shape, bytes] | None = None
         self._opened: _Opened | None = None
+        self._model = content(model)  # what was tested is what runs, whatever becomes of the file
         try:
-            self._model = model.read_bytes()  # what was tested is what runs, whatever becomes of the file
             answer, *features = _answer_first(self._read().outputs)
-        except (OSError, RuntimeError, ValueError) as exc:
+        except (RuntimeError, ValueError) as exc:
             raise StartError(f"{model} is not a compiled model; delete it and start again") from exc
         self.classes = _last_axis(answer)
         self.channels = _last_axis(features[0]) if features else 0
@@ -140,11 +141,14 @@ class OpenVINOEngine:
         }
 
     def _read(self) -> Any:
-        """Return the network of the model. Raises `RuntimeError` if it is none. OpenVINO reads `.tflite` from files."""
-        with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-            file.write(self._model)
-            file.flush()
-            return ov.Core().read_model(file.name)
+        """Return the network of the model. OpenVINO reads `.tflite` from files.
+
+        Raises `RuntimeError` if it is none, and `StartError` if there is no room for a temporary file.
+        """
+        with temporary_folder() as folder:
+            file = folder / "model.tflite"
+            file.write_bytes(self._model)
+            return ov.Core().read_model(file)
 
 
 def _check_processor(precision: Precision) -> None:

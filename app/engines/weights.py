@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.config import Settings
 from app.engines.bundle import BUNDLED, Bundle
-from app.engines.files import CACHE, replacing, sha256
+from app.engines.files import CACHE, reading, replacing, sha256
 from app.engines.keras.reader import read
 from app.errors import StartError, without_password
 from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
@@ -48,7 +48,7 @@ def locate(settings: Settings, bundled: Bundle = BUNDLED) -> Weights:
         return _published(variant, settings)
     if bundle := _bundle(settings, bundled):
         return Weights(bundle.name, bundle.weights(variant.alpha), bundle.sha256(variant.alpha), bundle)
-    path = Path(setting).expanduser()
+    path = Path(setting)
     if path.suffix not in SUFFIXES:
         raise StartError(
             f"MOBILENET_WEIGHTS={setting}: allowed are {bundled.name}, {PUBLISHED}, a folder that `mobilenet train` "
@@ -63,8 +63,9 @@ def _bundle(settings: Settings, bundled: Bundle = BUNDLED) -> Bundle | None:
     """Return the bundle that the settings name, or None if they name a file or what is published."""
     if settings.weights == bundled.name:
         return bundled
-    folder = Path(settings.weights).expanduser()
-    return Bundle.open(folder) if folder.is_dir() else None
+    folder = Path(settings.weights)
+    with reading("MOBILENET_WEIGHTS"):
+        return Bundle.open(folder) if folder.is_dir() else None
 
 
 def _check_compiled(name: str, settings: Settings) -> None:
@@ -100,7 +101,9 @@ def _published(variant: Variant, settings: Settings) -> Weights:
         sides = ", ".join(map(str, RESOLUTIONS))
         raise StartError(f"MOBILENET_RESOLUTION={variant.resolution}: {PUBLISHED} is published for {sides}")
     path = settings.cache / published_name(variant)
-    if not path.is_file():
+    with reading(CACHE):
+        there = path.is_file()
+    if not there:
         _fetch(f"{str(settings.weights_url).rstrip('/')}/{path.name}", path, variant.alpha)
     weights = _identify(PUBLISHED, path)
     _compare_with_record(weights)
@@ -131,8 +134,10 @@ def _compare_with_record(weights: Weights) -> None:
     # and from then on a file that has changed is refused (docs/decisions/0007).
     record = weights.path.with_name(f"{weights.path.name}.sha256")
     line = f"{weights.sha256}  {weights.path.name}\n"
-    if record.is_file():
-        if record.read_text(encoding="utf-8", errors="replace") != line:
+    with reading(CACHE):
+        known = record.read_text(encoding="utf-8", errors="replace") if record.is_file() else None
+    if known is not None:
+        if known != line:
             raise StartError(
                 f"{weights.path} is not the file it was at its first use: its SHA-256 is {weights.sha256}, and not "
                 f"the one in {record.name}; delete both to fetch it again"

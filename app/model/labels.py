@@ -1,6 +1,7 @@
 """What the class indices of a model mean: their WordNet ids and labels, and how to pick the k most probable."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Label:
 Labels = tuple[Label, ...]
 FEW = 256
 """For up to so many classes, sorting them all is fastest; for 1,000, a partition first takes a third of the time."""
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def load(path: Path) -> Labels:
@@ -36,13 +38,18 @@ def load(path: Path) -> Labels:
     try:
         text = path.read_text(encoding="utf-8-sig")
         classes = _in_order(json.loads(text)) if path.suffix == ".json" else text.rstrip().splitlines()
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise StartError(f"cannot read the labels {path}: {why(exc)}") from exc
-    if not isinstance(classes, list) or not classes or not all(map(_is_class, classes)):
-        raise StartError(
-            f"the labels {path} must be text with one class on each line, or a JSON list or object of classes 0, 1, 2 …"
-        )
-    return tuple(_parse(index, one) for index, one in enumerate(classes))
+    allowed = (
+        f"the labels {path} must be text with one class on each line, or a JSON list or object of classes 0, 1, 2 …"
+    )
+    if not isinstance(classes, list) or not classes:
+        raise StartError(allowed)
+    parts = [_parts(one) for one in classes]
+    wrong = next((index for index, found in enumerate(parts) if not all(map(_is_text, found))), None)
+    if wrong is not None:
+        raise StartError(f"{allowed}; class {wrong} is blank, or not text")
+    return tuple(_label(index, *found) for index, found in enumerate(parts))
 
 
 def _in_order(found: Any) -> Any:
@@ -52,16 +59,21 @@ def _in_order(found: Any) -> Any:
     return found
 
 
-def _is_class(one: Any) -> bool:
-    pair = isinstance(one, list) and len(one) == 2
-    return all(isinstance(part, str) and part.strip() for part in (one if pair else [one]))
+def _parts(one: Any) -> list[Any]:
+    """Return the label of a class, after its WordNet id if it has one."""
+    if isinstance(one, list) and len(one) == 2:
+        return one
+    return one.split("\t", 1) if isinstance(one, str) else [one]
 
 
-def _parse(index: int, one: str | list[str]) -> Label:
-    if isinstance(one, list):
-        return Label(index, one[0].strip(), one[1].strip())
-    wordnet_id, tab, label = one.partition("\t")
-    return Label(index, wordnet_id.strip(), label.strip()) if tab else Label(index, None, one.strip())
+def _is_text(part: Any) -> bool:
+    """Whether this is text that can be sent: JSON may have halves of characters, which UTF-8 has not."""
+    return isinstance(part, str) and bool(part.strip()) and not SURROGATE.search(part)
+
+
+def _label(index: int, *parts: str) -> Label:
+    *wordnet_id, label = (part.strip() for part in parts)
+    return Label(index, wordnet_id[0] if wordnet_id else None, label)
 
 
 def top_k(probabilities: NDArray[np.float32], k: int) -> list[tuple[int, float]]:

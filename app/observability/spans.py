@@ -1,5 +1,6 @@
 """OpenTelemetry spans of requests and of batches. Imported only if spans are wanted, for it needs the extra `otel`."""
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ NAME = "mobilenet"
 FLUSH_S = 2.0
 """Seconds that a process that stops waits for its last spans to be sent."""
 W3C = TraceContextTextMapPropagator()
+# Its warnings repeat whatever callers send as `tracestate`.
+logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
 
 Attributes = Mapping[str, Any]
 

@@ -50,7 +50,7 @@ def _is_stopped(process: int) -> bool:
 def _end_parent(silent_s: float) -> None:
     """End the process that started this one by SIGALRM, with a line in the log."""
     try:
-        from app.config import load
+        from app.environment import load
         from app.logs import configure_logging
 
         configure_logging(load())

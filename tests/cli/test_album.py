@@ -1,5 +1,6 @@
 """Many photos: each has its result, in order, and a backend has no more at once than it takes."""
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -77,6 +78,26 @@ def test_few_photos_are_shared_out(tmp_path: Path) -> None:
     backend = Echo(size=8, at_once=3)
     list(classify_photos(photos(tmp_path, 6), backend, 1))
     assert [len(call) for call in backend.calls] == [2, 2, 2]
+
+
+def test_a_file_that_is_too_large_fails_alone(tmp_path: Path) -> None:
+    found = photos(tmp_path, 3)
+    os.truncate(found[1].name, 2**40)  # of zeros that take no room on the disk
+    says = "it has 1,099,511,627,776 bytes, and 1,073,741,824 is the most"
+    assert labels(list(classify_photos(found, Echo(at_once=1), 1))) == ["photo 0", says, "photo 2"]
+
+
+def test_a_file_that_there_is_no_memory_for_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, read = photos(tmp_path, 3), Path.read_bytes
+
+    def full(path: Path) -> bytes:
+        if str(path) == found[1].name:
+            raise MemoryError
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", full)
+    says = "there is not enough memory to read it"
+    assert labels(list(classify_photos(found, Echo(at_once=1), 1))) == ["photo 0", says, "photo 2"]
 
 
 def test_a_file_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:

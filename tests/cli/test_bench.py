@@ -1,6 +1,7 @@
 """`mobilenet bench`: every engine and precision by turns, those that do not start by name, and what to serve with."""
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app import config
+from app import environment
 from app.cli import contender as contenders
 from app.cli.bench import TURNS, contest, entrants, report
 from app.cli.contender import Contender, Loaded
@@ -160,7 +161,7 @@ def test_tensorflow_is_measured_only_if_it_is_asked_for() -> None:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "sources", {})
+    monkeypatch.setattr(environment, "sources", {})
     for name in ("CACHE", "ALPHA", "RESOLUTION"):  # which flags set, too
         monkeypatch.setenv(f"MOBILENET_{name}", {"CACHE": str(tmp_path), "ALPHA": "0.25"}.get(name, "128"))
     return tmp_path
@@ -183,7 +184,7 @@ def test_it_measures_the_variant_that_the_flags_name_in_a_process_of_its_own(cac
 
 def test_a_budget_that_is_no_time_is_refused_before_anything_is_measured(cache: Path) -> None:
     done = CliRunner().invoke(cli, ["bench", *FLAGS, "128", "--max-latency-ms", "0"])
-    assert str(done.exception) == "--max-latency-ms 0 is not more than 0"
+    assert str(done.exception) == "--max-latency-ms 0 must be a finite number above 0"
 
 
 @pytest.mark.e2e
@@ -232,7 +233,7 @@ def test_whether_weights_are_the_published_ones_the_loaded_model_says(
 @pytest.mark.e2e
 def test_closing_does_not_wait_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     contender = Contender("litert", "int8")
-    contender._pid.result()
+    contender._ready.result()
     contender._process.submit(time.sleep, 100)
     kill = os.kill
     signals: list[int] = []
@@ -248,3 +249,20 @@ def test_closing_does_not_wait_for_what_is_under_way(monkeypatch: pytest.MonkeyP
     contender.close()
     assert time.monotonic() - began < 50, "it waited"
     assert len(signals) == 2
+
+
+@pytest.mark.e2e
+def test_ctrl_c_is_for_the_command_alone_from_the_start_of_its_processes() -> None:
+    contender = Contender("litert", "int8")
+    assert signal.SIGINT in contender._process.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    contender.close()
+
+
+@pytest.mark.e2e
+def test_closing_does_not_wait_for_what_is_still_imported() -> None:
+    contender = Contender("litert", "int8")
+    assert contender._child.pid
+    os.kill(contender._child.pid, signal.SIGSTOP)  # which makes sure that it never is ready
+    contender.close()
+    assert not contender._child.is_alive()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app import config
+from app import environment
 from app.cli import budget as budgets
 from app.cli import choice
 from app.cli.backend import RemoteBackend
@@ -28,7 +28,7 @@ from tests.support.script import Answer, playing, refused
 def unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Forget what flags put into the environment."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "sources", {})
+    monkeypatch.setattr(environment, "sources", {})
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -48,8 +48,9 @@ def test_flags_are_settings_and_a_wrong_one_is_named_as_it_was_given() -> None:
         ({"precision": "int8", "url": "http://service"}, "--precision is for a model that runs here"),
         ({"alpha": "0.5", "budget": Budget(max_macs=9)}, "--alpha or --resolution and a budget exclude each other"),
         ({"resolution": "160", "budget": Budget(min_accuracy=0.5)}, "--alpha or --resolution and a budget exclude"),
-        ({"budget": Budget(max_latency_ms=0)}, "--max-latency-ms 0 is not more than 0"),
-        ({"budget": Budget(max_latency_ms=float("nan"))}, "--max-latency-ms nan is not more than 0"),
+        ({"budget": Budget(max_latency_ms=0)}, "--max-latency-ms 0 must be a finite number above 0"),
+        ({"budget": Budget(max_latency_ms=float("inf"))}, "--max-latency-ms inf must be a finite number above 0"),
+        ({"budget": Budget(max_latency_ms=float("nan"))}, "--max-latency-ms nan must be a finite number above 0"),
     ],
 )
 def test_flags_that_do_not_go_together_are_one_line(given: Any, says: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app import config
+from app import environment
 from app.cli.flags import GROUPS
 from app.cli.main import cli
 from app.config import SECRETS, Settings
@@ -20,7 +20,7 @@ from app.version import __version__
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run in an empty folder, with an environment and sources that are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "sources", {})
+    monkeypatch.setattr(environment, "sources", {})
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -104,7 +104,7 @@ def test_a_wrong_flag_is_named_as_it_was_given(arguments: list[str], says: str) 
 def test_a_name_in_the_file_that_is_no_setting_is_refused_with_the_nearest() -> None:
     Path(".env").write_text("MOBILENET_PROT=1\n")
     with pytest.raises(StartError, match=r"MOBILENET_PROT is not a setting; the nearest is MOBILENET_PORT"):
-        config.load()
+        environment.load()
 
 
 def test_the_version_is_printed() -> None:

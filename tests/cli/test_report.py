@@ -7,6 +7,7 @@ import pytest
 
 from app.cli import report
 from app.cli.photos import PhotoFile
+from app.cli.streams import print_any_text
 from app.errors import QueueFull, Unreadable
 from app.prediction.blocking import PhotoResult
 from app.schemas import Prediction, Predictions
@@ -22,6 +23,7 @@ RESULTS: list[tuple[PhotoFile, PhotoResult]] = [
 
 
 def printed(form: report.Form, capfdbinary: pytest.CaptureFixture[bytes]) -> tuple[str, str]:
+    print_any_text()
     assert report.write(RESULTS, form, len(RESULTS)) == 2
     out, err = capfdbinary.readouterr()
     return out.decode(errors="surrogateescape"), err.decode(errors="surrogateescape")

@@ -182,3 +182,9 @@ def test_pairs_are_all_there_each_once_nearest_first_also_between_blocks() -> No
 
 def test_networks_of_many_classes_tell_more_apart_and_need_less_likeness() -> None:
     assert alike(SOURCE) > alike(SOURCE._replace(classes=1000))
+
+
+def test_an_output_whose_folder_cannot_be_looked_at_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 300) / "v.npy"
+    with pytest.raises(StartError, match=f"^--output {path}: cannot be written: File name too long$"):
+        writer(path)

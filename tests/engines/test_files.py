@@ -1,11 +1,12 @@
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from app.engines.files import CACHE, replacing, replacing_all, sha256
-from app.errors import StartError
+from app.engines.files import CACHE, reading, replacing, replacing_all, sha256, temporary_folder
+from app.errors import CannotWrite, StartError
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -89,6 +90,43 @@ def test_a_file_that_is_gone_is_named_and_not_the_folder_that_is_written_to(tmp_
     gone = tmp_path / "weights.h5"
     with pytest.raises(StartError, match=rf"^{gone}: No such file or directory$"), replacing(tmp_path / "model", CACHE):
         sha256(gone)
+
+
+def test_a_path_that_cannot_be_looked_at_is_named_with_its_setting(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 300)
+    with pytest.raises(StartError, match=rf"^{CACHE}: cannot read {long}: File name too long$"), reading(CACHE):
+        long.stat()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_temporary_folder_that_cannot_be_written_is_named_and_no_setting(
+    gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone" if gone else tmp_path
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    says = "No such file or directory" if gone else "No space left on device"
+    with pytest.raises(CannotWrite, match=rf"^cannot write temporary files in {folder}: {says}; TMPDIR names another"):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
+def fill() -> None:
+    with temporary_folder():
+        raise OSError(28, "No space left on device")
+
+
+def test_where_there_is_no_temporary_folder_at_all_those_that_were_tried_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/']")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", none)
+    with pytest.raises(
+        CannotWrite, match=r"^cannot write temporary files: No usable temporary directory found in \['/"
+    ):
+        fill()
 
 
 def test_the_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.config import MODEL_WEIGHTS
+from app.engines.bundle import Bundle
 from app.engines.files import NAME, entries, sha256, verified
 from app.errors import StartError
 from app.model.labels import load
@@ -51,3 +52,35 @@ def test_a_file_that_is_not_what_the_manifest_says_is_refused(tmp_path: Path) ->
         verified(path)
     (tmp_path / NAME).write_text(f'["model.tflite"]\nsha256 = "{sha256(path)}"\n')
     assert verified(path) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("entry = 3", "it says no SHA-256 of entry"),
+        ('["own_0.5.weights.h5"]\nsize = 1', r"it says no SHA-256 of own_0\.5\.weights\.h5"),
+        ('["own_0.5.weights.h5"]\nsha256 = 1', r"it says no SHA-256 of own_0\.5\.weights\.h5"),
+        ("x = " + "[" * 100_000, "maximum recursion depth exceeded.*"),
+        ("[", ".+"),
+    ],
+    ids=["number", "without", "wrong", "deep", "no TOML"],
+)
+def test_a_damaged_manifest_is_one_line_that_names_it(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text(text)
+    for use in (entries, Bundle.open):
+        with pytest.raises(StartError, match=rf"^cannot read {tmp_path / NAME}: {says}$"):
+            use(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([], r"names no weights \(NAME_α\.weights\.h5\)"),
+        (["labels.txt", "nameless.weights.h5"], r"names no weights \(NAME_α\.weights\.h5\)"),
+        (["b_0.5.weights.h5", "a_0.5.weights.h5", "a_1.weights.h5"], "names weights of several names: a, b"),
+    ],
+)
+def test_a_folder_is_of_one_kind_of_weights(files: list[str], says: str, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("".join(f'["{name}"]\nsha256 = "0"\n' for name in files))
+    with pytest.raises(StartError, match=rf"^the manifest of {tmp_path} {says}$"):
+        Bundle.open(tmp_path)

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,20 @@ def test_a_file_that_is_no_compiled_model_says_so(content: bytes, tmp_path: Path
     (tmp_path / "model.tflite").write_bytes(content)
     with pytest.raises(StartError, match=r"model.tflite is not a compiled model"):
         OpenVINOEngine(tmp_path / "model.tflite", 1)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=rf"^cannot read {tmp_path}: Is a directory$"):
+        OpenVINOEngine(tmp_path, 1)
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_named_and_not_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    says = rf"^cannot write temporary files in {tmp_path / 'gone'}: No such file or directory; TMPDIR names another"
+    with pytest.raises(StartError, match=says):
+        OpenVINOEngine(MODEL, 1)
 
 
 def test_an_engine_runs_what_was_loaded_whatever_becomes_of_the_file(tmp_path: Path) -> None:

@@ -38,3 +38,18 @@ def test_of_many_some_of_all_kinds_are_taken_and_always_the_same(folder: Path, m
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=f"there is no image to calibrate with in {tmp_path}"):
         calibration.load(tmp_path, 64, LIMIT)
+
+
+def test_a_single_image_is_too_few_as_another_has_to_be_compared_on(tmp_path: Path) -> None:
+    (tmp_path / "only.png").write_bytes(solid((200, 0, 0)))
+    with pytest.raises(StartError, match=f"^there is one image to calibrate with in {tmp_path}, and 2 are the fewest"):
+        calibration.load(tmp_path, 64, LIMIT)
+
+
+def test_a_file_that_may_not_be_looked_at_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", locked)
+    with pytest.raises(StartError, match=rf"^--calibrate: cannot read {folder}/\S.*: Permission denied$"):
+        calibration.load(folder, 64, LIMIT)

@@ -57,6 +57,8 @@ def test_the_class_index_of_keras_has_wordnet_ids(tmp_path: Path) -> None:
         ("labels.json", b"[1, 2]"),
         ("labels.txt", b"cat\n\ndog"),
         ("labels.txt", b"\xff\xfe\xff"),
+        ("labels.json", b"[" * 200_000),
+        ("labels.json", b'["cat", ["dog"]]'),
     ],
 )
 def test_a_file_that_is_no_list_of_labels_is_refused_by_name(name: str, content: bytes | None, tmp_path: Path) -> None:
@@ -65,6 +67,25 @@ def test_a_file_that_is_no_list_of_labels_is_refused_by_name(name: str, content:
     with pytest.raises(StartError, match=name) as caught:
         load(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.txt", "tench\ncat\t\ndog"),
+        ("labels.txt", "tench\ncat\t \ndog"),
+        ("labels.txt", "tench\n\tcat"),
+        ("labels.txt", "tench\n \ndog"),
+        ("labels.json", r'["tench", "\ud800"]'),
+        ("labels.json", r'["tench", ["n1", "a\udfffb"]]'),
+        ("labels.json", r'["tench", "cat\t"]'),
+        ("labels.json", r'["tench", ["n1", " "]]'),
+    ],
+)
+def test_the_first_class_without_a_label_that_can_be_sent_is_named(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(StartError, match=rf"^the labels {tmp_path / name} must be .*; class 1 is blank, or not text$"):
+        load(tmp_path / name)
 
 
 def test_imagenet_has_its_thousand_labels_and_imagenette_its_ten_of_them() -> None:

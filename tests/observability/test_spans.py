@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from app.main import open_spans
 from app.model.model import Model
 from app.prediction.result import Classification
 from app.prediction.run import Run
@@ -219,3 +220,23 @@ def test_a_log_line_names_the_trace(client: TestClient, caplog: pytest.LogCaptur
         client.get("/labels", headers={"traceparent": PARENT})
     (record,) = [record for record in caplog.records if record.name == "app.access"]
     assert record.__dict__["facts"]["trace_id"] == PARENT[3:35]
+
+
+def test_a_malformed_tracestate_of_a_caller_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    span = Spans(TracerProvider()).begin({"traceparent": PARENT, "tracestate": "secret value, other"})
+    assert span.trace_id == PARENT.split("-")[1]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100000"), ("OTEL_ATTRIBUTE_COUNT_LIMIT", "x")]
+)
+def test_a_wrong_variable_of_opentelemetry_is_one_line_of_the_log_and_the_service_goes_on_without_spans(
+    name: str, value: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setenv(name, value)
+    assert open_spans() is None
+    (record,) = [record for record in caplog.records if record.name == "app.main"]
+    assert record.getMessage().startswith("a variable of OpenTelemetry is wrong, and there are no spans: ")
+    assert "\n" not in record.getMessage()

@@ -1,7 +1,6 @@
 """Compiles weights to a `.tflite` model, once, in a subprocess, so that the server never loads TensorFlow."""
 
 import sys
-import tempfile
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.engines.files import CACHE, replacing, sha256, verified
+from app.engines.files import CACHE, reading, replacing, sha256, temporary_folder, verified
 from app.engines.keras.reader import read
 from app.engines.tflite.convert import ConversionReport, Photos
 from app.engines.tflite.converter import Converter
@@ -66,8 +65,9 @@ def compiled(
     if tensorflow is None:
         return Compiled(_any_version(cache, stem, f"{weights.name} for {variant}, {precision},"), None)
     path = cache / f"{stem}-tf{tensorflow}.tflite"
-    if path.is_file():
-        return Compiled(path, None)
+    with reading(CACHE):
+        if path.is_file():
+            return Compiled(path, None)
     if precision == "int8" and photos is None:
         raise StartError(
             f"{weights.name} is not compiled to int8 for {variant}; run `mobilenet compile --precision int8 "
@@ -85,7 +85,8 @@ def _tensorflow_version() -> str | None:
 
 
 def _any_version(cache: Path, stem: str, wanted: str) -> Path:
-    found = sorted(cache.glob(f"{stem}-tf*.tflite"))
+    with reading(CACHE):
+        found = sorted(cache.glob(f"{stem}-tf*.tflite"))
     if not found:
         raise StartError(
             f"{wanted} is not compiled in {cache} and TensorFlow is not installed; run `mobilenet compile` on another "
@@ -98,15 +99,22 @@ def _compile_to(
     path: Path, weights: Weights, variant: Variant, precision: Precision, photos: Photos | None, *, by: Converter
 ) -> ConversionReport:
     read(weights.path, variant.alpha)  # a wrong file is refused here, before the seconds that compiling takes
-    with replacing(path, CACHE) as model, tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
+        images = "" if photos is None else f"{folder}/photos.npy"
+        if photos is not None:
+            np.save(images, photos)
+        return _converted(path, weights, variant, precision, images, by=by)
+
+
+def _converted(
+    path: Path, weights: Weights, variant: Variant, precision: Precision, images: str, *, by: Converter
+) -> ConversionReport:
+    with replacing(path, CACHE) as model:
         print(
             f"mobilenet: compiling {weights.name} for {variant}, {precision}; this is done once …",
             file=sys.stderr,
             flush=True,
         )
-        images = "" if photos is None else f"{folder}/photos.npy"
-        if photos is not None:
-            np.save(images, photos)
         report = by.convert(weights.path, variant.alpha, variant.resolution, precision, model, images)
         # Another file at this path is no error of whoever put it there, but it is not what the cache would call it.
         if sha256(weights.path) != weights.sha256:

@@ -102,7 +102,7 @@ def _run(source: Path, variant: Variant, precision: Precision, target: Path, pho
 
     started = time.monotonic()
     images = np.load(photos) if photos else patterns(COMPARED, variant.resolution)
-    kept = min(COMPARED, len(images) // 4) if precision == "int8" else COMPARED
+    kept = max(1, min(COMPARED, len(images) // 4)) if precision == "int8" else COMPARED
     target.write_bytes(convert(source, variant, precision, images[: len(images) - kept]))
     seconds = time.monotonic() - started
     return replace(compare(source, variant, LiteRTEngine(target, 1, precision), images[-kept:]), seconds=seconds)

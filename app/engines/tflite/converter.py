@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self, cast
 
+from app.engines.files import temporary
 from app.engines.tflite import convert
 from app.engines.tflite.convert import ConversionReport
 from app.errors import StartError
@@ -64,8 +65,13 @@ class _Process:
     @classmethod
     def start(cls) -> Self:
         command, env, pipe = [sys.executable, "-m", convert.__name__], os.environ | QUIET, subprocess.PIPE
-        errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it stays as long as the process
-        return cls(subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=errors, text=True), errors)
+        with temporary():
+            errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it stays as long as the process
+        try:
+            return cls(subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=errors, text=True), errors)
+        except OSError as exc:
+            errors.close()
+            raise StartError(f"cannot start the process that compiles: {exc.strerror}") from exc
 
     def ask(self, arguments: Sequence[str]) -> str:
         """Return the line that the process answers; it is empty if the process ended."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines import activation
+from app.engines.files import content
 from app.engines.litert import LiteRTEngine
 from app.engines.tflite.graph import KERNELS, Graph, Kernel
 from app.engines.tflite.interface import Interface, Output
@@ -32,13 +33,13 @@ HALF = 0.501
 def load(path: Path, variant: Variant, precision: Precision, threads: int) -> LiteRTEngine:
     """Load a `.tflite` file, which has to be a MobileNetV1 of this variant.
 
-    The precision is that of the file. Raises `StartError`, in one line, if the file is damaged or another network, if
-    its input or its output is not understood, or if `precision` is int8 and the file is in float32.
+    The precision is that of the file. Raises `StartError`, in one line, if the file cannot be read, is damaged or
+    another network, if its input or its output is not understood, or if `precision` is int8 and the file is in float32.
     """
+    model = content(path)
     try:
-        content = path.read_bytes()
-        graph = Graph(content)
-    except (OSError, ValueError, RuntimeError) as exc:
+        graph = Graph(model)
+    except (ValueError, RuntimeError) as exc:
         raise StartError(f"{path.name} is not a TensorFlow Lite model, or it is damaged: {first_line(exc)}") from exc
     try:
         _check_variant(graph, variant)
@@ -46,7 +47,7 @@ def load(path: Path, variant: Variant, precision: Precision, threads: int) -> Li
         interface = Interface(_values(graph), *_output(graph))
     except ValueError as exc:
         raise StartError(f"{path.name} {exc}") from exc
-    return LiteRTEngine.of(content, threads, found, interface)
+    return LiteRTEngine.of(model, threads, found, interface)
 
 
 def _check_variant(graph: Graph, wanted: Variant) -> None:

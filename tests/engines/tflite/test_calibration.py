@@ -51,7 +51,7 @@ def shades(photos: Photos | None) -> set[int]:
     return {int(photo.max()) for photo in photos}
 
 
-@pytest.mark.parametrize(("count", "compared"), [(4, 1), (40, 10), (250, 62)])
+@pytest.mark.parametrize(("count", "compared"), [(2, 1), (3, 1), (4, 1), (40, 10), (250, 62)])
 def test_int8_is_compared_on_photos_that_it_was_not_calibrated_on(
     count: int, compared: int, used: dict[str, Photos | None], tmp_path: Path
 ) -> None:

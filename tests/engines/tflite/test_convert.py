@@ -5,7 +5,7 @@ import pytest
 
 from app.engines.litert import LiteRTEngine
 from app.engines.tflite.convert import convert
-from app.mobilenet.variants import RESOLUTIONS
+from app.mobilenet.variants import RESOLUTIONS, Precision
 from tests.support.networks import images
 from tests.support.weights import CLASSES, PHOTOS, VARIANT, Converted, Saved
 
@@ -19,6 +19,15 @@ def test_the_model_gives_the_answers_of_keras(saved: Saved, float32_model: Conve
     np.testing.assert_allclose(
         LiteRTEngine(float32_model.path, 2).predict(list(pixels)).probabilities, expected, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_same_weights_and_photos_give_the_same_bytes(
+    saved: Saved, precision: Precision, request: pytest.FixtureRequest
+) -> None:
+    first: Converted = request.getfixturevalue(f"{precision}_model")
+    photos = PHOTOS[: -len(PHOTOS) // 4]  # the model is compared with Keras on the others
+    assert convert(saved.folder / "network.weights.h5", VARIANT, precision, photos) == first.path.read_bytes()
 
 
 def test_in_int8_every_layer_is_of_integers_with_a_scale_a_channel(int8_model: Converted) -> None:

@@ -1,0 +1,52 @@
+"""The keys of callers: split at commas, checked, and read from their file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from app.errors import StartError
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+FILE = "MOBILENET_API_KEYS_FILE"
+"""The setting that names the file."""
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Return what is between the commas of a text, without spaces around it, and nothing for nothing."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def keys_in(path: Path) -> tuple[str, ...]:
+    """Return the keys in a file. Raises `ValueError` if there are none: the service would be open by mistake."""
+    try:
+        found = split(path.read_text(encoding="utf-8").replace("\n", ","))
+    except OSError as exc:
+        raise ValueError(f"{FILE}={path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"{FILE}={path}: is not text in UTF-8") from exc
+    if not found:
+        raise ValueError(f"{FILE}={path}: contains no key")
+    return found
+
+
+def checked(keys: tuple[str, ...]) -> tuple[SecretStr, ...]:
+    """Return keys as secrets. Raises `ValueError` for one that a header cannot have."""
+    for key in keys:
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise ValueError("a key must be printable ASCII without spaces")
+    return tuple(map(SecretStr, keys))
+
+
+def read_keys(settings: "Settings") -> tuple[SecretStr, ...]:
+    """Return the keys of callers as they are now, from their file if there is one. Raises `StartError` in one line."""
+    path = settings.api_keys_file
+    if path is None:
+        return settings.api_keys
+    try:
+        return checked(keys_in(path))
+    except ValueError as exc:
+        named = str(exc).startswith(FILE)
+        raise StartError(str(exc) if named else f"{FILE}={path}: {exc}") from exc

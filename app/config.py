@@ -40,7 +40,10 @@ OPENVINO_BYTES = 40_000_000
 """What a process that runs OpenVINO has of its own beside its models, which no two processes share."""
 STALLED_AT_LEAST_S = 5.0
 STALL_GRACE_S = 1.0
+DAY_MS = 24 * 3600 * 1000
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#A-Z]+")
+"""What a browser sends as the origin of a page; `*` stands for all of them."""
 WORKING = ("litert", "openvino")
 """The engines that run in model workers, and in the HTTP processes where there are none."""
 ENGINES_OF: dict[Precision, tuple[str, ...]] = {
@@ -89,6 +92,14 @@ def _listing(what: str, parse: Callable[[str], Any] = str) -> BeforeValidator:
     return BeforeValidator(parsed)
 
 
+def _origin(text: str) -> str:
+    if not ORIGIN.fullmatch(text):
+        raise ValueError(
+            f"{text} is no origin; write its scheme and its host in small letters, as in https://a.example"
+        )
+    return text
+
+
 def _trained_for(folder: Path) -> dict[str, Any]:
     """Return the variant that the card of a folder of weights says it was trained for; nothing if there is no card.
 
@@ -108,7 +119,7 @@ def _expanded(path: Path) -> Path:
 
 Expanded = Annotated[Path, AfterValidator(_expanded)]
 Variants = Annotated[tuple[Variant, ...], NoDecode, _listing("variant", Variant.parse)]
-Origins = Annotated[tuple[str, ...], NoDecode, _listing("origin")]
+Origins = Annotated[tuple[str, ...], NoDecode, _listing("origin", _origin)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, _listing("key")]
 
 
@@ -183,8 +194,9 @@ class Settings(BaseSettings):
     )
     request_timeout_ms: PositiveInt = Field(
         10_000,
-        description="Deadline of a request in milliseconds, counted from its first byte. When it has passed, the "
-        "answer is 504.",
+        le=DAY_MS,
+        description="Deadline of a request in milliseconds, counted from the end of its headers. When it has "
+        "passed, the answer is 504.",
     )
     max_body_bytes: PositiveInt = Field(
         20 * 2**20, description="Largest body of a request in bytes. A larger one is answered with 413."
@@ -339,7 +351,10 @@ class Settings(BaseSettings):
         given = f"{PREFIX}GRPC_PORT={self.grpc_port} needs"
         missing = [] if _has_grpc() else [f"{given} packages that are not installed; {install('grpc')}"]
         unix = [f"{given} an address as {PREFIX}HOST, which is {self.host}"] if self.host.startswith(UNIX) else []
-        return missing + unix
+        taken = []
+        if self.grpc_port and self.grpc_port == self.port:
+            taken = [f"{PREFIX}GRPC_PORT={self.grpc_port} is that of HTTP; give each a port of its own"]
+        return missing + unix + taken
 
     @property
     def patience_s(self) -> float:

@@ -1,9 +1,11 @@
 """Reads the settings from the environment and `.env`, and says what is wrong. Nothing else reads the environment."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 from pydantic import ValidationError
 
 from app.config import PREFIX, SECRETS, Settings
@@ -47,12 +49,40 @@ def load() -> Settings:
 
 
 def _read_file() -> None:
-    """Take over from `.env` what the environment does not have, also for the processes that this one starts."""
-    there = {name.upper() for name in os.environ}
+    """Take over from `.env` what the environment does not have, also for the processes that this one starts.
+
+    Raises `StartError` for a line that cannot be read: without its keys, for example, the service would be open.
+    """
+    for line in _statements():
+        if line.error:
+            raise StartError(f"{DOTENV}: line {_number(line)} cannot be read; write NAME=VALUE, and close quotes")
+        if line.key and line.key.upper().startswith(PREFIX) and line.value is None:
+            name = line.key
+            raise StartError(f"{DOTENV}: line {_number(line)} gives {name} no value; write {name}=VALUE")
+    there = {name.upper() for name, value in os.environ.items() if value}
     for name, value in dotenv_values(DOTENV).items():
-        if name.upper().startswith(PREFIX) and name.upper() not in there and value is not None:
+        if name.upper().startswith(PREFIX) and name.upper() not in there and value:
             os.environ[name] = value
             sources[name] = DOTENV
+
+
+def _statements() -> list[Binding]:
+    """Return the lines of `.env` as they are; a folder of that name, as some virtual environments have, has none."""
+    try:
+        with Path(DOTENV).open(encoding="utf-8") as file:
+            return list(parse_stream(file))
+    except (FileNotFoundError, IsADirectoryError):
+        return []
+    except OSError as exc:
+        raise StartError(f"{DOTENV}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise StartError(f"{DOTENV}: is not text in UTF-8") from exc
+
+
+def _number(line: Binding) -> int:
+    """Return the number of the line; blank ones before it count as a part of it."""
+    text = line.original.string
+    return line.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def source(settings: Settings, name: str) -> str:

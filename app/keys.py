@@ -19,17 +19,19 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def keys_in(path: Path) -> tuple[str, ...]:
+def keys_in(path: Path) -> tuple[SecretStr, ...]:
     """Return the keys in a file. Raises `ValueError` if there are none: the service would be open by mistake."""
     try:
-        found = split(path.read_text(encoding="utf-8").replace("\n", ","))
+        found = split(path.read_text(encoding="utf-8-sig").replace("\n", ","))
+        if not found:
+            raise ValueError("contains no key")
+        return checked(found)
     except OSError as exc:
         raise ValueError(f"{FILE}={path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ValueError(f"{FILE}={path}: is not text in UTF-8") from exc
-    if not found:
-        raise ValueError(f"{FILE}={path}: contains no key")
-    return found
+    except ValueError as exc:
+        raise ValueError(f"{FILE}={path}: {exc}") from exc
 
 
 def checked(keys: tuple[str, ...]) -> tuple[SecretStr, ...]:
@@ -42,11 +44,7 @@ def checked(keys: tuple[str, ...]) -> tuple[SecretStr, ...]:
 
 def read_keys(settings: "Settings") -> tuple[SecretStr, ...]:
     """Return the keys of callers as they are now, from their file if there is one. Raises `StartError` in one line."""
-    path = settings.api_keys_file
-    if path is None:
-        return settings.api_keys
     try:
-        return checked(keys_in(path))
+        return settings.api_keys if settings.api_keys_file is None else keys_in(settings.api_keys_file)
     except ValueError as exc:
-        named = str(exc).startswith(FILE)
-        raise StartError(str(exc) if named else f"{FILE}={path}: {exc}") from exc
+        raise StartError(str(exc)) from exc

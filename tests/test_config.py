@@ -238,3 +238,26 @@ def test_there_are_as_many_model_workers_as_cpus_and_as_the_memory_limit_has_roo
         assert Settings().model_workers == workers
     monkeypatch.setattr("app.config.memory_limit_bytes", lambda: PROCESS_BYTES + 6 * WORKER_BYTES)
     assert Settings(engine="openvino").model_workers == 1
+
+
+def test_one_port_is_not_for_two_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_PORT", "9000")
+    monkeypatch.setenv("MOBILENET_GRPC_PORT", "9000")
+    with pytest.raises(StartError, match=r"^MOBILENET_GRPC_PORT=9000 is that of HTTP; give each a port of its own$"):
+        load()
+    monkeypatch.setenv("MOBILENET_PORT", "0")
+    monkeypatch.setenv("MOBILENET_GRPC_PORT", "0")
+    assert load().grpc_port == 0
+
+
+@pytest.mark.parametrize("origin", ["https://a.example/", "a.example", "https://A.example", "https://a.example/x"])
+def test_what_no_browser_says_of_an_origin_is_refused(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_CORS_ORIGINS", f"http://localhost:8080,{origin}")
+    with pytest.raises(StartError, match=f"^MOBILENET_CORS_ORIGINS=.*: {origin} is no origin; write its scheme and "):
+        load()
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "https://a.example", "http://[::1]:80", "chrome-extension://abc"])
+def test_what_browsers_say_of_an_origin_is_taken(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENET_CORS_ORIGINS", origin)
+    assert load().cors_origins == (origin,)

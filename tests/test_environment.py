@@ -98,3 +98,40 @@ def test_spans_are_sent_where_the_environment_says_where_and_does_not_forbid_it(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert spans_wanted() is wanted
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, and an environment that nothing is taken over into for other tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(environment, "sources", {})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('\nMOBILENET_API_KEYS="s3cret\n', "line 2 cannot be read; write NAME=VALUE, and close quotes"),
+        ("MOBILENET_PORT: 9000\n", "line 1 cannot be read; write NAME=VALUE, and close quotes"),
+        ("# keys\nMOBILENET_API_KEYS\n", "line 2 gives MOBILENET_API_KEYS no value; write MOBILENET_API_KEYS=VALUE"),
+        ("MOBILENET_API_KEYS=ä".encode("latin-1"), "is not text in UTF-8"),
+    ],
+)
+def test_what_cannot_be_read_in_the_file_stops_the_start_and_the_service_is_not_open_by_mistake(
+    text: str | bytes, problem: str, folder: Path
+) -> None:
+    (folder / ".env").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(StartError, match=f"^\\.env: {problem}$"):
+        load()
+
+
+def test_a_folder_called_like_the_file_is_none_of_ours(folder: Path) -> None:
+    (folder / ".env").mkdir()
+    assert load().port == 8000
+
+
+def test_an_empty_variable_leaves_it_to_the_file(folder: Path) -> None:
+    (folder / ".env").write_text("MOBILENET_PORT=9000\n")
+    os.environ["MOBILENET_PORT"] = ""
+    assert load().port == 9000

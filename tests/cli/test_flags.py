@@ -53,7 +53,7 @@ def test_a_flag_counts_more_than_the_environment_that_more_than_the_file_and_tha
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Path(".env").write_text(
-        "MOBILENET_PORT=1\nMOBILENET_ALPHA=0.25\nMOBILENET_RESOLUTION=64\nOTHER=x\nMOBILENET_LABELS\n"
+        "MOBILENET_PORT=1\nMOBILENET_ALPHA=0.25\nMOBILENET_RESOLUTION=64\nOTHER=x\nMOBILENET_LABELS=\n"
     )
     monkeypatch.setenv("MOBILENET_PORT", "2")
     monkeypatch.setenv("MOBILENET_ALPHA", "0.75")

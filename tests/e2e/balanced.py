@@ -2,7 +2,8 @@
 
 Runs in the service's own image, so with the standard library alone. Each request has a connection of its own to an
 address that the name has now. One that breaks before it is answered is asked again; `/predict` changes nothing, so that
-is safe. Goes on until its standard input ends; then prints what became of all as JSON.
+is safe. Prints a line at the first answer. Goes on until its standard input ends; then prints what became of all as
+JSON.
 """
 
 import json
@@ -40,12 +41,13 @@ def ask(name: str, photo: bytes) -> tuple[str, str, list[str]]:
 
 
 def main(name: str, path: str) -> None:
-    photo, ended = Path(path).read_bytes(), threading.Event()
+    photo, answered, ended = Path(path).read_bytes(), threading.Event(), threading.Event()
     statuses, addresses, failures = Counter[str](), Counter[str](), Counter[str]()
 
     def client() -> None:
         while not ended.is_set():
             status, address, failed = ask(name, photo)
+            answered.set()
             statuses[status] += 1
             addresses[address] += 1
             failures.update(failed)
@@ -53,6 +55,8 @@ def main(name: str, path: str) -> None:
 
     with ThreadPoolExecutor(CLIENTS) as threads:
         clients = [threads.submit(client) for _ in range(CLIENTS)]
+        answered.wait()
+        print("answered", flush=True)
         sys.stdin.read()
         ended.set()
         for done in clients:

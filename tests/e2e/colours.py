@@ -3,8 +3,8 @@
 At 64 × 64 pixels its model gives features, and so can say why. At any other resolution it gives none.
 """
 
-from app import config
+from app import environment
 from app.main import create_app
 from tests.support.fakes import MosaicEngine, serving_lineup
 
-app = create_app(config.load(), serving_lineup(r64=MosaicEngine()))
+app = create_app(environment.load(), serving_lineup(r64=MosaicEngine()))

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from app import config
+from app import config, environment
 from app.imaging import decode
 from app.runtime import template, worker
 
@@ -34,4 +34,4 @@ else:
     from app.main import create_app, open_pipeline
     from tests.support.fakes import colour_model, serving
 
-    app = create_app(config.load(), serving(colour_model()) if "HANGING_THREADS" in os.environ else open_pipeline)
+    app = create_app(environment.load(), serving(colour_model()) if "HANGING_THREADS" in os.environ else open_pipeline)

@@ -50,13 +50,13 @@ def command(folder: Path, output: Path, *more: str) -> list[str]:
 
 ACTOR = """
 import os, signal, sys
-from app import config
+from app import environment
 from app.batch import job
 from app.batch.classifier import NUMBER, Classifier
 from app.batch.job import Order
 from app.batch.source import Source
 
-settings, (folder, output) = config.load(), sys.argv[1:]
+settings, (folder, output) = environment.load(), sys.argv[1:]
 all_of_it = job.prepare(Order(Source((folder,), 4), output), settings)
 actor = Classifier(all_of_it, settings)
 for number in range(3):

@@ -15,12 +15,9 @@ import httpx
 import pytest
 
 from app.measurements import UNFAMILIAR
-from tests.support.data import solid
+from tests.support.data import PNG, RED, solid
 from tests.support.images import encoded, photo
 from tests.support.processes import PATIENCE_S, Environment, Process, Serve, environment, heeding_interrupts, mobilenet
-
-RED = solid((220, 30, 30))
-PNG = {"Content-Type": "image/png"}
 
 BUNDLED = {"PRECISION": "int8", "MODEL_WORKERS": 2}  # int8 needs no compiling
 BAD = {"text.jpg": "unsupported_image", "empty.png": "empty_image", "cut.jpeg": "undecodable_image"}

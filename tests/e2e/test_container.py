@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +12,9 @@ import httpx
 import pytest
 
 from tests.support import needs
-from tests.support.data import REPOSITORY, SAMPLES, SHARED, solid
+from tests.support.data import PNG, RED, REPOSITORY, SAMPLES, SHARED
 from tests.support.processes import answers, environment, free_port, half_sent, wait_for
 
-RED = solid((220, 30, 30))
-PNG = {"Content-Type": "image/png"}
 SERVICE, FULL = "mobilenet-service:test", "mobilenet-service:test-full"
 PROJECT = "mobilenet-test"
 EMULATION_S = 300
@@ -200,9 +197,9 @@ def test_a_service_whose_process_is_killed_comes_back(stack: Stack) -> None:
 
 def test_told_to_stop_it_finishes_what_it_accepted_and_exits_0(stack: Stack) -> None:
     under_way = [half_sent(stack.url, RED) for _ in range(4)]
-    time.sleep(0.5)
+    wait_for(lambda: "mobilenet_requests_in_flight 5.0" in httpx.get(f"{stack.url}/metrics").text)
     with subprocess.Popen(["docker", "stop", "--time", "20", stack.container], stdout=subprocess.DEVNULL):
-        time.sleep(1)
+        wait_for(lambda: "Shutting down" in run("docker", "logs", stack.container))
         for connection in under_way:
             connection.sendall(RED[50:])
         for connection in under_way:
@@ -302,7 +299,7 @@ class Swarm:
         return str(inspect(self.service).get("UpdateStatus", {}).get("State"))
 
     def load(self, photo: Path) -> subprocess.Popen[str]:
-        """Start clients, who stop when their standard input ends; see `balanced.py` for what they print."""
+        """Start clients, and wait for their first answer; see `balanced.py` for what ends them and what they print."""
         script = Path(__file__).with_name("balanced.py")
         mounts = [f"{script}:/balanced.py:ro", f"{photo}:/photo.png:ro"]
         volumes = [word for mount in mounts for word in ("--volume", mount)]
@@ -319,7 +316,10 @@ class Swarm:
             SERVICE,
         ]
         arguments = ["/balanced.py", "mobilenet", "/photo.png"]
-        return subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        load = subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert load.stdout
+        assert load.stdout.readline() == "answered\n"
+        return load
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +382,6 @@ def test_a_killed_replica_is_replaced_and_every_request_is_answered_by_the_other
 ) -> None:
     before = swarm.containers()
     load = swarm.load(photo)
-    time.sleep(4)
     run("docker", "kill", sorted(before)[0])
     wait_for(lambda: len(swarm.containers() - before) == 1)
     outcome = finished(load)

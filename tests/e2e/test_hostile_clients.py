@@ -10,12 +10,11 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.support.data import solid
+from tests.support.data import RED
 from tests.support.processes import Process, Serve
 
 pytestmark = pytest.mark.tensorflow
 
-RED = solid((220, 30, 30))
 MAX_BODY = 1_000_000
 DECODERS = 2
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"

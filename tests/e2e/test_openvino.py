@@ -12,13 +12,10 @@ import pytest
 
 from app.machine import instructions
 from tests.support import needs
-from tests.support.data import solid
+from tests.support.data import PNG, RED
 from tests.support.processes import Process, Serve, environment, mobilenet, wait_for
 
 pytestmark = [needs.OPENVINO.mark(), pytest.mark.tensorflow]
-
-RED = solid((220, 30, 30))
-PNG = {"Content-Type": "image/png"}
 
 
 def asked(process: Process, times: int = 1) -> list[list[tuple[str, float]]]:

@@ -20,12 +20,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import needs
-from tests.support.data import REPOSITORY, solid
+from tests.support.data import RED, REPOSITORY
 from tests.support.processes import PATIENCE_S, Process, Serve, answers, free_port, half_sent, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
-RED = solid((220, 30, 30))
 MONITORING = REPOSITORY / "deploy" / "monitoring"
 
 

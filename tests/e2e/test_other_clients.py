@@ -15,13 +15,12 @@ from PIL import Image
 
 from tests.support import needs
 from tests.support.client import check_problem
-from tests.support.data import REPOSITORY, solid
+from tests.support.data import RED, REPOSITORY
 from tests.support.images import encoded
 from tests.support.processes import Process, answers, free_port, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
-RED = solid((220, 30, 30))
 JAVA = """
 import java.net.URI;
 import java.net.http.*;

@@ -21,14 +21,12 @@ import pytest
 
 from app.engines.files import sha256
 from tests.support import needs
-from tests.support.data import solid
+from tests.support.data import PNG, RED
 from tests.support.processes import PATIENCE_S, Process, Serve, environment, mobilenet, wait_for
 from tests.support.weights import CLASSES, Converted, Saved
 
 pytestmark = pytest.mark.tensorflow
 
-PNG = {"Content-Type": "image/png"}
-RED = solid((220, 30, 30))
 CONFIGURATIONS = [
     {"MODEL_WORKERS": 1},
     {"MODEL_WORKERS": 0},
@@ -199,7 +197,7 @@ def test_damaged_weights_leave_the_old_ones_serving_and_are_one_line_and_counted
     answers: list[tuple[float, Answer]] = []
     with asking(site, answers):
         site.damage()
-        assert "not reloaded, and the old model goes on to serve: own.weights.h5 is not a Keras" in site.hangup()
+        assert "not reloaded; the old model keeps serving: own.weights.h5 is not a Keras" in site.hangup()
     assert len({version_of(answer) for _, answer in answers}) == 1
     assert site.sha256() == expected
     assert site.metric('mobilenet_reloads_total{outcome="refused"}') == refused + 1

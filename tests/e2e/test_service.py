@@ -11,13 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.data import solid
+from tests.support.data import PNG, RED, solid
 from tests.support.processes import Process, Serve
 
 pytestmark = pytest.mark.tensorflow
-
-PNG = {"Content-Type": "image/png"}
-RED = solid((220, 30, 30))
 
 
 def colours(count: int) -> list[bytes]:

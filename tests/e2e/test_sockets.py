@@ -5,17 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import needs
-from tests.support.data import solid
+from tests.support.data import RED
 from tests.support.processes import Environment, Process, Serve, environment, mobilenet
 
 pytestmark = pytest.mark.tensorflow
 
-RED = solid((220, 30, 30))
 HTTP_1_0 = b"POST /predict HTTP/1.0\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b"
 ACTIVATE = """
 import os, sys
@@ -51,32 +51,36 @@ def check_served(process: Process) -> None:
         assert client.post("/predict", content=b"no image").status_code == 415
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_on_a_unix_socket_it_serves_as_on_a_port(
-    serve: Serve, own: dict[str, object], tmp_path: Path, processes: int
-) -> None:
-    path = tmp_path / "socket"
-    process = serve(**own, HOST=f"unix:{path}", HTTP_WORKERS=processes)
+@pytest.fixture(scope="module", params=[1, 2])
+def on_a_unix_socket(
+    request: pytest.FixtureRequest, serve: Serve, own: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    """One HTTP process, or two, on a socket that is gone when it has stopped."""
+    path = tmp_path_factory.mktemp("on") / "socket"
+    process = serve(**own, HOST=f"unix:{path}", HTTP_WORKERS=request.param)
     assert process.url == f"unix:{path}"
-    assert healthy(process.url)
-    check_served(process)
-    with socket.socket(socket.AF_UNIX) as raw:  # without a `Host`
-        raw.connect(str(path))
-        raw.sendall(HTTP_1_0 % (len(RED), RED))
-        assert raw.recv(65536).startswith(b"HTTP/1.1 200 OK")
+    yield process
     assert process.stop() == 0
     assert not path.exists()
     assert "Traceback" not in process.log.read_text()
 
 
+def test_on_a_unix_socket_it_serves_as_on_a_port(on_a_unix_socket: Process) -> None:
+    assert healthy(on_a_unix_socket.url)
+    check_served(on_a_unix_socket)
+    with socket.socket(socket.AF_UNIX) as raw:  # without a `Host`
+        raw.connect(on_a_unix_socket.url.removeprefix("unix:"))
+        raw.sendall(HTTP_1_0 % (len(RED), RED))
+        assert raw.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
 @needs.CURL.mark()
-def test_curl_asks_a_unix_socket(serve: Serve, own: dict[str, object], tmp_path: Path) -> None:
-    process = serve(**own, HOST=f"unix:{tmp_path}/socket")
+@pytest.mark.parametrize("on_a_unix_socket", [1], indirect=True)
+def test_curl_asks_a_unix_socket(on_a_unix_socket: Process, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(RED)
-    command = ["curl", "--silent", "--unix-socket", str(tmp_path / "socket"), "--data-binary"]
+    command = ["curl", "--silent", "--unix-socket", on_a_unix_socket.url.removeprefix("unix:"), "--data-binary"]
     command += [f"@{tmp_path}/photo.png", "http://localhost/predict"]
     assert '"predictions"' in subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert process.stop() == 0
 
 
 def test_the_socket_of_a_killed_service_is_replaced_and_that_of_one_that_runs_is_not(

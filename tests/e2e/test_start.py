@@ -8,13 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.data import REPOSITORY, solid
+from tests.support.data import REPOSITORY
 from tests.support.processes import Process, answers, environment, free_port, mobilenet, wait_for
 
 pytestmark = pytest.mark.tensorflow
-
-PNG = {"Content-Type": "image/png"}
-RED = solid((220, 30, 30))
 
 
 def test_uvicorn_serves_the_application_too_and_lets_it_reload(own: dict[str, object], cache: Path) -> None:

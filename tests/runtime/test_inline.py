@@ -37,7 +37,7 @@ from tests.support.fakes import colour_model
 from tests.runtime.test_inline import PATIENCE_S, RED
 
 class Hanging(Local):
-    \"\"\"Does what the last word of the command line says when it has classified, or decoded, three images.\"\"\"
+    \"\"\"Does what the last word of the command line says at its fourth image.\"\"\"
 
     def classify(self, decodings):
         time.sleep(0.01)
@@ -53,6 +53,11 @@ class Hanging(Local):
             hang()
         return decoding
 
+    def preview(self, *wanted):
+        ran.append(1)
+        hang()
+        return super().preview(*wanted)
+
 def hang():
     if len(ran) == 4:
         print("now", flush=True)
@@ -66,12 +71,13 @@ async def main():
     time.sleep(PATIENCE_S / 4)
     await pipeline.run([RED])
     await asyncio.sleep(1.5 * PATIENCE_S)
-    await pipeline.run([RED], large={large})
+    await pipeline.{fourth}
     await pipeline.close()
     print("answered", flush=True)
 
 asyncio.run(main())
 """
+SMALL, LARGE, PREVIEW = "run([RED])", "run([RED], large=True)", "preview(RED.payload, 64)"
 HANGS = "ctypes.CDLL(None).sleep(60)"
 HANGS_WITH_THE_LOCK = "ctypes.PyDLL(None).sleep(60)"
 """No other thread runs Python meanwhile."""
@@ -127,23 +133,24 @@ async def test_a_large_image_is_decoded_while_others_have_their_turn(monkeypatch
     await pipeline.close()
 
 
-def started(large: bool, hang: str, behind: Sequence[str] = ()) -> "subprocess.Popen[str]":
-    program = PROGRAM.format(large=large, hang=hang)
+def started(fourth: str, hang: str, behind: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    program = PROGRAM.format(fourth=fourth, hang=hang)
     command = [*behind, sys.executable, "-c", program]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=REPOSITORY, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 @pytest.mark.parametrize(
-    ("large", "hang"),
+    ("fourth", "hang"),
     [
-        pytest.param(False, HANGS_WITH_THE_LOCK, id="a model"),
-        pytest.param(True, HANGS, id="the decoder of a large image"),
-        pytest.param(True, HANGS_WITH_THE_LOCK, id="the decoder of a large image, with the interpreter lock"),
+        pytest.param(SMALL, HANGS_WITH_THE_LOCK, id="a model"),
+        pytest.param(LARGE, HANGS, id="the decoder of a large image"),
+        pytest.param(LARGE, HANGS_WITH_THE_LOCK, id="the decoder of a large image, with the interpreter lock"),
+        pytest.param(PREVIEW, HANGS, id="a preview"),
     ],
 )
-def test_what_hangs_ends_the_process_with_a_line_and_what_is_idle_does_not(large: bool, hang: str) -> None:
-    with started(large, hang) as process:
+def test_what_hangs_ends_the_process_with_a_line_and_what_is_idle_does_not(fourth: str, hang: str) -> None:
+    with started(fourth, hang) as process:
         output, errors = process.communicate(timeout=60)
     assert (output.split(), process.returncode) == (["now"], -signal.SIGALRM)
     assert errors.count("\n") == 1
@@ -152,22 +159,22 @@ def test_what_hangs_ends_the_process_with_a_line_and_what_is_idle_does_not(large
 
 @needs.NAMESPACES.mark()
 def test_what_hangs_ends_the_first_process_of_a_container_too() -> None:
-    with started(False, HANGS_WITH_THE_LOCK, needs.FIRST_PROCESS) as process:
+    with started(SMALL, HANGS_WITH_THE_LOCK, needs.FIRST_PROCESS) as process:
         output, errors = process.communicate(timeout=60)
     assert (output.split(), process.returncode) == (["now"], signal.SIGALRM)
     assert "process" in errors
 
 
 @pytest.mark.parametrize(
-    ("large", "whole"),
+    ("fourth", "whole"),
     [
-        pytest.param(False, True, id="all processes while a model runs"),
-        pytest.param(True, True, id="all processes while a large image is decoded"),
-        pytest.param(False, False, id="the HTTP process alone"),
+        pytest.param(SMALL, True, id="all processes while a model runs"),
+        pytest.param(LARGE, True, id="all processes while a large image is decoded"),
+        pytest.param(SMALL, False, id="the HTTP process alone"),
     ],
 )
-def test_time_for_which_processes_are_stopped_is_not_a_hang(large: bool, whole: bool) -> None:
-    with started(large, "sys.stdin.readline()") as process:
+def test_time_for_which_processes_are_stopped_is_not_a_hang(fourth: str, whole: bool) -> None:
+    with started(fourth, "sys.stdin.readline()") as process:
         assert process.stdout is not None
         process.stdout.readline()
         tree = [process.pid, *children(process.pid)] if whole else [process.pid]

@@ -21,11 +21,9 @@ from app.model.evidence import embedding, evidence
 from app.runtime.local import Local, in_process
 from app.runtime.pipeline import Job, Outcome, Overlay, Wish
 from tests.runtime.colours import Photo
-from tests.support.data import solid
+from tests.support.data import RED
 from tests.support.fakes import ColourEngine, colour_model, mosaic_model
 from tests.support.images import encoded, photo
-
-RED = solid((220, 30, 30))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from app.mobilenet.variants import Variant
 from app.runtime.local import Local, in_process
 from app.runtime.pipeline import Job
 from app.runtime.pool import Pool
+from tests.runtime.conftest import Wait
 from tests.support import needs
 from tests.support.images import encoded, photo
 from tests.support.weights import CLASSES, VARIANT, Converted, Saved, settings
 
 pytestmark = [needs.OPENVINO.mark(), pytest.mark.tensorflow]
 
-Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 VARIANTS = (VARIANT, Variant(VARIANT.alpha, 96))
 JOB = Job(encoded(photo(), "JPEG"), VARIANTS)
 
@@ -31,12 +31,6 @@ JOB = Job(encoded(photo(), "JPEG"), VARIANTS)
 def chosen(saved: Saved, float32_model: Converted) -> Settings:
     found = settings(weights=saved.folder / "network.weights.h5", labels=saved.labels, cache=float32_model.cache)
     return found.model_copy(update={"engine": "openvino", "variants": VARIANTS[1:], "model_workers": 2})
-
-
-@pytest.fixture(scope="module")
-def wait() -> Iterator[Wait]:
-    with asyncio.Runner() as runner:
-        yield runner.run
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from app.runtime.inline import Inline
 from app.runtime.local import Local, in_process
 from app.runtime.pipeline import Job, JobResult, Payload, Pipeline, Sizes
 from app.runtime.pool import Pool
+from tests.runtime.conftest import Wait
 from tests.support.images import encoded, photo, png
 
 SMALL, LARGE = Variant(0.25, 128), Variant(0.5, 160)
@@ -68,15 +69,6 @@ def check_same(found: JobResult, expected: JobResult) -> None:
 @pytest.fixture(scope="module")
 def local() -> Local:
     return in_process(SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def wait() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import socket
 import time
 import weakref
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,10 @@ from app.runtime.replies import Reader
 from app.runtime.requests import Request
 from app.runtime.worker import NICENESS, _die_first, _forked
 from tests.runtime.colours import HANGS, SHORT_S, Photo
+from tests.runtime.conftest import Wait
 from tests.support.data import solid
 from tests.support.fakes import colour_model
 from tests.support.processes import name
-
-Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
 VARIANTS = (colour_model().variant,)
 RED, HANG, BUG = (Job(payload, VARIANTS) for payload in (solid((220, 30, 30)), b"hang", b"bug"))
@@ -48,12 +47,6 @@ def colours() -> Iterator[None]:
         patch.setattr(template_module, "WORKER_MODULE", "tests.runtime.colours")
         patch.setattr(config, "STALLED_AT_LEAST_S", SHORT_S)
         yield
-
-
-@pytest.fixture(scope="module")
-def wait() -> Iterator[Wait]:
-    with asyncio.Runner() as runner:
-        yield runner.run
 
 
 @contextmanager

@@ -25,6 +25,11 @@ def solid(colour: tuple[int, int, int], form: str = "PNG", size: tuple[int, int]
     return buffer.getvalue()
 
 
+RED = solid((220, 30, 30))
+PNG = {"Content-Type": "image/png"}
+"""A small photo, and the header that it is sent with."""
+
+
 def rings(size: int = 366, width: int = 23) -> bytes:
     """Return a PNG of red and white rings, which look like none of the ten bundled classes."""
     image = Image.new("RGB", (size, size), "white")

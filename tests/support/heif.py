@@ -232,14 +232,15 @@ def nested(levels: int) -> list[Part]:
 
 def hevc_announcing(width: int, height: int) -> bytes:
     """Return the configuration of an HEVC stream that says another size, and nothing behind that."""
-    bits = "0" * 4 + "000" + "1" + "0" * 96 + _golomb(0) + _golomb(1) + _golomb(width) + _golomb(height)
+    bits = "0" * 4 + "000" + "1" + "0" * 96 + golomb(0) + golomb(1) + golomb(width) + golomb(height)
     bits = bits.ljust(-(-len(bits) // 8) * 8, "1")
     unit = b"\x42\x01" + int(bits, 2).to_bytes(len(bits) // 8, "big")
     array = b"\x21" + struct.pack(">HH", 1, len(unit)) + unit
     return COLOUR_CONFIGURATION[:22] + b"\1" + array
 
 
-def _golomb(value: int) -> str:
+def golomb(value: int) -> str:
+    """Return a number in the exponential Golomb code of HEVC and AV1, as 0s and 1s."""
     binary = f"{value + 1:b}"
     return "0" * (len(binary) - 1) + binary
 

@@ -1,7 +1,7 @@
 """A pytest plugin: at its end, a run lists what was skipped for want of what, and the command that gets it.
 
-`--skipped FILE` adds up several runs, as `make test` makes: each writes what it skipped to the file, and lists all that
-the file has.
+`--skipped FILE` adds up several runs, as `make test` makes, some of them side by side: each writes what it skipped to
+the file, and lists all that the file has.
 """
 
 import json
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+
+from tests.support.shared import one_at_a_time
 
 TEST = re.compile(r"^ *(async )?def test_", re.M)
 
@@ -44,9 +46,10 @@ def counted(reports: Iterable[pytest.TestReport | pytest.CollectReport], root: P
 
 def added(file: Path, skipped: Counter[str]) -> Counter[str]:
     """Add to what earlier runs skipped, and remember it."""
-    total = skipped + Counter(json.loads(file.read_text()) if file.exists() else {})
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(total))
+    with one_at_a_time(file.with_suffix(".lock")):
+        total = skipped + Counter(json.loads(file.read_text()) if file.exists() else {})
+        file.write_text(json.dumps(total))
     return total
 
 

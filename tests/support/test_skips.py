@@ -1,11 +1,14 @@
 """What is skipped is listed at the end of a run, by what the tests lack and how to get it."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.support.data import REPOSITORY
 from tests.support.needs import Need
+from tests.support.skips import added
 
 pytest_plugins = ["pytester"]
 
@@ -84,3 +87,10 @@ def test_several_runs_add_up(tests: pytest.Pytester, tmp_path: Path) -> None:
     for arguments in (["test_parts.py"], ["test_whole.py"]):
         result = tests.runpytest_subprocess("-p", "tests.support.skips", f"--skipped={file}", *arguments)
     assert lines(result) == LISTED
+
+
+def test_runs_that_end_side_by_side_add_up(tmp_path: Path) -> None:
+    one, file = Counter({"needs a browser": 1}), tmp_path / "skipped.json"
+    with ThreadPoolExecutor(4) as threads:
+        totals = list(threads.map(lambda _: added(file, one).total(), range(200)))
+    assert sorted(totals) == list(range(1, 201))

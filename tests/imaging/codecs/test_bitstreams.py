@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from app.imaging.codecs.heif.bitstreams import Bits, Painted, av1_pixels, hevc_pixels
+from tests.support.heif import golomb
 
 WIDTH, HEIGHT = 1_000, 700
 NOTHING, PICTURE = Painted(), Painted(anew=WIDTH * HEIGHT)
@@ -13,11 +14,6 @@ NOTHING, PICTURE = Painted(), Painted(anew=WIDTH * HEIGHT)
 
 def number(value: int, bits: int) -> str:
     return f"{value:0{bits}b}"
-
-
-def golomb(value: int) -> str:
-    binary = f"{value + 1:b}"
-    return "0" * (len(binary) - 1) + binary
 
 
 def packed(bits: str) -> bytes:

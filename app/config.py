@@ -112,12 +112,12 @@ def _trained_for(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _expanded(path: Path) -> Path:
+def expanded(path: Path) -> Path:
     """Return a path with the home folder in the place of `~`. One of a user that does not exist stays as it is."""
     return Path(os.path.expanduser(path))
 
 
-Expanded = Annotated[Path, AfterValidator(_expanded)]
+Expanded = Annotated[Path, AfterValidator(expanded)]
 Variants = Annotated[tuple[Variant, ...], NoDecode, _listing("variant", Variant.parse)]
 Origins = Annotated[tuple[str, ...], NoDecode, _listing("origin", _origin)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, _listing("key")]
@@ -301,7 +301,7 @@ class Settings(BaseSettings):
     @classmethod
     def _variant_of_folder(cls, given: dict[str, Any]) -> dict[str, Any]:
         weights = given.get("weights")
-        return _trained_for(_expanded(weights)) | given if weights else given
+        return _trained_for(expanded(weights)) | given if weights else given
 
     @model_validator(mode="before")
     @classmethod
@@ -311,7 +311,7 @@ class Settings(BaseSettings):
             return given
         if given.get("api_keys"):
             raise ValueError(f"{PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE exclude each other")
-        return given | {"api_keys": keys_in(_expanded(path))}
+        return given | {"api_keys": keys_in(expanded(path))}
 
     @field_validator("host")
     @classmethod

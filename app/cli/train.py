@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli.chatter import silenced
 from app.cli.photos import find
-from app.config import Settings
+from app.config import Settings, expanded
 from app.engines.bundle import BUNDLED
 from app.engines.tflite.converter import QUIET
 from app.engines.weights import PUBLISHED
@@ -79,7 +79,7 @@ class Order:
     @property
     def target(self) -> Path:
         """The folder to write: the one asked for, or one in this folder that is named after the photos."""
-        return (self.output or Path(f"{_name(self.photos)}-weights")).expanduser()
+        return expanded(self.output or Path(f"{_name(self.photos)}-weights"))
 
     @property
     def name(self) -> str:
@@ -103,7 +103,7 @@ def train(order: Order) -> int:
 
 
 def _train(order: Order, bar: Bar, began: float) -> int:
-    output.check(order.target, order.photos.expanduser())
+    output.check(order.target, expanded(order.photos))
     with _extra():
         started_from = start.checked(order.recipe)
     task, photos = _looked_at(order, bar)
@@ -141,7 +141,7 @@ def _begun(order: Order, found: Survey, started_from: str, bar: Bar) -> tuple[St
 def _ended(order: Order, state: State, interrupted: bool, say: Callable[[str], None]) -> int:
     """Put the folder where it shall be, and say where it is. Return the exit code."""
     target = order.target.resolve()
-    place = output.publish(state, target, order.photos.expanduser(), finished=not interrupted)
+    place = output.publish(state, target, expanded(order.photos), finished=not interrupted)
     shown_place, older = (order.target, "") if place == target else (place, f", and {order.target} is as it was")
     say(f"serve it with: mobilenet serve --weights {shown_place}")
     if interrupted:
@@ -163,7 +163,7 @@ def _extra() -> Iterator[None]:
 def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
     """Look at all photos, say what is wrong with them, and hold some out."""
     recipe = order.recipe
-    found = survey(order.photos.expanduser(), MAX_PIXELS, bar.looks)
+    found = survey(expanded(order.photos), MAX_PIXELS, bar.looks)
     folder, share = _validation(recipe.validation)
     validation = measured_on(folder, survey(folder, MAX_PIXELS, bar.looks, found.classes)) if folder else None
     found = checked(order.photos, found.without(validation) if validation else found)
@@ -198,7 +198,7 @@ def _validation(wanted: str) -> tuple[Path | None, float]:
     """Return the folder to validate with, if one is given, and the share of the other photos that is held out."""
     if not wanted:
         return None, SHARE
-    folder = Path(os.path.expanduser(wanted))
+    folder = expanded(Path(wanted))
     try:
         share = float(wanted)
     except ValueError:

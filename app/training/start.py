@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from app import environment
+from app.config import expanded
 from app.engines.bundle import BUNDLED
 from app.engines.files import sha256
 from app.engines.keras.reader import read
@@ -33,7 +34,7 @@ def file(recipe: Recipe) -> Path | None:
     if recipe.start == PUBLISHED:
         wanted = {"weights": PUBLISHED, "alpha": recipe.alpha, "resolution": recipe.resolution}
         return locate(environment.load().model_copy(update=wanted)).path
-    path = Path(recipe.start).expanduser()
+    path = expanded(Path(recipe.start))
     if not path.is_file():
         raise StartError(
             f"--from {recipe.start}: no such file; allowed are {BUNDLED.name}, {PUBLISHED}, {RANDOM} or a weight file"

@@ -21,8 +21,9 @@ def test_bundled_weights_and_random_ones_need_no_settings(monkeypatch: pytest.Mo
 
 def test_published_weights_are_where_the_file_of_settings_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MOBILENET_CACHE", "")  # so that what the file sets is undone
-    monkeypatch.delenv("MOBILENET_CACHE")
+    for name in ("CACHE", "ALPHA"):
+        monkeypatch.setenv(f"MOBILENET_{name}", "")  # so that what the file sets is undone
+        monkeypatch.delenv(f"MOBILENET_{name}")
     (tmp_path / ".env").write_text(f"MOBILENET_CACHE={tmp_path}\nMOBILENET_ALPHA=0.25\n")
     there = tmp_path / "mobilenet_5_0_160_tf.h5"
     there.touch()
@@ -33,6 +34,11 @@ def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBILENET_PORT", "x")
     with pytest.raises(StartError, match=r"^MOBILENET_PORT=x: [^\n]+$"):
         file(PUBLISHED)
+
+
+def test_weights_in_the_home_of_nobody_are_no_file() -> None:
+    with pytest.raises(StartError, match=r"^--from ~nobody-at-all/a\.h5: no such file; "):
+        file(RECIPE.model_copy(update={"start": "~nobody-at-all/a.h5"}))
 
 
 def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:

@@ -37,16 +37,16 @@ run: $(VENV)/installed
 # minutes. At the end, what was skipped and how to get it.
 test: $(VENV)/installed-for-tests
 	rm -f $(SKIPPED)
-	$(MAKE) --jobs 3 --output-sync lint test-fast test-container
-	$(MAKE) test-slow
+	$(MAKE) --jobs 3 --output-sync --keep-going lint test-fast test-container; first=$$?; $(MAKE) test-slow && exit $$first
 
 test-fast: $(VENV)/installed-for-tests
 	$(BIN)/pytest -p no:schemathesis $(FORKING)
 	$(BIN)/pytest -p no:schemathesis --numprocesses 4 --dist loadfile --ignore tests/e2e $(FORKING:%=--ignore=%) \
 		-m "not tensorflow and not e2e" --skipped=$(SKIPPED)
 
-# With temporary files of its own, as of two runs that end at once each removes what is left of older ones, and one fails.
+# It has temporary files of its own: two runs that end together both remove those of older runs, and one of them fails.
 test-container: $(VENV)/installed-for-tests
+	mkdir -p build
 	$(BIN)/pytest -p no:schemathesis $(CONTAINER) --basetemp build/container --skipped=$(SKIPPED)
 
 test-slow: $(CLIENTS)/triton/installed $(CLIENTS)/openapi/installed

@@ -1,4 +1,4 @@
-"""The table of settings: one frozen object, made once and passed in. `environment` reads it from there."""
+"""The table of settings: one frozen object, made once and passed in. `app.environment` fills it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.errors import install
+from app.errors import install, without_password
 from app.keys import checked, keys_in, split
 from app.machine import available_cpus, memory_limit_bytes
 from app.mobilenet.variants import Precision, Variant
@@ -42,7 +42,7 @@ STALLED_AT_LEAST_S = 5.0
 STALL_GRACE_S = 1.0
 DAY_MS = 24 * 3600 * 1000
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#A-Z]+")
+ORIGIN = re.compile(r"\*|null|(?!http://[^/]*:80$|https://[^/]*:443$)[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]+")
 """What a browser sends as the origin of a page; `*` stands for all of them."""
 WORKING = ("litert", "openvino")
 """The engines that run in model workers, and in the HTTP processes where there are none."""
@@ -95,7 +95,8 @@ def _listing(what: str, parse: Callable[[str], Any] = str) -> BeforeValidator:
 def _origin(text: str) -> str:
     if not ORIGIN.fullmatch(text):
         raise ValueError(
-            f"{text} is no origin; write its scheme and its host in small letters, as in https://a.example"
+            f"{without_password(text)} is not an origin; write a scheme, a host and a port unless it is the usual "
+            "one, in lower case and with nothing behind them, as in https://a.example"
         )
     return text
 
@@ -351,10 +352,7 @@ class Settings(BaseSettings):
         given = f"{PREFIX}GRPC_PORT={self.grpc_port} needs"
         missing = [] if _has_grpc() else [f"{given} packages that are not installed; {install('grpc')}"]
         unix = [f"{given} an address as {PREFIX}HOST, which is {self.host}"] if self.host.startswith(UNIX) else []
-        taken = []
-        if self.grpc_port and self.grpc_port == self.port:
-            taken = [f"{PREFIX}GRPC_PORT={self.grpc_port} is that of HTTP; give each a port of its own"]
-        return missing + unix + taken
+        return missing + unix
 
     @property
     def patience_s(self) -> float:

@@ -1,15 +1,17 @@
 """Reads the settings from the environment and `.env`, and says what is wrong. Nothing else reads the environment."""
 
 import os
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.config import PREFIX, SECRETS, Settings
 from app.errors import StartError, without_password
+from app.keys import keys_in
 from app.validation import fault, nearest
 
 OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -51,28 +53,27 @@ def load() -> Settings:
 def _read_file() -> None:
     """Take over from `.env` what the environment does not have, also for the processes that this one starts.
 
-    Raises `StartError` for a line that cannot be read: without its keys, for example, the service would be open.
+    Raises `StartError` for a line that cannot be read: without its keys, for example, the service would be open. None
+    of the line is shown, as it may be such a key.
     """
-    for line in _statements():
-        if line.error:
+    text = _text()
+    for line in parse_stream(StringIO(text)):
+        ours = line.key is not None and line.key.upper().startswith(PREFIX)
+        if line.error or (ours and line.value is None) or "\0" in line.original.string:
             raise StartError(f"{DOTENV}: line {_number(line)} cannot be read; write NAME=VALUE, and close quotes")
-        if line.key and line.key.upper().startswith(PREFIX) and line.value is None:
-            name = line.key
-            raise StartError(f"{DOTENV}: line {_number(line)} gives {name} no value; write {name}=VALUE")
     there = {name.upper() for name, value in os.environ.items() if value}
-    for name, value in dotenv_values(DOTENV).items():
+    for name, value in dotenv_values(stream=StringIO(text)).items():
         if name.upper().startswith(PREFIX) and name.upper() not in there and value:
             os.environ[name] = value
             sources[name] = DOTENV
 
 
-def _statements() -> list[Binding]:
-    """Return the lines of `.env` as they are; a folder of that name, as some virtual environments have, has none."""
+def _text() -> str:
+    """Return what is in `.env`; a folder of that name, as some virtual environments have, has nothing."""
     try:
-        with Path(DOTENV).open(encoding="utf-8") as file:
-            return list(parse_stream(file))
+        return Path(DOTENV).read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
-        return []
+        return ""
     except OSError as exc:
         raise StartError(f"{DOTENV}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
@@ -118,6 +119,14 @@ def _lines(error: Any) -> list[str]:
     shown = "" if name in SECRETS else f"={without_password(error['input'])}"
     flag = sources.get(f"{PREFIX}{name.upper()}", "")
     return [f"{flag if flag.startswith('--') else PREFIX + name.upper()}{shown}: {message}"]
+
+
+def read_keys(settings: Settings) -> tuple[SecretStr, ...]:
+    """Return the keys of callers as they are now, from their file if there is one. Raises `StartError` in one line."""
+    try:
+        return settings.api_keys if settings.api_keys_file is None else keys_in(settings.api_keys_file)
+    except ValueError as exc:
+        raise StartError(str(exc)) from exc
 
 
 def spans_wanted() -> bool:

@@ -1,14 +1,8 @@
 """The keys of callers: split at commas, checked, and read from their file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
-
-from app.errors import StartError
-
-if TYPE_CHECKING:
-    from app.config import Settings
 
 FILE = "MOBILENET_API_KEYS_FILE"
 """The setting that names the file."""
@@ -40,11 +34,3 @@ def checked(keys: tuple[str, ...]) -> tuple[SecretStr, ...]:
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ValueError("a key must be printable ASCII without spaces")
     return tuple(map(SecretStr, keys))
-
-
-def read_keys(settings: "Settings") -> tuple[SecretStr, ...]:
-    """Return the keys of callers as they are now, from their file if there is one. Raises `StartError` in one line."""
-    try:
-        return settings.api_keys if settings.api_keys_file is None else keys_in(settings.api_keys_file)
-    except ValueError as exc:
-        raise StartError(str(exc)) from exc

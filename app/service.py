@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from app.api import response
 from app.api.security import Guard
 from app.config import Settings
+from app.environment import read_keys
 from app.errors import BAD_START, Draining, ServiceError, StartError, Starting, Unavailable
-from app.keys import read_keys
 from app.machine import no_room
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics

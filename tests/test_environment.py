@@ -114,7 +114,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ('\nMOBILENET_API_KEYS="s3cret\n', "line 2 cannot be read; write NAME=VALUE, and close quotes"),
         ("MOBILENET_PORT: 9000\n", "line 1 cannot be read; write NAME=VALUE, and close quotes"),
-        ("# keys\nMOBILENET_API_KEYS\n", "line 2 gives MOBILENET_API_KEYS no value; write MOBILENET_API_KEYS=VALUE"),
+        ("# keys\nMOBILENET_API_KEYS:s3cret\n", "line 2 cannot be read; write NAME=VALUE, and close quotes"),
+        ("MOBILENET_PORT=90\x0001\n", "line 1 cannot be read; write NAME=VALUE, and close quotes"),
         ("MOBILENET_API_KEYS=ä".encode("latin-1"), "is not text in UTF-8"),
     ],
 )

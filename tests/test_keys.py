@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
-from app.environment import load
+from app.environment import load, read_keys
 from app.errors import StartError
-from app.keys import read_keys
 
 
 @pytest.mark.parametrize("value", [",", " ", "\n", " ,, "])

@@ -171,7 +171,9 @@ def _class(model: Model, name: str, root_path: str) -> int:
     if len(found) == 1:
         return found[0]
     if found:
-        raise InvalidParameter(f"class {name!r} may be {_listed(model, found)}; write one of these numbers instead")
+        more = f"; {root_path}/labels lists all of them" if len(found) > LISTED else ""
+        meant = _listed(model, found)
+        raise InvalidParameter(f"class {name!r} may be {meant}; write one of these numbers instead{more}")
     if name.isdecimal():
         raise InvalidParameter(f"class {name[:COMPARED]} is not between 0 and {model.engine.classes - 1}")
     names = {text.casefold(): at for at, one in enumerate(model.labels) for text in _names(one)}
@@ -200,11 +202,13 @@ def _names(one: Label) -> list[str]:
 def _listed(model: Model, classes: Sequence[int]) -> str:
     """Return the numbers and names of the first of these classes, as a part of a sentence.
 
-    A number that is the label of another class has a zero before it, with which it is no label.
+    A number that is the label of another class has so many zeros before it that it is no label any more.
     """
     listed = []
     for at in classes[:LISTED]:
-        number = str(at) if _classes(model, str(at)) == [at] else f"0{at}"
+        number = str(at)
+        while _classes(model, number) != [at]:
+            number = f"0{number}"
         label, *wordnet_id = _names(model.labels[at])
         listed.append(f"{number} ({', '.join([repr(label), *wordnet_id])})")
     if len(classes) > LISTED:

@@ -45,12 +45,12 @@ def main() -> None:
     """Run the command line. Wrong settings and files are reported on a line each, and the exit code is 2."""
     streams.open_all()
     end_in_order(signal.SIGTERM, 128 + signal.SIGTERM)  # as shells say it; Ctrl-C is 130 already
-    try:
-        with streams.written():
+    with streams.written():
+        try:
             cli()
-    except StartError as exc:
-        print(exc.report, file=sys.stderr)
-        sys.exit(BAD_START)
+        except StartError as exc:
+            print(exc.report, file=sys.stderr)
+            sys.exit(BAD_START)
 
 
 @cli.callback()
@@ -81,7 +81,7 @@ def serve() -> None:
 
     collect_none()
     most_connections(settings)  # refused here, if the limit of open files allows too few, and raised for all processes
-    with listener(settings.host, settings.port) as found, kept(settings):
+    with listener(settings.host, settings.port) as found, kept(settings, found):
         if settings.http_workers == 1:
             serving.alone(settings, found)
         else:

@@ -6,12 +6,15 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
 from app.errors import BAD_START
 
-ANY_TEXT: Final = "bytes of names, else replaced"
-"""How text is encoded that a stream's encoding does not have: names of files as the bytes that they are, all else as ?.
+REPLACED: Final = "bytes of names, else question marks"
+ESCAPED: Final = "bytes of names, else escapes"
+"""How text is encoded that a stream's encoding does not have: names of files as the bytes that they are, and all else
+as `?` on standard output, and as escapes such as `\\u03b1` on standard error.
 
 Names of files need not be valid UTF-8, and not every encoding has the α of a table or the letters of a label.
 """
@@ -38,16 +41,20 @@ def open_all() -> None:
 
 def print_any_text() -> None:
     """Have all text printed, whatever the encoding of standard output and standard error is."""
-    codecs.register_error(ANY_TEXT, _encoded)
-    sys.stdout.reconfigure(errors=ANY_TEXT)  # type: ignore[union-attr]
-    sys.stderr.reconfigure(errors=ANY_TEXT)  # type: ignore[union-attr]
+    codecs.register_error(REPLACED, partial(_encoded, otherwise="replace"))
+    codecs.register_error(ESCAPED, partial(_encoded, otherwise="backslashreplace"))
+    sys.stdout.reconfigure(errors=REPLACED)  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors=ESCAPED)  # type: ignore[union-attr]
 
 
-def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+def _encoded(error: UnicodeError, otherwise: str) -> tuple[str | bytes, int]:
+    """Encode the first of some characters, as each may need another way."""
+    if isinstance(error, UnicodeEncodeError):
+        error.end = error.start + 1
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
-        return codecs.lookup_error("replace")(error)
+        return codecs.lookup_error(otherwise)(error)
 
 
 @contextmanager

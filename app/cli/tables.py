@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def show(table: Table) -> None:
-    """Print a table on standard output, on a terminal as wide as that, unless none of its columns may be broken.
+    """Print a table on standard output. On a terminal it is fitted to the width, unless no column may be broken.
 
     Nothing is cut off: the terminal breaks lines that are too long for it, and a file or a pipe has no width.
     """

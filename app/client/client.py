@@ -61,8 +61,8 @@ class Client(Calls):
 
     Each call raises the `ServiceError` that the service answers with, `Unreachable`, or `UnexpectedAnswer`. It raises
     `Unreadable` for a file that cannot be read, `TypeError` or `ValueError` for what is not an image, and `ValueError`
-    for a `request_id` that a header cannot hold. The constructor raises `ValueError` if `url` is not an address, if a
-    header cannot hold `api_key`, or if there is to be no connection.
+    for a `request_id` or a `deadline_ms` that a header cannot hold. The constructor raises `ValueError` if `url` is not
+    an address, if a header cannot hold `api_key`, or if there is to be no connection.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """Writing files atomically, and checking the bundled files against the SHA-256 of each in `MANIFEST.toml`."""
 
+import errno
 import hashlib
 import json
 import os
@@ -41,6 +42,10 @@ def content(path: Path) -> bytes:
         raise StartError(f"cannot read {path}: {exc.strerror}") from exc
 
 
+OF_FOLDERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+"""What may be wrong with one folder, and not with another."""
+
+
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Yield a folder that is deleted when the block ends. Raises `CannotWrite` if it, or a file in it, has no room."""
@@ -55,8 +60,8 @@ def temporary() -> Iterator[None]:
         yield
     except OSError as exc:
         where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""  # known once there was one
-        said = exc.strerror or exc
-        raise CannotWrite(f"cannot write temporary files{where}: {said}; TMPDIR names another folder") from exc
+        hint = "; set TMPDIR to use another folder" if exc.errno in OF_FOLDERS else ""
+        raise CannotWrite(f"cannot write temporary files{where}: {exc.strerror or exc}{hint}") from exc
 
 
 @contextmanager

@@ -4,6 +4,7 @@ As raw bytes, each element of a BYTES tensor follows its length, which is 4 litt
 is the sequence of its values, little-endian, with the last axis varying fastest.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -70,7 +71,7 @@ def read(body: bytes, json_bytes: int | None, model: Model, max_images: int) -> 
     if size > len(body):
         raise MalformedRequest(f"Inference-Header-Content-Length is {size}, but the body has {len(body)} bytes")
     check_values(body[:size], max_images * model.variant.resolution**2 * 3)
-    request = valid(InferenceRequest.model_validate_json, body[:size])
+    request = valid(InferenceRequest.model_validate_json, body[:size].removeprefix(BOM_UTF8))
     return interpret(request, memoryview(body)[size:], model, max_images)
 
 

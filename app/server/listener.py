@@ -38,7 +38,7 @@ def listener(host: str, port: int) -> Iterator[socket.socket]:
 def listen(bound: socket.socket) -> None:
     """Have a bound socket listen.
 
-    Several sockets may be bound to a port while none of them listens. Raises `StartError` if another does meanwhile.
+    Several sockets may be bound to a port while none of them listens. Raises `StartError` if another one does already.
     """
     try:
         bound.listen(BACKLOG)

@@ -225,9 +225,10 @@ def test_a_class_is_the_one_of_exactly_this_name_or_else_of_this_name_in_another
     [
         (("n1/crane", "red", "n2/crane"), "crane", "0 ('crane', n1) or 2 ('crane', n2)"),
         (("Cardigan", "red", "cardigan"), "CARDIGAN", "0 ('Cardigan') or 2 ('cardigan')"),
-        (("x",) * 6, "x", "0 ('x'), 1 ('x'), 2 ('x'), 3 ('x') or another"),
+        (("x",) * 4, "x", "0 ('x'), 1 ('x'), 2 ('x') or 3 ('x')"),
         (("1", "2", "3", "4"), "2", "01 ('2') or 02 ('3')"),
         (("2", "2"), "2", "0 ('2'), 1 ('2') or 02 ('blue')"),
+        (("01", "1", "x", "1"), "01", "0 ('01') or 001 ('1')"),
     ],
 )
 def test_a_name_of_several_classes_is_refused_with_numbers_that_name_one_of_them(
@@ -239,6 +240,12 @@ def test_a_name_of_several_classes_is_refused_with_numbers_that_name_one_of_them
     for number in re.findall(r"(\d+) \(", detail):
         answer = client.post(f"/explain?class={number}", content=solid(RED))
         assert answer.headers["x-class-id"] == str(int(number))
+
+
+def test_a_name_of_many_classes_is_refused_with_the_address_of_the_others(launch: Launch) -> None:
+    client = labelled(launch, *["x"] * 6)
+    detail = check_problem(client.post("/explain?class=x", content=solid(RED)), 422, "invalid_parameter")
+    assert detail.endswith("3 ('x') or another; write one of these numbers instead; /labels lists all of them")
 
 
 def test_of_a_long_name_only_the_beginning_is_compared(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

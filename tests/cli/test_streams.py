@@ -28,16 +28,21 @@ def test_a_stream_that_is_closed_leads_to_nowhere_and_no_file_takes_its_number(c
     )
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_what_the_encoding_of_the_output_does_not_have_is_replaced_and_names_are_the_bytes_that_they_are(
-    encoding: str,
+@pytest.mark.parametrize(
+    ("encoding", "out", "err"),
+    [
+        ("latin-1", b"? \xe9\xff ?\n", b"\\u03b1 \xe9\xff \\ud800\n"),
+        ("ascii", b"? ?\xff ?\n", b"\\u03b1 \\xe9\xff \\ud800\n"),
+        ("utf-8", "α é".encode() + b"\xff ?\n", "α é".encode() + b"\xff \\ud800\n"),
+    ],
+)
+def test_what_an_encoding_does_not_have_is_replaced_and_names_are_the_bytes_that_they_are(
+    encoding: str, out: bytes, err: bytes
 ) -> None:
-    code = SAY.format("print('α é \\udcff'); print('α \\udcff', file=sys.stderr)")
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=True
-    )
-    assert done.stdout == (b"? \xe9 \xff\n" if encoding == "latin-1" else b"? ? \xff\n")
-    assert done.stderr == b"? \xff\n"
+    code = SAY.format("text = 'α é\\udcff \\ud800'; print(text); print(text, file=sys.stderr)")
+    variables = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (out, err)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
@@ -54,6 +59,25 @@ with written():
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.stderr == "mobilenet: cannot write the output: No space left on device\n"
+    assert done.returncode == BAD_START
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_what_else_was_wrong_is_said_too() -> None:
+    code = """
+from app.cli import main
+from app.errors import StartError
+def command():
+    print("a row")
+    raise StartError("the real reason")
+main.cli = command
+main.main()
+"""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", code]
+        variables = os.environ | {"PYTHONUNBUFFERED": ""}
+        done = subprocess.run(command, env=variables, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == "mobilenet: the real reason\nmobilenet: cannot write the output: No space left on device\n"
     assert done.returncode == BAD_START
 
 

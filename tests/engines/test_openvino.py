@@ -125,7 +125,7 @@ def test_a_temporary_folder_that_cannot_be_written_is_named_and_not_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    says = rf"^cannot write temporary files in {tmp_path / 'gone'}: No such file or directory; TMPDIR names another"
+    says = rf"^cannot write temporary files in {tmp_path / 'gone'}: No such file or directory; set TMPDIR to"
     with pytest.raises(StartError, match=says):
         OpenVINOEngine(MODEL, 1)
 

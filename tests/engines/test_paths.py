@@ -62,7 +62,7 @@ def test_a_temporary_folder_that_cannot_be_written_is_not_blamed_on_the_cache(
 ) -> None:
     monkeypatch.setattr(compile_module, "_tensorflow_version", lambda: "9.9.9")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    says = rf"^cannot write temporary files in {tmp_path / 'gone'}: No such file or directory; TMPDIR names another"
+    says = rf"^cannot write temporary files in {tmp_path / 'gone'}: No such file or directory; set TMPDIR to"
     with pytest.raises(CannotWrite, match=says):
         compiled(weights, VARIANT, tmp_path / "cache", "float32" if photos is None else "int8", photos)
 

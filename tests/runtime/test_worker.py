@@ -251,6 +251,7 @@ def test_once_the_template_was_killed_every_request_is_to_come_again_and_the_log
     assert [(record.getMessage(), record.exc_info) for record in caplog.records] in (
         [],
         [("a worker ended in the middle of its work", None)],
+        [("a worker could not be asked: [Errno 32] Broken pipe", None)],
     )
 
 

@@ -2,9 +2,9 @@
 """Starts Chromium so that it does not hear of networks of the machine that come and go.
 
 When an address of the machine changes, Chromium breaks off all of its requests with `ERR_NETWORK_CHANGED`, even those
-to the machine itself. A container that is started or stopped changes one, and tests of containers run beside those of
-the page. Linux tells of changes over sockets of the family netlink, so Chromium is allowed none of these. Where
-libseccomp is missing or the system takes no filter, it is started as it is.
+to the machine itself. A container that is started or stopped meanwhile changes one. Linux tells of changes over sockets
+of the family netlink, so Chromium is allowed none of these. Where libseccomp is missing or the system takes no filter,
+it is started as it is.
 
 The path of Chromium is in the environment variable `CHROMIUM`; the arguments are passed on.
 """

@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from app.engines.keras.reader import read
 from app.training.recipe import Recipe
-from app.training.state import State, best_epoch
+from app.training.state import Row, State, best_epoch
 from app.training.survey import hold_out
 from app.training.task import Task
 from app.training.views import Views
@@ -92,8 +94,20 @@ def test_the_same_seed_gives_the_same_weights_with_the_classifier_alone_trained(
     check_same(*(read(state.best, ALPHA) for state in states))
 
 
+def gone_on_with(photos: Path, folder: Path) -> tuple[list[Any], list[Row]]:
+    """Go on with an interrupted training; return what it began with, as it is made anew, and the table of epochs."""
+    from app.training import fit
+
+    state = State(folder)
+    task = prepared(photos, state, head_only=False)
+    begun = [np.array(variable) for variable in fit.begin(task, Silence()).variables]
+    return begun, fit.fit(task, state, None, Silence(), lambda _: None, began=0.0)
+
+
 @pytest.mark.timeout(600)
-def test_the_same_seed_gives_the_same_weights_of_all_layers_interrupted_or_not(photos: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights_of_all_layers_even_if_another_process_goes_on_from_an_interruption(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from app.training import fit
 
     def interrupt(said: str) -> None:
@@ -107,8 +121,9 @@ def test_the_same_seed_gives_the_same_weights_of_all_layers_interrupted_or_not(p
     rows = fit.fit(task, whole, begun, Silence(), interrupt, began=0.0)
     assert best_epoch(rows) == len(rows) - 1 == 2, "the last epoch changed what is compared"
 
-    task = prepared(photos, interrupted, head_only=False)
-    check_same(variables, fit.begin(task, Silence()).variables)
-    resumed = fit.fit(task, interrupted, None, Silence(), lambda _: None, began=0.0)
+    monkeypatch.setenv("PYTHONHASHSEED", "1")  # another than that of this process, which Python draws
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        others, resumed = process.submit(gone_on_with, photos, interrupted.folder).result()
+    check_same(variables, others)
     assert [row | {"seconds": 0} for row in resumed] == [row | {"seconds": 0} for row in rows]
     check_same(*(read(state.best, ALPHA) for state in (whole, interrupted)))

@@ -106,14 +106,18 @@ class TrainingFolder:
         return self.folder / "checkpoint"
 
     def begin(self, arguments: Mapping[str, object]) -> None:
-        """Keep the arguments of a training, by the names of its parameters; `run`, which is the folder, is left out.
+        """Keep the arguments of a training, by the names of its parameters, with paths that hold from everywhere.
 
         With others it would go on as neither training would have: another seed holds out photos that were learnt from.
+        Those that change nothing of what is learnt are left out: `run`, which is the folder, and `device`.
         Raises `typer.BadParameter` if there is a checkpoint of a training that had others.
         """
         path = self.folder / "arguments.json"
-        own = {name: value for name, value in arguments.items() if name != "run"}
-        asked = json.loads(json.dumps(own, default=str))
+        asked = {
+            name: str(value.resolve()) if isinstance(value, Path) else value
+            for name, value in arguments.items()
+            if name not in {"run", "device"}
+        }
         if path.exists() and self.checkpoint.exists():
             known = json.loads(path.read_text(encoding="utf-8"))
             differing = [name for name in asked if asked[name] != known.get(name, asked[name])]

@@ -93,10 +93,28 @@ def test_a_training_is_gone_on_with_by_the_same_arguments_only(tmp_path: Path) -
     run.checkpoint.touch()
     run.begin(ASKED)
     with pytest.raises(
-        typer.BadParameter, match=r"^the training in \S+ had --seed 0, and not 3; it had --start None, and not b"
+        typer.BadParameter,
+        match=r"^the training in \S+ had --seed 0, and not 3; it had --start None, and not /\S+/b\.h5;",
     ):
         run.begin(ASKED | {"seed": 3, "start": Path("b.h5")})
     run.begin(ASKED | {"run": Path("/from/elsewhere/runs/a")})
+
+
+def test_the_same_photos_may_be_spelt_otherwise_and_the_device_may_be_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run = TrainingFolder(tmp_path / "run")
+    monkeypatch.chdir(elsewhere)
+    run.begin(ASKED | {"data": Path("../photos"), "device": "cuda"})
+    run.checkpoint.touch()
+    for same in (photos, Path("../elsewhere/../photos")):
+        run.begin(ASKED | {"data": same, "device": "cpu"})
+    monkeypatch.chdir(run.folder.parent)
+    run.begin(ASKED | {"data": Path("photos"), "device": "cpu"})
+    with pytest.raises(typer.BadParameter, match=r"had --data \S+/photos, and not /photos;"):
+        run.begin(ASKED | {"data": Path("/photos")})
 
 
 def test_arguments_may_change_as_long_as_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:

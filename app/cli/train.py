@@ -20,9 +20,11 @@ from app.engines.tflite.converter import QUIET
 from app.engines.weights import PUBLISHED
 from app.errors import CannotWrite, StartError, first_line, install
 from app.training import output, start
+from app.training.holdout import hold_out
+from app.training.names import SPLITS, shown
 from app.training.recipe import Recipe
 from app.training.state import Row, State
-from app.training.survey import SPLITS, Look, Photo, Survey, checked, hold_out, measured_on, readable, shown, survey
+from app.training.survey import Look, Photo, Survey, checked, measured_on, readable, survey
 from app.training.task import Photos, Task
 from app.training.views import Views
 

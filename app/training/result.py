@@ -8,44 +8,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from app.config import CARD, Settings
-from app.engines.base import Pixels
 from app.engines.bundle import Bundle
-from app.engines.files import write_manifest
-from app.engines.keras.reader import read
-from app.engines.litert import LiteRTEngine
-from app.engines.tflite.convert import convert
-from app.engines.tflite.interface import Interface
 from app.measurements import Score
-from app.mobilenet.network import logits as logits_of
 from app.mobilenet.variants import RESOLUTIONS, Precision
 from app.model import familiarity, golden, latency, loading, scores
-from app.model.calibration import COUNT
 from app.model.familiarity import FAMILIARITIES, Familiarity, auroc
 from app.model.golden import ANSWERS
 from app.model.model import Model
-from app.training import network, temperature
-from app.training.card import MISTAKES, Card, Mistake, draw_confusion, draw_mistakes
+from app.training import mistakes, models
+from app.training.card import Card
 from app.training.evaluation import Answers, ask
-from app.training.fonts import drawable
-from app.training.network import Floats
 from app.training.state import Row, State, best_epoch
-from app.training.survey import shown
-from app.training.task import Bar, Photos, Task, parts
+from app.training.task import Bar, Photos, Task
 from app.training.views import Views
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 NO_INT8 = (
     "there is no int8 model, since LiteRT cannot run the one of these weights; weights that have learnt badly can have "
     "numbers too far apart for 8 bits"
 )
-LONGEST_NAME = 24
-"""The most signs of the name of a file in a picture, whose captions stand side by side."""
 GOLDEN = 3
 GOLDEN_SIDE = 96
 """The side of the golden images in pixels, which are made of held-out photos."""
@@ -67,7 +51,7 @@ def write(training: Training, state: State, name: str, bar: Bar, say: Callable[[
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     bundle = Bundle(folder, name)
-    scale, precisions = _write_models(training, state, bundle)
+    scale, precisions = models.write(task, training.photos.found.classes, state, bundle)
     lacking = () if "int8" in precisions else (NO_INT8,)
     for remark in lacking:
         say(remark)
@@ -80,22 +64,13 @@ def write(training: Training, state: State, name: str, bar: Bar, say: Callable[[
     card = _card(training, name, scale, lacking).model_copy(
         update={
             "scores": measured,
-            "mistakes": _draw(training, answers, folder),
+            "mistakes": mistakes.draw(task.recipe.variant, training.photos.measured, _asked(training), answers, folder),
             "auroc": _aurocs(answers, training.photos.unfamiliar, bar),
         }
     )
     (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(card.text(), encoding="utf-8")
     return card
-
-
-def _write_models(training: Training, state: State, bundle: Bundle) -> tuple[float, list[Precision]]:
-    """Write all that the service loads, and return the temperature and the precisions."""
-    scale = _write_weights(training.task, state, bundle)
-    bundle.labels.write_text("\n".join(training.photos.found.classes) + "\n", encoding="utf-8")
-    precisions = _compile(training.task, bundle)
-    _write_manifest(bundle, training.task, precisions)
-    return scale, precisions
 
 
 def _answers(training: Training, loaded: Sequence[Model], bar: Bar) -> list[Answers]:
@@ -155,56 +130,6 @@ def _card(training: Training, name: str, scale: float, remarks: tuple[str, ...])
     )
 
 
-def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
-    """Write the best weights with the temperature that suits the held-out photos; return the temperature."""
-    alpha = task.recipe.alpha
-    *features, kernel, bias = read(state.best, alpha)
-    model = network.empty(alpha, task.classes)
-    model.set_weights([*features, kernel, bias])
-    answer = network.answering(logits_of(model))
-    logits = np.concatenate([_logits(answer, task, resolution) for resolution in RESOLUTIONS])
-    truths = np.tile(task.labels(task.held_out), len(RESOLUTIONS))
-    scale = temperature.fit(logits, truths, len(task.held_out))
-    model.set_weights([*features, kernel / scale, bias / scale])
-    model.save_weights(bundle.weights(alpha))
-    keras.backend.clear_session()
-    return scale
-
-
-def _logits(answer: Callable[[Floats], tf.Tensor], task: Task, resolution: int) -> Floats:
-    looks = (task.views.plain(part, resolution).astype(np.float32) for part in parts(task.held_out))
-    return np.concatenate([np.asarray(answer(pixels)) for pixels in looks])
-
-
-def _compile(task: Task, bundle: Bundle) -> list[Precision]:
-    """Compile the weights, and return the precisions of the models that can be run; others are not written."""
-    recipe = task.recipe
-    chosen = np.random.default_rng(recipe.seed).permutation(task.learnt)[:COUNT]
-    calibration = task.views.plain(chosen.tolist(), recipe.resolution)
-    written = []
-    for precision in PRECISIONS:
-        content = convert(bundle.weights(recipe.alpha), recipe.variant, precision, calibration)
-        if _runs(content, precision, calibration[0]):
-            bundle.compiled(recipe.alpha, precision).write_bytes(content)
-            written.append(precision)
-    return written
-
-
-def _runs(model: bytes, precision: Precision, photo: Pixels) -> bool:
-    """Whether LiteRT runs a compiled model. Its int8 kernels refuse steps that are too different in size."""
-    try:
-        LiteRTEngine.of(model, 1, precision, Interface()).predict([photo])
-    except RuntimeError:
-        return False
-    return True
-
-
-def _write_manifest(bundle: Bundle, task: Task, precisions: Sequence[Precision]) -> None:
-    alpha = task.recipe.alpha
-    files = [bundle.weights(alpha), *(bundle.compiled(alpha, precision) for precision in precisions), bundle.labels]
-    write_manifest(bundle.folder, {path: {"classes": task.classes} for path in files})
-
-
 def _models(bundle: Bundle, task: Task, precisions: Sequence[Precision]) -> Iterator[Model]:
     """Load the compiled models as the service would: each precision at each resolution of the paper and its own."""
     for resolution in dict.fromkeys((task.recipe.resolution, *RESOLUTIONS)):
@@ -238,44 +163,6 @@ def _pin(task: Task, bundle: Bundle, loaded: Sequence[Model]) -> None:
     paths = sorted(bundle.golden.glob("*.png"))
     pinned = [golden.answers(model, paths) for model in loaded]
     (bundle.golden / golden.NAME).write_bytes(ANSWERS.dump_json(pinned) + b"\n")
-
-
-def _draw(training: Training, answers: Sequence[Answers], folder: Path) -> tuple[Mistake, ...]:
-    """Draw the confusion matrix and the mistakes of the variant that the network was trained for, in float32.
-
-    Return all mistakes, in the order of the picture: those that it was most certain of come first.
-    """
-    one = next(one for one in answers if one.model.variant == training.task.recipe.variant)
-    found = training.photos.validation or training.photos.found
-    names = drawable(found.classes)
-    draw_confusion(one.confusion(len(names)), names, folder / "confusion.png")
-    sure = one.predictions.probabilities.max(axis=1)
-    wrong: list[int] = sorted(np.flatnonzero(one.best != one.truths).tolist(), key=lambda at: -sure[at])
-    views, indices = _asked(training)
-    paths = [views.photos[indices[at]].path for at in wrong]
-    files = drawable([shown(path.name) for path in paths[:MISTAKES]], "photo")
-    captions = [
-        f"{_short(file)}\n{names[one.truths[at]]}\nanswered {names[one.best[at]]}, {sure[at]:.0%}"
-        for file, at in zip(files, wrong, strict=False)
-    ]
-    worst = [indices[at] for at in wrong[:MISTAKES]]
-    pixels = views.plain(worst, 128) if worst else np.empty((0, 128, 128, 3), np.uint8)
-    draw_mistakes(pixels, captions, folder / "mistakes.png")
-    return tuple(
-        Mistake(
-            path=shown(path.relative_to(found.folder)),
-            label=found.classes[one.truths[at]],
-            answer=found.classes[one.best[at]],
-            probability=round(float(sure[at]), 4),
-        )
-        for path, at in zip(paths, wrong, strict=True)
-    )
-
-
-def _short(name: str) -> str:
-    """Return the name of a file without its middle, if it is long."""
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _aurocs(answers: Sequence[Answers], unfamiliar: Views | None, bar: Bar) -> dict[str, float] | None:

@@ -5,9 +5,6 @@ before a training begins, since a mistake that shows after ten minutes costs ten
 """
 
 import json
-import os
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +18,8 @@ import numpy as np
 from app.errors import ServiceError, StartError
 from app.imaging import decode
 from app.imaging.folder import files
+from app.machine import available_cpus
+from app.training.names import check, class_name, natural, shown
 
 FEWEST = 4
 """A class needs so many photos: one is held out, and from fewer than three nothing can be learnt."""
@@ -32,8 +31,6 @@ LISTED = 5
 """How many files of a kind are named; the others are counted."""
 NO_PHOTOS = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
 NO_CLASSES = frozenset({"__macosx"})
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})
-"""Folders of these names alone are parts of a data set and no classes."""
 LOOKED_AT = 96
 """The side in pixels at which photos are compared."""
 
@@ -100,10 +97,10 @@ class Survey:
 def survey(folder: Path, max_pixels: int, progress: Progress, classes: Sequence[str] | None = None) -> Survey:
     """Look at every photo of a folder. Raises `StartError` if its folders are no classes, or not among `classes`."""
     folders = _class_folders(folder)
-    names = tuple(classes or map(_class_name, folders))
-    _check_names(folder, names, [_class_name(path) for path in folders])
+    names = tuple(classes or map(class_name, folders))
+    check(folder, names, [class_name(path) for path in folders])
     indices = {name: index for index, name in enumerate(names)}
-    photos = [Photo(path, indices[_class_name(sub)]) for sub in folders for path in _files(sub)]
+    photos = [Photo(path, indices[class_name(sub)]) for sub in folders for path in _files(sub)]
     looks = list(progress(_looks(photos, max_pixels), len(photos)))
     good, remarks = _sorted_out(looks)
     used, digests = [one.photo for one in good], [one.digest or b"" for one in good]
@@ -119,17 +116,6 @@ def readable(paths: Sequence[Path], max_pixels: int, progress: Progress) -> list
     return found
 
 
-def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Return a key by which names are sorted as people do it: 1, 2, 10, and letters whatever their case."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part.casefold()) for part in parts]
-
-
-def _class_name(folder: Path) -> str:
-    """Return the name of a class: that of its folder, in one form of Unicode and with single spaces."""
-    return " ".join(unicodedata.normalize("NFC", folder.name).split())
-
-
 def _class_folders(folder: Path) -> list[Path]:
     try:
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -137,27 +123,6 @@ def _class_folders(folder: Path) -> list[Path]:
         raise StartError(f"cannot read the folder {folder}: {exc.strerror}") from exc
     found = [path for path in inside if path.is_dir() and path.name.casefold() not in NO_CLASSES]
     return sorted(found, key=lambda path: (natural(path.name), path.name))
-
-
-def _check_names(folder: Path, names: Sequence[str], found: Sequence[str]) -> None:
-    if not found:
-        raise StartError(f"{folder} has no folders: put the photos of each class into a folder with the name of it")
-    if unreadable := [name for name in found if shown(name) != name]:
-        raise StartError(f"{folder} has a folder whose name is not text in UTF-8, {shown(unreadable[0])}: rename it")
-    if {name.casefold() for name in found} <= SPLITS:
-        first = found[0] if len(found) == 1 else next((name for name in found if name.startswith("train")), found[0])
-        others = " ".join(f"--validation {folder / name}" for name in found if name.startswith("val"))
-        raise StartError(
-            f"{folder} has the folders {', '.join(found)}, which are no classes: try `mobilenet train {folder / first} "
-            f"{others}".rstrip()
-            + "`"
-        )
-    if twice := [name for name, count in Counter(found).items() if count > 1]:
-        raise StartError(f"{folder} has two folders that are both called {twice[0]!r}")
-    if unknown := [name for name in found if name not in names]:
-        raise StartError(f"{folder / unknown[0]} is not a class of the photos to train with: {', '.join(names)}")
-    if len(names) < 2:
-        raise StartError(f"{folder} has one class, {found[0]!r}: a classifier needs at least two to tell apart")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -176,7 +141,7 @@ def _is_shown(path: Path) -> bool:
 
 
 def _looks(photos: Sequence[Photo], max_pixels: int) -> Iterator[Look]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cpus()) as pool:
         yield from pool.map(lambda photo: _look(photo, max_pixels), photos)
 
 
@@ -216,11 +181,6 @@ def _sorted_out(looks: Sequence[Look]) -> tuple[list[Look], list[str]]:
     return list(good.values()), remarks
 
 
-def shown(path: Path | str) -> str:
-    """Return the name of a file as text, in which bytes that are not UTF-8 are escaped: the card is in UTF-8."""
-    return str(path).encode(errors="backslashreplace").decode()
-
-
 def _listed(paths: Sequence[Path]) -> str:
     """Return the first of these files and how many more there are, and the verb for so many."""
     first = ", ".join(map(shown, paths[:LISTED]))
@@ -255,15 +215,3 @@ def _uneven(found: Survey, counts: Counter[int]) -> Iterator[str]:
             f"{large} has {max(counts.values()):,} photos and {small} {min(counts.values()):,}: mistakes with rare "
             "classes are made to weigh more, but more photos of them help more"
         )
-
-
-def hold_out(labels: Sequence[int], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Return the indices of the photos to train on, and of those held out: this share of each class, at least one."""
-    rng = np.random.default_rng(seed)
-    held: list[int] = []
-    for label in sorted(set(labels)):
-        indices = [index for index, one in enumerate(labels) if one == label]
-        count = min(max(1, round(share * len(indices))), len(indices) - 1)
-        held += [indices[place] for place in rng.permutation(len(indices))[:count]]
-    kept = set(held)
-    return [index for index in range(len(labels)) if index not in kept], sorted(held)

@@ -69,6 +69,11 @@ class Photos:
     unfamiliar: Views | None
     unfamiliar_folder: str | None
 
+    @property
+    def measured(self) -> Survey:
+        """The photos that the scores are measured on, or, if they were held out, those that they are among."""
+        return self.validation or self.found
+
 
 def smooth(labels: NDArray[np.int64], classes: int) -> Floats:
     """Return targets with label smoothing, float32 `[n, classes]`, for class indices `[n]`."""

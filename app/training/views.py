@@ -3,7 +3,6 @@
 A photo is decoded whenever it is needed, so memory does not grow with their number.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from PIL import Image
 
 from app.engines.base import Pixels
 from app.imaging import decode
+from app.machine import available_cpus
 from app.training.survey import Photo
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Views:
         return self._stacked([partial(self._varied, index, resolution, time) for index in indices])
 
     def _stacked(self, calls: Sequence[Callable[[], Pixels]]) -> Pixels:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(available_cpus()) as pool:
             return np.stack(list(pool.map(lambda call: call(), calls)))
 
     def _decoded(self, index: int, resolution: int) -> Pixels:

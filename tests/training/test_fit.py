@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from app.engines.keras.reader import read
+from app.training.holdout import hold_out
 from app.training.recipe import Recipe
 from app.training.state import Row, State
-from app.training.survey import hold_out
 from app.training.task import Task
 from app.training.views import Views
 from tests.support import needs

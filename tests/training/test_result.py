@@ -10,8 +10,8 @@ import pytest
 from app.engines.base import Predictions
 from app.engines.bundle import Bundle
 from app.model.model import Model
-from app.training.survey import hold_out
-from app.training.task import Photos, Task
+from app.training.holdout import hold_out
+from app.training.task import Task
 from app.training.views import Views
 from tests.support import needs
 from tests.training.test_state import RECIPE
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.tensorflow, needs.TENSORFLOW.mark()]
 @pytest.mark.parametrize(("apart", "written"), [(False, ["float32", "int8"]), (True, ["float32"])])
 def test_an_int8_model_that_cannot_be_run_is_left_out(apart: bool, written: list[str], tmp_path: Path) -> None:
     from app.training import network
-    from app.training.result import _compile
+    from app.training.models import _compile
 
     found = look(album(tmp_path / "photos", cat=4, dog=4))
     learnt, held_out = hold_out(found.labels, 0.25, 0)
@@ -42,7 +42,7 @@ def test_an_int8_model_that_cannot_be_run_is_left_out(apart: bool, written: list
 
 def test_every_photo_that_is_answered_wrongly_is_named_by_its_path_the_surest_mistake_first(tmp_path: Path) -> None:
     from app.training.evaluation import Answers
-    from app.training.result import Training, _draw
+    from app.training.mistakes import draw
 
     found = look(album(tmp_path / "photos", cat=4, dog=4))
     task = Task(RECIPE, 2, Views(found.photos, 0, mirror=False, max_pixels=MAX_PIXELS), [2, 3, 6, 7], [0, 1, 4, 5])
@@ -50,8 +50,7 @@ def test_every_photo_that_is_answered_wrongly_is_named_by_its_path_the_surest_mi
     predictions = Predictions(np.stack([cats, 1 - cats], axis=1), np.zeros(4, np.float32))
     model = cast("Model", SimpleNamespace(variant=RECIPE.variant))
     answers = Answers(model, predictions, task.labels(task.held_out))
-    training = Training(task, Photos("photos", found, None, None, None), rows=[], began=0.0)
-    mistakes = _draw(training, [answers], tmp_path)
+    mistakes = draw(RECIPE.variant, found, (task.views, task.held_out), [answers], tmp_path)
     assert [(one.path, one.label, one.answer, one.probability) for one in mistakes] == [
         ("dog/4.png", "dog", "cat", 0.8),
         ("cat/1.png", "cat", "dog", 0.7),

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from app.errors import StartError
-from app.training.survey import Look, Survey, checked, hold_out, natural, readable, survey
+from app.training.holdout import hold_out
+from app.training.names import natural
+from app.training.survey import Look, Survey, checked, readable, survey
 
 MAX_PIXELS = 10**7
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.machine import available_cpus
+
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -54,7 +56,7 @@ class Photos:
 
 def decode_all(files: list[Path]) -> Pixels:
     """Return the photos as uint8 RGB `[n, 224, 224, 3]`."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cpus()) as pool:
         return np.stack(list(pool.map(_decode, files)))
 
 

@@ -1,6 +1,5 @@
 """A teacher: a network that knows the 1,000 classes of ImageNet, and its answers to crops of photos."""
 
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
+from app.machine import available_cpus
 from app.mobilenet import network
 from tools.training.photos import Floats, Indices, Pixels, crop
 
@@ -34,7 +34,7 @@ class Teacher:
         with tempfile.TemporaryDirectory() as folder:
             model.export(folder, format="tf_saved_model", verbose=False)
             content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
-        interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+        interpreter = Interpreter(model_content=content, num_threads=available_cpus())
         shape = [batch, self.resolution, self.resolution, 3]
         interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], shape)
         interpreter.allocate_tensors()

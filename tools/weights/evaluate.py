@@ -5,7 +5,6 @@ asks a running service instead. The folder of a class is named after its WordNet
 from the same answers how accurate any two of the variants would be as a cascade.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from app.engines.base import Pixels
 from app.engines.weights import variants
 from app.errors import ServiceError, StartError
 from app.imaging.decode import decode
+from app.machine import available_cpus
 from app.measurements import Score
 from app.mobilenet.variants import Precision, Variant
 from app.model import labels, loading, scores
@@ -96,7 +96,7 @@ def in_process(settings: Settings) -> Subject:
             return None
 
     def classify(photos: list[LabelledPhoto]) -> Iterator[Best]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(available_cpus()) as pool:
             for start in range(0, len(photos), BATCH):
                 decoded = list(pool.map(pixels, photos[start : start + BATCH]))
                 good = [one for one in decoded if one is not None]

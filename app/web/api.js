@@ -100,7 +100,7 @@ export const typeOf = (file) => (file.type.startsWith("image/") ? file.type : "a
 
 const raw = (file) => ({ method: "POST", body: file, files: [file], headers: { "Content-Type": typeOf(file) } });
 
-/** What a network of this resolution, or else the served one, sees of a photo, as a PNG. */
+/** What a network of this resolution, or else that of the default variant, sees of a photo, as a PNG. */
 export const preview = (file, resolution) =>
   blob(resolution ? `preview?resolution=${resolution}` : "preview", raw(file));
 

@@ -40,7 +40,7 @@ KSERVE = REPOSITORY / "deploy" / "kserve" / "inference-service.yaml"
 RAY = REPOSITORY / "deploy" / "ray" / "job.yaml"
 RAY_JOB = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
 RAY_CLUSTER = {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
-RAY_GROUP = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+RAY_GROUP = {"groupName", "replicas", "rayStartParams", "template"}
 """What KubeRay's types have (`ray-operator/apis/ray/v1`), as far as it is used."""
 SCALE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
 """What KServe's predictor has beside what any pod has, as far as it is used."""
@@ -75,11 +75,17 @@ def test_every_setting_that_can_be_is_checked_with_the_weights_before_the_servic
     assert set(served) - set(weights) == {f"{PREFIX}{name}" for name in ("HOST", "PORT", "API_KEYS", "API_KEYS_FILE")}
 
 
-def test_no_log_grows_for_ever_and_settings_that_are_wrong_are_not_tried_for_ever() -> None:
+def test_no_log_grows_for_ever_and_the_service_is_back_after_a_reboot() -> None:
     compose = yaml.safe_load(COMPOSE)["services"]
     for service in (*compose.values(), yaml.safe_load(STACK.read_text())["services"]["mobilenet"]):
         assert set(service["logging"]["options"]) == {"max-size", "max-file"}
-    assert re.fullmatch(r"on-failure:\d+", compose["mobilenet"]["restart"])
+    assert compose["mobilenet"]["restart"] == "unless-stopped", "`on-failure` leaves it down after an orderly reboot"
+
+
+def test_whoever_looks_at_the_dashboard_of_compose_cannot_sign_in_to_change_it() -> None:
+    environment = yaml.safe_load(COMPOSE)["services"]["grafana"]["environment"]
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false", "or admin:admin is the key to Grafana's API"
 
 
 def test_every_variable_anywhere_is_a_setting() -> None:
@@ -136,14 +142,16 @@ def base() -> Resources:
     return {resource["kind"]: resource for resource in (yaml.safe_load(path.read_text()) for path in files)}
 
 
-def rendered(folder: str) -> Resources:
+def rendered(folder: Path) -> Resources:
     needs.KUBECTL.check()
-    command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
+    command = ["kubectl", "kustomize", str(folder)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {resource["kind"]: resource for resource in yaml.safe_load_all(text)}
 
 
-@pytest.mark.parametrize("resources", [base, lambda: rendered("base"), lambda: rendered("imagenet")])
+@pytest.mark.parametrize(
+    "resources", [base, lambda: rendered(KUBERNETES / "base"), lambda: rendered(KUBERNETES / "imagenet")]
+)
 def test_kubernetes_accepts_every_resource(resources: Callable[[], Resources]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -169,9 +177,26 @@ def test_kubernetes_resources_find_each_other() -> None:
     assert not pod["enableServiceLinks"], "a service's name would make variables that stop the start"
 
 
+def test_the_documented_commands_name_the_registry_of_every_image(tmp_path: Path) -> None:
+    shutil.copytree(KUBERNETES, tmp_path, dirs_exist_ok=True)
+    text = (REPOSITORY / "docs" / "deployment.md").read_text()
+    commands = re.findall(r"cd deploy/kubernetes/(\w+) && kustomize edit set image (\S+)=(\S+):(\S+?)\)?$", text, re.M)
+    assert [folder for folder, *_ in commands] == ["base", "imagenet"]
+    for folder, name, new_name, new_tag in commands:  # what the command does, without the program
+        file = tmp_path / folder / "kustomization.yaml"
+        kustomization = yaml.safe_load(file.read_text())
+        (image,) = (image for image in kustomization["images"] if image["name"] == name)
+        image.update(newName=new_name, newTag=new_tag)
+        file.write_text(yaml.safe_dump(kustomization))
+    service, full = (f"{new_name}:{new_tag}" for *_, new_name, new_tag in commands)
+    pod = rendered(tmp_path / "imagenet")["Deployment"]["spec"]["template"]["spec"]
+    assert [container["image"] for container in pod["containers"]] == [service]
+    assert [container["image"] for container in pod["initContainers"]] == [full]
+
+
 @pytest.mark.parametrize("folder", ["base", "imagenet"])
 def test_every_container_of_a_pod_is_sealed(folder: str) -> None:
-    pod = rendered(folder)["Deployment"]["spec"]["template"]["spec"]
+    pod = rendered(KUBERNETES / folder)["Deployment"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
     containers = [*pod.get("initContainers", []), *pod["containers"]]
     assert len(containers) == (2 if folder == "imagenet" else 1)
@@ -266,6 +291,18 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
     assert metrics - {re.sub("_(bucket|sum|count)$", "", name) for name in asked} == {"mobilenet_build_info"}
 
 
+def test_the_share_of_failures_is_that_of_all_requests_but_probes() -> None:
+    expressions = (MONITORING / "alerts.yml").read_text() + (
+        MONITORING / "grafana/dashboards/mobilenet.json"
+    ).read_text()
+    left_out = re.findall(r'route!~\\?"(.*?)\\?"', expressions)
+    assert len(left_out) == 2
+    paths = {route.path for route in create_app(Settings()).routes if isinstance(route, APIRoute)}
+    probes = {path for path in paths if path.endswith(("/healthz", "/readyz", "/metrics", "/live", "/ready"))}
+    for pattern in left_out:
+        assert {path for path in paths if re.fullmatch(pattern, path)} == probes
+
+
 def test_every_alert_is_in_the_documents_and_in_its_unit_tests() -> None:
     (group,) = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
     alerts = {rule["alert"] for rule in group["rules"]}
@@ -278,10 +315,14 @@ def test_every_alert_is_in_the_documents_and_in_its_unit_tests() -> None:
 
 
 @needs.PROMETHEUS.mark()
-def test_prometheus_accepts_the_documented_way_to_scrape_without_compose_and_the_alerts_know_its_job(
-    tmp_path: Path,
+@pytest.mark.parametrize("way", ["static", "dns_sd", "kubernetes_sd"])
+def test_prometheus_accepts_each_documented_way_to_scrape_without_compose_and_the_alerts_know_its_job(
+    way: str, tmp_path: Path
 ) -> None:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", (REPOSITORY / "docs" / "operations.md").read_text(), re.M | re.S)
+    texts = re.findall(r"^```yaml\n(.*?)^```$", (REPOSITORY / "docs" / "operations.md").read_text(), re.M | re.S)
+    (text,) = (text for text in texts if f"{way}_configs" in text.split("alerting:")[0])
+    if way == "kubernetes_sd":  # Debian's Prometheus is built without it
+        text = text.replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: []")
     (tmp_path / "prometheus.yml").write_text(text)
     shutil.copy(MONITORING / "alerts.yml", tmp_path)
     command = ["promtool", "check", "config", "prometheus.yml"]
@@ -291,6 +332,21 @@ def test_prometheus_accepts_the_documented_way_to_scrape_without_compose_and_the
     (group,) = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
     (down,) = [rule["expr"] for rule in group["rules"] if rule["alert"] == "MobilenetDown"]
     assert f'up{{job="{job["job_name"]}"}}' in down
+
+
+def test_prometheus_finds_the_pods_of_the_deployment_by_their_label_and_port() -> None:
+    texts = re.findall(r"^```yaml\n(.*?)^```$", (REPOSITORY / "docs" / "operations.md").read_text(), re.M | re.S)
+    (text,) = (text for text in texts if "kubernetes_sd_configs" in text)
+    ((job,), template) = yaml.safe_load(text)["scrape_configs"], base()["Deployment"]["spec"]["template"]
+    (rule,) = job["relabel_configs"]
+    assert rule["source_labels"] == [
+        "__meta_kubernetes_pod_label_app_kubernetes_io_name",
+        "__meta_kubernetes_pod_container_port_name",
+        "__meta_kubernetes_pod_phase",
+    ]
+    (port,) = template["spec"]["containers"][0]["ports"]
+    assert rule["regex"] == f"{template['metadata']['labels']['app.kubernetes.io/name']};{port['name']};Running"
+    assert "annotations" not in template["metadata"], "another job would scrape the pods, too, under another name"
 
 
 @needs.PROMETHEUS.mark()

@@ -46,6 +46,7 @@ LEFT_OUT = {
     ".venv/bin/mobilenet serve --weights photos-weights\n": "serves until it is stopped; test_train.py asks it",
     "IMAGE=registry.example": CONTAINER,
     "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
+    "(cd deploy/kubernetes": "changes files of the project; test_deploy.py does the same with copies",
     "cp deploy/systemd": "installs units; test_deploy.py checks them, test_sockets.py starts with a socket",
     "make bench": "takes hours; tests/tools/bench/test_bench.py runs its parts",
     ".venv/bin/python -m tools.weights.evaluate": "takes minutes and photos of no reader; test_evaluate.py asks less",

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -160,21 +161,28 @@ http {{
 (LOCATIONS,) = re.findall(r"^```nginx\n(.*?)^```$", (REPOSITORY / "docs" / "deployment.md").read_text(), re.M | re.S)
 
 
-@pytest.fixture
-def proxied(server: Process, tmp_path: Path) -> Iterator[str]:
-    """The service below a path of nginx, as docs/deployment.md shows it."""
+@contextmanager
+def behind_nginx(server: Process, tmp_path: Path, locations: str, path: str) -> Iterator[str]:
+    """Run nginx in front of the service, which it shows at a path; yield the URL."""
     needs.program("nginx", "nginx", "nginx-light").check()
     port = free_port()
-    locations = LOCATIONS.replace("http://127.0.0.1:8000", server.url)
+    locations = locations.replace("http://127.0.0.1:8000", server.url)
     locations = locations.replace("proxy_pass", "proxy_set_header X-Forwarded-For 203.0.113.7;\nproxy_pass")
     (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, port=port, locations=locations))
     with subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)]) as nginx:
-        url = f"http://127.0.0.1:{port}/vision"
+        url = f"http://127.0.0.1:{port}{path}"
         try:
             wait_for(lambda: answers(f"{url}/healthz"))
             yield url
         finally:
             nginx.terminate()
+
+
+@pytest.fixture
+def proxied(server: Process, tmp_path: Path) -> Iterator[str]:
+    """The service below a path of nginx, as docs/deployment.md shows it."""
+    with behind_nginx(server, tmp_path, LOCATIONS, "/vision") as url:
+        yield url
 
 
 def test_behind_nginx_as_documented_a_photo_of_megabytes_is_classified(proxied: str) -> None:
@@ -194,3 +202,15 @@ def test_behind_nginx_that_strips_a_prefix_every_page_and_link_works(proxied: st
         for link in linked:
             assert client.get(httpx.URL(f"{proxied}/").join(link)).status_code == 200, link
         assert "/vision/predict;" in check_problem(client.post("predict/", content=RED), 404, "not_found")
+
+
+def test_behind_nginx_without_a_prefix_as_documented_no_client_sets_one(server: Process, tmp_path: Path) -> None:
+    prefixed = r"^  Without a prefix, write `(location /)` and `(proxy_set_header .*?;)`"
+    ((location, header),) = re.findall(prefixed, (REPOSITORY / "docs" / "deployment.md").read_text(), re.M)
+    locations = LOCATIONS.replace("location /vision/", location).replace(
+        "proxy_set_header X-Forwarded-Prefix /vision;", header
+    )
+    assert "vision" not in locations
+    with behind_nginx(server, tmp_path, locations, "") as url:
+        document = httpx.get(f"{url}/openapi.json", headers={"X-Forwarded-Prefix": "/elsewhere"}).json()
+        assert "servers" not in document or document["servers"] == [{"url": "/"}]

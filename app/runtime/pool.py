@@ -28,7 +28,7 @@ from app.model.model import Model
 from app.runtime import area, handshake, requests
 from app.runtime.area import Area
 from app.runtime.connection import Connection
-from app.runtime.faults import WorkerDied, WorkerHung
+from app.runtime.faults import WorkerDied, WorkerFailed, WorkerHung
 from app.runtime.pipeline import Job, JobResult, Overlay, Payload, Sizes, broken
 from app.runtime.replies import Reader
 from app.runtime.requests import Request
@@ -178,22 +178,35 @@ class Pool:
         return ": the kernel killed it for want of memory" if self._oom_kills > before else ""
 
     def _fork(self) -> Connection:
-        """Have a worker forked. Raises `Unavailable` if the template has ended, which closes our end of its socket."""
+        """Have a worker forked.
+
+        Raises `Unavailable` if the template has ended, which closes our end of its socket, or `WorkerFailed` if there
+        is no room for another worker, such as for its files.
+        """
+        try:
+            worker = self._ask_for_worker()
+        except ConnectionError as exc:
+            raise broken(ENDED) from exc
+        except OSError as exc:
+            raise WorkerFailed(f"no worker can be asked for: {exc.strerror}") from exc
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        return worker
+
+    def _ask_for_worker(self) -> Connection:
+        """Send the template what a new worker has, and return our end of it. Raises `OSError`."""
         descriptor = area.new()
         try:
             ours, theirs = socket.socketpair()
-            worker = Connection(ours, Area(descriptor))
             with theirs:
-                socket.send_fds(self._control, [b"f"], [theirs.fileno(), descriptor])
-        except OSError as exc:
-            worker.close()
-            if isinstance(exc, ConnectionError):
-                raise broken(ENDED) from exc
-            raise WorkerDied(f"no worker can be asked for: {exc.strerror}") from exc
+                worker = Connection(ours, Area(descriptor))
+                try:
+                    socket.send_fds(self._control, [b"f"], [theirs.fileno(), descriptor])
+                except OSError:
+                    worker.close()
+                    raise
         finally:
             os.close(descriptor)
-        if self._watching is None or self._watching.done():
-            self._watching = asyncio.create_task(self._watch())
         return worker
 
     async def _watch(self) -> None:

@@ -212,6 +212,18 @@ def test_a_worker_that_answers_otherwise_than_agreed_is_given_up_and_nothing_is_
     assert "a worker's reply is longer than a reply to its request can be" in caplog.text
 
 
+def test_with_no_room_for_a_new_worker_the_image_is_not_to_blame(
+    pool: Pool, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(pool, "_idle", [])
+    monkeypatch.setattr(socket, "socketpair", no_room)
+    with pytest.raises(WorkerFailed, match=r"^no worker can be asked for: Too many open files$"):
+        wait(pool.run(jobs(FILES[:1])))
+
+
 def test_a_request_whose_worker_died_goes_to_a_new_one_as_the_idle_ones_may_be_dead_too(pool: Pool, wait: Wait) -> None:
     async def die(theirs: socket.socket) -> None:
         theirs.setblocking(False)

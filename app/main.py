@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -75,6 +75,18 @@ def end_process(fault: str) -> None:
     os._exit(FAILED)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the routes and the life of the application share."""
+
+    settings: Settings
+    metrics: Metrics
+    requests: Requests
+    previewer: Previewer
+    guard: Guard
+    service: Service
+
+
 def create_app(
     settings: Settings | None = None,
     open_: Open = open_pipeline,
@@ -94,81 +106,107 @@ def create_app(
     """
     settings = settings or settings_or_exit()
     metrics = Metrics(snapshots)
-    requests = Requests(metrics)
     previewer = Previewer(settings.stalled_after_s)
     guard = Guard(settings.api_keys)
     service = Service(settings, open_, reopen, metrics=metrics, previewer=previewer, guard=guard)
-    told = partial(control.obeying, supervisor, service.reload) if supervisor else partial(_heeding, service, metrics)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        configure_logging(settings)
-        spans = open_spans()
-        # Not awaited: meanwhile the probes and everything else answer that the service is starting.
-        starting = asyncio.create_task(service.start(spans))
-        sharing = asyncio.create_task(metrics.keep_sharing())
-        watching = asyncio.create_task(service.watch(on_fault)) if on_fault and settings.exit_on_fault else None
-        if snapshots:
-            await starting
-        grpc = await _serve_grpc(settings, guard, requests, service, spans)
-        async with told():
-            yield {SPANS: spans, METRICS: metrics, GRPC: grpc}
-        if grpc:
-            await grpc.stop()
-        starting.cancel()
-        await asyncio.to_thread(stop_loading)
-        if watching:
-            watching.cancel()
-        await previewer.drain()
-        await service.stop()
-        sharing.cancel()
-        metrics.share()
-        if spans is not None:
-            await asyncio.to_thread(spans.close)
-
+    parts = _Parts(settings, metrics, Requests(metrics), previewer, guard, service)
     app = FastAPI(
         title="MobileNet service",
         version=__version__,
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
-        lifespan=lifespan,
+        lifespan=lambda _: _living(parts, open_spans, supervisor, on_fault, wait=snapshots is not None),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirection would lose the body, and behind a proxy the prefix
         # FastAPI's own would ask at every request whether it is on, and double the spans if it is.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    # Not `include_router`, which looks through the routes of the router whenever a request comes.
-    made = routes.create_router(
-        settings, guard, service.classifier, service.alive, metrics=metrics, previewer=previewer
-    )
-    app.router.routes += made.routes
-    app.router.routes += features.create_router(settings, guard, service.classifier, previewer=previewer).routes
-    app.router.routes += oip.create_router(settings, guard, service.classifier, service.alive).routes
+    _add_routes(app, parts)
+    app.middleware_stack = _layers(app, parts)
+    return app
+
+
+@asynccontextmanager
+async def _living(
+    parts: _Parts,
+    open_spans: "Callable[[], Spans | None]",
+    supervisor: socket.socket | None,
+    on_fault: Callable[[str], None] | None,
+    *,
+    wait: bool,
+) -> AsyncIterator[dict[str, object]]:
+    """Start what the application runs, give what each request may ask for, and stop it all in order.
+
+    With `wait` the start lasts until the model is loaded. Otherwise the probes and everything else answer meanwhile
+    that the service is starting.
+    """
+    settings, metrics, service = parts.settings, parts.metrics, parts.service
+    configure_logging(settings)
+    spans = open_spans()
+    starting = asyncio.create_task(service.start(spans))
+    sharing = asyncio.create_task(metrics.keep_sharing())
+    watching = asyncio.create_task(service.watch(on_fault)) if on_fault and settings.exit_on_fault else None
+    if wait:
+        await starting
+    grpc = await _serve_grpc(parts, spans)
+    async with _reloading(parts, supervisor):
+        yield {SPANS: spans, METRICS: metrics, GRPC: grpc}
+    if grpc:
+        await grpc.stop()
+    starting.cancel()
+    await asyncio.to_thread(stop_loading)
+    if watching:
+        watching.cancel()
+    await parts.previewer.drain()
+    await service.stop()
+    sharing.cancel()
+    metrics.share()
+    if spans is not None:
+        await asyncio.to_thread(spans.close)
+
+
+def _add_routes(app: FastAPI, parts: _Parts) -> None:
+    """Add everything but predictions, and their route for the document. The pages come last."""
+    settings, guard, service, previewer = parts.settings, parts.guard, parts.service, parts.previewer
+    for router in (
+        routes.create_router(
+            settings, guard, service.classifier, service.alive, metrics=parts.metrics, previewer=previewer
+        ),
+        features.create_router(settings, guard, service.classifier, previewer=previewer),
+        oip.create_router(settings, guard, service.classifier, service.alive),
+    ):
+        # Not `include_router`, which looks through the routes of the router whenever a request comes.
+        app.router.routes += router.routes
     _name_operations([route for route in app.routes if isinstance(route, APIRoute)])
     pages.install(app)
     problems.install(app)
-    predict: ASGIApp = Predict(settings, guard, service.classifier, requests)
+
+
+def _layers(app: FastAPI, parts: _Parts) -> ASGIApp:
+    """Return what a request goes through, predictions before the rest of the application."""
+    settings = parts.settings
+    predict: ASGIApp = Predict(settings, parts.guard, parts.service.classifier, parts.requests)
     if settings.cors_origins:
         predict = Cors(predict, settings.cors_origins)
         app.add_middleware(Cors, origins=settings.cors_origins)
     app.add_middleware(Head)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(Tracing, requests=requests)
+    app.add_middleware(Tracing, requests=parts.requests)
     both = Bodies(_in_front(predict, app.build_middleware_stack()), settings.max_body_bytes)
-    app.middleware_stack = Prefix(both, settings.root_path or "")
-    return app
+    return Prefix(both, settings.root_path or "")
 
 
-async def _serve_grpc(
-    settings: Settings, guard: Guard, requests: Requests, service: Service, spans: "Spans | None"
-) -> "GrpcServer | None":
+async def _serve_grpc(parts: _Parts, spans: "Spans | None") -> "GrpcServer | None":
     """Serve gRPC if there is a port for it. Ends the process, with one line, if that port is taken."""
-    if settings.grpc_port is None:
+    if parts.settings.grpc_port is None:
         return None
     from app.oip.grpc.server import GrpcServer
 
-    server = GrpcServer(settings, guard, requests, classifier=service.classifier, alive=service.alive, spans=spans)
+    service = parts.service
+    server = GrpcServer(
+        parts.settings, parts.guard, parts.requests, classifier=service.classifier, alive=service.alive, spans=spans
+    )
     try:
         await server.start()
     except StartError as exc:
@@ -177,8 +215,12 @@ async def _serve_grpc(
     return server
 
 
-def _heeding(service: Service, metrics: Metrics) -> AbstractAsyncContextManager[None]:
-    return control.heeding(Reloads(service.reload, metrics.reloaded))
+def _reloading(parts: _Parts, supervisor: socket.socket | None) -> AbstractAsyncContextManager[None]:
+    """Reload when told to, by the supervisor if there is one, until the context ends."""
+    reload = parts.service.reload
+    if supervisor:
+        return control.obeying(supervisor, reload)
+    return control.heeding(Reloads(reload, parts.metrics.reloaded))
 
 
 def _in_front(predict: ASGIApp, application: ASGIApp) -> ASGIApp:

@@ -233,7 +233,7 @@ class Settings(BaseSettings):
     max_queue: PositiveInt = Field(
         default_factory=lambda data: QUEUE_PER_WORKER * max(1, data["model_workers"]),
         description="Largest number of images admitted at once to a loaded variant, those that are being classified "
-        "included. Beyond it the answer is 429. Default: 64 for each model worker.",
+        "included; at least `MOBILENET_MAX_IMAGES`. Beyond it the answer is 429. Default: 64 for each model worker.",
     )
     api_keys: Keys = Field(
         (),

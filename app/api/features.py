@@ -107,10 +107,10 @@ class Answers(NamedTuple):
             self.previewer.check_room()
             image = _only(await payload.read(request, self.settings, deadline))
             work = current.classify([image], plan, deadline, about.span, Wish(classes=1, target=target))
-            (found,) = await payload.unless_departed(request.receive, work)
-            response.account([found], about)
-            if isinstance(found, ServiceError):
-                raise payload.explained(found, request.headers.get("content-type", ""), image)
+            results = await payload.unless_departed(request.receive, work)
+            response.account(results, about)
+            payload.check_results(results, request.headers.get("content-type", ""), [image])
+            found = cast("Classification", results[0])
             over = Overlay(cast("Evidence", found.evidence)[0], whole=size == "photo")
             draw = partial(current.preview, image, model.variant.resolution, over)
             drawn = await payload.unless_departed(request.receive, self.previewer.preview(draw, deadline))
@@ -141,8 +141,7 @@ class Answers(NamedTuple):
             work = current.classify(images, plan, deadline, about.span, Wish(embedding=True))
             results = await payload.unless_departed(request.receive, work)
         batch_size = response.account(results, about)
-        if len(results) == 1 and isinstance(results[0], ServiceError):
-            raise payload.explained(results[0], request.headers.get("content-type", ""), images[0])
+        payload.check_results(results, request.headers.get("content-type", ""), images)
         if _wants_raw(accept or ""):
             return _raw(model, results, unit)
         return Response(to_json(_json(model, results, unit, batch_size, about)), media_type="application/json")

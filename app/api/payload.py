@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from codecs import BOM_UTF8
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -20,9 +20,11 @@ from app.errors import (
     DeadlineExceeded,
     EmptyImage,
     ServiceError,
+    Unavailable,
     UnsupportedMedia,
 )
 from app.imaging.formats import UNKNOWN
+from app.prediction.result import Result
 from app.runtime.pipeline import Payload
 from app.schemas import PredictBody
 
@@ -166,7 +168,18 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def explained(error: ServiceError, content_type: str, image: Payload) -> ServiceError:
+def check_results(results: Sequence[Result], content_type: str, images: Sequence[Payload]) -> None:
+    """Raise the error of the whole request: that of its only image, or that this process can classify none any more.
+
+    In the second case its images, however many, should go to another process.
+    """
+    if broken := next((one for one in results if isinstance(one, Unavailable)), None):
+        raise broken
+    if len(results) == 1 and isinstance(results[0], ServiceError):
+        raise _explained(results[0], content_type, images[0])
+
+
+def _explained(error: ServiceError, content_type: str, image: Payload) -> ServiceError:
     """Return the error of a request with one image; if another content type may help, one that says so.
 
     That is only where the bytes are neither in a format that is read nor in one that is recognised.

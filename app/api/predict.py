@@ -143,8 +143,7 @@ class Predict:
             images = await payload.read(request, self._settings, wanted.deadline)
             work = classifier.classify(images, wanted.plan, wanted.deadline, current.span, wanted.wish)
             results = await payload.unless_departed(request.receive, work)
-            if len(results) == 1 and isinstance(results[0], ServiceError):
-                raise payload.explained(results[0], request.headers.get("content-type", ""), images[0])
+            payload.check_results(results, request.headers.get("content-type", ""), images)
             return predict_response(classifier, wanted.plan, results, wanted.top_k, current)
 
     def _wanted(self, query: PredictQuery, timeout_ms: int | None, classifier: Classifier, current: Trace) -> Wanted:

@@ -85,6 +85,14 @@ def _hint(path: str) -> str:
     return f", though there may be at {path.rstrip('/')}" if path.endswith("/") else ""
 
 
+def _not_allowed(request: Request, allowed: str) -> MethodNotAllowed:
+    """Return the error of another method; whatever is answered to GET is answered to HEAD (`app.api.middleware.head`)."""
+    methods = sorted({*allowed.split(", "), "HEAD"} if "GET" in allowed else allowed.split(", "))
+    are = f"{' and '.join(methods)} {'is' if len(methods) == 1 else 'are'}"
+    detail = f"{request.method} is not allowed on {request.url.path}; {are}"
+    return MethodNotAllowed(detail, {"Allow": ", ".join(methods)})
+
+
 def _translate(request: Request, exc: Exception) -> ServiceError:
     if isinstance(exc, ServiceError):
         return exc
@@ -94,8 +102,7 @@ def _translate(request: Request, exc: Exception) -> ServiceError:
     if not isinstance(exc, HTTPException):
         return bug()
     if exc.status_code == MethodNotAllowed.status:
-        allowed = (exc.headers or {}).get("Allow", "another method")
-        return MethodNotAllowed(f"{request.method} is not allowed on {request.url.path}; {allowed} is", exc.headers)
+        return _not_allowed(request, (exc.headers or {}).get("Allow", ""))
     if exc.status_code == NotFound.status:
         path = request.url.path
         return NotFound(f"there is nothing at {path}{_hint(path)}; {_root(request.scope)}/docs lists what there is")

@@ -37,8 +37,8 @@ Size = Literal["input", "photo"]
 class RequestOptions(TypedDict, total=False):
     """What can be said with every request that has an image.
 
-    After `deadline_ms` milliseconds the service gives up, if its own limit does not come first. `request_id` names the
-    request in the log of the service: 1 to 128 letters, digits and `._:-`.
+    After `deadline_ms` milliseconds the service gives up; more than its own limit (`MOBILENET_REQUEST_TIMEOUT_MS`) are
+    refused. `request_id` names the request in the log of the service: 1 to 128 letters, digits and `._:-`.
     """
 
     deadline_ms: int | None

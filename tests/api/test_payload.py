@@ -143,8 +143,8 @@ async def test_a_body_without_compression_may_say_so(encoding: bytes) -> None:
 )
 def test_bytes_of_no_or_any_type_are_refused_for_what_they_are_and_others_for_their_type(kind: str) -> None:
     error = UnsupportedImage(UNKNOWN)
-    assert payload.explained(error, kind, b"a=b") is error
-    other = payload.explained(error, "text/plain", b"a=b")
+    assert payload._explained(error, kind, b"a=b") is error
+    other = payload._explained(error, "text/plain", b"a=b")
     assert isinstance(other, UnsupportedMedia)
     assert f"{UNKNOWN}; content type text/plain is none of image/*" in other.detail
 

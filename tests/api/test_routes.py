@@ -5,6 +5,7 @@ import codecs
 import json
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -18,10 +19,11 @@ from app.main import create_app, open_spans
 from app.model.model import Model
 from app.runtime.inline import Threads
 from app.runtime.local import in_process
+from app.runtime.pipeline import Job, JobResult, broken
 from tests.support.asgi import Held
-from tests.support.client import Launch, check_problem, samples
+from tests.support.client import Launch, check_problem, samples, started
 from tests.support.data import solid
-from tests.support.fakes import COLOURS, ColourEngine, colour_model, familiarity, serving
+from tests.support.fakes import COLOURS, ColourEngine, colour_model, familiarity, mosaic_model, serving
 from tests.support.images import encoded as file_of
 
 RED = solid(COLOURS["red"])
@@ -161,6 +163,23 @@ def test_images_that_fail_cost_the_others_of_their_request_nothing(client: TestC
     ]
     assert best(results[0]) == best(results[-1]) == "red"
     assert results[2]["error"]["request_id"] == response.headers["x-request-id"]
+
+
+class Broken(Threads):
+    """A pipeline that only a restart helps."""
+
+    async def run(self, jobs: Sequence[Job], large: bool = False) -> list[JobResult]:
+        """Classify the first image, which was quick enough, and no other."""
+        return [*await super().run(jobs[:1], large), *(broken("a fault") for _ in jobs[1:])]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/embed"])
+def test_where_only_a_restart_helps_all_images_of_a_request_should_go_to_another_process(path: str) -> None:
+    app = create_app(Settings(), lambda settings: Broken(in_process(settings, lambda _: mosaic_model())))
+    with started(app) as client:
+        response = client.post(path, json=encoded(RED, RED, RED))
+    assert check_problem(response, 503, "unavailable") == "a fault"
+    assert (response.headers["connection"], response.headers["retry-after"]) == ("close", "1")
 
 
 def test_a_body_that_is_none_of_the_three_forms_is_refused_with_what_is(client: TestClient) -> None:
@@ -407,7 +426,11 @@ def test_unknown_routes_and_methods_are_problems_too(client: TestClient) -> None
     response = client.get("/predict")
     assert "POST" in check_problem(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
-    check_problem(client.delete("/labels"), 405, "method_not_allowed")
+    for path in ("/labels", "/web/page.js"):
+        response = client.delete(path)
+        detail = check_problem(response, 405, "method_not_allowed")
+        assert detail == f"DELETE is not allowed on {path}; GET and HEAD are"
+        assert response.headers["allow"] == "GET, HEAD"
     for path in ("/docs-assets/nothing.js", "/web/nothing", "/web/v2/nothing"):
         nothing = client.get(path)
         assert check_problem(nothing, 404, "not_found") == f"there is nothing at {path}; /docs lists what there is"

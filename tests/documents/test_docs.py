@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from app import errors
+from app.api.middleware.cors import RESPONSE_HEADERS
 from app.config import MODEL_WEIGHTS, PREFIX, Settings
 from app.engines.bundle import BUNDLED
 from app.engines.files import entries
@@ -64,6 +65,10 @@ def test_the_interface_has_every_route() -> None:
     paths = create_app(Settings(), serving(colour_model())).openapi()["paths"]
     expected = {f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods}
     assert {row[0] for row in rows(API, "Routes")} == expected
+
+
+def test_the_interface_has_every_header_of_answers() -> None:
+    assert sorted(row[0] for row in rows(API, "Headers")) == sorted(f"`{name}`" for name in RESPONSE_HEADERS)
 
 
 def test_the_list_of_what_needs_no_key_is_that_of_the_code() -> None:

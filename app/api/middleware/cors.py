@@ -22,6 +22,8 @@ REQUEST_HEADERS = (
 )
 """Headers of requests that the service reads and a browser asks for permission to send."""
 RESPONSE_HEADERS = (
+    "Accept-Encoding",
+    "Allow",
     "Inference-Header-Content-Length",
     "Retry-After",
     "Server-Timing",

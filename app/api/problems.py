@@ -86,7 +86,7 @@ def _hint(path: str) -> str:
 
 
 def _not_allowed(request: Request, allowed: str) -> MethodNotAllowed:
-    """Return the error of another method; whatever is answered to GET is answered to HEAD (`app.api.middleware.head`)."""
+    """Return the error of another method. Whatever allows GET allows HEAD, too (`app.api.middleware.head`)."""
     methods = sorted({*allowed.split(", "), "HEAD"} if "GET" in allowed else allowed.split(", "))
     are = f"{' and '.join(methods)} {'is' if len(methods) == 1 else 'are'}"
     detail = f"{request.method} is not allowed on {request.url.path}; {are}"

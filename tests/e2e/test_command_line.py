@@ -17,7 +17,16 @@ import pytest
 from app.measurements import UNFAMILIAR
 from tests.support.data import PNG, RED, solid
 from tests.support.images import encoded, photo
-from tests.support.processes import PATIENCE_S, Environment, Process, Serve, environment, heeding_interrupts, mobilenet
+from tests.support.processes import (
+    PATIENCE_S,
+    Environment,
+    Process,
+    Serve,
+    environment,
+    heeding_interrupts,
+    mobilenet,
+    wait_for,
+)
 
 BUNDLED = {"PRECISION": "int8", "MODEL_WORKERS": 2}  # int8 needs no compiling
 BAD = {"text.jpg": "unsupported_image", "empty.png": "empty_image", "cut.jpeg": "undecodable_image"}
@@ -182,12 +191,13 @@ def test_ctrl_c_ends_it_and_its_processes(folder: Path, bundled: Environment, tm
     with started as popen:
         assert popen.stdout is not None
         popen.stdout.readline()
-        workers = Process(popen, "", tmp_path / "log").workers()
+        process = Process(popen, "", tmp_path / "log")
+        wait_for(lambda: len(process.workers()) == 1 + 2)  # a template, and a worker for each thread
+        workers = process.workers()
         popen.send_signal(signal.SIGINT)
         rest, _ = popen.communicate(timeout=60)  # read on: a pipe that is full would keep it from ending
         assert popen.returncode == 130
         assert len(rest.splitlines()) < 10_000 - 1
-    assert len(workers) == 1 + 2, "a template, and a worker for each thread"
     assert not [number for number in workers if alive(number)]
 
 

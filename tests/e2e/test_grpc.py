@@ -20,7 +20,7 @@ from app.oip.grpc.methods import SERVICE
 from tests.support.client import parsed
 from tests.support.data import solid
 from tests.support.grpc import raw_files
-from tests.support.processes import PATIENCE_S, Process, Serve, environment, mobilenet, wait_for
+from tests.support.processes import PATIENCE_S, Process, Serve, environment, files, mobilenet, wait_for
 
 BUNDLED = {"PRECISION": "int8", "ALPHA": 0.25, "RESOLUTION": 128, "GRPC_PORT": 0}
 REQUEST = raw_files(solid((220, 30, 30)))
@@ -73,7 +73,7 @@ def listens(number: int, port: int) -> bool:
     tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]  # gRPC maps addresses to IPv6
     fields = [line.split() for table in tables for line in table.splitlines()[1:]]
     sockets = {f"socket:[{field[9]}]" for field in fields if field[1].endswith(f":{port:04X}") and field[3] == "0A"}
-    return bool(sockets & {os.readlink(path) for path in Path(f"/proc/{number}/fd").iterdir()})
+    return bool(sockets & files(number))
 
 
 @pytest.fixture(scope="module")

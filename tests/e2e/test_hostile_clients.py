@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -189,8 +190,9 @@ def multipart(parts: int) -> tuple[str, bytes]:
         ("multipart/form-data; boundary=b", b"--b\r\n" + b"X-Y: z\r\n" * 10_000, 400),
         ("multipart/form-data", b"--b--", 400),
         ("multipart/form-data; boundary=b", b"-" * 900_000, 400),
-        ("application/json", b"[" * 900_000, 400),
-        ("application/json", b'{"images":' * 50_000, 400),
+        ("application/json", b"[" * 900_000, 413),
+        ("application/json", b"[" * 900, 400),
+        ("application/json", b'{"images":' * 50_000, 413),
         ("application/json", b'{"images": ["' + base64.b64encode(bytes(600_000)) + b'"]}', 415),
         ("application/json", b'{"images": ["' + b"=" * 900_000 + b'"]}', 422),
         ("application/json", json.dumps({"images": ["x"] * 100_000}).encode(), 413),
@@ -206,6 +208,61 @@ def test_bodies_built_to_hurt_are_refused_and_cost_no_memory(
         assert answer.status_code == status, answer.text
         assert answer.json()["status"] == status
     assert process.status("VmHWM") - before < 60_000, "kB"
+
+
+INFER = "/v2/models/mobilenet/infer"
+JSON = {"Content-Type": "application/json"}
+NEST = b"[" * 150 + b"]" * 150
+BACKSLASHES = {"Cookie": 'a="' + "\\" * 60_000 + '"'}
+
+
+def tensor(data: bytes) -> bytes:
+    return b'{"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1], "data": [%b]}]}' % data
+
+
+def form(end: bytes) -> tuple[dict[str, str], bytes]:
+    content_type, body = multipart(1)
+    part = body.removesuffix(b"--b--\r\n").replace(b'"a.png"', b'"a.png"' + end)
+    other = part.replace(b'"image"', b'"other"')
+    return {"Content-Type": content_type}, part * 32 + other * 16 + b"--b--\r\n"
+
+
+def longest_wait(process: Process, path: str, headers: dict[str, str], body: bytes, status: int) -> float:
+    """Return the longest that a probe waits for its answer while a body is answered."""
+    longest = 0.0
+    with process.client() as prober, process.client() as client, ThreadPoolExecutor(1) as thread:
+        sent = thread.submit(client.post, path, content=body, headers=headers, timeout=60)
+        done = False
+        while not done:
+            done = sent.done()
+            began = time.monotonic()
+            assert prober.get("/healthz", timeout=60).status_code == 200
+            longest = max(longest, time.monotonic() - began)
+        assert sent.result().status_code == status, sent.result().text
+    return longest
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body", "status"),
+    [
+        (INFER, JSON, tensor(b",".join([NEST] * 3_300)), 413),
+        (INFER, JSON, tensor(b'{"":' * 100_000), 413),
+        (INFER, JSON | BACKSLASHES, b"{}", 400),
+        ("/predict", JSON, b'{"images": [' + b",".join([NEST] * 1_000) + b"]}", 413),
+        ("/predict", JSON, b"{" + b",".join(b'"%d": %b' % (name, NEST) for name in range(1_000)) + b"}", 413),
+        ("/predict", *form(b";" * 4_000), 400),
+        ("/predict", *form(b'; a="' + b";" * 3_900), 400),
+    ],
+    ids=["lists", "objects", "cookies", "images", "members", "semicolons", "quoted semicolons"],
+)
+def test_a_body_built_to_hurt_keeps_others_waiting_no_longer_than_an_honest_one(
+    process: Process, path: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    pixels = tensor(b",".join([b"[0,0,0]"] * 120_000))  # as many as honest images have, though of another shape
+    honest = min(longest_wait(process, INFER, JSON, pixels, 400) for _ in range(3))
+    before = process.status("VmHWM")
+    assert min(longest_wait(process, path, headers, body, status) for _ in range(3)) < 3 * honest
+    assert process.status("VmHWM") - before < 20_000, "kB"
 
 
 def test_two_hundred_silent_connections_keep_nobody_from_an_answer(process: Process) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 
 from tests.support.client import check_problem
 from tests.support.data import PNG, RED, solid
-from tests.support.processes import Process, answers, environment, free_port, wait_for
+from tests.support.processes import Process, environment, under_uvicorn
 
 pytestmark = pytest.mark.tensorflow
 
@@ -86,16 +84,14 @@ def test_predictions_are_counted(server: Process) -> None:
 
 
 def test_a_bug_while_the_head_is_read_is_a_500_with_a_traceback_and_the_connection_goes_on(tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "log"
-    command = [sys.executable, "-m", "uvicorn", "tests.e2e.buggy:app", "--port", str(port), "--log-level", "error"]
-    with log.open("wb") as stderr, subprocess.Popen(command, env=environment(), stderr=stderr) as process:
-        try:
-            wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-                bug = client.post("/predict", params={"max_macs": 10**6}, content=RED, headers=PNG)
-                assert "reason that is ours" in check_problem(bug, 500, "internal_error")
-                assert client.post("/predict", content=RED, headers=PNG).status_code == 200
-                assert 'mobilenet_requests_total{route="/predict",status="500"} 1.0' in client.get("/metrics").text
-        finally:
-            process.terminate()
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as stderr,
+        under_uvicorn("tests.e2e.buggy:app", environment(), stderr=stderr) as (url, _),
+        httpx.Client(base_url=url) as client,
+    ):
+        bug = client.post("/predict", params={"max_macs": 10**6}, content=RED, headers=PNG)
+        assert "reason that is ours" in check_problem(bug, 500, "internal_error")
+        assert client.post("/predict", content=RED, headers=PNG).status_code == 200
+        assert 'mobilenet_requests_total{route="/predict",status="500"} 1.0' in client.get("/metrics").text
     assert log.read_text().count("KeyError: 'a bug among the candidates'") == 1

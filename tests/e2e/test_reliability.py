@@ -32,9 +32,9 @@ from tests.support.processes import (
     Serve,
     answers,
     environment,
-    free_port,
     half_sent,
     mobilenet,
+    under_uvicorn,
     wait_for,
 )
 
@@ -48,18 +48,11 @@ LARGE_WHITE = png(4000, 3001, depth=1, colour=0, rows=(b"\0" + b"\xff" * 500) * 
 @contextmanager
 def hanging(**variables: object) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run a service that hangs on black images; give its address and its process."""
-    port = free_port()
     settings = environment(PRECISION="int8", ALPHA=0.25, RESOLUTION=128, REQUEST_TIMEOUT_MS=2000)
-    command = [sys.executable, "-m", "uvicorn", "tests.e2e.hanging:app", "--port", str(port), "--log-level", "error"]
     settings |= {name: str(value) for name, value in variables.items()}
-    with subprocess.Popen(command, cwd=REPOSITORY, env=settings) as popen:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(lambda: answers(f"{url}/readyz"))
-            wait_for(lambda: httpx.post(f"{url}/predict", content=RED, headers=PNG).status_code == 200)
-            yield url, popen
-        finally:
-            popen.kill()
+    with under_uvicorn("tests.e2e.hanging:app", settings, cwd=REPOSITORY) as (url, popen):
+        wait_for(lambda: httpx.post(f"{url}/predict", content=RED, headers=PNG).status_code == 200)
+        yield url, popen
 
 
 @pytest.fixture(scope="module")

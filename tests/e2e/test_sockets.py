@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import needs
 from tests.support.data import RED
-from tests.support.processes import Environment, Process, Serve, environment, mobilenet
+from tests.support.processes import Environment, Process, Serve, environment, files, mobilenet
 
 pytestmark = pytest.mark.tensorflow
 
@@ -121,10 +121,6 @@ def test_on_a_socket_that_it_is_started_with_it_serves_and_leaves_it_to_its_owne
         with socket.socket(family) as client:
             client.connect(ours.getsockname())
             ours.accept()[0].close()
-
-
-def files(pid: int) -> list[str]:
-    return [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def _port(bound: socket.socket) -> int:

@@ -9,22 +9,17 @@ import httpx
 import pytest
 
 from tests.support.data import REPOSITORY
-from tests.support.processes import Process, answers, environment, free_port, mobilenet, wait_for
+from tests.support.processes import Process, environment, mobilenet, under_uvicorn, wait_for
 
 pytestmark = pytest.mark.tensorflow
 
 
 def test_uvicorn_serves_the_application_too_and_lets_it_reload(own: dict[str, object], cache: Path) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
-    with subprocess.Popen(command, env=environment(**own, CACHE=cache), stderr=subprocess.DEVNULL, cwd="/") as popen:
-        try:
-            wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
-            popen.send_signal(signal.SIGHUP)
-            swapped = 'mobilenet_reloads_total{outcome="swapped"} 1.0'
-            wait_for(lambda: swapped in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
-        finally:
-            popen.terminate()
+    settings = environment(**own, CACHE=cache)
+    with under_uvicorn("app.main:app", settings, stderr=subprocess.DEVNULL, cwd="/") as (url, popen):
+        popen.send_signal(signal.SIGHUP)
+        swapped = 'mobilenet_reloads_total{outcome="swapped"} 1.0'
+        wait_for(lambda: swapped in httpx.get(f"{url}/metrics").text)
 
 
 def fails_to_start(command: list[str], settings: dict[str, object]) -> str:

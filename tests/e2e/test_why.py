@@ -2,9 +2,8 @@
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from tests.support.browsing import (
 from tests.support.data import REPOSITORY, SHARED, solid
 from tests.support.fakes import COLOURS
 from tests.support.images import encoded, orientation
-from tests.support.processes import Process, Serve, answers, environment, free_port, wait_for
+from tests.support.processes import Process, Serve, environment, under_uvicorn
 
 pytestmark = needs.BROWSER.mark()
 
@@ -57,20 +56,14 @@ BROKEN: FilePayload = {"name": "broken.png", "mimeType": "image/png", "buffer": 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Return a function that starts a service of `tests.e2e.colours`, and returns its address."""
-    running: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as running:
 
-    def start(**settings: object) -> str:
-        port = free_port()
-        command = [sys.executable, "-m", "uvicorn", "tests.e2e.colours:app", "--port", str(port)]
-        variables = environment(ALPHA=0.25, CACHE=tmp_path_factory.mktemp("cache"), **settings)
-        running.append(subprocess.Popen([*command, "--log-level", "error"], cwd=REPOSITORY, env=variables))
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
-        return f"http://127.0.0.1:{port}"
+        def start(**settings: object) -> str:
+            variables = environment(ALPHA=0.25, CACHE=tmp_path_factory.mktemp("cache"), **settings)
+            url, _ = running.enter_context(under_uvicorn("tests.e2e.colours:app", variables, cwd=REPOSITORY))
+            return url
 
-    yield start
-    for popen in running:
-        popen.kill()
-        popen.wait()
+        yield start
 
 
 @pytest.fixture(scope="module")

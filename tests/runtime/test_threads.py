@@ -32,8 +32,10 @@ async def test_it_returns_and_raises_what_the_work_does_while_the_loop_goes_on()
 
 def test_who_gives_up_is_not_told_and_a_loop_that_ended_is_not_missed() -> None:
     gate, ended = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
 
     def work() -> None:
+        threads.append(threading.current_thread())
         gate.wait(10)
         ended.set()
 
@@ -42,7 +44,7 @@ def test_who_gives_up_is_not_told_and_a_loop_that_ended_is_not_missed() -> None:
 
     with pytest.raises(TimeoutError):
         asyncio.run(give_up())
-    (thread,) = [one for one in threading.enumerate() if one.name == "model"]
+    (thread,) = threads
     assert thread.daemon
     gate.set()
     thread.join(10)
@@ -51,10 +53,16 @@ def test_who_gives_up_is_not_told_and_a_loop_that_ended_is_not_missed() -> None:
 
 async def test_an_answer_that_comes_after_its_caller_gave_up_is_no_error() -> None:
     gate, wrong = threading.Event(), []
+    threads: list[threading.Thread] = []
+
+    def work() -> None:
+        threads.append(threading.current_thread())
+        gate.wait(10)
+
     asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(in_thread(lambda: gate.wait(10)), 0.01)
-    (thread,) = [one for one in threading.enumerate() if one.name == "model"]
+        await asyncio.wait_for(in_thread(work), 0.01)
+    (thread,) = threads
     gate.set()
     await asyncio.to_thread(thread.join, 10)
     await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -145,6 +145,36 @@ def heeding_interrupts() -> Iterator[None]:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+@contextmanager
+def under_uvicorn(
+    application: str, variables: Environment, **options: Any
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Run an application under plain uvicorn; give its address and its process, which is killed with the context.
+
+    It gets a socket that listens already: a free port might be another's when it has been imported.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number, port = listener.fileno(), listener.getsockname()[1]
+        command = [sys.executable, "-m", "uvicorn", application, "--fd", str(number), "--log-level", "error"]
+        popen = subprocess.Popen(command, env=variables, pass_fds=[number], **options)
+    with popen:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for(lambda: answers(f"{url}/readyz"))
+            yield url, popen
+        finally:
+            popen.kill()
+
+
+def files(number: int) -> set[str]:
+    """Return what the descriptors of a process are, as in `socket:[1234]`; some may be closed meanwhile."""
+    found = set()
+    for path in Path(f"/proc/{number}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(path))
+    return found
 
 
 def half_sent(url: str, png: bytes) -> socket.socket:

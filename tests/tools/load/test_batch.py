@@ -24,7 +24,8 @@ BUSY = "import time\nwhile time.process_time() < 1.02: pass\ntime.sleep(1)"
 """Takes a second and a little more, since what the system tells is cut to whole hundredths."""
 
 
-def test_what_a_command_takes_is_that_of_all_its_processes() -> None:
+def test_what_a_command_takes_is_that_of_all_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "LOOK_S", 0.05)  # each has the second in which it sleeps to be seen
     twice = f"import subprocess, sys\nfor _ in range(2): subprocess.run([sys.executable, '-c', {BUSY!r}])"
     run = batch.run([sys.executable, "-c", twice], cpus=1)
     assert run.cpu_s >= 2

@@ -85,6 +85,9 @@ def _certificates() -> Any:
     try:
         return httpx.create_ssl_context()
     except OSError as exc:
+        log = os.environ.get("SSLKEYLOGFILE")
+        if log and exc.filename == log:
+            raise ValueError(f"SSLKEYLOGFILE={log}: cannot write there: {exc.strerror}") from exc
         names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
         given = " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
         raise ValueError(f"{given}: cannot read certificates there: {exc.strerror or exc}") from exc

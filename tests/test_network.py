@@ -1,5 +1,7 @@
 """Proxies and certificates of the environment are used, or what is wrong with them is one line."""
 
+import inspect
+import ssl
 from typing import Any
 
 import httpx
@@ -7,7 +9,7 @@ import pytest
 
 from app.network import client_options, is_direct, proxy_variable
 
-NAMES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+NAMES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"]
 
 
 @pytest.fixture(autouse=True)
@@ -81,12 +83,14 @@ def test_a_proxy_without_a_scheme_is_one_of_http_as_with_curl(monkeypatch: pytes
         ("HTTPS_PROXY", "ftp://x", "HTTPS_PROXY=ftp://x: is not the URL of a proxy, such as http://[^ ]+; its scheme "),
         ("HTTPS_PROXY", "http://x:port", "HTTPS_PROXY=http://x:port: is not the URL of a proxy"),
         ("SSL_CERT_FILE", "/nowhere", "SSL_CERT_FILE=/nowhere: cannot read"),
+        ("SSLKEYLOGFILE", "/nowhere/keys", "SSLKEYLOGFILE=/nowhere/keys: cannot write there: No such file"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_names_it(
     name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ssl, "create_default_context", inspect.unwrap(ssl.create_default_context))  # not a kept one
     with pytest.raises(ValueError, match=says) as caught:
         options("https://a.example")
     assert "\n" not in str(caught.value)

@@ -51,6 +51,7 @@ class Cors(CORSMiddleware):
             allow_methods=METHODS,
             allow_headers=REQUEST_HEADERS,
             expose_headers=RESPONSE_HEADERS,
+            allow_private_network="*" not in origins,  # whoever allows all has not thought of a network of their own
         )
         self._origins = origins
 
@@ -79,7 +80,7 @@ class Cors(CORSMiddleware):
         if method not in METHODS:
             return f"the method {method[:80]} is not one of {', '.join(METHODS)}"
         if "access-control-request-private-network" in asked:
-            return "pages of public addresses may not call this service in a private network"
+            return "pages of public addresses may call this service in a private network only if their origin is named"
         names = (name.strip() for name in asked["access-control-request-headers"].split(","))
         wrong = next(name for name in names if name.lower() not in self.allow_headers)
         return f"the request header {wrong[:80]} is not one of {', '.join(REQUEST_HEADERS)}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.client import check_problem, launching
+from tests.support.client import Launch, check_problem, launching
 from tests.support.data import RED
 
 ORIGIN = "https://a.example"
@@ -52,7 +52,6 @@ def test_whatever_is_answered_may_be_read_with_its_headers(client: TestClient, k
     [
         ({"origin": "https://b.example"}, "https://b.example"),
         ({"method": "DELETE"}, "DELETE"),
-        ({"private_network": "true"}, "private network"),
         ({"headers": "content-type, X-Else"}, "the request header X-Else is not one of Authorization, "),
     ],
 )
@@ -60,6 +59,15 @@ def test_a_preflight_that_asks_for_too_much_is_refused_with_a_problem(
     client: TestClient, asked: dict[str, str], says: str
 ) -> None:
     assert says in check_problem(preflight(client, **asked), 400, "malformed_request")
+
+
+def test_a_page_of_a_public_address_may_call_into_a_private_network_if_its_origin_is_named(
+    client: TestClient, launch: Launch
+) -> None:
+    allowed = preflight(client, private_network="true")
+    assert (allowed.status_code, allowed.headers["access-control-allow-private-network"]) == (200, "true")
+    everybody = preflight(launch(cors_origins=("*",)), private_network="true")
+    assert "only if their origin is named" in check_problem(everybody, 400, "malformed_request")
 
 
 def test_options_that_is_no_preflight_is_not_allowed(client: TestClient) -> None:

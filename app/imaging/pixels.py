@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from app.errors import UnsupportedImage
-from app.imaging.codecs import gif, tiff
+from app.imaging.codecs import bmp, gif, tiff
 
 _GREYS: Final = ("1", "L", "LA", "La")
 
@@ -19,7 +19,8 @@ def flat(image: Image.Image) -> Image.Image:
 
     It lies on white before any scaling: that is cheaper than to scale transparency too, and rounded once.
     """
-    found = _flat(image)
+    tiff.mend_palette(image)
+    found = _flat(bmp.without_empty_alpha(image))
     for box in gif.uncovered(image):
         found.paste("white", box)
     return found

@@ -453,6 +453,26 @@ def test_every_kind_of_colour_becomes_rgb(data: bytes, mode: str, lost: int) -> 
     assert distance(decode(data), reference(photo(mode=mode).convert("RGB"))).mean() <= lost
 
 
+@pytest.mark.parametrize("most", [255, 65_535])
+def test_the_colours_of_a_palette_may_have_8_bits_in_a_tiff_of_any_age(most: int) -> None:
+    image = photo().quantize()
+    colours = np.array(image.getpalette()).reshape(-1, 3).T * (most // 255)
+    colours = np.pad(colours, [(0, 0), (0, 256 - colours.shape[1])])
+    (width, height), data = image.size, image.tobytes()
+    sizes = {"t256": width, "t257": height, "t258": 8, "t278": height, "t279": len(data)}
+    kinds = {"t259": 1, "t262": 3, "t273": -1, "t277": 1}
+    file = images.tiff(data, **sizes, **kinds, t320=colours.ravel().tolist())  # type: ignore[arg-type]
+    assert np.array_equal(decode(file), reference(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("alpha", [0, 128, 255])
+def test_a_bmp_whose_alpha_is_nothing_but_0_is_opaque_and_any_other_lies_on_white(alpha: int) -> None:
+    image = photo(mode="RGBA")
+    image.putalpha(alpha)
+    expected = on_white(image) if alpha else photo()
+    assert distance(decode(images.bmp_of_version_4(image)), reference(expected)).max() <= 1
+
+
 def test_inks_are_mixed_before_they_are_averaged() -> None:
     planes = np.random.default_rng(0).integers(0, 256, (4, 90, 120), np.uint8)
     image = Image.merge("CMYK", [Image.fromarray(plane) for plane in planes])

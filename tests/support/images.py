@@ -127,6 +127,14 @@ def vast_tile(side: int) -> bytes:
     return tiff(data, t256=16, t257=16, t258=8, t259=8, t262=1, t277=1, t322=side, t323=side, t324=-1, t325=len(data))
 
 
+def bmp_of_version_4(image: Image.Image) -> bytes:
+    """Return a BMP of an RGBA image whose header names four masks, as Windows' clipboard has it."""
+    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    data = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes("raw", "BGRA")
+    header = struct.pack("<IiiHHIIiiII4I4s48x", 108, *image.size, 1, 32, 3, len(data), 0, 0, 0, 0, *masks, b"BGRs")
+    return struct.pack("<2sIII", b"BM", 14 + len(header) + len(data), 0, 14 + len(header)) + header + data
+
+
 def run_length_bmp(image: Image.Image) -> bytes:
     """Return a picture of mode P as a BMP of run lengths: runs, and pixels as they are, by turns."""
     width, height = image.size

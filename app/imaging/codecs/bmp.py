@@ -54,6 +54,12 @@ def profile(raw: bytes) -> bytes | None:
     return raw[start : start + size] if colours == _EMBEDDED else None
 
 
+def without_empty_alpha(image: Image.Image) -> Image.Image:
+    """Return a loaded BMP in RGB if its alpha is 0 everywhere: what Windows draws leaves that byte empty."""
+    empty = image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
+    return image.convert("RGB") if empty else image
+
+
 def _header(raw: bytes) -> _Header | None:
     if len(raw) < 54:
         return None

@@ -76,6 +76,16 @@ def tag(image: Image.Image, number: int, default: Any) -> Any:
     return image.tag_v2.get(number, default) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
 
 
+def mend_palette(image: Image.Image) -> None:
+    """Take the colours of a loaded TIFF for 8 bits if none has more, as old programs wrote them, and not for 16.
+
+    Of 16 bits Pillow takes the upper 8, and so all would be black.
+    """
+    colours = tag(image, TiffImagePlugin.COLORMAP, ())
+    if image.mode == "P" and colours and max(colours) <= 0xFF:
+        image.putpalette(np.reshape(colours, (3, -1)).astype(np.uint8).T.tobytes())
+
+
 def eight_bits(image: Image.Image) -> NDArray[np.uint8]:
     """Scale integer grey of 12, 16 or 32 bits to 8, black still black and white white.
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__, control, environment
 from app.api import features, openapi, pages, problems, routes
 from app.api.middleware.bodies import Bodies
+from app.api.middleware.cookies import NoCookies
 from app.api.middleware.cors import Cors
 from app.api.middleware.head import Head
 from app.api.middleware.prefix import Prefix
@@ -180,6 +183,7 @@ def _add_routes(app: FastAPI, parts: _Parts) -> None:
         app.router.routes += router.routes
     _name_operations([route for route in app.routes if isinstance(route, APIRoute)])
     pages.install(app)
+    _match_whole_paths(app.routes)
     problems.install(app)
 
 
@@ -193,8 +197,8 @@ def _layers(app: FastAPI, parts: _Parts) -> ASGIApp:
     app.add_middleware(Head)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Tracing, requests=parts.requests)
-    both = Bodies(_in_front(predict, app.build_middleware_stack()), settings.max_body_bytes)
-    return Prefix(both, settings.root_path or "")
+    both = _in_front(predict, NoCookies(app.build_middleware_stack()))
+    return Prefix(Bodies(both, settings.max_body_bytes), settings.root_path or "")
 
 
 async def _serve_grpc(parts: _Parts, spans: "Spans | None") -> "GrpcServer | None":
@@ -230,6 +234,16 @@ def _in_front(predict: ASGIApp, application: ASGIApp) -> ASGIApp:
         await (predict if Predict.answers(scope) else application)(scope, receive, send)
 
     return route
+
+
+def _match_whole_paths(routes: list[BaseRoute]) -> None:
+    """Have routes match no path with a line break at its end, which would pass the rules of a proxy on exact paths.
+
+    The patterns of Starlette end in `$`, which matches before that line break, too.
+    """
+    for route in routes:
+        if isinstance(route, Route | Mount):
+            route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z", route.path_regex.flags)
 
 
 def _name_operations(routes: list[APIRoute]) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FIELD = "image"
 MAX_OTHER_PARTS = 16
+MAX_SEMICOLONS = 256
+"""In a header. Three are usual, but the name of a file may have many: browsers write some letters as `&#1060;`."""
 
 
 def images_in(body: bytes, content_type: str, max_images: int) -> list[Payload]:
@@ -22,8 +24,7 @@ def images_in(body: bytes, content_type: str, max_images: int) -> list[Payload]:
     `content_type` is the header field, which has the boundary. Raises `TooManyImages`, or `MalformedRequest` for a body
     that is not multipart or has no image.
     """
-    _, options = parse_options_header(content_type)
-    if not (boundary := options.get(b"boundary")):
+    if not (boundary := _parameters(content_type, "Content-Type").get(b"boundary")):
         raise MalformedRequest("the multipart body is malformed: Content-Type has no boundary")
     parts = _Parts(max_images)
     body = body[_start(body, boundary) :]
@@ -39,6 +40,15 @@ def images_in(body: bytes, content_type: str, max_images: int) -> list[Payload]:
         sent = ", ".join(parts.others) or "no field"
         raise MalformedRequest(f"the multipart body needs one or more images in the field {FIELD}; it has {sent}")
     return parts.images
+
+
+def _parameters(header: str, name: str) -> dict[bytes, bytes]:
+    """Return the parameters of a header. Its parser takes a time that grows with the square of the semicolons."""
+    if (semicolons := header.count(";")) > MAX_SEMICOLONS:
+        raise MalformedRequest(
+            f"the multipart body is malformed: {name} has {semicolons} semicolons, and {MAX_SEMICOLONS} is the most"
+        )
+    return parse_options_header(header)[1]
 
 
 def _start(body: bytes, boundary: bytes) -> int:
@@ -97,7 +107,8 @@ class _Parts:
 
     def _admit(self) -> None:
         """Refuse a part that is one too many before its data is kept."""
-        _, options = parse_options_header(self._headers.get("content-disposition"))
+        disposition = self._headers.get("content-disposition", "")
+        options = _parameters(disposition, "the Content-Disposition of a part")
         if b"name" not in options:
             raise MalformedRequest("the multipart body is malformed: a part has no name in its Content-Disposition")
         self._field = options[b"name"].decode(errors="replace")

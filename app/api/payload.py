@@ -5,7 +5,6 @@ import re
 import time
 from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -34,7 +33,7 @@ HEAD_BYTES = 256
 LIKE_JSON = re.compile(rb"(?:%b)?\s*\{\s*\"" % BOM_UTF8)
 """So many bytes of a body tell whether it looks like JSON."""
 JSON_REST = 1_000
-"""Commas that a JSON body may have beside those between its values, such as commas in strings."""
+"""Commas, or brackets, that a JSON body may have beside those that its images need, such as commas in strings."""
 MULTIPART, JSON = "multipart/form-data", "application/json"
 RAW_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/x-octet-stream", "*/*")
 """Types of a body that is one image, beside `image/*`."""
@@ -78,7 +77,7 @@ def parse(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
     """Return the images of a whole body, undecoded: 1 to `max_images` of them.
 
     `content_type` is the header field. Raises `MalformedRequest`, `InvalidParameter`, `TooManyImages`, or
-    `BodyTooLarge` for JSON of far too many values.
+    `BodyTooLarge` for JSON of far too many values or lists.
     """
     kind = media_type(content_type)
     if kind == MULTIPART:
@@ -162,7 +161,6 @@ def _too_large(max_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body has more than {max_bytes:,} bytes, the most that is accepted")
 
 
-@lru_cache(maxsize=256)  # every request has one, of few kinds
 def media_type(content_type: str) -> str:
     """Return what a header field `Content-Type` names, in lower case and without parameters."""
     return content_type.partition(";")[0].strip().lower()
@@ -194,17 +192,22 @@ def _explained(error: ServiceError, content_type: str, image: Payload) -> Servic
     return UnsupportedMedia(f"{error.detail}; content type {kind[:80]} is none of {FORMS}")
 
 
-def check_values(text: bytes, most: int) -> None:
-    """Raise `BodyTooLarge` for JSON with many more than `most` values.
+def check_values(text: bytes, most: int, most_nested: int) -> None:
+    """Raise `BodyTooLarge` for JSON with many more than `most` values, or than `most_nested` lists and objects.
 
     Parsed, each takes many times its size, and if it is wrong a thousand times that; meanwhile nobody else is served.
+    Commas do not tell the number of lists, since one within another needs none.
     """
     if text.count(b",") > most + JSON_REST:
         raise BodyTooLarge(f"the JSON has many more than {most:,} values, the most that a request needs")
+    if text.count(b"[") + text.count(b"{") > most_nested + JSON_REST:
+        raise BodyTooLarge(
+            f"the JSON has many more than {most_nested:,} lists and objects, the most that a request needs"
+        )
 
 
 def _json(body: bytes, settings: Settings) -> list[str]:
-    check_values(body, 2 * settings.max_images)  # a data URL has a comma of its own
+    check_values(body, 2 * settings.max_images, 2)  # a data URL has a comma of its own
     try:
         return PredictBody.model_validate_json(body.removeprefix(BOM_UTF8)).images
     except ValidationError as exc:

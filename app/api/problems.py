@@ -1,6 +1,7 @@
 """Every error as an RFC 9457 problem: ours, the framework's, and bugs."""
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from app.errors import InternalError, InvalidParameter, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
+from app.observability.access import shortened
 from app.observability.trace import Trace, trace
 from app.validation import COMPARED, fault
 
@@ -81,15 +83,20 @@ async def _handle(request: Request, exc: Exception) -> Response:
     return Response(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
+def _shown(path: str) -> str:
+    """Return a path for a sentence: cut, and with what cannot be printed, such as line breaks, as a URL has it."""
+    return "".join(one if one.isprintable() else quote(one, errors="replace") for one in shortened(path))
+
+
 def _hint(path: str) -> str:
-    return f", though there may be at {path.rstrip('/')}" if path.endswith("/") else ""
+    return f", though there may be at {_shown(path.rstrip('/'))}" if path.endswith("/") else ""
 
 
 def _not_allowed(request: Request, allowed: str) -> MethodNotAllowed:
     """Return the error of another method. Whatever allows GET allows HEAD, too (`app.api.middleware.head`)."""
     methods = sorted({*allowed.split(", "), "HEAD"} if "GET" in allowed else allowed.split(", "))
     are = f"{' and '.join(methods)} {'is' if len(methods) == 1 else 'are'}"
-    detail = f"{request.method} is not allowed on {request.url.path}; {are}"
+    detail = f"{request.method} is not allowed on {_shown(request.scope['path'])}; {are}"
     return MethodNotAllowed(detail, {"Allow": ", ".join(methods)})
 
 
@@ -104,6 +111,7 @@ def _translate(request: Request, exc: Exception) -> ServiceError:
     if exc.status_code == MethodNotAllowed.status:
         return _not_allowed(request, (exc.headers or {}).get("Allow", ""))
     if exc.status_code == NotFound.status:
-        path = request.url.path
-        return NotFound(f"there is nothing at {path}{_hint(path)}; {_root(request.scope)}/docs lists what there is")
+        path = request.scope["path"]  # not that of `url`, which ends at an escaped question mark
+        shown, root = f"{_shown(path)}{_hint(path)}", _root(request.scope)
+        return NotFound(f"there is nothing at {shown}; {root}/docs lists what there is")
     return MalformedRequest(str(exc.detail))

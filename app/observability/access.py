@@ -8,12 +8,22 @@ from collections.abc import Callable, Mapping
 logger = logging.getLogger("app.access")
 
 REFUSALS = (401, 413, 415, 429, 503)
-"""Statuses of requests that were refused without any work. A flood of them must not fill a disk with lines."""
+"""Statuses of requests that were refused without any work, and that the metrics count as refused."""
+SUMMED = (*REFUSALS, 404, 405)
+"""Statuses of which a flood must not fill a disk with lines: scanners need no key for 404 and 405, either."""
 NO_REQUEST = "-"
 """The method and the path of what was refused because it is not HTTP. A flood of that must not fill a disk either."""
 LINES_A_SECOND = 10
 """How many refusals with one status have lines of their own within a second."""
 SECOND = 1.0
+
+PATH_CHARACTERS = 200
+"""So much of a path is written and repeated: callers choose it, and no route is as long."""
+
+
+def shortened(path: str) -> str:
+    """Return a path, cut if it is long."""
+    return path if len(path) <= PATH_CHARACTERS else f"{path[:PATH_CHARACTERS]}…"
 
 
 class AccessLog:
@@ -28,12 +38,12 @@ class AccessLog:
 
         `facts` returns what the line says, for the status; it is called only if there is a line.
         """
-        refused = status in REFUSALS or method == NO_REQUEST
+        refused = status in SUMMED or method == NO_REQUEST
         if not logger.isEnabledFor(logging.INFO) or (refused and self._is_one_of_many(status)):
             return
         # The path in quotes, with escapes: it may hold line breaks, and each request is to have one line.
         # `logger.info` would look for its caller on the stack, which costs a fifth of the whole line.
-        record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, "%s %r", (method, path), None)
+        record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, "%s %r", (method, shortened(path)), None)
         record.facts = facts(status)
         logger.handle(record)
 

@@ -64,13 +64,15 @@ def read(body: bytes, json_bytes: int | None, model: Model, max_images: int) -> 
     """Read the body of a request with 1 to `max_images` images.
 
     `json_bytes` is the length of the JSON at the start of the body; None if the whole body is JSON. Raises
-    `MalformedRequest`, `TooManyImages`, `InvalidParameter`, or `BodyTooLarge` if the JSON has more values than so many
-    images have pixels.
+    `MalformedRequest`, `TooManyImages`, `InvalidParameter`, or `BodyTooLarge` if the JSON has more values or lists than
+    the pixels of so many images.
     """
     size = len(body) if json_bytes is None else json_bytes
     if size > len(body):
         raise MalformedRequest(f"Inference-Header-Content-Length is {size}, but the body has {len(body)} bytes")
-    check_values(body[:size], max_images * model.variant.resolution**2 * 3)
+    side = model.variant.resolution
+    # Nested as the shape says, an image is a list of rows, which are lists of pixels, which are lists of three values.
+    check_values(body[:size], max_images * side**2 * 3, max_images * (1 + side + side**2))
     request = valid(InferenceRequest.model_validate_json, body[:size].removeprefix(BOM_UTF8))
     return interpret(request, memoryview(body)[size:], model, max_images)
 

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from app.api import multipart
 from app.api.multipart import images_in
 from app.errors import MalformedRequest, TooManyImages
 
@@ -94,3 +95,26 @@ def test_what_is_wrong_with_a_body_is_said(body: bytes, content_type: str, says:
 def test_an_image_too_many_ends_the_reading_before_its_bytes_are_kept() -> None:
     with pytest.raises(TooManyImages, match="3 is the most"):
         images_in(part(b"form-data; name=image") * 100, TYPE, 3)
+
+
+SEMICOLONS = [b";" * 300, b";a" * 300, b'; a="' + b";" * 300 + b'"', b"; a*0*=b" * 300]
+"""Ends of a header that take a time that grows with the square of their length."""
+
+
+@pytest.mark.parametrize("end", SEMICOLONS)
+def test_a_header_of_far_too_many_semicolons_is_refused_unread(end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    says = "^the multipart body is malformed: {} has {} semicolons, and 256 is the most$"
+    content_type = TYPE + end.decode()
+    in_type = says.format("Content-Type", content_type.count(";"))
+    disposition = b"form-data; name=image" + end
+    in_part = says.format("the Content-Disposition of a part", disposition.count(b";"))
+    with pytest.raises(MalformedRequest, match=in_part):
+        images_in(part(disposition) + b"--b--", TYPE, 3)
+    monkeypatch.setattr(multipart, "parse_options_header", None)
+    with pytest.raises(MalformedRequest, match=in_type):
+        images_in(part(b"form-data; name=image") + b"--b--", content_type, 3)
+
+
+def test_the_name_of_a_file_may_have_semicolons() -> None:
+    name = "".join(f"&#{ord(letter)};" for letter in "Фотография кота на крыше.jpg").encode()  # as browsers write it
+    assert images_in(part(b'form-data; name="image"; filename="' + name + b'"') + b"--b--", TYPE, 3) == [PHOTO]

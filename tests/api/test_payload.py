@@ -1,6 +1,7 @@
 """Limits are kept while a body comes, not after it came."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -202,3 +203,26 @@ async def test_json_that_is_wrong_a_thousand_times_is_refused_unread(
     upload = Upload((b"content-type", b"application/json"), body=body)
     with pytest.raises(BodyTooLarge, match="values"):
         await payload.read(upload.request, SETTINGS.model_copy(update={"max_body_bytes": 10**6}), in_ten_seconds())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"images":[' + b",".join([b"[" * 190 + b"]" * 190] * 1000) + b"]}",
+        b"{" + b",".join(b'"%d":' % name + b"[" * 190 + b"]" * 190 for name in range(1000)) + b"}",
+        b'{"a":' * 2000 + b"0" + b"}" * 2000,
+    ],
+    ids=["images", "other members", "objects"],
+)
+async def test_json_of_far_more_lists_or_objects_than_images_need_is_refused_unread(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload, "PredictBody", None)
+    upload = Upload((b"content-type", b"application/json"), body=body)
+    with pytest.raises(BodyTooLarge, match="many more than 2 lists and objects, the most that a request needs"):
+        await payload.read(upload.request, SETTINGS.model_copy(update={"max_body_bytes": 10**6}), in_ten_seconds())
+
+
+def test_brackets_within_strings_of_json_are_no_reason_to_refuse_it() -> None:
+    image = "[{" * 400
+    assert payload.parse(json.dumps({"images": [image]}).encode(), "application/json", SETTINGS) == [image]

@@ -121,6 +121,15 @@ def test_a_variant_that_answers_for_one_without_room_is_said_to(classifier: Clas
         assert "degraded_from" not in predict_response(classifier, plan, [ONE], 1, current)
 
 
+def test_a_variant_that_answers_for_another_is_said_to_even_if_some_images_failed(classifier: Classifier) -> None:
+    plan = Single([SECOND.variant, FIRST.variant])
+    failed = UnsupportedImage("no image")
+    orders: list[list[Result]] = [[ONE, failed], [failed, ONE]]
+    for outcomes in orders:
+        body = predict_response(classifier, plan, outcomes, 1, Trace(""))
+        assert body["degraded_from"] == {"alpha": 0.5, "resolution": 64}
+
+
 def test_what_a_budget_led_to_is_explained_and_nothing_else(classifier: Classifier) -> None:
     plan = Single([FIRST.variant], "the only one that fits", 12.34567)
     body = predict_response(classifier, plan, [ONE], 1, Trace(""))

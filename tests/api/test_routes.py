@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette import requests
 
 from app.config import Settings
 from app.main import create_app, open_spans
@@ -435,6 +436,52 @@ def test_unknown_routes_and_methods_are_problems_too(client: TestClient) -> None
         nothing = client.get(path)
         assert check_problem(nothing, 404, "not_found") == f"there is nothing at {path}; /docs lists what there is"
         assert "error" not in nothing.json(), "which only what is below /v2 has"
+
+
+PATHS = [
+    "/", "/predict", "/explain", "/healthz", "/metrics", "/docs", "/openapi.json", "/web/page.js",
+    "/v2", "/v2/health/live", "/v2/models/mobilenet/ready", "/v2/models/mobilenet/infer",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_with_a_line_break_at_its_end_is_another_path(client: TestClient, path: str) -> None:
+    for method in ("GET", "POST", "HEAD"):
+        response = client.request(method, f"{path}%0A", content=RED)
+        assert response.status_code == 404
+    detail = check_problem(client.get(f"{path}%0A"), 404, "not_found", protocol=path.startswith("/v2/"))
+    assert detail == f"there is nothing at {path}%0A; /docs lists what there is"
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/caf%C3%A9", "/café"),
+        ("/a%3Fb", "/a?b"),
+        ("/a%1B%5B2J%0Db", "/a%1B[2J%0Db"),
+        ("/" + "a" * 60_000, "/" + "a" * 199 + "…"),
+        ("/" + "a" * 199, "/" + "a" * 199),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_shown_readably_and_cut(client: TestClient, path: str, shown: str) -> None:
+    detail = check_problem(client.get(path), 404, "not_found")
+    assert detail == f"there is nothing at {shown}; /docs lists what there is"
+    hinted = check_problem(client.get(f"{path}/"), 404, "not_found")
+    assert f"though there may be at {shown};" in hinted
+    assert len(hinted) < 600
+
+
+def test_a_long_path_that_takes_another_method_is_cut(client: TestClient) -> None:
+    detail = check_problem(client.delete("/web/" + "a" * 60_000), 405, "method_not_allowed")
+    assert detail == f"DELETE is not allowed on /web/{'a' * 195}…; GET and HEAD are"
+
+
+def test_cookies_are_not_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "cookie_parser", None)
+    for path in ("/healthz", "/labels", "/v2/health/live"):
+        assert client.get(path, headers={"Cookie": 'a="' + "\\" * 1000 + '"'}).status_code == 200, (
+            "some Pythons take seconds for them"
+        )
 
 
 def test_a_bug_of_ours_is_a_problem_that_tells_nothing(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,42 @@ def test_without_a_right_key_nothing_is_told_and_no_body_is_read(launch: Launch,
         assert "first" not in detail
 
 
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [("?topk=1", {}), ("", {"X-Request-Timeout-Ms": "soon"}), ("", {"X-Request-Timeout-Ms": "0"})],
+)
+def test_without_a_key_nothing_is_told_of_what_else_is_wrong(
+    launch: Launch, query: str, headers: dict[str, str]
+) -> None:
+    client = launch(api_keys=KEYS)
+    check_problem(client.post(f"/predict{query}", headers=headers), 401, "unauthorized")
+    with_key = client.post(f"/predict{query}", headers=headers | {"X-API-Key": KEYS[0]})
+    check_problem(with_key, 422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer of-a-proxy", "X-API-Key": "first-key"},
+        {"Authorization": "Bearer first-key", "X-API-Key": "of-a-proxy"},
+    ],
+)
+def test_of_two_keys_in_two_headers_one_that_is_right_suffices(launch: Launch, headers: dict[str, str]) -> None:
+    client = launch(api_keys=KEYS)
+    assert client.get("/labels", headers=headers).status_code == 200
+    assert client.post("/predict", content=solid((9, 9, 9)), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(("keys", "status"), [(("first-key", "wrong"), 200), (("wrong", "first-key"), 401)])
+def test_of_a_header_that_is_there_twice_every_route_takes_the_first(
+    launch: Launch, keys: tuple[str, str], status: int
+) -> None:
+    client = launch(api_keys=KEYS)
+    headers = [("X-API-Key", key) for key in keys]
+    assert client.get("/labels", headers=headers).status_code == status
+    assert client.post("/predict", content=solid((9, 9, 9)), headers=headers).status_code == status
+
+
 def test_a_scheme_without_a_key_is_no_wrong_key(launch: Launch) -> None:
     for value in ("Bearer", "Bearer   "):
         response = launch(api_keys=KEYS).get("/labels", headers={"Authorization": value})

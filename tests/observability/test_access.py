@@ -34,6 +34,24 @@ async def test_a_flood_of_refusals_is_summed_each_second_and_other_requests_are_
     assert sums == [f"{500 - LINES_A_SECOND} more requests were refused with 429 in a second"]
 
 
+@pytest.mark.parametrize("status", [401, 404, 405, 413, 415, 429, 503])
+async def test_what_is_answered_without_a_key_is_summed(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    log = AccessLog()
+    with caplog.at_level("INFO", logger="app.access"):
+        for _ in range(5 * LINES_A_SECOND):
+            log.write("GET", "/wp-login.php", status, facts)
+    assert len(caplog.records) == LINES_A_SECOND
+
+
+@pytest.mark.parametrize(
+    ("path", "line"), [("/" + "a" * 199, "/" + "a" * 199), ("/" + "\n" * 60_000, "/" + "\n" * 199 + "…")]
+)
+async def test_a_long_path_is_cut(path: str, line: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="app.access"):
+        AccessLog().write("GET", path, 200, facts)
+    assert [record.getMessage() for record in caplog.records] == [f"GET {line!r}"]
+
+
 async def test_a_line_is_one_line_whatever_the_path(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="app.access"):
         AccessLog().write("GET", "/a\nb", 404, facts)

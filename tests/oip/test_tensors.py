@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.errors import MalformedRequest, ServiceError
+from app.errors import BodyTooLarge, MalformedRequest, ServiceError
 from app.oip import tensors
 from app.oip.schemas import OutputTensor
 from app.oip.tensors import Inference, OutputForm
@@ -280,3 +280,21 @@ def test_an_output_has_either_data_or_their_size() -> None:
         output, _ = tensors.answer([np.zeros(6, np.float32)], OutputForm(None, binary), MODEL.labels)
         assert ("data" in output.model_dump()) != binary
         assert OutputTensor.model_validate(output.model_dump()) == output
+
+
+NEST = b"[" * 150 + b"]" * 150
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b",".join([NEST] * (MOST * SIDE * SIDE // 50)), b",".join([b"[]"] * (MOST * SIDE * SIDE * 3))],
+    ids=["deep", "flat"],
+)
+def test_json_of_far_more_lists_than_pixels_need_is_refused_unread(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensors, "valid", None)
+    body = b'{"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"data":[' + data + b"]}]}"
+    most = MOST * (SIDE * SIDE + SIDE + 1)
+    with pytest.raises(BodyTooLarge, match=f"many more than {most:,} lists and objects, the most that a request needs"):
+        tensors.read(body, None, MODEL, MOST)

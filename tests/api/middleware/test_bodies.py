@@ -48,3 +48,14 @@ async def test_bodies_beyond_the_room_are_refused_until_others_are_answered() ->
     held.go.set()
     await asyncio.gather(*under_way)
     await asyncio.gather(*(upload(bodies, LARGEST) for _ in range(LARGEST_AT_ONCE)))
+
+
+async def test_a_request_that_fails_gives_the_room_of_its_body_back() -> None:
+    async def bug(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise RuntimeError("a bug")
+
+    bodies = Bodies(bug, len(LARGEST))
+    for _ in range(LARGEST_AT_ONCE + 1):
+        with pytest.raises(RuntimeError, match="a bug"):
+            await upload(bodies, LARGEST)

@@ -2,12 +2,17 @@
 
 import asyncio
 import struct
+from dataclasses import replace
 
 import pytest
 from grpc import ChannelConnectivity as State
+from grpc import StatusCode, aio
 
 from app.oip.grpc import inference_pb2 as pb
-from tests.support.grpc import Client, served
+from tests.support.asgi import Held, admitted
+from tests.support.data import RED
+from tests.support.fakes import colour_model
+from tests.support.grpc import Client, client_of, raw_files, served
 
 HEADERS, SETTINGS, PING = 1, 4, 6
 END_HEADERS, ACK = 4, 1
@@ -66,3 +71,32 @@ async def test_a_client_whose_call_is_under_way_is_asked_whether_it_is_there(mon
         async with asyncio.timeout(30):
             await until_asked(reader)
         writer.close()
+
+
+async def test_more_calls_at_the_same_time_than_there_may_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.oip.grpc.server.most_connections", lambda _: 2)
+    engine = Held()
+    async with served(replace(colour_model(), engine=engine)) as (app, client):
+        engine.armed = True
+        under_way = []
+        for count in (1, 2):
+            under_way.append(asyncio.ensure_future(client.infer(raw_files(RED))))
+            await admitted(app, count)
+        with pytest.raises(aio.AioRpcError) as caught:
+            await live(client)
+        assert caught.value.code() is StatusCode.RESOURCE_EXHAUSTED
+        engine.gate.set()
+        await asyncio.gather(*under_way)
+        assert await live(client)
+
+
+async def test_more_connections_than_there_may_be_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.oip.grpc.server.most_connections", lambda _: 2)
+    async with served() as (_, client), client_of(client.server.port) as other:
+        assert await live(client)
+        assert await live(other)
+        async with client_of(client.server.port) as third:
+            with pytest.raises(aio.AioRpcError) as caught:
+                await live(third)
+        assert caught.value.code() is StatusCode.UNAVAILABLE
+        assert await live(client)

@@ -9,6 +9,7 @@ from app.runtime import requests
 from app.runtime.area import Area, Buffer
 from app.runtime.faults import BadReply, WorkerDied, WorkerHung
 from app.runtime.replies import Body, Reader
+from app.runtime.watchdog import TICKS
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ class Connection:
     It is asked one request at a time. The socket is written to and read from without a transport of asyncio, which
     would send what it is given only when the loop has done all else.
     """
+
+    _tick: asyncio.TimerHandle
 
     def __init__(self, connection: socket.socket, area: Area) -> None:
         """Take over this end of the socket, and the area."""
@@ -43,17 +46,21 @@ class Connection:
         except OSError as exc:
             self.close()
             raise WorkerDied(f"a worker could not be asked: {exc}") from exc
-        timer = self._loop.call_later(patience_s, self._give_up, patience_s)
+        self._wait(patience_s, TICKS)
         try:
             return await self._reply
         finally:
-            timer.cancel()
+            self._tick.cancel()
             self._reader = self._reply = None  # an idle worker keeps no images
             if self.alive:
                 self._area.give_back()
 
-    def _give_up(self, patience_s: float) -> None:
-        self._fail(WorkerHung(f"a worker has hung for {patience_s:g} s and is replaced"))
+    def _wait(self, patience_s: float, ticks: int) -> None:
+        """Wait for so many ticks. They are counted, so that time in which all stand still is one tick at most."""
+        if ticks:
+            self._tick = self._loop.call_later(patience_s / TICKS, self._wait, patience_s, ticks - 1)
+        else:
+            self._fail(WorkerHung(f"a worker has hung for {patience_s:g} s and is replaced"))
 
     def _fail(self, error: WorkerDied) -> None:
         if self._reply is not None and not self._reply.done():

@@ -20,13 +20,12 @@ STOPPED = ("T", "t")
 """The states that Linux gives a process that was stopped by a signal or by a debugger."""
 
 
-def _wait(tick_s: float) -> bool:
+def _wait(tick_s: float, parent: int) -> bool:
     """Wait for more than `TICKS` ticks without a heartbeat; return False if the pipe was closed instead.
 
     The ticks are counted and not read from a clock. Time in which all processes stand still, since a container is
     paused or a laptop sleeps, is one tick at most, and ticks of a parent that alone is stopped do not count.
     """
-    parent = os.getppid()
     begun = False
     silent_ticks = 0
     while silent_ticks <= TICKS:
@@ -47,7 +46,7 @@ def _is_stopped(process: int) -> bool:
         return False
 
 
-def _end_parent(silent_s: float) -> None:
+def _end_parent(parent: int, silent_s: float) -> None:
     """End the process that started this one by SIGALRM, with a line in the log."""
     try:
         from app.environment import load
@@ -56,15 +55,17 @@ def _end_parent(silent_s: float) -> None:
         configure_logging(load())
         logger.error("an image has kept this process from all else for %g s; the process is ended", silent_s)
     finally:
-        os.kill(os.getppid(), signal.SIGALRM)
+        if os.getppid() == parent:  # else it has ended meanwhile, and this process has another parent
+            os.kill(parent, signal.SIGALRM)
 
 
 def main(tick_s: float) -> None:
     """Watch until the pipe is closed, as it is when the HTTP process ends, or until that one has to be ended."""
+    parent = os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # all processes of a service may get these
         signal.signal(number, signal.SIG_IGN)
-    if _wait(tick_s):
-        _end_parent(TICKS * tick_s)
+    if _wait(tick_s, parent):
+        _end_parent(parent, TICKS * tick_s)
 
 
 if __name__ == "__main__":

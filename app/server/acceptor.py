@@ -67,6 +67,11 @@ class Acceptor:
         self._channels.add(channel)
         self._loop.add_reader(channel, self._hear, channel, well)
 
+    def pass_over(self, channel: socket.socket) -> None:
+        """Give no connections to a process until it says something, unless no other has room."""
+        if channel in self._ready and len(self._ready) > 1:
+            self._ready.remove(channel)
+
     def remove(self, channel: socket.socket) -> None:
         """Give no more connections to a process, if it got any."""
         if channel in self._channels:

@@ -25,11 +25,12 @@ def serve_alone(app: object, settings: Settings, listener: socket.socket, when_r
     """
     collect_seldom()
     listen(listener)
-    when_ready()
     server = ServerAlone(uvicorn_config(app, settings), most_connections(settings), listener)
-    # uvicorn raises the signal once more when it is done, which would end this process as if it had failed.
+    # uvicorn takes them once it runs, and raises them again when it is done: they must neither be lost before, nor end
+    # this process after that as if it had failed.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, server.handle_exit)
+    when_ready()
     server.run()
 
 

@@ -56,15 +56,17 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application; take connections once that is done."""
         await super().startup(sockets=[])
-        if not self.should_exit:
-            state = self.lifespan.state
-            refused = partial(_count_refused, Requests(state[METRICS]))
-            protocol = partial(
-                Protocol, self.config, self.server_state, state, Backoff(), changed=self._changed, refused=refused
-            )
-            self._source = source = await self._open(protocol)
-            self._bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused.add)
-            self._changed()  # some may have come already, above all those that waited at a socket from systemd
+        await self._begin()
+
+    async def _begin(self) -> None:
+        state = self.lifespan.state
+        refused = partial(_count_refused, Requests(state[METRICS]))
+        protocol = partial(
+            Protocol, self.config, self.server_state, state, Backoff(), changed=self._changed, refused=refused
+        )
+        self._source = source = await self._open(protocol)
+        self._bound = Bound(self._most, source.pause, source.resume, state[METRICS].connections_paused.add)
+        self._changed()  # some may have come already, above all those that waited at a socket from systemd
 
     def _changed(self) -> None:
         """Compare the number of connections with the bound, whenever one has come or gone."""
@@ -93,7 +95,10 @@ def _count_refused(requests: Requests, error: MalformedRequest) -> str:
 
 
 class ServerAlone(Server):
-    """The server of a process that is alone, whose connections come from a socket."""
+    """The server of a process that is alone, whose connections come from a socket.
+
+    Told to stop before it has started, it still answers those that have connected, since the socket listens already.
+    """
 
     def __init__(self, config: uvicorn.Config, most: int, listener: socket.socket) -> None:
         super().__init__(config, most)
@@ -121,6 +126,10 @@ class ServerOfSeveral(Server):
     def __init__(self, config: uvicorn.Config, most: int, channel: socket.socket) -> None:
         super().__init__(config, most)
         self._channel = channel
+
+    async def _begin(self) -> None:
+        if not self.should_exit:  # or it never says that it is ready, and has no connections
+            await super()._begin()
 
     async def _open(self, protocol: Callable[[], Protocol]) -> Accepted:
         collect_seldom()

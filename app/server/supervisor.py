@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 """Seconds before another process is started in place of one that could not be started or did not get ready."""
+QUIET_S = 3.0
+"""Seconds of saying nothing after which a process gets no connections until it speaks, if there is another."""
 HANG_S = 30.0
 """Seconds for which a process may say nothing once it was ready. To get ready it may take any time."""
 KILL_S = 3.0
@@ -67,7 +69,7 @@ class Supervisor:
                     when_ready()
                 for _ in range(count - 1):
                     await self._replace()
-                watching = self._tasks.create_task(self._kill_what_hangs())
+                watching = self._tasks.create_task(self._watch_silence())
                 await self._stopping.wait()
             watching.cancel()
             await self._acceptor.close()
@@ -138,8 +140,8 @@ class Supervisor:
             await asyncio.sleep(RETRY_S)
         await self._replace()
 
-    async def _kill_what_hangs(self) -> None:
-        """Kill processes that say nothing any more; others then take their place.
+    async def _watch_silence(self) -> None:
+        """Have processes that say nothing passed over, and kill them later; others then take their place.
 
         The seconds are counted and not read from a clock, which goes on while the whole container is paused.
         """
@@ -148,6 +150,8 @@ class Supervisor:
             for process in self._processes:
                 if process.ready.is_set() and process.channel.fileno() >= 0:
                     process.silent_s += WELL_S
+                if process.silent_s > QUIET_S:
+                    self._acceptor.pass_over(process.channel)
                 if process.silent_s > HANG_S:
                     logger.error("HTTP process %d has said nothing for %.0f s", process.pid, HANG_S)
                     process.kill()

@@ -161,6 +161,28 @@ async def test_who_hangs_keeps_few_connections_from_the_others(listener: socket.
     well.end()
 
 
+async def test_who_is_passed_over_gets_no_connections_until_it_speaks_unless_no_other_has_room(
+    listener: socket.socket, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.acceptor.WELL_S", 60)
+    port = listener.getsockname()[1]
+    silent, other = Process("silent", acceptor), Process("other", acceptor)
+    silent.ready()
+    other.ready()
+    await first_greeted(port, "silent")
+    await first_greeted(port, "other")
+    acceptor.pass_over(silent.acceptors)
+    assert {await greeted(port) for _ in range(10)} == {"other"}
+    acceptor.pass_over(other.acceptors)
+    acceptor.pass_over(silent.acceptors)  # as whoever counts does again and again
+    assert await greeted(port) == "other", "there is nobody else"
+    silent.taking.resume()
+    await first_greeted(port, "silent")
+    assert Counter([await greeted(port) for _ in range(10)]) == {"silent": 5, "other": 5}
+    silent.end()
+    other.end()
+
+
 async def test_a_process_without_room_gets_no_connections_and_when_none_has_room_they_wait(
     listener: socket.socket, acceptor: Acceptor
 ) -> None:

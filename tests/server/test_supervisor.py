@@ -92,14 +92,19 @@ class Running:
         self._folder = folder
         self.template = Template.start(running(script))
         self.said: list[str] = []
-        supervisor = Supervisor(self.template, folder, 0)
-        self._task = asyncio.create_task(supervisor.run(listener, count, lambda: self.said.append("ready")))
+        self.supervisor = Supervisor(self.template, folder, 0)
+        self._task = asyncio.create_task(self.supervisor.run(listener, count, lambda: self.said.append("ready")))
 
     @property
     def pids(self) -> dict[int, int]:
         """The processes that were started, by their numbers."""
         texts = {file.name.removesuffix("-pid"): file.read_text() for file in self._folder.glob("*-pid")}
         return {int(number): int(text) for number, text in texts.items() if text}
+
+    def in_turn(self) -> list[int]:
+        """Return the process ids of those that get connections."""
+        ready = self.supervisor._acceptor._ready
+        return sorted(process.pid for process in self.supervisor._processes if process.channel in ready)
 
     def running(self) -> list[int]:
         """Return the numbers of those that run."""
@@ -216,6 +221,27 @@ async def test_a_slow_start_is_waited_for_and_silence_after_it_is_a_hang(
     hangs, ended = caplog.messages
     assert hangs.startswith(f"HTTP process {slow} has said nothing for ")
     assert ended == f"HTTP process {slow} was ended by signal 9 (Killed)"
+
+
+async def test_one_that_says_nothing_gets_no_connections_until_it_speaks_and_of_several_one_still_does(
+    tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "QUIET_S", 0.5)
+    async with supervising(tmp_path, listener, SERVES, count=2) as service:
+        await service.until(lambda: service.running() == [1, 2])
+        await service.until(lambda: len(service.in_turn()) == 2)
+        first, second = service.supervisor._processes
+        os.kill(first.pid, signal.SIGSTOP)
+        await service.until(lambda: service.in_turn() == [second.pid])
+        os.kill(second.pid, signal.SIGSTOP)
+        await service.until(lambda: second.silent_s > 2 * supervisor.QUIET_S)
+        assert service.in_turn() == [second.pid]
+        os.kill(first.pid, signal.SIGCONT)
+        await service.until(lambda: service.in_turn() == [first.pid])
+        os.kill(second.pid, signal.SIGCONT)
+        await service.until(lambda: len(service.in_turn()) == 2)
+        assert await service.exit_code() == 0
+    assert caplog.messages == []
 
 
 IGNORES = "signal.signal(signal.SIGTERM, signal.SIG_IGN); channel.send(b'w'); time.sleep(60)"

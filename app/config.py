@@ -36,6 +36,8 @@ PROCESS_BYTES = 105_000_000
 """What an HTTP process takes with the template of its workers, without models."""
 WORKER_BYTES = 25_000_000
 """What a model worker has of its own, of which small photos are a half. docs/reliability.md has the measurements."""
+PHOTO_BYTES = 100_000_000
+"""Memory for one photo in each process that decodes: 8 megapixels of a PNG, and many more of a JPEG, take as much."""
 OPENVINO_BYTES = 40_000_000
 """What a process that runs OpenVINO has of its own beside its models, which no two processes share."""
 STALLED_AT_LEAST_S = 5.0
@@ -58,11 +60,14 @@ MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
 
 
 def _model_workers(engine: str = "litert", **_: Any) -> int:
-    """Return the default of `model_workers`: one for each CPU, if the memory limit has room for so many."""
+    """Return the default of `model_workers`: one for each CPU, if the memory limit has room for so many.
+
+    There is one worker more, for what is decoded beside the batches, such as a large image.
+    """
     limit = memory_limit_bytes()
     cpus = available_cpus()
-    worker_bytes = 2 * WORKER_BYTES + (OPENVINO_BYTES if engine == "openvino" else 0)
-    return cpus if limit is None else max(1, min(cpus, (limit - PROCESS_BYTES) // worker_bytes))
+    worker_bytes = WORKER_BYTES + PHOTO_BYTES + (OPENVINO_BYTES if engine == "openvino" else 0)
+    return cpus if limit is None else max(1, min(cpus, (limit - PROCESS_BYTES) // worker_bytes - 1))
 
 
 def _model_threads(engine: str, model_workers: int, **_: Any) -> int:
@@ -213,7 +218,8 @@ class Settings(BaseSettings):
     model_workers: NonNegativeInt = Field(
         default_factory=lambda data: _model_workers(**data),
         description="Processes that decode and classify. Default: the available CPUs, or as many as a memory limit has "
-        "room for. 0: the HTTP processes do it themselves. TensorFlow always runs in the HTTP processes.",
+        "room for, with a photo in each. 0: the HTTP processes do it themselves. TensorFlow always runs in the HTTP "
+        "processes.",
     )
     model_threads: PositiveInt = Field(
         default_factory=lambda data: _model_threads(**data),

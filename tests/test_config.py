@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app import config
-from app.config import PROCESS_BYTES, WORKER_BYTES, Settings
+from app.config import PHOTO_BYTES, PROCESS_BYTES, WORKER_BYTES, Settings
 from app.environment import load, read_keys
 from app.errors import StartError
 from app.machine import available_cpus
@@ -228,16 +228,16 @@ def test_there_are_as_many_model_workers_as_cpus_and_as_the_memory_limit_has_roo
     monkeypatch.setattr("app.config.available_cpus", lambda: 6)
     for limit, workers in (
         (None, 6),
-        (PROCESS_BYTES + 100 * WORKER_BYTES, 6),
-        (PROCESS_BYTES + 6 * WORKER_BYTES, 3),
-        (PROCESS_BYTES + 6 * WORKER_BYTES - 1, 2),
+        (PROCESS_BYTES + 100 * (WORKER_BYTES + PHOTO_BYTES), 6),
+        (PROCESS_BYTES + 4 * (WORKER_BYTES + PHOTO_BYTES), 3),
+        (PROCESS_BYTES + 4 * (WORKER_BYTES + PHOTO_BYTES) - 1, 2),
         (PROCESS_BYTES, 1),
         (1, 1),
     ):
         monkeypatch.setattr("app.config.memory_limit_bytes", lambda limit=limit: limit)
         assert Settings().model_workers == workers
-    monkeypatch.setattr("app.config.memory_limit_bytes", lambda: PROCESS_BYTES + 6 * WORKER_BYTES)
-    assert Settings(engine="openvino").model_workers == 1
+    monkeypatch.setattr("app.config.memory_limit_bytes", lambda: PROCESS_BYTES + 4 * (WORKER_BYTES + PHOTO_BYTES))
+    assert Settings(engine="openvino").model_workers == 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 import typer
 
 from app.cli import choice
+from app.cli.streams import say, tell
 from app.config import ENGINES_OF, WORKING, Settings
 from app.errors import BAD_START, StartError
 from app.mobilenet.variants import Precision, Variant
@@ -129,7 +130,7 @@ def report(
         failed |= not (_print(measured, refusals, told) and _save(settings, measured))
         found += [measured] if measured else []
     for line in _advice(found, max_latency_ms):
-        print(line)
+        say(line)
     return BAD_START if failed else 0
 
 
@@ -186,9 +187,9 @@ def _print(measured: Sequence[Measured], refusals: Refusals, told: set[str]) -> 
         print(tables.bench_row(one))
     for reason, names in refusals.items():
         if not measured:
-            print(StartError(reason).report, file=sys.stderr)
+            tell(StartError(reason))
         elif reason not in told:
-            print(f"not measured: {', '.join(names)}: {reason}")
+            say(f"not measured: {', '.join(names)}: {reason}")
             told.add(reason)
     sys.stdout.flush()
     return bool(measured)
@@ -201,7 +202,7 @@ def _save(settings: Settings, measured: Sequence[Measured]) -> bool:
     try:
         latency.save(settings.cache, [one.latency for one in measured])
     except StartError as exc:
-        print(exc.report, file=sys.stderr)
+        tell(exc)
         return False
     return True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from app.cli import choice
+from app.cli.streams import say
 from app.errors import StartError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def embed(
     vectors, failed = _vectors(photos, Asked(url, api_key, alpha, resolution, precision))
     write(output, vectors)
     source = vectors.source
-    print(
+    say(
         f"{output}: {len(vectors.names):,} × {vectors.values.shape[1]:,} numbers by {source.weights}, "
         f"{source.variant}, {source.precision}"
     )
@@ -80,7 +81,7 @@ def similar(
     values = unit(vectors.values)
     others = [at for at, name in enumerate(vectors.names) if at and not _same(name, photo)]
     for at, cosine in nearest(values[0], values[others], count):
-        print(f"{cosine:.4f} {vectors.names[others[at]]}")
+        say(f"{cosine:.4f} {vectors.names[others[at]]}")
     end(failed, failed + len(vectors.names))
 
 
@@ -104,7 +105,7 @@ def duplicates(
 
     vectors, failed = _vectors(photos, Asked(url, api_key, alpha, resolution, precision), most=MOST)
     for one, other, cosine in pairs(unit(vectors.values), alike(vectors.source) if threshold is None else threshold):
-        print(f"{cosine:.4f} {vectors.names[one]} {vectors.names[other]}")
+        say(f"{cosine:.4f} {vectors.names[one]} {vectors.names[other]}")
     end(failed, failed + len(vectors.names))
 
 

@@ -49,7 +49,7 @@ def main() -> None:
         try:
             cli()
         except StartError as exc:
-            print(exc.report, file=sys.stderr)
+            streams.tell(exc)
             sys.exit(BAD_START)
 
 
@@ -109,9 +109,9 @@ def reload(
     """
     outcome = control.ask(pid)
     if not outcome.swapped:
-        print(f"mobilenet: not reloaded: {outcome.said}", file=sys.stderr)
+        streams.say(f"mobilenet: not reloaded: {outcome.said}", sys.stderr)
         raise typer.Exit(1)
-    print(f"reloaded: {outcome.said}")
+    streams.say(f"reloaded: {outcome.said}")
 
 
 for command in (classify, embedding.embed, embedding.similar, embedding.duplicates, batch.batch):
@@ -240,8 +240,8 @@ def _print_rows(settings: Settings, variants: Sequence[Variant], row: Callable[[
     failed = False
     for variant in variants:
         try:
-            print(row(settings.serving(variant)), flush=True)
+            print(streams.printable(row(settings.serving(variant))), flush=True)
         except StartError as exc:
             failed = True
-            print(exc.report, file=sys.stderr)
+            streams.tell(exc)
     return BAD_START if failed else 0

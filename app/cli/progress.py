@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from app.batch.tally import Tally
+from app.cli.streams import printable
 
 if TYPE_CHECKING:
     from app.batch.work import Work
@@ -85,7 +86,7 @@ def chart(total: Tally) -> Table:
     table.columns[1].justify = "right"
     found = total.classes.most_common(MOST_CLASSES)
     for label, count in found:
-        table.add_row(escape(label), f"{count:,}", Bar(found[0][1], 0, count, width=BAR_WIDTH))
+        table.add_row(escape(printable(label)), f"{count:,}", Bar(found[0][1], 0, count, width=BAR_WIDTH))
     if others := len(total.classes) - len(found):
         table.add_row(f"{others:,} others", f"{total.classes.total() - sum(count for _, count in found):,}", "")
     return table

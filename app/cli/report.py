@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from app.cli.photos import PhotoFile
+from app.cli.streams import printable
 from app.prediction.blocking import PhotoResult
 
 T = TypeVar("T")
@@ -53,9 +54,10 @@ def tracked(results: Iterable[T], count: int) -> Iterator[T]:
 
 def _text(name: str, result: PhotoResult) -> str:
     if isinstance(result, Exception):
-        return f"{name}: {result.detail}"
+        return printable(f"{name}: {result.detail}")
     mark = "(unfamiliar) " if result.unfamiliar else ""
-    return f"{name}: {mark}" + ", ".join(f"{one.label} {one.probability:.1%}" for one in result.predictions)
+    classes = ", ".join(f"{one.label} {one.probability:.1%}" for one in result.predictions)
+    return printable(f"{name}: {mark}{classes}")
 
 
 def _json(name: str, result: PhotoResult) -> str:

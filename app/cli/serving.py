@@ -12,6 +12,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from app.cli.signals import end_in_order
+from app.cli.streams import tell
 from app.config import Settings
 from app.errors import BAD_START, StartError
 from app.runtime.loading import start_loading
@@ -63,7 +64,7 @@ def _one_of_several(channel: socket, counts: Path, control: socket) -> None:
     try:
         early = [_early(start_loading(settings))]
     except StartError as exc:
-        print(exc.report, file=sys.stderr, flush=True)
+        tell(exc)
         sys.exit(BAD_START)
     app = create_app(
         settings,

@@ -3,13 +3,14 @@
 import codecs
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Final, TextIO
 
-from app.errors import BAD_START
+from app.errors import BAD_START, StartError
 
 REPLACED: Final = "bytes of names, else question marks"
 ESCAPED: Final = "bytes of names, else escapes"
@@ -18,6 +19,8 @@ as `?` on standard output, and as escapes such as `\\u03b1` on standard error.
 
 Names of files need not be valid UTF-8, and not every encoding has the α of a table or the letters of a label.
 """
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Characters that are orders to a terminal, end a line, or change the direction in which the text is shown."""
 CANNOT_WRITE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """The disk is full, or the share of its user, or it is broken."""
 
@@ -55,6 +58,25 @@ def _encoded(error: UnicodeError, otherwise: str) -> tuple[str | bytes, int]:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
         return codecs.lookup_error(otherwise)(error)
+
+
+def printable(text: str) -> str:
+    r"""Return text with escapes such as `\x1b` in place of what is an order to a terminal, line feeds included.
+
+    Names of files and what a service answers may have any characters.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print one line for people on standard output, or on another stream, whatever characters it has."""
+    print(printable(line), file=file)
+
+
+def tell(error: StartError) -> None:
+    """Print the lines of an error on standard error."""
+    for line in error.report.splitlines():
+        say(line, sys.stderr)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from app.cli.streams import printable
 from app.config import PREFIX, SECRETS, Settings
 from app.environment import source
 from app.errors import without_password
@@ -39,7 +40,7 @@ def settings(found: Settings) -> Table:
     for name in Settings.model_fields:
         value = getattr(found, name)
         shown = _counted(len(value)) if name in SECRETS else without_password(_shown(value))
-        table.add_row(f"{PREFIX}{name.upper()}", escape(shown), source(found, name))
+        table.add_row(f"{PREFIX}{name.upper()}", escape(printable(shown)), source(found, name))
     return table
 
 

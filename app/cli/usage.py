@@ -7,6 +7,8 @@ from typing import Any
 from typer import TyperException
 from typer.core import TyperGroup
 
+from app.cli.streams import say
+
 
 class Commands(TyperGroup):
     """The commands. A wrong option, value or command is one line on standard error, and the exit code is 2."""
@@ -17,7 +19,7 @@ class Commands(TyperGroup):
             code = super().main(*arguments, **named | {"standalone_mode": False})
         except TyperException as exc:
             if said := _line(exc):
-                print(f"mobilenet: {said}", file=sys.stderr)
+                say(f"mobilenet: {said}", sys.stderr)
             sys.exit(exc.exit_code)
         sys.exit(code)
 

@@ -16,6 +16,7 @@ from app.cli.album import each
 from app.cli.backend import Backend
 from app.cli.photos import PhotoFile
 from app.cli.report import tracked
+from app.cli.streams import say
 from app.engines.files import replacing_all
 from app.errors import StartError, install
 from app.prediction.blocking import Source
@@ -51,7 +52,7 @@ def collect(photos: list[PhotoFile], backend: Backend) -> tuple[Vectors, int]:
     rows: list[NDArray[np.float32]] = []
     for photo, result in tracked(each(photos, backend, backend.embed), len(photos)):
         if isinstance(result, Exception):
-            print(f"{photo.name}: {result.detail}", file=sys.stderr)
+            say(f"{photo.name}: {result.detail}", sys.stderr)
         else:
             names.append(photo.name)
             rows.append(result)

@@ -88,10 +88,12 @@ class Batcher(Generic[T, R]):
         return queue
 
     @property
-    def stalled(self) -> bool:
-        """Whether a run has gone on for longer than `stalled_after_s`, so that it is taken to hang."""
-        since = min((batch.started for batch in self._running), default=inf)
-        return time.monotonic() - since > self._stalled_after_s
+    def stalled(self) -> Queue[T, R] | None:
+        """The queue of a run that has gone on for longer than `stalled_after_s`, so that it is taken to hang."""
+        longest = min(self._running, key=lambda batch: batch.started, default=None)
+        if longest is None or time.monotonic() - longest.started <= self._stalled_after_s:
+            return None
+        return longest.queue
 
     @property
     def admitted(self) -> int:
@@ -218,6 +220,7 @@ class Batcher(Generic[T, R]):
             if len(results) != len(items):
                 raise RuntimeError(f"{len(results)} results for {len(items)} items")
         except (Exception, SystemExit) as exc:
+            queue.charge(time.monotonic() - started)
             await self._isolate(queue, items, exc)
             return
         elapsed = time.monotonic() - started

@@ -1,7 +1,8 @@
 """Classifies the images of requests: takes room for them in queues, and has a pipeline run them in batches.
 
 Every loaded variant has a queue, and images for several variants side by side have one; these queues share the runs of
-the pipeline. An image that turns out to be large is queued once more, where one is run at a time.
+the pipeline. An image that turns out to be large is queued once more, beside them, and so is one that is drawn: of all
+these, one is decoded at a time.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from math import inf
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from app.config import Settings
 from app.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
@@ -30,9 +31,12 @@ from app.runtime.pipeline import NOTHING, Job, JobResult, Outcome, Overlay, Payl
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Place = Slot[Task, JobResult]
 """Room for one image in a queue."""
+Work = Callable[[], Awaitable[Any]]
+"""Decodes one image, for whatever purpose."""
 Ran = tuple[Sequence[Outcome], int]
 """The outcome of an image in each of its variants, and how many images its batch had."""
 
@@ -74,13 +78,15 @@ class Classifier:
         self._unused = asyncio.Event()
         # Not a method of this object: without a circle of references, models leave the memory once nobody uses them.
         run_jobs = partial(run, pipeline, on_run)
-        # One image that takes more than 144 MB at a time, to bound memory; small ones do not wait for it.
-        self._large: Batcher[Task, JobResult] = Batcher(
-            partial(run_jobs, large=True),
+        self._run_large = partial(run, pipeline, on_run, large=True)
+        # To bound memory, one at a time is decoded that takes more than 144 MB or is drawn; small ones do not wait.
+        self._beside: Batcher[Work, Any] = Batcher(
+            _done,
             max_batch_size=1,
             max_queue=settings.max_queue * (1 + len(self.models)),
             stalled_after_s=settings.stalled_after_s,
         )
+        self._drawings = self._beside.add_queue()
         self._batcher: Batcher[Task, JobResult] = Batcher(
             run_jobs,
             max_batch_size=settings.max_batch_size,
@@ -105,7 +111,9 @@ class Classifier:
     @property
     def fault(self) -> str | None:
         """Why only a restart helps, for example because a run hangs; None if all is well."""
-        return "the model hangs" if self._batcher.stalled or self._large.stalled else self._pipeline.fault
+        if (stalled := self._batcher.stalled or self._beside.stalled) is None:
+            return self._pipeline.fault
+        return "a preview hangs" if stalled is self._drawings else "the model hangs"
 
     def candidates(self) -> list[Candidate]:
         """Return each loaded variant with its cost, its accuracy, and how long a result of it would take now."""
@@ -224,8 +232,9 @@ class Classifier:
             completed = await self._submit(slot, task, deadline)
             result = completed.result
             if isinstance(result, LargeImage):
-                with self._large.admit() as (place,):
-                    result = (await self._submit(place, task, deadline)).result
+                with self._beside.admit() as (place,):
+                    work: Work = partial(self._run_large, [task])
+                    (result,) = (await self._submit(place, work, deadline)).result
         except ServiceError as exc:
             return exc
         except WorkerFailed as exc:  # the worker has said where
@@ -238,9 +247,9 @@ class Classifier:
             return InternalError("the image is too large")
         return result if isinstance(result, ServiceError) else (result, completed.batch_size)
 
-    async def _submit(self, slot: Place, task: Task, deadline: float) -> Completed[JobResult]:
+    async def _submit(self, slot: Slot[T, R], value: T, deadline: float) -> Completed[R]:
         try:
-            return await slot.submit(task, deadline=deadline)
+            return await slot.submit(value, deadline=deadline)
         except (DeadlineExceeded, asyncio.CancelledError) as exc:
             if slot.withdraw():
                 self._watcher.dropped("deadline" if isinstance(exc, DeadlineExceeded) else "departed")
@@ -251,8 +260,11 @@ class Classifier:
 
         Raises what `decode.decode` does.
         """
-        with self:  # a drawing cannot be stopped, and may outlast the request that wants it
-            return await self._pipeline.preview(payload, resolution, over)
+        draw = partial(self._pipeline.preview, payload, resolution, over)
+        # A drawing cannot be stopped, and may outlast the request that wants it.
+        with self, self._beside.admit(queue=self._drawings) as (place,):
+            drawn: bytes = (await place.submit(draw)).result
+        return drawn
 
     async def retire(self) -> None:
         """Wait until no request uses the models any more, all of which have deadlines, and close the pipeline."""
@@ -265,9 +277,13 @@ class Classifier:
     async def drain(self) -> None:
         """Admit no more images, wait for those that were admitted except for what hangs, and close the pipeline."""
         await self._batcher.drain()
-        await self._large.drain()  # after the other, whose images may turn out to be large
+        await self._beside.drain()  # after the other, whose images may turn out to be large
         await self._pipeline.close()
 
 
 async def _all(waiting: Sequence[Awaitable[Result]]) -> list[Result]:
     return [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)
+
+
+async def _done(works: Sequence[Work]) -> list[Any]:
+    return [await work() for work in works]

@@ -16,9 +16,9 @@ class Previewer:
     """Queues previews, and has them drawn one at a time."""
 
     def __init__(self, stalled_after_s: float) -> None:
-        """Take a preview to hang that is drawn for longer than `stalled_after_s`."""
+        """Take a preview to hang that is not drawn in twice `stalled_after_s`: it may wait for one large image."""
         self._batcher: Batcher[Draw, bytes] = Batcher(
-            _draw_all, max_batch_size=1, max_queue=MAX_QUEUE, stalled_after_s=stalled_after_s
+            _draw_all, max_batch_size=1, max_queue=MAX_QUEUE, stalled_after_s=2 * stalled_after_s
         )
 
     @property

@@ -110,9 +110,13 @@ class Queue(Generic[T, R]):
         with suppress(ValueError):
             self.items.remove(item)
 
-    def served(self, elapsed_s: float, count: int) -> None:
-        """Note that a batch of `count` items ran for `elapsed_s` seconds."""
+    def charge(self, elapsed_s: float) -> None:
+        """Note that a batch ran for `elapsed_s` seconds, whatever came of it."""
         self.served_s += elapsed_s
+
+    def served(self, elapsed_s: float, count: int) -> None:
+        """Note that a batch of `count` items ran for `elapsed_s` seconds and did not fail."""
+        self.charge(elapsed_s)
         known = self.item_s or elapsed_s / count
         self._item_s = known + WEIGHT * (elapsed_s / count - known)
         self._ran = time.monotonic()

@@ -30,19 +30,20 @@ def needed_bytes(settings: Settings) -> int:
 
 def _pipeline_bytes(settings: Settings) -> int:
     models = PARAMETER_BYTES * sum(cost(variant, CLASSES).parameters for variant in settings.lineup)
-    running = max(1, settings.model_workers) if settings.engine == "openvino" else 0
-    workers = settings.model_workers * WORKER_BYTES + running * (OPENVINO_BYTES + models)
-    return TEMPLATE_BYTES + models + workers
+    workers = settings.model_workers and settings.model_workers + 1  # another for what is decoded beside the batches
+    running = max(1, workers) if settings.engine == "openvino" else 0
+    return TEMPLATE_BYTES + models + workers * WORKER_BYTES + running * (OPENVINO_BYTES + models)
 
 
 def room_bytes(limit: int, settings: Settings) -> float:
     """Return how many bytes decoding one image may take, so that all that decode at once stay within the limit.
 
-    One image of more than `LARGE_BYTES` is decoded at a time; beside it, each other worker may decode a smaller one.
+    Each HTTP process has as many batches at once as model workers, and decodes for each one image of `LARGE_BYTES` at
+    most. Beside them it decodes one image that takes more, or that is drawn.
     """
-    left = limit - needed_bytes(settings)
-    at_once = settings.http_workers * max(1, settings.model_workers)
-    return max(left - (at_once - 1) * LARGE_BYTES, left / at_once)
+    left = (limit - needed_bytes(settings)) / settings.http_workers
+    batches = max(1, settings.model_workers)
+    return max(left - batches * LARGE_BYTES, left / (batches + 1))
 
 
 def keep_to_limit(settings: Settings) -> None:

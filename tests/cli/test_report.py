@@ -35,6 +35,19 @@ def test_people_get_a_line_a_photo_and_errors_aside(capfdbinary: pytest.CaptureF
     assert err == "missing, alas.jpg: No such file\nn\udcffme.jpg: full\n"
 
 
+def test_what_a_name_or_a_label_does_to_a_terminal_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "a\x1b]0;pwned\x07\n.jpg"
+    named = Prediction(class_id=0, wordnet_id=None, label="te\x9bnch", probability=0.5)
+    results: list[tuple[PhotoFile, PhotoResult]] = [
+        (PhotoFile(evil), Predictions(predictions=[named])),
+        (PhotoFile(evil), QueueFull("full\r\x1b[2K")),
+    ]
+    report.write(results, report.TEXT, len(results))
+    out, err = capsys.readouterr()
+    assert out == "a\\x1b]0;pwned\\x07\\n.jpg: te\\x9bnch 50.0%\n"
+    assert err == "a\\x1b]0;pwned\\x07\\n.jpg: full\\r\\x1b[2K\n"
+
+
 def test_programs_get_an_object_a_line_errors_included(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     out, err = printed(report.JSON, capfdbinary)
     assert not err

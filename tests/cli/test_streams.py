@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.streams import written
-from app.errors import BAD_START
+from app.cli.streams import printable, say, tell, written
+from app.errors import BAD_START, StartError
 
 SAY = "import sys, os; from app.cli.streams import open_all; open_all(); {}"
 
@@ -43,6 +43,43 @@ def test_what_an_encoding_does_not_have_is_replaced_and_names_are_the_bytes_that
     variables = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (out, err)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b]0;pwned\x07.jpg", "a\\x1b]0;pwned\\x07.jpg"),
+        ("two\nlines\r\t\x00\x7f", "two\\nlines\\r\\t\\x00\\x7f"),
+        ("\x9b31m\u2028\u202egpj.exe\u2066", "\\x9b31m\\u2028\\u202egpj.exe\\u2066"),
+    ],
+)
+def test_what_would_move_the_cursor_or_turn_the_text_around_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable(shown) == shown
+
+
+KEPT = [
+    "Müller ß é",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",  # a family, joined by characters that are not seen
+    "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # the flag of England
+    "❤\ufe0f 写真\u3000テスト 한국어",
+    "می\u200cخواهم",
+    "9.41\u202fAM",  # a screenshot of macOS
+    "n\udcffme",
+    r"C:\x1b",
+]
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_letters_of_all_languages_emoji_and_bytes_of_names_stay_as_they_are(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_what_is_said_is_one_line_and_an_error_has_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\nb")
+    say("c\x1bd", sys.stderr)
+    tell(StartError("e\x1b is wrong\nf is wrong"))
+    assert capsys.readouterr() == ("a\\nb\n", "c\\x1bd\nmobilenet: e\\x1b is wrong\nmobilenet: f is wrong\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")

@@ -6,6 +6,8 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +247,31 @@ def test_groups_are_as_large_as_may_be_and_few_images_are_shared_out() -> None:
 def test_an_item_is_a_tuple() -> None:
     image, result, response = Item(b"a", 1, None)
     assert (image, result, response) == (b"a", 1, None)
+
+
+def test_an_iterator_that_is_left_early_makes_no_call_that_had_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    queued, left = threading.Event(), threading.Event()
+    called: list[int] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __exit__(self, *reason: Any) -> None:
+            left.set()
+            super().__exit__(*reason)
+
+    def groups() -> Iterator[list[int]]:
+        yield from ([index] for index in range(3))
+        queued.set()
+        yield [3]
+
+    def call(group: list[int]) -> list[int]:
+        called.extend(group)
+        assert (queued if group == [0] else left).wait(10)
+        return group
+
+    monkeypatch.setattr("app.client.many.ThreadPoolExecutor", Pool)
+    with closing(in_order(call, groups(), 2)) as items:
+        assert next(items) == 0
+    assert 3 not in called, "it waited for 1 and 2, which have both threads"
 
 
 async def test_an_asynchronous_iterator_that_is_left_early_ends_what_it_began() -> None:

@@ -341,8 +341,68 @@ async def test_an_image_that_turns_out_to_be_large_is_one_image_and_waited_for_a
     assert watcher.under_way == [0, 1, 0]
 
 
+async def test_an_image_that_turns_out_to_be_large_is_answered_even_if_the_service_stops_meanwhile(
+    pipeline: Pipeline,
+) -> None:
+    running = asyncio.Event()
+    classifier = Classifier(pipeline, Settings(), Watcher())
+    pipeline.hangs = lambda job, large: not large and not running.set()  # type: ignore[func-returns-value]
+    asking = asyncio.create_task(classifier.classify([LARGE]))
+    await running.wait()
+    draining = asyncio.create_task(classifier.drain())
+    await asyncio.sleep(0)
+    pipeline.gate.set()
+    (result,) = await asyncio.wait_for(asking, 5)
+    assert isinstance(result, Classification)
+    await asyncio.wait_for(draining, 5)
+
+
+async def test_a_large_image_and_a_preview_are_decoded_one_after_the_other_and_small_images_wait_for_neither(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    running = asyncio.Event()
+
+    def hangs(job: Job, large: bool) -> bool:
+        if large:
+            begun.append("large")
+            running.set()
+        return large
+
+    async def preview(*_: object) -> bytes:
+        begun.append("preview")
+        return b"png"
+
+    pipeline.hangs = hangs
+    monkeypatch.setattr(pipeline, "preview", preview)
+    classifier = Classifier(pipeline, Settings(), Watcher())
+    first, second = [asyncio.create_task(classifier.classify([LARGE])) for _ in range(2)]
+    await asyncio.wait_for(running.wait(), 5)
+    drawing = asyncio.create_task(classifier.preview(RED, 64))
+    (small,) = await asyncio.wait_for(classifier.classify([RED]), 5)
+    assert isinstance(small, Classification)
+    assert begun == ["large"]
+    pipeline.gate.set()
+    assert await asyncio.wait_for(drawing, 5) == b"png"
+    await asyncio.wait_for(asyncio.gather(first, second), 5)
+    assert begun == ["large", "preview", "large"], "a flood of large images does not keep previews waiting"
+
+
+async def test_a_drawing_that_hangs_is_said_to_be_one_and_does_not_keep_anybody_from_stopping(
+    pipeline: Pipeline, classifier: Classifier
+) -> None:
+    drawing = asyncio.create_task(classifier.preview(RED, 64))
+    async with asyncio.timeout(5):
+        while classifier.fault is None:
+            await asyncio.sleep(0.01)
+    assert classifier.fault == "a preview hangs"
+    await asyncio.wait_for(classifier.drain(), 5)
+    pipeline.gate.set()
+    await drawing
+
+
 async def test_a_preview_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stopping(pipeline: Pipeline) -> None:
-    previewer = Previewer(stalled_after_s=0.05)
+    previewer = Previewer(stalled_after_s=0.02)
 
     async def draw() -> bytes:
         return await pipeline.preview(RED, 64)

@@ -15,28 +15,39 @@ SECONDS = {"slow": 0.02, "quick": 0.002}
 
 
 class Kitchen:
-    """Runs for two queues, slowly and quickly, notes in which order, and waits for its gate at first."""
+    """Runs for two queues, slowly and quickly, notes in which order, and waits for its gate at first.
 
-    def __init__(self, clock: Clock) -> None:
+    What it `burns` takes as long, and fails.
+    """
+
+    def __init__(self, clock: Clock, max_batch_size: int = 1) -> None:
         self._clock = clock
         self.order: list[str] = []
+        self.burns: set[str] = set()
         self.gate, self.running = asyncio.Event(), asyncio.Event()
-        self.batcher: Batcher[Order, int] = Batcher(self.run, max_batch_size=1, max_queue=100, stalled_after_s=60)
+        self.batcher: Batcher[Order, int] = Batcher(
+            self.run, max_batch_size=max_batch_size, max_queue=100, stalled_after_s=60
+        )
         self.queues = {"slow": self.batcher.queue, "quick": self.batcher.add_queue()}
 
     async def run(self, orders: Sequence[Order]) -> list[int]:
-        """Take as long as the name of the only order says."""
+        """Take as long as the name of the orders says."""
         self.running.set()
         await asyncio.wait_for(self.gate.wait(), 10)
-        ((name, value),) = orders
+        name = orders[0][0]
         self.order.append(name)
         self._clock.now_s += SECONDS[name]
-        return [value]
+        if name in self.burns:
+            raise ValueError(name)
+        return [value for _, value in orders]
 
     async def ask(self, name: str, value: int = 0) -> int:
-        """Queue one item and wait for its answer."""
+        """Queue one item and wait for its answer, which is -1 for one that is burnt."""
         with self.batcher.admit(1, self.queues[name]) as (slot,):
-            return (await slot.submit((name, value))).result
+            try:
+                return (await slot.submit((name, value))).result
+            except ValueError:
+                return -1
 
     async def held(self, *names: str) -> list[int]:
         """Completed what is asked for by these names, of which all but the first are queued while that one runs."""
@@ -71,6 +82,24 @@ async def kitchen(clock: Clock) -> AsyncIterator[Kitchen]:
 async def test_a_flood_of_one_lane_does_not_starve_another(kitchen: Kitchen) -> None:
     assert await kitchen.held(*["slow"] * 20, "quick") == [*range(20)]
     assert kitchen.order.index("quick") <= 1, kitchen.order
+
+
+async def test_a_flood_of_failing_runs_does_not_starve_another_lane(kitchen: Kitchen) -> None:
+    kitchen.burns = {"slow"}
+    await kitchen.held(*["slow"] * 20, *["quick"] * 10)
+    assert kitchen.order[:12].count("quick") == 10, kitchen.order
+
+
+async def test_a_batch_that_fails_costs_its_lane_its_own_time_and_that_of_each_item_run_again_once(
+    clock: Clock,
+) -> None:
+    kitchen = Kitchen(clock, max_batch_size=4)
+    kitchen.burns = {"slow"}
+    await kitchen.held(*["slow"] * 4)  # one alone, a batch of three, and each of those alone
+    slow = kitchen.queues["slow"]
+    assert len(kitchen.order) == 5
+    assert slow.served_s == pytest.approx(5 * SECONDS["slow"])
+    assert slow.item_s == 0.0, "a run that fails says nothing of how long one takes that does not"
 
 
 async def test_who_was_idle_saved_nothing_up_for_a_flood_of_its_own(kitchen: Kitchen) -> None:

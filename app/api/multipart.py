@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError, ParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import MalformedRequest, TooManyImages
+from app.errors import InvalidParameter, MalformedRequest, TooManyImages
+from app.prediction.selection import Selection
 from app.runtime.pipeline import Payload
 from app.validation import COMPARED
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "image"
+PARAMETERS = {*Selection.model_fields, "class", "explain", "size", "top_k", "unit"}
+"""Names that a query may have, on any of the routes that take forms."""
 MAX_OTHER_PARTS = 16
 MAX_SEMICOLONS = 256
 """In a header. Three are usual, but the name of a file may have many: browsers write some letters as `&#1060;`."""
@@ -39,6 +42,10 @@ def images_in(body: bytes, content_type: str, max_images: int) -> list[Payload]:
     if not parts.images:
         sent = ", ".join(parts.others) or "no field"
         raise MalformedRequest(f"the multipart body needs one or more images in the field {FIELD}; it has {sent}")
+    if parts.files:
+        raise MalformedRequest(
+            f"the multipart body has a file in the field {parts.files[0]}; every image belongs in a field {FIELD}"
+        )
     return parts.images
 
 
@@ -67,6 +74,8 @@ def _start(body: bytes, boundary: bytes) -> int:
 def _fault(error: FormParserError, body: bytes) -> str:
     if isinstance(error, ParseError) and body[error.offset - 2 : error.offset + 1] in (b"\r\n ", b"\r\n\t"):
         return "a header of a part takes several lines; write it in one"
+    if "at end of boundary" in str(error):
+        return "a boundary is not followed by CR and LF, which end every line but those of the images"
     return str(error)
 
 
@@ -81,6 +90,8 @@ class _Parts:
     def __init__(self, max_images: int) -> None:
         self.images: list[Payload] = []
         self.others: list[str] = []
+        self.files: list[str] = []
+        """Those of the other fields that have a file."""
         self.ended = False
         self._max_images = max_images
 
@@ -116,10 +127,15 @@ class _Parts:
             raise too_many(self._max_images + 1, self._max_images)
         if self._field != FIELD and len(self.others) == MAX_OTHER_PARTS:
             raise MalformedRequest(f"the multipart body has more than {MAX_OTHER_PARTS} parts that are not {FIELD}")
+        if self._field in PARAMETERS:
+            name = self._field
+            raise InvalidParameter(f"{name} is a parameter of the query, as in ?{name}=…, and no field of the form")
+        self._has_file = bool(options.get(b"filename"))
 
     def _end(self) -> None:
         if self._field != FIELD:
             self.others.append(self._field[:80])
+            self.files += self.others[-1:] if self._has_file else []
             return
         content = b"".join(self._data)
         in_base64 = self._headers.get("content-transfer-encoding", "").strip().lower() == "base64"

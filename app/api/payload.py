@@ -18,6 +18,8 @@ from app.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     EmptyImage,
+    InvalidParameter,
+    MalformedRequest,
     ServiceError,
     Unavailable,
     UnsupportedMedia,
@@ -30,14 +32,17 @@ from app.schemas import PredictBody
 WATCH_AFTER_S = 0.05
 """How long a request runs before its connection is watched for a client that leaves."""
 HEAD_BYTES = 256
-LIKE_JSON = re.compile(rb"(?:%b)?\s*\{\s*\"" % BOM_UTF8)
-"""So many bytes of a body tell whether it looks like JSON."""
+"""So many bytes of a body tell whether it looks like JSON or like a form."""
+LIKE_JSON = re.compile(rb"(?:%b)?\s*[\[{]\s*\"" % BOM_UTF8)
+LIKE_FORM = re.compile(rb"--[!-~]+\r?\nContent-", re.IGNORECASE)
 JSON_REST = 1_000
 """Commas, or brackets, that a JSON body may have beside those that its images need, such as commas in strings."""
 MULTIPART, JSON = "multipart/form-data", "application/json"
 RAW_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/x-octet-stream", "*/*")
 """Types of a body that is one image, beside `image/*`."""
 FORMS = f"image/*, application/octet-stream, {MULTIPART} and {JSON}"
+A_FORM = f"the body looks like a form; its header Content-Type must be {MULTIPART} with the boundary, as clients set it"
+IN_BASE64 = "each image is one text in base64"
 
 WHOLE = "mobilenet.whole"
 """An extension of ASGI: under this name a scope has a function that says whether all of the body has come already."""
@@ -185,8 +190,11 @@ def _explained(error: ServiceError, content_type: str, image: Payload) -> Servic
     kind = media_type(content_type)
     if error.detail != UNKNOWN or kind in (MULTIPART, JSON):
         return error
-    if isinstance(image, bytes) and LIKE_JSON.match(image[:HEAD_BYTES]):
+    head = image[:HEAD_BYTES] if isinstance(image, bytes) else b""
+    if LIKE_JSON.match(head):
         return UnsupportedMedia(f"the body looks like JSON; send it with the header Content-Type: {JSON}")
+    if LIKE_FORM.match(head):
+        return UnsupportedMedia(A_FORM)
     if kind in RAW_TYPES or kind.startswith("image/"):
         return error
     return UnsupportedMedia(f"{error.detail}; content type {kind[:80]} is none of {FORMS}")
@@ -207,11 +215,22 @@ def check_values(text: bytes, most: int, most_nested: int) -> None:
 
 
 def _json(body: bytes, settings: Settings) -> list[str]:
-    check_values(body, 2 * settings.max_images, 2)  # a data URL has a comma of its own
+    try:
+        check_values(body, 2 * settings.max_images, 2)  # a data URL has a comma of its own
+    except BodyTooLarge as exc:  # often of the pixels of an image, or of its bytes as numbers
+        raise BodyTooLarge(f"{exc.detail}; {IN_BASE64}") from exc
     try:
         return PredictBody.model_validate_json(body.removeprefix(BOM_UTF8)).images
     except ValidationError as exc:
-        raise problems.invalid(exc.errors()[0]) from exc
+        raise _of_json(exc, body) from exc
+
+
+def _of_json(exc: ValidationError, body: bytes) -> ServiceError:
+    if LIKE_FORM.match(body[:HEAD_BYTES]):
+        return MalformedRequest(A_FORM)
+    first = exc.errors()[0]
+    error = problems.invalid(first)
+    return InvalidParameter(f"{error.detail}; {IN_BASE64}") if first["type"] == "string_type" else error
 
 
 async def unless_departed(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

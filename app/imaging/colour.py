@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from app.imaging.bounds import PROFILE_BYTES
+from app.imaging.profile import checked
 from app.imaging.resize import Box
 
 _KEPT: Final = 32  # conversions: of CMYK 2 MB each, of RGB some KB
 _SAME: Final = 1  # levels that a profile may move a colour, and still be sRGB's
 _LATE: Final = 8.0  # levels; see `Conversion.late`
+_REACH: Final = 8  # scaling a box to n pixels looks an n-th of its side beyond it, and there are more than 8 pixels
 _CLASSES: Final = frozenset(("scnr", "mntr", "prtr", "spac"))  # of devices and their colours; not links, names, effects
 _MODES: Final = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _SRGB: Final = ImageCms.createProfile("sRGB")
@@ -48,11 +50,14 @@ class Conversion:
         return found if found.mode == "RGB" else found.convert("RGB")
 
     def early(self, image: Image.Image, box: Box, factor: int) -> tuple[Image.Image, Box]:
-        """Return the image in sRGB, first made so many times smaller, and its box."""
-        if factor == 1:
-            return self(image), box
+        """Return what scaling the box looks at in sRGB, first made so many times smaller, and the box in it."""
+        small = image.reduce(factor) if factor > 1 else image
         left, top, right, bottom = (side / factor for side in box)
-        return self(image.reduce(factor)), (left, top, right, bottom)
+        reach = (right - left) / _REACH + 2
+        first_column, first_row = max(0, int(left - reach)), max(0, int(top - reach))
+        last_column, last_row = min(small.width, int(right + reach)), min(small.height, int(bottom + reach))
+        near = small.crop((first_column, first_row, last_column, last_row))
+        return self(near), (left - first_column, top - first_row, right - first_column, bottom - first_row)
 
 
 def reduction(box: Box, needed: int) -> int:
@@ -86,7 +91,7 @@ def conversion(profile: bytes | None, mode: str) -> Conversion | None:
 
 def _found(profile: bytes, mode: str) -> Conversion | None:
     try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(BytesIO(checked(profile)))
         takes = _MODES.get(source.profile.xcolor_space)
         if takes is None or source.profile.device_class.strip() not in _CLASSES or not _fits(takes, mode):
             return None

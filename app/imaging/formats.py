@@ -1,6 +1,9 @@
 """Which image formats are read, how each is told by its first bytes, and what other files look like."""
 
 import os
+import re
+from base64 import urlsafe_b64decode
+from contextlib import suppress
 from typing import Final
 
 from app.errors import UnsupportedImage
@@ -67,10 +70,9 @@ _OTHERS: Final = (  # offset, bytes, what has them there
     (8, b"WAVE", "a WAV sound"),
     (0, b"PK\3\4", "a ZIP archive"),
     (0, b"\x1f\x8b", "gzip"),
-    (0, b"/9j/", "base64 text; send the decoded bytes"),
-    (0, b"iVBORw0KGgo", "base64 text; send the decoded bytes"),
     (0, b"data:image/", "a data URL; send the decoded bytes"),
 )
+_BASE64: Final = re.compile(rb"(?:[\w+/-]{4}){4,16}", re.ASCII)
 _PORTABLE: Final = {
     **dict.fromkeys(b"14", "PBM"),
     **dict.fromkeys(b"25", "PGM"),
@@ -123,7 +125,20 @@ def _looks_like(head: bytes, brands: list[bytes]) -> str | None:
         return next((name for start, name in _VIDEOS.items() if brands[0].startswith(start)), "an MP4 video")
     if head[:1] == b"P" and head[1:2].isdigit() and head[2:3].isspace():
         return _PORTABLE.get(head[1])
+    if _is_base64(head):
+        return "base64 text; send the decoded bytes"
     found = (name for at, magic, name in _OTHERS if head.startswith(magic, at))
     return next(found, None) or (
         "SVG, HTML or XML" if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<" else None
     )
+
+
+def _is_base64(head: bytes) -> bool:
+    """Whether a head is that of an image in base64, of either alphabet."""
+    text = _BASE64.match(head)
+    if text is None:
+        return False
+    decoded = urlsafe_b64decode(text[0].translate(bytes.maketrans(b"+/", b"-_")))
+    with suppress(UnsupportedImage):
+        return bool(kind_of(decoded))
+    return False

@@ -6,7 +6,8 @@ import pytest
 
 from app.api import multipart
 from app.api.multipart import images_in
-from app.errors import MalformedRequest, TooManyImages
+from app.errors import InvalidParameter, MalformedRequest, TooManyImages
+from tests.support.client import Launch
 
 TYPE = "multipart/form-data; boundary=b"
 PHOTO = bytes(range(256)) + b"\r\n--bb\r\n-- no boundary"
@@ -63,12 +64,36 @@ def test_a_header_that_goes_on_in_the_next_line_is_told_what_is_allowed(space: b
 
 
 def test_other_fields_are_passed_over_and_named_where_there_is_no_image() -> None:
-    others = part(b"form-data; name=title", b"x") + part(b"form-data; name=photo; filename=p.jpg")
+    others = part(b"form-data; name=title", b"x") + part(b'form-data; name=photo; filename=""', b"")
     assert images_in(others + part(b"form-data; name=image") + b"--b--", TYPE, 3) == [PHOTO]
     with pytest.raises(MalformedRequest, match="it has title, photo"):
         images_in(others + b"--b--", TYPE, 3)
     with pytest.raises(MalformedRequest, match="more than 16"):
         images_in(part(b"form-data; name=title", b"x") * 17 + b"--b--", TYPE, 3)
+
+
+def test_a_file_in_another_field_is_no_image_that_is_lost_without_a_word() -> None:
+    body = part(b"form-data; name=image") + part(b'form-data; name="image[]"; filename=p.jpg') + b"--b--"
+    with pytest.raises(
+        MalformedRequest, match=r"has a file in the field image\[\]; every image belongs in a field image"
+    ):
+        images_in(body, TYPE, 3)
+
+
+def test_a_parameter_in_a_form_is_told_where_it_belongs(launch: Launch) -> None:
+    document = launch().get("/openapi.json").json()["paths"]
+    routes = [document[path]["post"]["parameters"] for path in ("/predict", "/explain", "/embed")]
+    names = {one["name"] for parameters in routes for one in parameters if one["in"] == "query"}
+    assert names == multipart.PARAMETERS
+    for name in sorted(names):
+        with pytest.raises(InvalidParameter, match=rf"^{name} is a parameter of the query, as in \?{name}=…, and no "):
+            images_in(part(b"form-data; name=" + name.encode(), b"1") + b"--b--", TYPE, 3)
+
+
+@pytest.mark.parametrize("end", [b"\n", b" \r\n"])
+def test_a_line_that_does_not_end_as_it_should_is_told_how(end: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="a boundary is not followed by CR and LF, which end every line but"):
+        images_in((part(b"form-data; name=image", b"x") + b"--b--").replace(b"--b\r\n", b"--b" + end), TYPE, 3)
 
 
 @pytest.mark.parametrize(

@@ -209,11 +209,30 @@ def test_a_file_of_a_known_format_is_refused_for_what_it_is_whatever_its_type(
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "image/png", None])
 def test_json_that_is_sent_as_something_else_is_told_the_header_to_send(client: TestClient, kind: str | None) -> None:
-    for before in (b"\n ", codecs.BOM_UTF8):
-        body = before + json.dumps(encoded(RED)).encode()
+    body = json.dumps(encoded(RED)).encode()
+    for body in (b"\n " + body, codecs.BOM_UTF8 + body, json.dumps(encoded(RED)["images"]).encode()):
         response = client.post("/predict", content=body, headers={"Content-Type": kind} if kind else {})
         detail = check_problem(response, 415, "unsupported_media_type")
         assert detail == "the body looks like JSON; send it with the header Content-Type: application/json"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("application/json", 400), ("image/jpeg", 415), ("text/plain", 415), (None, 415)]
+)
+def test_a_form_that_is_sent_as_something_else_is_told_the_header_to_send(
+    client: TestClient, kind: str | None, status: int
+) -> None:
+    for name in (b"Content-Disposition: form-data", b"content-type: image/jpeg"):
+        body = b"--boundary\r\n" + name + b'; name="image"\r\n\r\nphoto\r\n--boundary--\r\n'
+        response = client.post("/predict", content=body, headers={"Content-Type": kind} if kind else {})
+        code = "malformed_request" if status == 400 else "unsupported_media_type"
+        detail = check_problem(response, status, code)
+        assert "looks like a form; its header Content-Type must be multipart/form-data with the boundary" in detail
+
+
+def test_an_image_as_numbers_is_told_to_be_a_text(client: TestClient) -> None:
+    response = client.post("/predict", json={"images": [list(RED) * 9]})
+    assert "each image is one text in base64" in check_problem(response, 413, "body_too_large")
 
 
 def test_json_may_begin_with_a_byte_order_mark(client: TestClient) -> None:
@@ -232,7 +251,7 @@ def test_json_may_begin_with_a_byte_order_mark(client: TestClient) -> None:
         (b"{}", 422, "invalid_parameter", "images is missing"),
         (b'{"image": ["x"]}', 422, "invalid_parameter", "images is missing; did you write image instead?"),
         (b'{"images": []}', 422, "invalid_parameter", "images is empty"),
-        (b'{"images": [1]}', 422, "invalid_parameter", "images.0 must be a string"),
+        (b'{"images": [1]}', 422, "invalid_parameter", "images.0 must be a string; each image is one text in base64"),
         (b'{"images": "x"}', 422, "invalid_parameter", "images must be a list"),
         (b'{"images": ["x"], "top_k": 3}', 422, "invalid_parameter", "top_k is not a member"),
         (b'{"images": ["x"], "' + b"x" * 5_000 + b'": 3}', 422, "invalid_parameter", f"{'x' * 80} is not a member"),

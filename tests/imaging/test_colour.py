@@ -303,3 +303,19 @@ def test_a_conversion_that_other_threads_push_out_is_not_forgotten_meanwhile(mon
     kept = colour.conversion(P3, "RGB")
     monkeypatch.setattr(colour, "_conversions", Pushed(colour._conversions))
     assert colour.conversion(P3, "RGB") is kept is not None
+
+
+@pytest.mark.parametrize("size", [(60, 5_000), (5_000, 300), (300, 200), (7, 7)])
+def test_what_is_far_from_the_box_is_not_converted_and_moves_no_colour(size: tuple[int, int]) -> None:
+    convert = colour.conversion(WIDE, "RGB")
+    assert convert is not None
+    image, box = Image.effect_noise(size, 90).convert("RGB"), decode.square(*size)
+    factor = colour.reduction(box, needed=74)
+    small, part = convert.early(image, box, factor)
+    side = min(size) / factor + 8
+    assert small.width * small.height < 1.5 * side * side
+    left, top, right, bottom = (edge / factor for edge in box)
+    all_of_it = convert(image.reduce(factor)).resize((32, 32), Image.Resampling.BILINEAR, (left, top, right, bottom))
+    found = small.resize((32, 32), Image.Resampling.BILINEAR, part)
+    difference = np.asarray(found).astype(int) - np.asarray(all_of_it)
+    assert np.abs(difference).max() <= 1  # of a tall image Pillow scales the height first, which rounds otherwise

@@ -1,5 +1,7 @@
 """A file of another format is named by its first bytes, as the specification of that format has them."""
 
+from base64 import b64encode, urlsafe_b64encode
+
 import pytest
 
 from app.errors import UnsupportedImage
@@ -25,6 +27,9 @@ NAMED = {
     b"PK\3\4\x14\0": "a ZIP archive",
     b"\x1f\x8b\x08\0": "gzip",
     b"iVBORw0KGgoAAAANSUhEUg": "base64 text; send the decoded bytes",
+    b64encode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"): "base64 text; send the decoded bytes",
+    urlsafe_b64encode(b"\xff\xd8\xff\xe0" + 10 * b"\xff"): "base64 text; send the decoded bytes",
+    b64encode(b"RIFF\xfb\xff\0\0WEBPVP8 " + bytes(99)): "base64 text; send the decoded bytes",
     b"data:image/png;base64,": "a data URL; send the decoded bytes",
     b"\0\0\0\x14ftypM4A \0\0\0\0": "an M4A sound",
     b"\0\0\0\x14ftyp3gp5\0\0\0\0": "a 3GP video",
@@ -43,7 +48,7 @@ def test_another_format_is_named(head: bytes, name: str) -> None:
         assert caught.value.detail.endswith(f"; it looks like {name}")
 
 
-@pytest.mark.parametrize("head", [b"P8\n", b"P1x", b"Photo", b"\0BPG\xfb", b"text <b>"])
+@pytest.mark.parametrize("head", [b"P8\n", b"P1x", b"Photo", b"A_long_name_of_a_file", b"\0BPG\xfb", b"text <b>"])
 def test_nothing_is_named_that_only_resembles_a_format(head: bytes) -> None:
     with pytest.raises(UnsupportedImage) as caught:
         kind_of(head)

@@ -8,7 +8,7 @@ IDENTITY: Final = (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
 def program(*steps: bytes) -> bytes:
-    """Return a tag of steps from three channels to three (ICC.1:2022, 10.16); the bytes of equal ones are there once."""
+    """Return a tag of steps from three channels to three (ICC.1:2022, 10.16); equal ones are there once."""
     places, data = dict[bytes, int](), b""
     for step in steps:
         if step not in places:

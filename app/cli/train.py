@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli.chatter import silenced
 from app.cli.photos import find
+from app.cli.streams import printable
 from app.config import Settings, expanded
 from app.engines.bundle import BUNDLED
 from app.engines.tflite.converter import QUIET
@@ -21,10 +22,10 @@ from app.engines.weights import PUBLISHED
 from app.errors import CannotWrite, StartError, first_line, install
 from app.training import output, start
 from app.training.holdout import hold_out
-from app.training.names import SPLITS, shown
+from app.training.names import PARTS, shown
 from app.training.recipe import Recipe
 from app.training.state import Row, State
-from app.training.survey import Look, Photo, Survey, checked, measured_on, readable, survey
+from app.training.survey import Look, Survey, checked, measured_on, readable, survey
 from app.training.task import Photos, Task
 from app.training.views import Views
 
@@ -64,7 +65,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self.progress.console.print(f"mobilenet: {text}", markup=False, highlight=False, soft_wrap=True)
+        self.progress.console.print(printable(f"mobilenet: {text}"), markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ def _train(order: Order, bar: Bar, began: float) -> int:
     with _extra():
         started_from = start.checked(order.recipe)
     task, photos = _looked_at(order, bar)
+    bar.begin("loading TensorFlow", 1)
     os.environ |= QUIET  # before TensorFlow is imported
     with _extra():
         from app.training import network, result
@@ -165,8 +167,9 @@ def _extra() -> Iterator[None]:
 def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
     """Look at all photos, say what is wrong with them, and hold some out."""
     recipe = order.recipe
-    found = survey(expanded(order.photos), MAX_PIXELS, bar.looks)
     folder, share = _validation(recipe.validation)
+    strangers = _strangers(order.unfamiliar) if order.unfamiliar else []
+    found = survey(expanded(order.photos), MAX_PIXELS, bar.looks)
     validation = measured_on(folder, survey(folder, MAX_PIXELS, bar.looks, found.classes)) if folder else None
     found = checked(order.photos, found.without(validation) if validation else found)
     for remark in (*found.remarks, *(validation.remarks if validation else ())):
@@ -174,9 +177,10 @@ def _looked_at(order: Order, bar: Bar) -> tuple[Task, Photos]:
     learnt, held_out = hold_out(found.labels, share, recipe.seed)
     bar.say(f"{len(found.classes)} classes, {len(learnt):,} photos to learn from and {len(held_out):,} held out")
     views = Views(found.photos, recipe.seed, recipe.mirror, MAX_PIXELS)
-    others = Views(_others(order.unfamiliar, bar), 0, False, MAX_PIXELS) if order.unfamiliar else None
-    strangers = shown(order.unfamiliar) if order.unfamiliar else None
-    photos = Photos(shown(order.photos), found, validation, others, strangers)
+    others = Views(readable(strangers, MAX_PIXELS, bar.looks), 0, False, MAX_PIXELS) if strangers else None
+    photos = Photos(
+        shown(order.photos), found, validation, others, shown(order.unfamiliar) if order.unfamiliar else None
+    )
     return Task(recipe, len(found.classes), views, learnt, held_out), photos
 
 
@@ -201,21 +205,27 @@ def _validation(wanted: str) -> tuple[Path | None, float]:
     if not wanted:
         return None, SHARE
     folder = expanded(Path(wanted))
+    if folder.is_dir():  # whose name may be a number, such as a year
+        return folder, SHARE_BESIDE_VALIDATION
     try:
         share = float(wanted)
-    except ValueError:
-        return folder, SHARE_BESIDE_VALIDATION
-    if folder.is_dir():  # whose name is a number, such as a year
-        return folder, SHARE_BESIDE_VALIDATION
+    except ValueError as exc:
+        raise StartError(
+            f"--validation {wanted}: there is no such folder; a share is a number between 0 and 1, such as 0.2"
+        ) from exc
     if not 0 < share < 1:
         raise StartError(f"--validation {wanted}: a share is between 0 and 1, such as 0.2; otherwise give a folder")
     return None, share
 
 
-def _others(folder: Path, bar: Bar) -> list[Photo]:
-    return readable([Path(file.name) for file in find([str(folder)])], MAX_PIXELS, bar.looks)
+def _strangers(folder: Path) -> list[Path]:
+    """Return the photos of none of the classes. Raises `StartError` if there are none."""
+    found = [Path(file.name) for file in find([str(expanded(folder))])]
+    if not os.path.exists(found[0]):
+        raise StartError(f"--unfamiliar {folder}: there is no such folder")
+    return found
 
 
 def _name(photos: Path) -> str:
     resolved = photos.resolve()
-    return resolved.parent.name if resolved.name.casefold() in SPLITS else resolved.name
+    return resolved.parent.name if resolved.name.casefold() in PARTS else resolved.name

@@ -75,7 +75,10 @@ class Bundle:
         entry = entries(self.folder).get(path.name)
         if entry is None:
             known = ", ".join(f"{alpha:g}" for alpha in self.alphas)
-            raise StartError(f"MOBILENET_ALPHA={alpha:g}: the weights of {self.name} have α {known}")
+            raise StartError(
+                f"MOBILENET_ALPHA={alpha:g}: the weights of {self.name} have α {known} (a service that runs already "
+                "has to be restarted for another α)"
+            )
         if path.exists():
             verified(path)
         return str(entry["sha256"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from app.config import Settings
 from app.engines.bundle import BUNDLED, Bundle
 from app.engines.files import CACHE, reading, replacing, sha256
+from app.engines.files import NAME as MANIFEST
 from app.engines.keras.reader import read
 from app.errors import StartError, without_password
 from app.mobilenet.variants import PUBLISHED as PUBLISHED_VARIANTS
@@ -15,6 +16,12 @@ from app.mobilenet.variants import RESOLUTIONS, Variant
 PUBLISHED = "imagenet"
 COMPILED = ".tflite"
 SUFFIXES = (".h5", ".keras", COMPILED)  # `.weights.h5` ends in `.h5` too
+SAVED_MODEL = "saved_model.pb"
+"""What is in each folder in which TensorFlow has saved a model."""
+ALLOWED = (
+    f"{BUNDLED.name}, {PUBLISHED}, a folder that `mobilenet train` has written, or a path that ends in .h5, .keras, "
+    ".weights.h5 or .tflite"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +57,7 @@ def locate(settings: Settings, bundled: Bundle = BUNDLED) -> Weights:
         return Weights(bundle.name, bundle.weights(variant.alpha), bundle.sha256(variant.alpha), bundle)
     path = Path(setting)
     if path.suffix not in SUFFIXES:
-        raise StartError(
-            f"MOBILENET_WEIGHTS={setting}: allowed are {bundled.name}, {PUBLISHED}, a folder that `mobilenet train` "
-            "has written, or a path that ends in .h5, .keras, .weights.h5 or .tflite"
-        )
+        raise StartError(f"MOBILENET_WEIGHTS={setting}: allowed are {ALLOWED}")
     if path.suffix == COMPILED:
         _check_compiled(path.name, settings)
     return _identify(path.name, path)
@@ -65,7 +69,19 @@ def _bundle(settings: Settings, bundled: Bundle = BUNDLED) -> Bundle | None:
         return bundled
     folder = Path(settings.weights)
     with reading("MOBILENET_WEIGHTS"):
-        return Bundle.open(folder) if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        inside = {name for name in (MANIFEST, SAVED_MODEL) if (folder / name).is_file()}
+    if MANIFEST in inside:
+        return Bundle.open(folder)
+    if SAVED_MODEL in inside:
+        raise StartError(
+            f"MOBILENET_WEIGHTS={folder}: this is a SavedModel of TensorFlow, which is not read: "
+            "save the model as .keras"
+        )
+    raise StartError(
+        f"MOBILENET_WEIGHTS={folder}: this folder has no {MANIFEST}, so it has no weights; allowed are {ALLOWED}"
+    )
 
 
 def _check_compiled(name: str, settings: Settings) -> None:

@@ -25,6 +25,7 @@ Labels = tuple[Label, ...]
 FEW = 256
 """For up to so many classes, sorting them all is fastest; for 1,000, a partition first takes a third of the time."""
 SURROGATE = re.compile("[\ud800-\udfff]")
+WORDNET_ID = re.compile("n[0-9]{8}")
 
 
 def load(path: Path) -> Labels:
@@ -49,6 +50,13 @@ def load(path: Path) -> Labels:
     wrong = next((index for index, found in enumerate(parts) if not all(map(_is_text, found))), None)
     if wrong is not None:
         raise StartError(f"{allowed}; class {wrong} is blank, or not text")
+    for index, (*ids, _) in enumerate(parts):
+        if ids and not WORDNET_ID.fullmatch(ids[0].strip()):
+            place = f"class {index}" if path.suffix == ".json" else f"line {index + 1}"
+            raise StartError(
+                f"{allowed}; {place} has {ids[0]!r} in front of the label, where only a WordNet id such as n01440764 "
+                "is allowed"
+            )
     return tuple(_label(index, *found) for index, found in enumerate(parts))
 
 

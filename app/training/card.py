@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from app.engines.base import Pixels
 from app.measurements import Score
+from app.model.familiarity import FEWEST
 from app.training import fonts
 from app.training.evaluation import TOP
 from app.training.recipe import Recipe
@@ -133,7 +134,8 @@ class Card(BaseModel):
         return "classifier" if self.recipe.head_only else "best epoch"
 
     def _photos(self) -> list[str]:
-        compared = "" if self.recipe.head_only else ", and with which familiarity compares new photos"
+        unknown = no_familiarity(self.best_epoch, self.held_out)
+        compared = "" if unknown else ", and with which familiarity compares new photos"
         counts = (f"{name.replace('|', '/')} | {count:,}" for name, count in self.classes.items())
         return [
             "## Photos",
@@ -165,6 +167,17 @@ class Card(BaseModel):
         rows = [f"{name.replace('_', ' ')} | {value}" for name, value in facts.items()]
         rows += [f"temperature | {self.temperature:.3f}", f"time | {self.seconds:.0f} s on {self.machine}"]
         return ["## Recipe", "", *_table("what | value", rows)]
+
+
+def no_familiarity(best: int, held_out: int) -> str:
+    """Return why nothing says how familiar photos are, for the best epoch and so many held-out photos, or nothing."""
+    if best == 0:
+        why = "the features of the best weights were learnt on other photos and say nothing about these"
+    elif held_out < FEWEST:
+        why = f"only {held_out} photos are held out, and at least {FEWEST} are needed"
+    else:
+        return ""
+    return f"answers will have no familiarity, since {why}"
 
 
 def _table(heading: str, rows: Iterable[str]) -> list[str]:

@@ -40,10 +40,10 @@ def fit_head_only(task: Task, state: State, bar: Bar) -> list[Row]:
 
     Photos are looked at as they are. On photos of hands, variations of them gained nothing, and mirrored ones did harm.
     """
+    bar.begin("fitting the classifier", len(task.learnt) + len(task.held_out))
     model = network.built(task.recipe, task.classes)
     answer = network.answering(network.features_of(model))
     look = partial(task.views.plain, resolution=task.recipe.resolution)
-    bar.begin("fitting the classifier", len(task.learnt) + len(task.held_out))
     learnt, held_out = (
         Sample(_answers(answer, look, indices, bar), task.labels(indices)) for indices in (task.learnt, task.held_out)
     )
@@ -61,6 +61,7 @@ def begin(task: Task, bar: Bar) -> keras.Model:
     mirrored, which was not measured separately.
     """
     recipe = task.recipe
+    bar.begin("preparing the network", 1)
     model = network.built(recipe, task.classes)
     order = np.random.default_rng(recipe.seed).permutation(task.learnt)
     varied = partial(task.views.varied, resolution=recipe.resolution)
@@ -98,6 +99,7 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say,
         return _watched(task, learner, epoch) | {"seconds": round(time.monotonic() - began, 1)}
 
     recipe = task.recipe
+    bar.begin("preparing the training", 1)
     schedule = recipe.schedule(len(task.learnt))
     build = partial(network.empty, recipe.alpha, task.classes)
     learner = Trainer(build() if begun is None else begun, build(), 1.0, recipe.seed)
@@ -106,6 +108,7 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say,
     else:
         rows = [watched(0)]
         state.save(learner, rows, best=True)
+        _tell(rows, say)
     for epoch in range(len(rows) - 1, schedule.epochs):
         if epoch - best_epoch(rows) >= PATIENCE:
             say(f"no epoch was better than epoch {epoch_name(best_epoch(rows))}: the training ends early")
@@ -113,9 +116,14 @@ def fit(task: Task, state: State, begun: keras.Model | None, bar: Bar, say: Say,
         bar.begin(f"epoch {epoch + 1} of {schedule.epochs}", schedule.steps * schedule.batch)
         rows.append(_epoch(task, schedule, learner, epoch, bar) | watched(epoch + 1))
         state.save(learner, rows, best=best_epoch(rows) == epoch + 1)
-        accuracy, loss = rows[-1]["accuracy"], rows[-1]["loss"]
-        say(f"epoch {epoch + 1}: right on {accuracy:.1%} of the held-out photos, loss {loss:.3f}")
+        _tell(rows, say)
     return rows
+
+
+def _tell(rows: Sequence[Row], say: Say) -> None:
+    """Say how good the last epoch is."""
+    accuracy, loss = rows[-1]["accuracy"], rows[-1]["loss"]
+    say(f"epoch {epoch_name(len(rows) - 1)}: right on {accuracy:.1%} of the held-out photos, loss {loss:.3f}")
 
 
 def _epoch(task: Task, schedule: Schedule, learner: Learner, epoch: int, bar: Bar) -> Row:

@@ -19,28 +19,30 @@ from app.model.calibration import COUNT
 from app.training import network, temperature
 from app.training.network import Floats
 from app.training.state import State
-from app.training.task import Task, parts
+from app.training.task import Bar, Task, parts
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 
 
-def write(task: Task, classes: Sequence[str], state: State, bundle: Bundle) -> tuple[float, list[Precision]]:
+def write(task: Task, classes: Sequence[str], state: State, bundle: Bundle, bar: Bar) -> tuple[float, list[Precision]]:
     """Write all that the service loads from the best weights, and return the temperature and the precisions."""
-    scale = _write_weights(task, state, bundle)
+    bar.begin("choosing the temperature", len(RESOLUTIONS) * len(task.held_out))
+    scale = _write_weights(task, state, bundle, bar)
     bundle.labels.write_text("\n".join(classes) + "\n", encoding="utf-8")
-    precisions = _compile(task, bundle)
+    bar.begin("compiling the models", len(PRECISIONS))
+    precisions = _compile(task, bundle, bar)
     _write_manifest(bundle, task, precisions)
     return scale, precisions
 
 
-def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
+def _write_weights(task: Task, state: State, bundle: Bundle, bar: Bar) -> float:
     """Write the best weights with the temperature that suits the held-out photos; return the temperature."""
     alpha = task.recipe.alpha
     *features, kernel, bias = read(state.best, alpha)
     model = network.empty(alpha, task.classes)
     model.set_weights([*features, kernel, bias])
     answer = network.answering(logits_of(model))
-    logits = np.concatenate([_logits(answer, task, resolution) for resolution in RESOLUTIONS])
+    logits = np.concatenate([_logits(answer, task, resolution, bar) for resolution in RESOLUTIONS])
     truths = np.tile(task.labels(task.held_out), len(RESOLUTIONS))
     scale = temperature.fit(logits, truths, len(task.held_out))
     model.set_weights([*features, kernel / scale, bias / scale])
@@ -49,12 +51,15 @@ def _write_weights(task: Task, state: State, bundle: Bundle) -> float:
     return scale
 
 
-def _logits(answer: Callable[[Floats], tf.Tensor], task: Task, resolution: int) -> Floats:
-    looks = (task.views.plain(part, resolution).astype(np.float32) for part in parts(task.held_out))
-    return np.concatenate([np.asarray(answer(pixels)) for pixels in looks])
+def _logits(answer: Callable[[Floats], tf.Tensor], task: Task, resolution: int, bar: Bar) -> Floats:
+    found = []
+    for part in parts(task.held_out):
+        found.append(np.asarray(answer(task.views.plain(part, resolution).astype(np.float32))))
+        bar.advance(len(part))
+    return np.concatenate(found)
 
 
-def _compile(task: Task, bundle: Bundle) -> list[Precision]:
+def _compile(task: Task, bundle: Bundle, bar: Bar) -> list[Precision]:
     """Compile the weights, and return the precisions of the models that can be run; others are not written."""
     recipe = task.recipe
     chosen = np.random.default_rng(recipe.seed).permutation(task.learnt)[:COUNT]
@@ -65,6 +70,7 @@ def _compile(task: Task, bundle: Bundle) -> list[Precision]:
         if _runs(content, precision, calibration[0]):
             bundle.compiled(recipe.alpha, precision).write_bytes(content)
             written.append(precision)
+        bar.advance(1)
     return written
 
 

@@ -20,7 +20,7 @@ from app.model.familiarity import FAMILIARITIES, Familiarity, auroc
 from app.model.golden import ANSWERS
 from app.model.model import Model
 from app.training import mistakes, models
-from app.training.card import Card
+from app.training.card import Card, no_familiarity
 from app.training.evaluation import Answers, ask
 from app.training.state import Row, State, best_epoch
 from app.training.task import Bar, Photos, Task
@@ -51,15 +51,17 @@ def write(training: Training, state: State, name: str, bar: Bar, say: Callable[[
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     bundle = Bundle(folder, name)
-    scale, precisions = models.write(task, training.photos.found.classes, state, bundle)
-    lacking = () if "int8" in precisions else (NO_INT8,)
+    scale, precisions = models.write(task, training.photos.found.classes, state, bundle, bar)
+    unknown = no_familiarity(best_epoch(training.rows), len(task.held_out))
+    lacking = tuple(remark for remark in ("" if "int8" in precisions else NO_INT8, unknown) if remark)
     for remark in lacking:
         say(remark)
     loaded = list(_models(bundle, task, precisions))
     answers = _answers(training, loaded, bar)
     measured = _write_scores(training, answers, folder)
-    if not task.recipe.head_only:  # features that were learnt on other photos say nothing of these
+    if not unknown:
         _write_familiarity(training, answers, folder, bar)
+    bar.begin("writing the card", 1)
     _pin(task, bundle, loaded)
     card = _card(training, name, scale, lacking).model_copy(
         update={

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from app import environment
 from app.config import expanded
-from app.engines.bundle import BUNDLED
-from app.engines.files import sha256
+from app.engines.bundle import BUNDLED, Bundle
+from app.engines.files import NAME as MANIFEST
+from app.engines.files import sha256, verified
 from app.engines.keras.reader import read
 from app.engines.weights import PUBLISHED, locate
 from app.errors import StartError
@@ -21,7 +22,7 @@ def checked(recipe: Recipe) -> str:
     path = file(recipe)
     if path is None:
         return ""
-    read(path, recipe.alpha)
+    read(path, recipe.alpha, "--alpha")
     return sha256(path)
 
 
@@ -35,8 +36,22 @@ def file(recipe: Recipe) -> Path | None:
         wanted = {"weights": PUBLISHED, "alpha": recipe.alpha, "resolution": recipe.resolution}
         return locate(environment.load().model_copy(update=wanted)).path
     path = expanded(Path(recipe.start))
+    allowed = (
+        f"allowed are {BUNDLED.name}, {PUBLISHED}, {RANDOM}, a weight file, or a folder that `mobilenet train` has "
+        "written"
+    )
+    if path.is_dir():
+        if not (path / MANIFEST).is_file():
+            raise StartError(f"--from {recipe.start}: this folder has no weights; {allowed}")
+        return _in_folder(path, recipe)
     if not path.is_file():
-        raise StartError(
-            f"--from {recipe.start}: no such file; allowed are {BUNDLED.name}, {PUBLISHED}, {RANDOM} or a weight file"
-        )
+        raise StartError(f"--from {recipe.start}: no such file; {allowed}")
     return path
+
+
+def _in_folder(folder: Path, recipe: Recipe) -> Path:
+    bundle = Bundle.open(folder)
+    if recipe.alpha not in bundle.alphas:
+        known = ", ".join(f"{alpha:g}" for alpha in bundle.alphas)
+        raise StartError(f"--from {recipe.start}: its weights have α {known}, but --alpha is {recipe.alpha:g}")
+    return verified(bundle.weights(recipe.alpha))

@@ -18,6 +18,7 @@ import numpy as np
 from app.errors import ServiceError, StartError
 from app.imaging import decode
 from app.imaging.folder import files
+from app.imaging.formats import is_photo
 from app.machine import available_cpus
 from app.training.names import check, class_name, natural, shown
 
@@ -98,13 +99,13 @@ def survey(folder: Path, max_pixels: int, progress: Progress, classes: Sequence[
     """Look at every photo of a folder. Raises `StartError` if its folders are no classes, or not among `classes`."""
     folders = _class_folders(folder)
     names = tuple(classes or map(class_name, folders))
-    check(folder, names, [class_name(path) for path in folders])
+    check(folder, names, folders)
     indices = {name: index for index, name in enumerate(names)}
     photos = [Photo(path, indices[class_name(sub)]) for sub in folders for path in _files(sub)]
     looks = list(progress(_looks(photos, max_pixels), len(photos)))
     good, remarks = _sorted_out(looks)
     used, digests = [one.photo for one in good], [one.digest or b"" for one in good]
-    return Survey(names, tuple(used), tuple(digests), tuple(remarks), folder)
+    return Survey(names, tuple(used), tuple(digests), (*_beside(folder), *remarks), folder)
 
 
 def readable(paths: Sequence[Path], max_pixels: int, progress: Progress) -> list[Photo]:
@@ -116,13 +117,26 @@ def readable(paths: Sequence[Path], max_pixels: int, progress: Progress) -> list
     return found
 
 
-def _class_folders(folder: Path) -> list[Path]:
+def _inside(folder: Path) -> list[Path]:
+    """Return the files and folders in a folder, without hidden ones, in natural order."""
     try:
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as exc:
         raise StartError(f"cannot read the folder {folder}: {exc.strerror}") from exc
-    found = [path for path in inside if path.is_dir() and path.name.casefold() not in NO_CLASSES]
-    return sorted(found, key=lambda path: (natural(path.name), path.name))
+    return sorted(inside, key=lambda path: (natural(path.name), path.name))
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    return [path for path in _inside(folder) if path.is_dir() and path.name.casefold() not in NO_CLASSES]
+
+
+def _beside(folder: Path) -> Iterator[str]:
+    """Yield a remark on photos that are in no folder of a class, if there are any."""
+    if photos := [path for path in _inside(folder) if is_photo(path.name) and path.is_file()]:
+        yield (
+            f"{_listed(photos)} beside the folders of the classes, and left out: a photo belongs in the folder of its "
+            "class"
+        )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -157,10 +171,7 @@ def _look(photo: Photo, max_pixels: int) -> Look:
 
 def _sorted_out(looks: Sequence[Look]) -> tuple[list[Look], list[str]]:
     """Return the photos that can be used, and remarks on the others."""
-    remarks = []
-    if unreadable := [look for look in looks if look.digest is None]:
-        paths = [look.photo.path for look in unreadable]
-        remarks.append(f"{_listed(paths)} no image that can be read, and left out ({unreadable[0].reason})")
+    remarks = list(_unreadable(looks))
     classes: dict[bytes, set[int]] = {}
     for look in looks:
         if look.digest is not None:
@@ -179,6 +190,18 @@ def _sorted_out(looks: Sequence[Look]) -> tuple[list[Look], list[str]]:
     if again:
         remarks.append(f"{_listed(again)} there twice with the same pixels, and used once")
     return list(good.values()), remarks
+
+
+def _unreadable(looks: Sequence[Look]) -> Iterator[str]:
+    """Yield a remark on the files that cannot be read for each reason. What is called a photo comes first."""
+    unreadable = [look for look in looks if look.digest is None]
+    unreadable.sort(key=lambda look: not is_photo(look.photo.path.name))
+    reasons: dict[str, list[Path]] = {}
+    for look in unreadable:
+        told_apart = look.reason in reasons or len(reasons) < LISTED
+        reasons.setdefault(look.reason if told_apart else "for other reasons", []).append(look.photo.path)
+    for reason, paths in reasons.items():
+        yield f"{_listed(paths)} no image that can be read, and left out ({reason})"
 
 
 def _listed(paths: Sequence[Path]) -> str:

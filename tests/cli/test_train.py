@@ -1,6 +1,8 @@
 """`mobilenet train`: what it refuses before it trains, and what it makes of an interruption."""
 
 import signal
+import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,6 +75,32 @@ def test_weights_to_start_from_that_are_not_there_are_refused_before_anything_el
     with pytest.raises(StartError, match=r"^--from nowhere\.h5: no such file; allowed are imagenette, "):
         train(order(photos, begin="nowhere.h5"))
     assert interrupted.best.exists()
+
+
+@pytest.mark.parametrize(
+    ("unfamiliar", "validation", "says"),
+    [
+        (Path("nix"), "", "^--unfamiliar nix: there is no such folder$"),
+        (None, "nix", "^--validation nix: there is no such folder; a share is a number between 0 and 1, "),
+    ],
+)
+def test_a_folder_that_is_not_there_is_refused_before_any_photo_is_looked_at(
+    unfamiliar: Path | None, validation: str, says: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.train.survey", lambda *_: pytest.fail("the photos were looked at"))
+    asked = replace(order(photos, validation=validation), unfamiliar=unfamiliar)
+    with pytest.raises(StartError, match=says):
+        train(asked)
+
+
+def test_while_tensorflow_is_loaded_the_bar_says_so(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "app.training.network", None)
+    monkeypatch.delattr("app.training.network", raising=False)
+    bar = Bar()
+    with pytest.raises(StartError, match=r"^training needs TensorFlow"):
+        _train(order(photos), bar, 0.0)
+    (part,) = bar.progress.tasks
+    assert (part.description, part.finished) == ("loading TensorFlow", False)
 
 
 @pytest.mark.parametrize("older", [False, True])

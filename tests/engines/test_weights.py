@@ -76,13 +76,23 @@ def test_weights_that_are_not_there_say_which_file_is_missing_and_what_is_there(
     (tmp_path / "empty").mkdir()
     bundle(tmp_path)
     for setting, message in [
-        (str(tmp_path), r"^MOBILENET_ALPHA=0\.25: the weights of own have α 0\.75$"),
-        (str(tmp_path / "empty"), r"^cannot read \S+/empty/MANIFEST\.toml: "),
+        (
+            str(tmp_path),
+            r"^MOBILENET_ALPHA=0\.25: the weights of own have α 0\.75 \(a service that runs already has to be",
+        ),
+        (str(tmp_path / "empty"), r"^MOBILENET_WEIGHTS=\S+/empty: this folder has no MANIFEST\.toml, .*; allowed are "),
+        (str(saved_model(tmp_path)), r"^MOBILENET_WEIGHTS=\S+/sm: .*SavedModel.*: save the model as \.keras"),
         (str(tmp_path / "own.h5"), r"own\.h5: No such file"),
         ("photo.jpg", r"MOBILENET_WEIGHTS=photo\.jpg: allowed are imagenette, imagenet, a folder that"),
     ]:
         with pytest.raises(StartError, match=message):
             locate(settings(weights=setting))
+
+
+def saved_model(folder: Path) -> Path:
+    (folder / "sm").mkdir()
+    (folder / "sm" / "saved_model.pb").touch()
+    return folder / "sm"
 
 
 NAME = "mobilenet_2_5_128_tf.h5"

@@ -14,7 +14,7 @@ from app.engines.litert import LiteRTEngine
 from app.errors import StartError
 from app.measurements import UNFAMILIAR
 from app.mobilenet.variants import ALPHAS, Variant
-from app.model.familiarity import FAMILIARITIES, NAME, Familiarity, auroc, find, measure, read
+from app.model.familiarity import FAMILIARITIES, FEWEST, NAME, Familiarity, auroc, find, measure, read
 from tests.support.fakes import COLOURS
 
 ENERGIES = tuple(n / 10 for n in range(101))
@@ -56,13 +56,18 @@ def test_it_never_falls_where_the_energy_rises(measured: list[float], energies: 
 
 
 def test_of_a_folder_those_of_the_variant_and_the_precision_count(tmp_path: Path) -> None:
-    other = made(precision="int8", images=7)
+    other = made(precision="int8", images=47)
     save(tmp_path, made(alpha=0.25), made(resolution=224), other, made())
     assert find(tmp_path, VARIANT, "float32") == made()
     assert find(tmp_path, VARIANT, "bfloat16") == made()
     assert find(tmp_path, VARIANT, "int8") == other
     assert find(tmp_path, Variant(0.5, 96), "float32") is None
     assert find(tmp_path / "empty", VARIANT, "float32") is None
+
+
+@pytest.mark.parametrize(("images", "known"), [(FEWEST - 1, False), (FEWEST, True)])
+def test_what_was_measured_of_too_few_photos_is_not_used(images: int, known: bool, tmp_path: Path) -> None:
+    assert (find(save(tmp_path, made(images=images)), VARIANT, "float32") is not None) is known
 
 
 @pytest.mark.parametrize(
@@ -81,10 +86,12 @@ def test_a_damaged_file_stops_the_start_in_a_line(content: str, tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
-def test_one_in_twenty_photos_of_the_classes_is_unfamiliar() -> None:
-    energies = np.random.default_rng(1).normal(5, 2, 10_000)
-    found = made(energies=measure(energies[:5000].tolist()))
-    unfamiliar = [found.share(energy) < UNFAMILIAR for energy in energies[5000:]]
+@pytest.mark.parametrize("count", [FEWEST, 20, 32, 100, 473])
+def test_however_few_were_measured_one_in_twenty_photos_of_the_classes_is_unfamiliar(count: int) -> None:
+    rng, unfamiliar = np.random.default_rng(1), []
+    for _ in range(400):
+        found = made(energies=measure(rng.normal(5, 2, count).tolist()))
+        unfamiliar += [found.share(energy) < UNFAMILIAR for energy in rng.normal(5, 2, 50)]
     assert np.mean(unfamiliar) == pytest.approx(0.05, abs=0.01)
 
 

@@ -77,14 +77,33 @@ def test_a_file_that_is_no_list_of_labels_is_refused_by_name(name: str, content:
         ("labels.txt", "tench\n\tcat"),
         ("labels.txt", "tench\n \ndog"),
         ("labels.json", r'["tench", "\ud800"]'),
-        ("labels.json", r'["tench", ["n1", "a\udfffb"]]'),
+        ("labels.json", r'["tench", ["n01443537", "a\udfffb"]]'),
         ("labels.json", r'["tench", "cat\t"]'),
-        ("labels.json", r'["tench", ["n1", " "]]'),
+        ("labels.json", r'["tench", ["n01443537", " "]]'),
     ],
 )
 def test_the_first_class_without_a_label_that_can_be_sent_is_named(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(StartError, match=rf"^the labels {tmp_path / name} must be .*; class 1 is blank, or not text$"):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place", "found"),
+    [
+        ("labels.txt", "tench\ncat\t2", "line 2", "cat"),
+        ("labels.txt", "tench\n2\tcat", "line 2", "2"),
+        ("labels.txt", "tench\ncat\tn02123045", "line 2", "cat"),
+        ("labels.txt", "n01440764\ttench\nn1\tcat", "line 2", "n1"),
+        ("labels.json", '["tench", ["cat", "2"]]', "class 1", "cat"),
+    ],
+)
+def test_what_stands_where_a_wordnet_id_may_stand_and_is_none_is_refused(
+    name: str, content: str, place: str, found: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    says = rf"^the labels {tmp_path / name} must be .*; {place} has '{found}' in front of the label, where only .*n0144"
+    with pytest.raises(StartError, match=says):
         load(tmp_path / name)
 
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from app.measurements import Score
-from app.training.card import Card, draw_confusion, draw_mistakes
+from app.model.familiarity import FEWEST
+from app.training.card import Card, draw_confusion, draw_mistakes, no_familiarity
 from app.training.fonts import drawable
 from tests.training.test_state import RECIPE, row
 
@@ -30,8 +31,8 @@ CARD = Card(
     resolution=160,
     classes={"cat": 40, "big | small": 20},
     photos="photos",
-    learnt=51,
-    held_out=9,
+    learnt=41,
+    held_out=19,
     validated=0,
     remarks=("notes.txt is no image that can be read, and left out",),
     recipe=RECIPE,
@@ -48,12 +49,29 @@ def test_the_card_says_how_good_the_weights_are_and_on_what_that_was_measured() 
     text = CARD.text()
     assert "right on 176 of 200 held-out photos" in text
     assert "it is right on 83% to 92% of other photos like these" in text
-    assert "the 9 photos held out, decoded and classified as the service does it. The same photos chose" in text
+    assert "the 19 photos held out, decoded and classified as the service does it. The same photos chose" in text
     assert "| big / small | 20 |" in text
     assert "- notes.txt is no image" in text
     given = CARD.model_copy(update={"validated": 200, "recipe": RECIPE.model_copy(update={"validation": "val"})})
     assert "the 200 photos of `val`, which chose nothing" in given.text()
     assert "right on 176 of 200 validation photos" in given.text()
+
+
+@pytest.mark.parametrize(
+    ("best", "held_out", "says"),
+    [
+        (1, FEWEST, ""),
+        (1, FEWEST - 1, "since only 18 photos are held out, and at least 19 are needed"),
+        (0, FEWEST, "since the features of the best weights were learnt on other photos"),
+    ],
+)
+def test_familiarity_is_known_of_features_that_were_learnt_here_and_of_enough_photos(
+    best: int, held_out: int, says: str
+) -> None:
+    card = CARD.model_copy(update={"best_epoch": best, "held_out": held_out})
+    assert says in no_familiarity(best, held_out)
+    assert bool(no_familiarity(best, held_out)) == bool(says)
+    assert ("with which familiarity compares new photos" in card.text()) == (not says)
 
 
 def test_a_card_has_a_top_5_only_of_more_than_five_classes() -> None:

@@ -14,6 +14,7 @@ from app.training.holdout import hold_out
 from app.training.task import Task
 from app.training.views import Views
 from tests.support import needs
+from tests.training.test_fit import Silence
 from tests.training.test_state import RECIPE
 from tests.training.test_survey import MAX_PIXELS, album, look
 
@@ -36,7 +37,7 @@ def test_an_int8_model_that_cannot_be_run_is_left_out(apart: bool, written: list
             variable.assign(np.array([silent] + [1e-3] * (variable.shape[0] - 1), np.float32))
     bundle = Bundle(tmp_path, "own")
     model.save_weights(bundle.weights(recipe.alpha))
-    assert _compile(task, bundle) == written
+    assert _compile(task, bundle, Silence()) == written
     assert [bundle.compiled(recipe.alpha, one).exists() for one in ("float32", "int8")] == [True, not apart]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.engines.bundle import BUNDLED
-from app.engines.files import sha256
+from app.engines.files import sha256, write_manifest
 from app.errors import StartError
 from app.training.start import checked, file
 from tests.training.test_state import RECIPE
@@ -45,5 +45,22 @@ def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
     wider = BUNDLED.weights(0.5)
     assert checked(RECIPE.model_copy(update={"start": str(wider)})) == sha256(wider)
-    with pytest.raises(StartError, match=wider.name):
+    with pytest.raises(StartError, match=rf"^{wider.name} has weights of α 0\.5, but --alpha is 0\.25$"):
         checked(RECIPE.model_copy(update={"start": str(wider), "alpha": 0.25}))
+
+
+def test_of_a_folder_of_weights_those_of_the_width_are_taken() -> None:
+    assert file(RECIPE.model_copy(update={"start": str(BUNDLED.folder)})) == BUNDLED.weights(0.5)
+
+
+def test_a_folder_of_weights_of_another_width_or_of_something_else_is_refused(tmp_path: Path) -> None:
+    for name in ("photos", "own"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(
+        StartError, match=rf"^--from {tmp_path}/photos: this folder has no weights; allowed are imagene"
+    ):
+        file(RECIPE.model_copy(update={"start": str(tmp_path / "photos")}))
+    (tmp_path / "own" / "own_0.25.weights.h5").touch()
+    write_manifest(tmp_path / "own", {tmp_path / "own" / "own_0.25.weights.h5": {"classes": 2}})
+    with pytest.raises(StartError, match=rf"^--from {tmp_path}/own: its weights have α 0\.25, but --alpha is 0\.5$"):
+        file(RECIPE.model_copy(update={"start": str(tmp_path / "own")}))

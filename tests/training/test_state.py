@@ -137,6 +137,19 @@ def test_another_recipe_other_photos_or_other_weights_to_start_from_cannot_be_go
         state.begin(recipe, digests, resume=True)
 
 
+OTHER = Recipe(
+    alpha=0.75, resolution=128, start="random", epochs=4, head_only=True, mirror=False, validation="apart", seed=1
+)
+
+
+@pytest.mark.parametrize("name", Recipe.model_fields)
+def test_whatever_differs_in_a_recipe_it_is_another_one(name: str, tmp_path: Path) -> None:
+    state, other = State(tmp_path), getattr(OTHER, name)
+    state.begin(RECIPE, PHOTOS, resume=False)
+    with pytest.raises(StartError, match=rf"had {name} {getattr(RECIPE, name)}, and not {other}$"):
+        state.begin(RECIPE.model_copy(update={name: other}), PHOTOS, resume=True)
+
+
 def test_the_resolution_asked_for_has_half_of_the_batches_and_all_four_have_some() -> None:
     schedule = RECIPE.schedule(1000)
     shares = schedule.shares(0)

@@ -10,7 +10,7 @@ from PIL import Image
 from app.errors import StartError
 from app.training.holdout import hold_out
 from app.training.names import natural
-from app.training.survey import Look, Survey, checked, readable, survey
+from app.training.survey import Look, Photo, Survey, _sorted_out, checked, readable, survey
 
 MAX_PIXELS = 10**7
 
@@ -91,10 +91,47 @@ def test_what_cannot_be_read_is_left_out_and_listed_with_a_reason(tmp_path: Path
     (tmp_path / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
     (tmp_path / "dog" / "notes.txt").write_text("a note")
     found = look(tmp_path)
-    (remark,) = [remark for remark in found.remarks if "left out" in remark]
-    assert "broken.jpg" in remark
-    assert "notes.txt" in remark
+    photo_remark, other_remark = [remark for remark in found.remarks if "left out" in remark]
+    assert "broken.jpg" in photo_remark
+    assert "notes.txt" in other_remark
     assert len(found.photos) == 8
+
+
+def test_what_cannot_be_read_is_listed_by_its_reason_and_what_is_called_a_photo_comes_first(tmp_path: Path) -> None:
+    album(tmp_path, cat=4, dog=4)
+    for number in range(7):
+        (tmp_path / "cat" / f"{number}-notes.txt").write_text("a note")
+    for name in ("empty.jpg", "vacant.png"):
+        (tmp_path / "cat" / name).touch()
+    (tmp_path / "dog" / "page.jpg").write_bytes(b"%PDF-1.7")
+    (tmp_path / "dog" / "named.gif").write_text("a note")
+    remarks = [remark for remark in look(tmp_path).remarks if "left out" in remark]
+    assert len(remarks) == 3
+    notes, empty, page = sorted(remarks, key=lambda remark: ("PDF" in remark, "empty" in remark))
+    assert "empty.jpg, " in empty
+    assert "vacant.png are no image that can be read, and left out (the image is empty" in empty
+    assert "page.jpg is no image that can be read, and left out" in page
+    assert "notes.txt and 3 more are no image" in notes
+    assert notes.index("named.gif") < notes.index("0-notes.txt"), "what is called a photo is named first"
+
+
+def test_of_many_reasons_only_the_first_are_told_apart(tmp_path: Path) -> None:
+    photos = [Photo(tmp_path / f"{number}.jpg", 0) for number in range(40)]
+    _, remarks = _sorted_out([Look(one, None, f"reason {number}") for number, one in enumerate(photos)])
+    assert len(remarks) == 6
+    assert remarks[-1].endswith("9.jpg and 30 more are no image that can be read, and left out (for other reasons)")
+
+
+def test_photos_beside_the_folders_of_the_classes_are_named(tmp_path: Path) -> None:
+    album(tmp_path, cat=20, dog=20)
+    photo(tmp_path / "stray.png", 99)
+    (tmp_path / "README.txt").write_text("no photo")
+    (tmp_path / "._stray.png").write_bytes(b"junk")
+    (remark,) = look(tmp_path).remarks
+    assert remark == (
+        f"{tmp_path / 'stray.png'} is beside the folders of the classes, and left out: "
+        "a photo belongs in the folder of its class"
+    )
 
 
 def test_the_same_pixels_in_two_classes_are_left_out_of_both_and_twice_in_one_count_once(tmp_path: Path) -> None:
@@ -115,9 +152,20 @@ def test_the_same_pixels_in_two_classes_are_left_out_of_both_and_twice_in_one_co
         ({}, r"has no folders: put the photos of each class into a folder"),
         ({"cat": 5}, r"has one class, 'cat': a classifier needs at least two"),
         ({"cat": 5, "dog": 3}, r"needs at least 4 different photos that can be read; 'dog' has 3"),
-        ({"train": 5, "val": 5}, r"are no classes: try `mobilenet train \S+/train --validation \S+/val`"),
+        ({"train": 5, "val": 5}, r"are no classes: try `mobilenet train \S+/train --validation \S+/val`$"),
+        ({"Test": 5, "Train": 5, "Val": 5}, r"are no classes: try `mobilenet train \S+/Train --validation \S+/Val`$"),
+        ({"Testing": 5, "Training": 5}, r"are no classes: try `mobilenet train \S+/Training`$"),
+        ({"test_set": 5, "training_set": 5}, r"are no classes: try `mobilenet train \S+/training_set`$"),
+        ({"seg_pred": 5, "seg_test": 5, "seg_train": 5}, r"are no classes: try `mobilenet train \S+/seg_train`$"),
+        ({"photos/cat": 5, "photos/dog": 5}, r"at least two to tell apart; try `mobilenet train \S+/photos`$"),
+        ({"my  own/cat": 5, "my  own/dog": 5}, r"two to tell apart; try `mobilenet train '\S+/my  own'`$"),
+        ({"cat/2024": 5}, r"has one class, 'cat': a classifier needs at least two to tell apart$"),
+        ({" ": 5, "cat": 5}, r"has a folder whose name is blank, ' ': rename it$"),
     ],
-    ids=["none", "one", "few", "parts"],
+    ids=[
+        *("none", "one", "few", "parts", "capitals", "testing", "sets", "with a prefix"),
+        *("a folder too high", "a quoted one", "one with folders", "blank"),
+    ],
 )
 def test_a_folder_that_nothing_can_be_learnt_from_is_refused(
     classes: dict[str, int], reason: str, tmp_path: Path
@@ -125,6 +173,15 @@ def test_a_folder_that_nothing_can_be_learnt_from_is_refused(
     album(tmp_path, **classes)
     with pytest.raises(StartError, match=reason):
         look(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [("steam train", "freight train"), ("cat", "test"), ("train", "bus"), ("retrained", "contest")]
+)
+def test_classes_whose_names_only_sound_like_parts_of_a_data_set_are_classes(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    assert set(look(album(tmp_path, **dict.fromkeys(names, 4))).classes) == set(names)
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -163,6 +220,13 @@ def test_a_share_of_each_class_is_held_out_and_the_seed_says_which() -> None:
     assert [labels[index] for index in held_out].count(1) == 1
     assert hold_out(labels, 0.15, seed=0) == (learnt, held_out)
     assert hold_out(labels, 0.15, seed=1) != (learnt, held_out)
+
+
+def test_however_large_the_share_each_class_keeps_a_photo_to_learn_from() -> None:
+    labels = [0] * 2 + [1] * 9
+    learnt, held_out = hold_out(labels, 0.99, seed=0)
+    assert [labels[index] for index in learnt] == [0, 1]
+    assert sorted(learnt + held_out) == list(range(11))
 
 
 def test_of_photos_of_other_things_those_that_can_be_read_are_kept(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from app.mobilenet.architecture import CLASSIFIER, STEM_FILTERS
 from app.mobilenet.variants import ALPHAS
 
 
-def read(path: Path, alpha: float) -> list[Array]:
+def read(path: Path, alpha: float, setting: str = "MOBILENET_ALPHA") -> list[Array]:
     """Return the float32 arrays of a MobileNetV1 of this α, in the order in which `set_weights` takes them.
 
     The last array is the bias of the classifier, so its length is the number of classes. The file is HDF5 in Keras'
@@ -25,12 +25,12 @@ def read(path: Path, alpha: float) -> list[Array]:
     is zeros. Every array has the shape that the table of layers gives it, so that no layer can keep its random initial
     weights. Where the file has the whole model, every layer of it must be one that the service's own network has too;
     that of weights alone cannot say how pixels are scaled or what the model ends in. Needs h5py but not TensorFlow.
-    Raises `StartError` that says what is wrong: not a weight file, damaged, another network, another α, another
-    scaling of pixels, or another activation at the end.
+    Raises `StartError` that says what is wrong: not a weight file, damaged, another network, another α than the one
+    that `setting` has, another scaling of pixels, or another activation at the end.
     """
     try:
         with opened(path) as file:
-            return _arrays(file, alpha)
+            return _arrays(file, alpha, setting)
     except UnsuitableModelError as exc:
         raise StartError(f"{path.name} {exc}") from exc
     except (OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError) as exc:
@@ -39,7 +39,7 @@ def read(path: Path, alpha: float) -> list[Array]:
         raise StartError(f"{path.name} does not have the layers of a MobileNetV1: {first_line(exc)}") from exc
 
 
-def _arrays(file: KerasFile, alpha: float) -> list[Array]:
+def _arrays(file: KerasFile, alpha: float, setting: str) -> list[Array]:
     if not file.layers:
         raise UnsuitableModelError("has no layers with weights")
     chain = None if file.config is None else config.layers(file.config)
@@ -47,7 +47,8 @@ def _arrays(file: KerasFile, alpha: float) -> list[Array]:
         structure.check_scaling(chain)
     ordered = _ordered(file, chain, alpha)
     body = features(alpha)
-    _check_body(ordered, body, alpha)
+    _check_width(ordered, alpha, setting)
+    _check_body(ordered, body)
     if chain is not None and sum(layer.has_arrays for layer in chain) > len(ordered):
         raise _incomplete(ordered, body)
     _check_top(ordered[len(body) :], body[-1])
@@ -62,10 +63,13 @@ def _ordered(file: KerasFile, chain: list[ConfiguredLayer] | None, alpha: float)
     return guided_by_names(file, alpha) or guided_by_shapes(file, alpha)
 
 
-def _check_body(found: list[StoredLayer], body: list[Slot], alpha: float) -> None:
+def _check_width(found: list[StoredLayer], alpha: float, setting: str) -> None:
     stem = next((layer.shapes[0][-1] for layer in found if layer.shapes[0][:3] == (3, 3, 3)), 0)
     if stem != int(alpha * STEM_FILTERS) and stem / STEM_FILTERS in ALPHAS:
-        raise UnsuitableModelError(f"has weights of α {stem / STEM_FILTERS:g}, but MOBILENET_ALPHA is {alpha:g}")
+        raise UnsuitableModelError(f"has weights of α {stem / STEM_FILTERS:g}, but {setting} is {alpha:g}")
+
+
+def _check_body(found: list[StoredLayer], body: list[Slot]) -> None:
     for layer, (name, shapes) in zip(found, body, strict=False):
         if layer.shapes != shapes:
             raise _mismatch(name, layer, _listed(shapes))

@@ -6,6 +6,13 @@ from typing import Any
 import httptools
 
 BODY_FIELDS = (b"content-length", b"transfer-encoding")
+FOREIGN = {
+    b"\x16\x03": "this is TLS, and the port speaks plain HTTP: ask it with http:// or through a proxy that ends TLS",
+    b"PRI * HTTP/2": "this is HTTP/2, and the port speaks HTTP/1.1; gRPC has a port of its own",
+    b"PROXY ": "this is the PROXY protocol, and the port expects a request",
+    b"\r\n\r\n\0\r\nQUIT\n": "this is the PROXY protocol, and the port expects a request",
+}
+"""What other protocols begin with, and what is then wrong."""
 
 
 class Parser:
@@ -106,3 +113,9 @@ def _parser(protocol: Any) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
+
+
+def what_is_wrong(data: bytes, error: httptools.HttpParserError) -> str:
+    """Return what is wrong with bytes that are not HTTP, for a person who may have taken the wrong port or protocol."""
+    foreign = next((what for start, what in FOREIGN.items() if data.startswith(start)), None)
+    return foreign or f"this is not valid HTTP: {error}"

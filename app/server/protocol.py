@@ -25,7 +25,7 @@ from app.server.deadline import Deadline
 from app.server.exchange import HTTP_1_1, Exchange, Fields
 from app.server.head import HEADERS_BYTES, Head, too_large
 from app.server.linger import Linger
-from app.server.parser import Parser
+from app.server.parser import Parser, what_is_wrong
 from app.server.reading import Reading
 from app.server.sending import Sending
 
@@ -137,7 +137,7 @@ class Protocol(Reading, Sending):
             self._parser.feed_data(data)
         except httptools.HttpParserError as exc:
             ours = exc.__context__  # raised by the head, or by one of the methods below
-            self._refuse(ours.detail if isinstance(ours, MalformedRequest) else "Invalid HTTP request received.")
+            self._refuse(ours.detail if isinstance(ours, MalformedRequest) else what_is_wrong(data, exc))
             return
         if self._bare_bytes > HEADERS_BYTES:
             self._refuse(too_large().detail)

@@ -209,8 +209,8 @@ def test_a_file_of_a_known_format_is_refused_for_what_it_is_whatever_its_type(
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "image/png", None])
 def test_json_that_is_sent_as_something_else_is_told_the_header_to_send(client: TestClient, kind: str | None) -> None:
-    body = json.dumps(encoded(RED)).encode()
-    for body in (b"\n " + body, codecs.BOM_UTF8 + body, json.dumps(encoded(RED)["images"]).encode()):
+    text = json.dumps(encoded(RED)).encode()
+    for body in (b"\n " + text, codecs.BOM_UTF8 + text, json.dumps(encoded(RED)["images"]).encode()):
         response = client.post("/predict", content=body, headers={"Content-Type": kind} if kind else {})
         detail = check_problem(response, 415, "unsupported_media_type")
         assert detail == "the body looks like JSON; send it with the header Content-Type: application/json"

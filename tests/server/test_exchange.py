@@ -185,7 +185,7 @@ async def test_who_reads_a_body_hears_that_it_is_no_http_and_answers_that() -> N
     async with connected(application) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nphoto\r\nno chunk\r\n")
         assert await client.end() == b"HTTP/1.1 400 Bad Request\r\ncontent-length: 5\r\nconnection: close\r\n\r\nwrong"
-    assert told == ["Invalid HTTP request received."]
+    assert told == ["this is not valid HTTP: Invalid character in chunk size"]
 
 
 async def test_a_client_that_does_not_read_is_not_sent_more_and_more() -> None:

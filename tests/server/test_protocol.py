@@ -98,6 +98,25 @@ async def test_a_refusal_of_what_is_no_http_has_the_headers_of_every_answer() ->
 
 
 @pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (b"\x16\x03\x01\x02\0\1\0\1\xfc\3\3", "this is TLS, and the port speaks plain HTTP"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "this is HTTP/2, and the port speaks HTTP/1.1; gRPC has a port"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n", "this is the PROXY protocol"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "this is the PROXY protocol"),
+        (HEAD.replace(b"5", b"5\r\nContent-Length: 5") + b"\r\n", "this is not valid HTTP: Duplicate Content-Length"),
+    ],
+    ids=["TLS", "HTTP/2", "PROXY 1", "PROXY 2", "two lengths"],
+)
+async def test_who_speaks_another_protocol_is_told_so(sent: bytes, says: str) -> None:
+    async with connected(echo) as client:
+        client.send(sent)
+        answer = await client.end()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert says in answer.decode()
+
+
+@pytest.mark.parametrize(
     "asked",
     [
         b"GET / HTTP/1.1\r\n\r\n",

@@ -104,5 +104,5 @@ async def test_what_is_no_http_is_counted_and_has_a_line_but_not_in_a_flood(
     assert len(lines) == access.LINES_A_SECOND
     assert all(line["request_id"] in ids for line in lines)
     assert {(line["status"], line["code"], line["detail"]) for line in lines} == {
-        (400, "malformed_request", "Invalid HTTP request received.")
+        (400, "malformed_request", "this is not valid HTTP: Invalid method encountered")
     }

@@ -5,6 +5,7 @@ import gc
 import socket
 import time
 import weakref
+from typing import Any
 
 import pytest
 import uvloop
@@ -43,6 +44,26 @@ async def test_who_expects_to_be_told_to_go_on_is_refused_at_once() -> None:
     async with connected(refuse) as client:
         client.send(HEAD + b"Expect: 100-continue\r\n\r\n")
         assert await client.head() == b"HTTP/1.1 429 Too Many Requests"
+
+
+async def test_all_requests_that_have_come_are_answered_by_a_server_that_stops() -> None:
+    turn = asyncio.Event()
+
+    async def in_turn(scope: Any, receive: Any, send: Any) -> None:
+        await turn.wait()
+        await echo(scope, receive, send)
+
+    async with connected(in_turn) as client:
+        client.send(3 * (HEAD + b"\r\nphoto"))
+        async with asyncio.timeout(5):
+            while not client.served or len(next(iter(client.served))._unanswered) < 3:
+                await asyncio.sleep(0.01)
+        (connection,) = client.served
+        connection.shutdown()
+        turn.set()
+        for _ in range(3):
+            assert (await client.head(), await client.body()) == (b"HTTP/1.1 200 OK", b"photo")
+        assert await client.end() == b""
 
 
 @pytest.mark.usefixtures("short")

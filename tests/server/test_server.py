@@ -22,7 +22,7 @@ from tests.support.client import parsed
 
 
 class App:
-    """An application that does nothing but start and stop, and has metrics."""
+    """An application that answers everything alike, and has metrics."""
 
     def __init__(self) -> None:
         self._metrics = Metrics()
@@ -32,6 +32,10 @@ class App:
         return parsed(self._metrics.render().decode()).get(name, 0)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+            return
         scope["state"][METRICS] = self._metrics
         for what in ("startup", "shutdown"):
             await receive()
@@ -42,6 +46,13 @@ class BusyServer(ServerAlone):
     """A server that goes on only when so many connections have come, while it does not know its bound yet."""
 
     waiting = 0
+    clients: list[socket.socket]
+    """The other ends of these connections."""
+
+    @property
+    def address(self) -> Any:
+        """Where it listens."""
+        return self._listener.getsockname()
 
     async def _open(self, protocol: Callable[[], Protocol]) -> Listening:
         listening = await super()._open(protocol)
@@ -52,21 +63,45 @@ class BusyServer(ServerAlone):
 
 
 @asynccontextmanager
-async def busy(app: App, most: int, waiting: int) -> AsyncIterator[list[socket.socket]]:
-    """Run a server with room for so many connections; yield as many connections as were waiting for it."""
+async def busy(app: App, most: int, waiting: int) -> AsyncIterator[BusyServer]:
+    """Run a server with room for so many connections, for which so many were waiting. It may be told to stop before."""
     config = uvicorn_config(app, Settings())
     config.load()
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         running = BusyServer(config, most, listener)
         running.lifespan, running.waiting = config.lifespan_class(config), waiting
-        clients = [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(waiting)]
+        running.clients = [stack.enter_context(socket.create_connection(running.address)) for _ in range(waiting)]
         await running.startup()
-        yield clients
-        for client in clients:
+        yield running
+        for client in running.clients:
             client.close()
-        async with asyncio.timeout(5):
-            await running.shutdown()
+        if not running.should_exit:
+            async with asyncio.timeout(5):
+                await running.shutdown()
+
+
+async def test_who_has_connected_to_a_full_server_is_answered_even_if_it_stops() -> None:
+    async with busy(App(), 2, 2) as running:
+        with socket.create_connection(running.address) as late:
+            late.settimeout(10)
+            late.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            running.should_exit = True
+            stopping = asyncio.create_task(running.shutdown())
+            assert (await asyncio.to_thread(late.recv, 1000)).startswith(b"HTTP/1.1 204 ")
+        await stopping
+
+
+async def test_a_full_server_that_stops_does_not_take_connections_again_when_some_have_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with busy(App(), 2, 2) as running:
+        running.should_exit = True
+        await running.shutdown()
+        await asyncio.sleep(0)
+        assert isinstance(running._source, Listening)
+        assert running._source._starting is None
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize(("waiting", "paused"), [(1, 0), (2, 1)])
@@ -91,11 +126,11 @@ async def test_what_is_no_http_is_counted_and_has_a_line_but_not_in_a_flood(
     monkeypatch.setattr(access, "SECOND", 60)
     app, count = App(), access.LINES_A_SECOND + 2
     with caplog.at_level("INFO", logger="app.access"):
-        async with busy(app, 2 * count, count) as clients:
-            for client in clients:
+        async with busy(app, 2 * count, count) as running:
+            for client in running.clients:
                 client.settimeout(10)
                 client.sendall(b"nonsense\r\n\r\n")
-            answers = [await asyncio.to_thread(client.recv, 10_000) for client in clients]
+            answers = [await asyncio.to_thread(client.recv, 10_000) for client in running.clients]
     assert app.counted("mobilenet_requests_total", "other", "400") == count
     assert app.counted("mobilenet_requests_in_flight") == 0
     ids = {json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"] for answer in answers}

@@ -195,7 +195,10 @@ def train(
     alpha: Annotated[float, typer.Option(help="Width multiplier: 1, 0.75, 0.5 or 0.25.")] = 0.5,
     resolution: Annotated[int, typer.Option(help="Side of the input in pixels; the others are served, too.")] = 160,
     start: Annotated[
-        str, typer.Option("--from", help="What to begin with: imagenette, imagenet, random or a weight file.")
+        str,
+        typer.Option(
+            "--from", help="What to begin with: imagenette, imagenet, random, a weight file, or a folder of train's."
+        ),
     ] = "imagenette",
     epochs: Annotated[int, typer.Option(min=1, help="How often each photo is learnt from, at most.")] = 12,
     validation: Annotated[

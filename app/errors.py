@@ -123,7 +123,7 @@ class MethodNotAllowed(ServiceError):
 
 
 class BodyTooLarge(ServiceError):
-    """The body has more bytes than `MOBILENET_MAX_BODY_BYTES`, or its JSON far more values than the images need."""
+    """The body has more bytes than `MOBILENET_MAX_BODY_BYTES`, or its JSON far more values or lists than needed."""
 
     status, code, title = 413, "body_too_large", "Body too large"
 

@@ -27,6 +27,7 @@ from app.api.predict import Predict
 from app.api.security import Guard, SecurityHeaders
 from app.config import Settings
 from app.errors import BAD_START, StartError, first_line, install
+from app.lifecycle import Lifecycle, Open
 from app.logs import configure_logging
 from app.observability.metrics import METRICS, Metrics
 from app.observability.snapshots import Snapshots
@@ -38,7 +39,6 @@ from app.reload import Reloads
 from app.runtime.loading import load_beside, start_loading
 from app.runtime.pipeline import Pipeline
 from app.runtime.pool import stop_loading
-from app.service import Open, Service
 
 if TYPE_CHECKING:
     from app.observability.spans import Spans
@@ -87,7 +87,7 @@ class _Parts:
     requests: Requests
     previewer: Previewer
     guard: Guard
-    service: Service
+    lifecycle: Lifecycle
 
 
 def create_app(
@@ -111,8 +111,8 @@ def create_app(
     metrics = Metrics(snapshots)
     previewer = Previewer(settings.stalled_after_s)
     guard = Guard(settings.api_keys)
-    service = Service(settings, open_, reopen, metrics=metrics, previewer=previewer, guard=guard)
-    parts = _Parts(settings, metrics, Requests(metrics), previewer, guard, service)
+    lifecycle = Lifecycle(settings, open_, reopen, metrics=metrics, previewer=previewer, guard=guard)
+    parts = _Parts(settings, metrics, Requests(metrics), previewer, guard, lifecycle)
     app = FastAPI(
         title="MobileNet service",
         version=__version__,
@@ -144,12 +144,12 @@ async def _living(
     With `wait` the start lasts until the model is loaded. Otherwise the probes and everything else answer meanwhile
     that the service is starting.
     """
-    settings, metrics, service = parts.settings, parts.metrics, parts.service
+    settings, metrics, lifecycle = parts.settings, parts.metrics, parts.lifecycle
     configure_logging(settings)
     spans = open_spans()
-    starting = asyncio.create_task(service.start(spans))
+    starting = asyncio.create_task(lifecycle.start(spans))
     sharing = asyncio.create_task(metrics.keep_sharing())
-    watching = asyncio.create_task(service.watch(on_fault)) if on_fault and settings.exit_on_fault else None
+    watching = asyncio.create_task(lifecycle.watch(on_fault)) if on_fault and settings.exit_on_fault else None
     if wait:
         await starting
     grpc = await _serve_grpc(parts, spans)
@@ -162,7 +162,7 @@ async def _living(
     if watching:
         watching.cancel()
     await parts.previewer.drain()
-    await service.stop()
+    await lifecycle.stop()
     sharing.cancel()
     metrics.share()
     if spans is not None:
@@ -171,13 +171,13 @@ async def _living(
 
 def _add_routes(app: FastAPI, parts: _Parts) -> None:
     """Add everything but predictions, and their route for the document. The pages come last."""
-    settings, guard, service, previewer = parts.settings, parts.guard, parts.service, parts.previewer
+    settings, guard, lifecycle, previewer = parts.settings, parts.guard, parts.lifecycle, parts.previewer
     for router in (
         routes.create_router(
-            settings, guard, service.classifier, service.alive, metrics=parts.metrics, previewer=previewer
+            settings, guard, lifecycle.classifier, lifecycle.alive, metrics=parts.metrics, previewer=previewer
         ),
-        features.create_router(settings, guard, service.classifier, previewer=previewer),
-        oip.create_router(settings, guard, service.classifier, service.alive),
+        features.create_router(settings, guard, lifecycle.classifier, previewer=previewer),
+        oip.create_router(settings, guard, lifecycle.classifier, lifecycle.alive),
     ):
         # Not `include_router`, which looks through the routes of the router whenever a request comes.
         app.router.routes += router.routes
@@ -190,7 +190,7 @@ def _add_routes(app: FastAPI, parts: _Parts) -> None:
 def _layers(app: FastAPI, parts: _Parts) -> ASGIApp:
     """Return what a request goes through, predictions before the rest of the application."""
     settings = parts.settings
-    predict: ASGIApp = Predict(settings, parts.guard, parts.service.classifier, parts.requests)
+    predict: ASGIApp = Predict(settings, parts.guard, parts.lifecycle.classifier, parts.requests)
     if settings.cors_origins:
         predict = Cors(predict, settings.cors_origins)
         app.add_middleware(Cors, origins=settings.cors_origins)
@@ -207,9 +207,9 @@ async def _serve_grpc(parts: _Parts, spans: "Spans | None") -> "GrpcServer | Non
         return None
     from app.oip.grpc.server import GrpcServer
 
-    service = parts.service
+    lifecycle = parts.lifecycle
     server = GrpcServer(
-        parts.settings, parts.guard, parts.requests, classifier=service.classifier, alive=service.alive, spans=spans
+        parts.settings, parts.guard, parts.requests, classifier=lifecycle.classifier, alive=lifecycle.alive, spans=spans
     )
     try:
         await server.start()
@@ -221,7 +221,7 @@ async def _serve_grpc(parts: _Parts, spans: "Spans | None") -> "GrpcServer | Non
 
 def _reloading(parts: _Parts, supervisor: socket.socket | None) -> AbstractAsyncContextManager[None]:
     """Reload when told to, by the supervisor if there is one, until the context ends."""
-    reload = parts.service.reload
+    reload = parts.lifecycle.reload
     if supervisor:
         return control.obeying(supervisor, reload)
     return control.heeding(Reloads(reload, parts.metrics.reloaded))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.observability.access import REFUSALS, AccessLog
+from app.observability.access import REFUSALS, AccessLog, shortened
 from app.observability.metrics import Metrics
 from app.prediction.result import Classification
 
@@ -94,7 +94,7 @@ class Requests:
                 "http.request.method": method,
                 "http.response.status_code": status,
                 "http.route": route,
-                "url.path": path,
+                "url.path": shortened(path),
                 "mobilenet.request_id": current.request_id,
                 "mobilenet.variant": variant,
             }

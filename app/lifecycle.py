@@ -36,7 +36,7 @@ FAULT_S = 2.0
 """How long a fault lasts before the process ends."""
 
 
-class Service:
+class Lifecycle:
     """The life of the process: starting, ready or failed, draining."""
 
     def __init__(

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from app import service as service_module
+from app import lifecycle
 from app.api.security import Guard
 from app.config import Settings
 from app.errors import Draining, StartError, Unavailable
+from app.lifecycle import Lifecycle
 from app.main import create_app
 from app.model.labels import Label
 from app.model.model import Model
@@ -27,7 +28,6 @@ from app.observability.metrics import Metrics
 from app.prediction.previewer import Previewer
 from app.reload import Outcome, Reloads
 from app.runtime.pipeline import Pipeline
-from app.service import Service
 from tests.support.asgi import Client, Held, get, ready
 from tests.support.client import parsed
 from tests.support.data import solid
@@ -36,12 +36,12 @@ from tests.support.fakes import COLOURS, ColourEngine, colour_model, serving
 RED = solid(COLOURS["red"])
 
 
-def a_service(open_: Any = None, reopen: Any = None) -> Service:
+def a_service(open_: Any = None, reopen: Any = None) -> Lifecycle:
     opens = open_ or serving(colour_model())
-    return Service(Settings(), opens, reopen or opens, metrics=Metrics(), previewer=Previewer(60), guard=Guard(()))
+    return Lifecycle(Settings(), opens, reopen or opens, metrics=Metrics(), previewer=Previewer(60), guard=Guard(()))
 
 
-class Faulty(Service):
+class Faulty(Lifecycle):
     """A service that is well again after its first fault, and not after its second."""
 
     def __init__(self, faults: list[str | None]) -> None:
@@ -105,8 +105,8 @@ async def test_with_no_room_for_a_thread_a_reload_changes_nothing_and_says_why(m
 async def test_a_fault_that_lasts_ends_the_process_and_one_that_passes_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(service_module, "WATCH_S", 0.001)
-    monkeypatch.setattr(service_module, "FAULT_S", 0.0035)
+    monkeypatch.setattr(lifecycle, "WATCH_S", 0.001)
+    monkeypatch.setattr(lifecycle, "FAULT_S", 0.0035)
     service, told = Faulty(["a hang", "a hang", None, "a hang", "a hang", "a hang", "still"]), list[str]()
     async with asyncio.timeout(5):
         await service.watch(told.append)

@@ -256,7 +256,9 @@ class Settings(BaseSettings):
         True, description="Whether `/metrics` can be read without a key, as the health probes can."
     )
     cors_origins: Origins = Field(
-        (), description="Origins whose pages may call the service from a browser, comma-separated. `*`: all."
+        (),
+        description="Origins whose pages may call the service from a browser, comma-separated, also into a private "
+        "network. `*`: all, but not that.",
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="`text` for people, `json` for one object per line."

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, Securi
 from pydantic_core import to_json
 
 from app.api import openapi, payload, problems, response
-from app.api.parameters import check_parameters
+from app.api.parameters import check_parameters, parameters_of
 from app.api.predict import TimeoutMs, timeout_or_default
 from app.api.security import Guard
 from app.config import Settings
@@ -105,7 +105,7 @@ class Answers(NamedTuple):
             deadline = about.started + timeout_or_default(timeout_ms, self.settings) / 1000
             current.check_room(plan)  # before the body is read, which may be long
             self.previewer.check_room()
-            image = _only(await payload.read(request, self.settings, deadline))
+            image = _only(await payload.read(request, self.settings, deadline, parameters_of(request)))
             work = current.classify([image], plan, deadline, about.span, Wish(classes=1, target=target))
             results = await payload.unless_departed(request.receive, work)
             response.account(results, about)
@@ -137,7 +137,7 @@ class Answers(NamedTuple):
             about.facts["variant"] = model.variant.name
             deadline = about.started + timeout_or_default(timeout_ms, self.settings) / 1000
             current.check_room(plan)
-            images = await payload.read(request, self.settings, deadline)
+            images = await payload.read(request, self.settings, deadline, parameters_of(request))
             work = current.classify(images, plan, deadline, about.span, Wish(embedding=True))
             results = await payload.unless_departed(request.receive, work)
         batch_size = response.account(results, about)

@@ -1,12 +1,13 @@
 """Multipart bodies (RFC 7578): the parts of the field `image`, with or without the name of a file."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError, ParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import InvalidParameter, MalformedRequest, TooManyImages
-from app.prediction.selection import Selection
+from app.imaging.formats import is_image
 from app.runtime.pipeline import Payload
 from app.validation import COMPARED
 
@@ -14,22 +15,21 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "image"
-PARAMETERS = {*Selection.model_fields, "class", "explain", "size", "top_k", "unit"}
-"""Names that a query may have, on any of the routes that take forms."""
 MAX_OTHER_PARTS = 16
 MAX_SEMICOLONS = 256
 """In a header. Three are usual, but the name of a file may have many: browsers write some letters as `&#1060;`."""
 
 
-def images_in(body: bytes, content_type: str, max_images: int) -> list[Payload]:
+def images_in(body: bytes, content_type: str, max_images: int, parameters: Collection[str] = ()) -> list[Payload]:
     """Return the images of a whole multipart body, undecoded and in order: bytes, or text if a part is in base64.
 
-    `content_type` is the header field, which has the boundary. Raises `TooManyImages`, or `MalformedRequest` for a body
-    that is not multipart or has no image.
+    `content_type` is the header field, which has the boundary. Raises `TooManyImages`, `MalformedRequest` for a body
+    that is not multipart, has no image, or has one in another field, and `InvalidParameter` for a field with the name
+    of one of the query's `parameters`.
     """
     if not (boundary := _parameters(content_type, "Content-Type").get(b"boundary")):
         raise MalformedRequest("the multipart body is malformed: Content-Type has no boundary")
-    parts = _Parts(max_images)
+    parts = _Parts(max_images, parameters)
     body = body[_start(body, boundary) :]
     try:
         parser = MultipartParser(boundary, parts.callbacks())
@@ -42,9 +42,9 @@ def images_in(body: bytes, content_type: str, max_images: int) -> list[Payload]:
     if not parts.images:
         sent = ", ".join(parts.others) or "no field"
         raise MalformedRequest(f"the multipart body needs one or more images in the field {FIELD}; it has {sent}")
-    if parts.files:
+    if parts.astray:
         raise MalformedRequest(
-            f"the multipart body has a file in the field {parts.files[0]}; every image belongs in a field {FIELD}"
+            f"the multipart body has an image in the field {parts.astray}; every image belongs in a field {FIELD}"
         )
     return parts.images
 
@@ -87,13 +87,15 @@ def too_many(count: int, most: int) -> TooManyImages:
 class _Parts:
     """What a parser has found so far; it calls the methods as it goes through the body."""
 
-    def __init__(self, max_images: int) -> None:
+    astray = ""
+    """The name of another field that has an image, which would be lost without a word."""
+
+    def __init__(self, max_images: int, parameters: Collection[str]) -> None:
         self.images: list[Payload] = []
         self.others: list[str] = []
-        self.files: list[str] = []
-        """Those of the other fields that have a file."""
         self.ended = False
         self._max_images = max_images
+        self._parameters = parameters
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
@@ -127,17 +129,17 @@ class _Parts:
             raise too_many(self._max_images + 1, self._max_images)
         if self._field != FIELD and len(self.others) == MAX_OTHER_PARTS:
             raise MalformedRequest(f"the multipart body has more than {MAX_OTHER_PARTS} parts that are not {FIELD}")
-        if self._field in PARAMETERS:
+        if self._field in self._parameters:
             name = self._field
             raise InvalidParameter(f"{name} is a parameter of the query, as in ?{name}=…, and no field of the form")
-        self._has_file = bool(options.get(b"filename"))
 
     def _end(self) -> None:
+        content = b"".join(self._data)
         if self._field != FIELD:
             self.others.append(self._field[:80])
-            self.files += self.others[-1:] if self._has_file else []
+            if is_image(content):
+                self.astray = self.others[-1]
             return
-        content = b"".join(self._data)
         in_base64 = self._headers.get("content-transfer-encoding", "").strip().lower() == "base64"
         self.images.append(content.decode("latin-1") if in_base64 else content)
 

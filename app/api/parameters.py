@@ -27,7 +27,11 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
         seen.add(name)
 
 
+def parameters_of(request: Request) -> list[str]:
+    """Return the names of the parameters that the query may have on the route of this request."""
+    return [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+
+
 async def check_parameters(request: Request) -> None:
     """Raise `InvalidParameter` for a parameter of the query that the route does not have, or that is given twice."""
-    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
-    check_names((name for name, _ in request.query_params.multi_items()), known)
+    check_names((name for name, _ in request.query_params.multi_items()), parameters_of(request))

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from codecs import BOM_UTF8
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -69,16 +69,20 @@ class Incoming(Protocol):
         ...
 
 
-async def read(request: Incoming, settings: Settings, deadline: float) -> list[Payload]:
+async def read(
+    request: Incoming, settings: Settings, deadline: float, parameters: Collection[str] = ()
+) -> list[Payload]:
     """Read the images of a request, undecoded; `deadline` is a time of `time.monotonic`.
 
     The form is that of the content type; a body of any other type is taken for the bytes of one image, since many
-    clients name a type that they did not choose. Raises what `read_any` and `parse` raise.
+    clients name a type that they did not choose. `parameters` are those of the route's query, which a form may not
+    have. Raises what `read_any` and `parse` raise.
     """
-    return parse(await read_any(request, settings, deadline), request.headers.get("content-type", ""), settings)
+    body = await read_any(request, settings, deadline)
+    return parse(body, request.headers.get("content-type", ""), settings, parameters)
 
 
-def parse(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
+def parse(body: bytes, content_type: str, settings: Settings, parameters: Collection[str] = ()) -> list[Payload]:
     """Return the images of a whole body, undecoded: 1 to `max_images` of them.
 
     `content_type` is the header field. Raises `MalformedRequest`, `InvalidParameter`, `TooManyImages`, or
@@ -86,7 +90,7 @@ def parse(body: bytes, content_type: str, settings: Settings) -> list[Payload]:
     """
     kind = media_type(content_type)
     if kind == MULTIPART:
-        return images_in(body, content_type, settings.max_images)
+        return images_in(body, content_type, settings.max_images, parameters)
     if kind != JSON:
         return [body]
     images = _json(body, settings)

@@ -140,7 +140,7 @@ class Predict:
             wanted = self._wanted(query, timeout_ms, classifier, current)
             current.facts["variant"] = variant_of(wanted.plan, classifier.model.variant).name
             classifier.check_room(wanted.plan)  # before the body is read, which may be long
-            images = await payload.read(request, self._settings, wanted.deadline)
+            images = await payload.read(request, self._settings, wanted.deadline, PredictQuery.model_fields)
             work = classifier.classify(images, wanted.plan, wanted.deadline, current.span, wanted.wish)
             results = await payload.unless_departed(request.receive, work)
             payload.check_results(results, request.headers.get("content-type", ""), images)

@@ -14,7 +14,7 @@ from app.imaging import colour, memory
 from app.imaging.bounds import LargeImage
 from app.imaging.codecs import jpeg, pillow
 from app.imaging.codecs.markers import header
-from app.imaging.formats import kind_of
+from app.imaging.formats import HEAD_BYTES, kind_of
 from app.imaging.orientation import SIDEWAYS, orientation, upright
 from app.imaging.pixels import converted, flat
 from app.imaging.region import Region
@@ -22,7 +22,6 @@ from app.imaging.resize import Box, Pixels, scaled
 
 _CENTRAL: Final = 0.875  # of the shorter side, as the published weights were evaluated
 _MARGIN: Final = 2  # a JPEG is scaled while it is decoded to no less than twice the pixels needed: 1x costs top-1
-_HEAD_BYTES: Final = 256  # that tell the format
 
 memory.keep()
 
@@ -57,7 +56,7 @@ def located(
     if not data:
         raise EmptyImage("the image is empty: it has 0 bytes")
     raw = bytes(data)  # bytes stay as they are, a memoryview is copied once
-    kind = kind_of(raw[:_HEAD_BYTES])
+    kind = kind_of(raw[:HEAD_BYTES])
     found, region = _squares(raw, kind, resolutions, max_pixels, large)
     while missing := [resolution for resolution in resolutions if resolution not in found]:
         found |= _squares(raw, kind, missing, max_pixels, large)[0]
@@ -70,7 +69,7 @@ def whole(data: bytes | memoryview, *, longest: int, max_pixels: int) -> Pixels:
     A smaller image keeps its size. Raises what `decode` raises.
     """
     raw = bytes(data)
-    kind = kind_of(raw[:_HEAD_BYTES])
+    kind = kind_of(raw[:HEAD_BYTES])
     try:
         with closing(_opened(raw, kind, longest, max_pixels)) as image:
             return _shrunk(image, longest)

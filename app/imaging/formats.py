@@ -17,6 +17,8 @@ SUFFIXES: Final = frozenset(
 """What the names of such files end with, in lower case."""
 UNKNOWN: Final = f"this file is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
 """The message for an unknown format; for a known one that is not read, its name is added."""
+HEAD_BYTES: Final = 256
+"""So many bytes of a file tell its format."""
 _FINDER: Final = "._"
 
 _MAGICS: Final = (
@@ -112,6 +114,13 @@ def kind_of(head: bytes) -> str:
     raise UnsupportedImage(f"{UNKNOWN}{hint}")
 
 
+def is_image(data: bytes) -> bool:
+    """Whether a file is in one of `FORMATS`, by its first bytes."""
+    with suppress(UnsupportedImage):
+        return bool(kind_of(data[:HEAD_BYTES]))
+    return False
+
+
 def _brands(head: bytes) -> list[bytes]:
     """Return the brands of a file in boxes (ISO/IEC 14496-12), the major one first; none for any other file."""
     if head[4:8] != b"ftyp":
@@ -138,7 +147,4 @@ def _is_base64(head: bytes) -> bool:
     text = _BASE64.match(head)
     if text is None:
         return False
-    decoded = urlsafe_b64decode(text[0].translate(bytes.maketrans(b"+/", b"-_")))
-    with suppress(UnsupportedImage):
-        return bool(kind_of(decoded))
-    return False
+    return is_image(urlsafe_b64decode(text[0].translate(bytes.maketrans(b"+/", b"-_"))))

@@ -68,7 +68,10 @@ class Acceptor:
         self._loop.add_reader(channel, self._hear, channel, well)
 
     def pass_over(self, channel: socket.socket) -> None:
-        """Give no connections to a process until it says something, unless no other has room."""
+        """Give no connections to a process until it says something, if another is in turn now.
+
+        If that one is full or ends meanwhile, connections wait.
+        """
         if channel in self._ready and len(self._ready) > 1:
             self._ready.remove(channel)
 

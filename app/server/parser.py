@@ -115,7 +115,10 @@ def _parser(protocol: Any) -> httptools.HttpRequestParser:
     return parser
 
 
-def what_is_wrong(data: bytes, error: httptools.HttpParserError) -> str:
-    """Return what is wrong with bytes that are not HTTP, for a person who may have taken the wrong port or protocol."""
-    foreign = next((what for start, what in FOREIGN.items() if data.startswith(start)), None)
+def what_is_wrong(error: httptools.HttpParserError, begins: bytes) -> str:
+    """Return what is wrong with bytes that are not HTTP, for a person who may have taken the wrong port or protocol.
+
+    `begins` is what came in place of a request, from its beginning.
+    """
+    foreign = next((what for start, what in FOREIGN.items() if begins.startswith(start)), None)
     return foreign or f"this is not valid HTTP: {error}"

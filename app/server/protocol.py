@@ -137,7 +137,8 @@ class Protocol(Reading, Sending):
             self._parser.feed_data(data)
         except httptools.HttpParserError as exc:
             ours = exc.__context__  # raised by the head, or by one of the methods below
-            self._refuse(ours.detail if isinstance(ours, MalformedRequest) else what_is_wrong(data, exc))
+            begins = self._head.is_open and self._bare_bytes == len(data)
+            self._refuse(ours.detail if isinstance(ours, MalformedRequest) else what_is_wrong(exc, data * begins))
             return
         if self._bare_bytes > HEADERS_BYTES:
             self._refuse(too_large().detail)

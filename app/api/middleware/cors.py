@@ -79,7 +79,7 @@ class Cors(CORSMiddleware):
         method = asked["access-control-request-method"]
         if method not in METHODS:
             return f"the method {method[:80]} is not one of {', '.join(METHODS)}"
-        if "access-control-request-private-network" in asked:
+        if "access-control-request-private-network" in asked and not self.allow_private_network:
             return "pages of public addresses may call this service in a private network only if their origin is named"
         names = (name.strip() for name in asked["access-control-request-headers"].split(","))
         wrong = next(name for name in names if name.lower() not in self.allow_headers)

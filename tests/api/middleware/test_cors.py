@@ -52,6 +52,7 @@ def test_whatever_is_answered_may_be_read_with_its_headers(client: TestClient, k
     [
         ({"origin": "https://b.example"}, "https://b.example"),
         ({"method": "DELETE"}, "DELETE"),
+        ({"headers": "X-Else", "private_network": "true"}, "the request header X-Else is not one of Authorization, "),
         ({"headers": "content-type, X-Else"}, "the request header X-Else is not one of Authorization, "),
     ],
 )

@@ -16,7 +16,6 @@ from app.machine import no_room
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
 from app.prediction.classifier import Classifier
-from app.prediction.previewer import Previewer
 from app.prediction.run import Run
 from app.reload import Outcome
 from app.runtime.pipeline import Pipeline
@@ -39,15 +38,12 @@ FAULT_S = 2.0
 class Lifecycle:
     """The life of the process: starting, ready or failed, draining."""
 
-    def __init__(
-        self, settings: Settings, open_: Open, reopen: Open, *, metrics: Metrics, previewer: Previewer, guard: Guard
-    ) -> None:
+    def __init__(self, settings: Settings, open_: Open, reopen: Open, *, metrics: Metrics, guard: Guard) -> None:
         """`open_` is called at the start and `reopen` for a reload, each on a thread."""
         self._settings = settings
         self._open = open_
         self._reopen = reopen
         self._metrics = metrics
-        self._previewer = previewer
         self._guard = guard
         self._started = asyncio.Event()
         self._on_run: list[Callable[[Run], None]] = [metrics.images.ran]
@@ -66,7 +62,7 @@ class Lifecycle:
     def fault(self) -> str | None:
         """Why only a restart helps; None if all is well."""
         of_classifier = None if self._classifier is None else self._classifier.fault
-        return of_classifier or self._previewer.fault or self._broken
+        return of_classifier or self._broken
 
     def alive(self) -> None:
         """Raise `Unavailable` if only a restart helps."""

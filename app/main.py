@@ -34,7 +34,6 @@ from app.observability.snapshots import Snapshots
 from app.observability.trace import SPANS, Requests, Tracing
 from app.oip import routes as oip
 from app.oip.grpc import GRPC
-from app.prediction.previewer import Previewer
 from app.reload import Reloads
 from app.runtime.loading import load_beside, start_loading
 from app.runtime.pipeline import Pipeline
@@ -85,7 +84,6 @@ class _Parts:
     settings: Settings
     metrics: Metrics
     requests: Requests
-    previewer: Previewer
     guard: Guard
     lifecycle: Lifecycle
 
@@ -109,10 +107,9 @@ def create_app(
     """
     settings = settings or settings_or_exit()
     metrics = Metrics(snapshots)
-    previewer = Previewer(settings.stalled_after_s)
     guard = Guard(settings.api_keys)
-    lifecycle = Lifecycle(settings, open_, reopen, metrics=metrics, previewer=previewer, guard=guard)
-    parts = _Parts(settings, metrics, Requests(metrics), previewer, guard, lifecycle)
+    lifecycle = Lifecycle(settings, open_, reopen, metrics=metrics, guard=guard)
+    parts = _Parts(settings, metrics, Requests(metrics), guard, lifecycle)
     app = FastAPI(
         title="MobileNet service",
         version=__version__,
@@ -161,7 +158,6 @@ async def _living(
     await asyncio.to_thread(stop_loading)
     if watching:
         watching.cancel()
-    await parts.previewer.drain()
     await lifecycle.stop()
     sharing.cancel()
     metrics.share()
@@ -171,12 +167,10 @@ async def _living(
 
 def _add_routes(app: FastAPI, parts: _Parts) -> None:
     """Add everything but predictions, and their route for the document. The pages come last."""
-    settings, guard, lifecycle, previewer = parts.settings, parts.guard, parts.lifecycle, parts.previewer
+    settings, guard, lifecycle = parts.settings, parts.guard, parts.lifecycle
     for router in (
-        routes.create_router(
-            settings, guard, lifecycle.classifier, lifecycle.alive, metrics=parts.metrics, previewer=previewer
-        ),
-        features.create_router(settings, guard, lifecycle.classifier, previewer=previewer),
+        routes.create_router(settings, guard, lifecycle.classifier, lifecycle.alive, metrics=parts.metrics),
+        features.create_router(settings, guard, lifecycle.classifier),
         oip.create_router(settings, guard, lifecycle.classifier, lifecycle.alive),
     ):
         # Not `include_router`, which looks through the routes of the router whenever a request comes.

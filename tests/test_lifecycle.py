@@ -25,7 +25,6 @@ from app.model.labels import Label
 from app.model.model import Model
 from app.model.selftest import SelfTestFailed
 from app.observability.metrics import Metrics
-from app.prediction.previewer import Previewer
 from app.reload import Outcome, Reloads
 from app.runtime.pipeline import Pipeline
 from tests.support.asgi import Client, Held, get, ready
@@ -38,7 +37,7 @@ RED = solid(COLOURS["red"])
 
 def a_service(open_: Any = None, reopen: Any = None) -> Lifecycle:
     opens = open_ or serving(colour_model())
-    return Lifecycle(Settings(), opens, reopen or opens, metrics=Metrics(), previewer=Previewer(60), guard=Guard(()))
+    return Lifecycle(Settings(), opens, reopen or opens, metrics=Metrics(), guard=Guard(()))
 
 
 class Faulty(Lifecycle):
@@ -46,7 +45,7 @@ class Faulty(Lifecycle):
 
     def __init__(self, faults: list[str | None]) -> None:
         opens = serving(colour_model())
-        super().__init__(Settings(), opens, opens, metrics=Metrics(), previewer=Previewer(60), guard=Guard(()))
+        super().__init__(Settings(), opens, opens, metrics=Metrics(), guard=Guard(()))
         self.faults = faults
 
     @property

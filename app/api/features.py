@@ -1,7 +1,6 @@
 """The routes of what a network's features say beside its answer: `/explain`, why, and `/embed`, what is alike."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
@@ -20,7 +19,6 @@ from app.model.labels import Label
 from app.model.model import Model
 from app.observability.trace import Trace, trace
 from app.prediction.classifier import Classifier
-from app.prediction.previewer import Previewer
 from app.prediction.result import Classification, Result
 from app.prediction.selection import Alpha, Resolution, Selection, Single
 from app.runtime.pipeline import Overlay, Payload, Wish
@@ -50,13 +48,11 @@ Unit = Annotated[bool, Query(description="scale each embedding to length 1, so t
 Accept = Annotated[str | None, Header(description=f"`{RAW}` for float32 numbers, little-endian, without JSON")]
 
 
-def create_router(
-    settings: Settings, guard: Guard, classifier: Callable[[], Classifier], *, previewer: Previewer
-) -> APIRouter:
+def create_router(settings: Settings, guard: Guard, classifier: Callable[[], Classifier]) -> APIRouter:
     """Make the routes; the arguments are those of `routes.create_router`."""
     locked = [Security(guard)] if settings.api_keys else []
     router = APIRouter(tags=["classification"], dependencies=[*locked, Depends(check_parameters)])
-    answers = Answers(settings, classifier, previewer)
+    answers = Answers(settings, classifier)
     errors = openapi.responses(*openapi.IMAGES_ERRORS)
     router.post(
         "/explain",
@@ -80,7 +76,6 @@ class Answers(NamedTuple):
 
     settings: Settings
     classifier: Callable[[], Classifier]
-    previewer: Previewer
 
     async def explain(
         self,
@@ -104,7 +99,7 @@ class Answers(NamedTuple):
             target = None if class_ is None else _class(model, class_, request.scope.get("root_path", ""))
             deadline = about.started + timeout_or_default(timeout_ms, self.settings) / 1000
             current.check_room(plan)  # before the body is read, which may be long
-            self.previewer.check_room()
+            current.check_room_for_preview()
             image = _only(await payload.read(request, self.settings, deadline, parameters_of(request)))
             work = current.classify([image], plan, deadline, about.span, Wish(classes=1, target=target))
             results = await payload.unless_departed(request.receive, work)
@@ -112,8 +107,8 @@ class Answers(NamedTuple):
             payload.check_results(results, request.headers.get("content-type", ""), [image])
             found = cast("Classification", results[0])
             over = Overlay(cast("Evidence", found.evidence)[0], whole=size == "photo")
-            draw = partial(current.preview, image, model.variant.resolution, over)
-            drawn = await payload.unless_departed(request.receive, self.previewer.preview(draw, deadline))
+            draw = current.preview(image, model.variant.resolution, over, deadline=deadline)
+            drawn = await payload.unless_departed(request.receive, draw)
         return Response(drawn.result, media_type="image/png", headers=_about_class(found, target))
 
     async def embed(

@@ -1,7 +1,6 @@
 """The routes below `/`, without logic: what they answer with is made elsewhere."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Query, Request, Response, Security, params
@@ -17,7 +16,6 @@ from app.mobilenet.variants import RESOLUTIONS
 from app.observability.metrics import CONTENT_TYPE, Metrics
 from app.observability.trace import trace
 from app.prediction.classifier import Classifier
-from app.prediction.previewer import Previewer
 from app.prediction.selection import Alpha, Resolution, resolve
 from app.schemas import Catalogue, Health, LabelItem, ModelInfo, PredictResponse
 
@@ -39,14 +37,13 @@ def create_router(
     alive: Callable[[], None],
     *,
     metrics: Metrics,
-    previewer: Previewer,
 ) -> APIRouter:
     """Make the routes.
 
     `classifier` returns the classifier once it is ready, or raises why it is not; `alive` raises if the process
     should be restarted.
     """
-    answers = Answers(settings, classifier, alive, metrics, previewer)
+    answers = Answers(settings, classifier, alive, metrics)
     locked = [Security(guard)] if settings.api_keys else []
     router = APIRouter()
     router.routes += _classification(answers, locked).routes
@@ -112,7 +109,6 @@ class Answers(NamedTuple):
     classifier: Callable[[], Classifier]
     alive: Callable[[], None]
     metrics: Metrics
-    previewer: Previewer
 
     async def predict(self, query: Annotated[PredictQuery, Query()], timeout_ms: TimeoutMs = None) -> Response:
         """Classify one image or several, each with its own result or its own error, in order.
@@ -131,10 +127,10 @@ class Answers(NamedTuple):
         with self.classifier() as current:
             side = _side(current, resolution)
             deadline = about.started + timeout_or_default(timeout_ms, self.settings) / 1000
-            self.previewer.check_room()  # before the body is read, which may be long
+            current.check_room_for_preview()  # before the body is read, which may be long
             content = await payload.read_raw(request, self.settings, deadline)
-            draw = partial(current.preview, content, side)
-            drawn = await payload.unless_departed(request.receive, self.previewer.preview(draw, deadline))
+            draw = current.preview(content, side, deadline=deadline)
+            drawn = await payload.unless_departed(request.receive, draw)
         about.stages["decode"] = drawn.run_ms
         return Response(drawn.result, media_type="image/png")
 

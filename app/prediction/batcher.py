@@ -78,12 +78,13 @@ class Batcher(Generic[T, R]):
         self._draining = False
         self._freed = asyncio.Event()
 
-    def add_queue(self, first_s: float = 0.0) -> Queue[T, R]:
-        """Return a new queue, which has room for `max_queue` items of its own and shares the runs with the others.
+    def add_queue(self, first_s: float = 0.0, max_queue: int | None = None) -> Queue[T, R]:
+        """Return a new queue, which has room for items of its own and shares the runs with the others.
 
-        `first_s` is how many seconds an item is expected to run as long as none has been measured.
+        The room is for `max_queue` items, or for as many as the first queue has. `first_s` is how many seconds an item
+        is expected to run as long as none has been measured.
         """
-        queue: Queue[T, R] = Queue(self._max_queue, first_s)
+        queue: Queue[T, R] = Queue(self._max_queue if max_queue is None else max_queue, first_s)
         self._queues.append(queue)
         return queue
 

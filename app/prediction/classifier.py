@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
+MAX_PREVIEWS = 16
+"""How many previews may wait. One is drawn at a time, so that previews leave the workers to predictions."""
+
 Place = Slot[Task, JobResult]
 """Room for one image in a queue."""
 Work = Callable[[], Awaitable[Any]]
@@ -86,7 +89,7 @@ class Classifier:
             max_queue=settings.max_queue * (1 + len(self.models)),
             stalled_after_s=settings.stalled_after_s,
         )
-        self._drawings = self._beside.add_queue()
+        self._previews = self._beside.add_queue(max_queue=MAX_PREVIEWS)
         self._batcher: Batcher[Task, JobResult] = Batcher(
             run_jobs,
             max_batch_size=settings.max_batch_size,
@@ -113,7 +116,7 @@ class Classifier:
         """Why only a restart helps, for example because a run hangs; None if all is well."""
         if (stalled := self._batcher.stalled or self._beside.stalled) is None:
             return self._pipeline.fault
-        return "a preview hangs" if stalled is self._drawings else "the model hangs"
+        return "a preview hangs" if stalled is self._previews else "the model hangs"
 
     def candidates(self) -> list[Candidate]:
         """Return each loaded variant with its cost, its accuracy, and how long a result of it would take now."""
@@ -255,16 +258,20 @@ class Classifier:
                 self._watcher.dropped("deadline" if isinstance(exc, DeadlineExceeded) else "departed")
             raise
 
-    async def preview(self, payload: Payload, resolution: int, over: Overlay | None = None) -> bytes:
+    def check_room_for_preview(self) -> None:
+        """Raise `QueueFull` or `Draining` if no preview would be admitted now."""
+        self._beside.check_room(self._previews)
+
+    async def preview(
+        self, payload: Payload, resolution: int, over: Overlay | None = None, *, deadline: float
+    ) -> Completed[bytes]:
         """Return a PNG of what a network of this resolution is given for an image; `over` is drawn over it.
 
-        Raises what `decode.decode` does.
+        `deadline` is a time of `time.monotonic`. Raises `QueueFull`, `Draining`, `DeadlineExceeded` if it is not drawn
+        by then, or what `decode.decode` does.
         """
-        draw = partial(self._pipeline.preview, payload, resolution, over)
-        # A drawing cannot be stopped, and may outlast the request that wants it.
-        with self, self._beside.admit(queue=self._drawings) as (place,):
-            drawn: bytes = (await place.submit(draw)).result
-        return drawn
+        with self._beside.admit(queue=self._previews) as (place,):
+            return await place.submit(partial(self._pipeline.preview, payload, resolution, over), deadline=deadline)
 
     async def retire(self) -> None:
         """Wait until no request uses the models any more, all of which have deadlines, and close the pipeline."""

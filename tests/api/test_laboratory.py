@@ -5,7 +5,6 @@ import io
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ from PIL import Image
 
 from app.api import catalogue
 from app.config import Settings
-from app.errors import DeadlineExceeded, QueueFull
 from app.imaging import decode
 from app.main import create_app
 from app.measurements import Latency
 from app.mobilenet.cost import cost
 from app.mobilenet.variants import PUBLISHED, Variant
 from app.model import latency, scores
-from app.prediction.previewer import MAX_QUEUE, Previewer
+from app.prediction.classifier import Classifier
 from tests.support.asgi import Client, ready
 from tests.support.client import Launch, check_problem
 from tests.support.data import solid
@@ -181,41 +179,17 @@ def test_keys_lock_the_laboratory_too(launch: Launch) -> None:
     assert client.post("/preview", content=solid((1, 2, 3)), headers={"X-API-Key": "a-key"}).status_code == 200
 
 
-async def test_previews_are_bounded_and_late_ones_are_not_drawn() -> None:
-    held, drawn = asyncio.Event(), []
-
-    async def draw(content: bytes) -> bytes:
-        await asyncio.wait_for(held.wait(), 10)
-        drawn.append(content)
-        return b"png of " + content
-
-    previewer = Previewer(stalled_after_s=60)
-    soon, later = time.monotonic() + 0.01, time.monotonic() + 60
-    waiting = [asyncio.create_task(previewer.preview(partial(draw, b"one"), later)) for _ in range(MAX_QUEUE - 1)]
-    late = asyncio.create_task(previewer.preview(partial(draw, b"late"), soon))
-    await asyncio.sleep(0)
-    with pytest.raises(QueueFull):
-        previewer.check_room()
-    with pytest.raises(DeadlineExceeded):
-        await late
-    previewer.check_room()
-    held.set()
-    assert [answer.result for answer in await asyncio.gather(*waiting)] == [b"png of one"] * (MAX_QUEUE - 1)
-    assert drawn == [b"one"] * (MAX_QUEUE - 1)
-    await previewer.drain()
-
-
 async def test_previews_that_wait_when_the_service_is_stopped_are_drawn_and_later_ones_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pen, draining = Pen(monkeypatch), asyncio.Event()
-    drain = Previewer.drain
+    drain = Classifier.drain
 
-    async def noted(previewer: Previewer) -> None:
+    async def noted(classifier: Classifier) -> None:
         draining.set()  # before anything else may run
-        await drain(previewer)
+        await drain(classifier)
 
-    monkeypatch.setattr(Previewer, "drain", noted)
+    monkeypatch.setattr(Classifier, "drain", noted)
     app = create_app(Settings(), serving(colour_model()))
     async with AsyncExitStack() as lifespan:
         await lifespan.enter_async_context(app.router.lifespan_context(app))

@@ -121,7 +121,7 @@ async def test_where_the_queue_is_full_no_body_is_waited_for(path: str) -> None:
 async def test_where_too_many_pictures_are_to_be_drawn_no_body_is_waited_for(
     path: str, pen: Pen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.prediction.previewer.MAX_QUEUE", 1)
+    monkeypatch.setattr("app.prediction.classifier.MAX_PREVIEWS", 1)
     async with serves(Held()) as app:
         first = Client(app, RED, path="/preview")
         assert await asyncio.to_thread(pen.drawing.wait, 10)

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ from app.config import Settings
 from app.errors import DeadlineExceeded, Draining, InternalError, QueueFull
 from app.imaging.bounds import LargeImage
 from app.mobilenet.variants import Variant
-from app.prediction.classifier import Classifier
-from app.prediction.previewer import Previewer
+from app.prediction.classifier import MAX_PREVIEWS, Classifier
 from app.prediction.result import Classification, Result
 from app.prediction.selection import Cascade, Plan, SideBySide, Single
 from app.runtime.faults import WorkerFailed
@@ -130,13 +128,13 @@ async def test_a_pipeline_is_not_closed_before_a_drawing_ends_that_nobody_waits_
 
     monkeypatch.setattr(pipeline, "close", close)
     classifier = Classifier(pipeline, Settings(), Watcher())
-    drawing = asyncio.create_task(classifier.preview(RED, 64))
-    await asyncio.sleep(0)
+    with pytest.raises(DeadlineExceeded, match="while the image was run"):
+        await classifier.preview(RED, 64, deadline=time.monotonic() + 0.01)
     retiring = asyncio.create_task(classifier.retire())
     await asyncio.sleep(0.01)
     assert not closed.is_set()
     pipeline.gate.set()
-    await asyncio.wait_for(asyncio.gather(drawing, retiring), 5)
+    await asyncio.wait_for(retiring, 5)
     assert closed.is_set()
 
 
@@ -252,7 +250,7 @@ async def test_a_drawing_is_of_the_image_and_for_the_resolution_that_are_asked_f
         return repr(asked).encode()
 
     monkeypatch.setattr(pipeline, "preview", preview)
-    assert await classifier.preview(b"photo", 64) == repr((b"photo", 64, None)).encode()
+    assert (await classifier.preview(b"photo", 64, deadline=soon())).result == repr((b"photo", 64, None)).encode()
 
 
 async def test_an_image_that_is_large_even_where_large_ones_are_run_is_an_error_of_ours(
@@ -378,12 +376,12 @@ async def test_a_large_image_and_a_preview_are_decoded_one_after_the_other_and_s
     classifier = Classifier(pipeline, Settings(), Watcher())
     first, second = [asyncio.create_task(classifier.classify([LARGE])) for _ in range(2)]
     await asyncio.wait_for(running.wait(), 5)
-    drawing = asyncio.create_task(classifier.preview(RED, 64))
+    drawing = asyncio.create_task(classifier.preview(RED, 64, deadline=soon()))
     (small,) = await asyncio.wait_for(classifier.classify([RED]), 5)
     assert isinstance(small, Classification)
     assert begun == ["large"]
     pipeline.gate.set()
-    assert await asyncio.wait_for(drawing, 5) == b"png"
+    assert (await asyncio.wait_for(drawing, 5)).result == b"png"
     await asyncio.wait_for(asyncio.gather(first, second), 5)
     assert begun == ["large", "preview", "large"], "a flood of large images does not keep previews waiting"
 
@@ -391,7 +389,7 @@ async def test_a_large_image_and_a_preview_are_decoded_one_after_the_other_and_s
 async def test_a_drawing_that_hangs_is_said_to_be_one_and_does_not_keep_anybody_from_stopping(
     pipeline: Pipeline, classifier: Classifier
 ) -> None:
-    drawing = asyncio.create_task(classifier.preview(RED, 64))
+    drawing = asyncio.create_task(classifier.preview(RED, 64, deadline=soon()))
     async with asyncio.timeout(5):
         while classifier.fault is None:
             await asyncio.sleep(0.01)
@@ -401,38 +399,52 @@ async def test_a_drawing_that_hangs_is_said_to_be_one_and_does_not_keep_anybody_
     await drawing
 
 
-async def test_a_preview_that_hangs_is_a_fault_and_does_not_keep_anybody_from_stopping(pipeline: Pipeline) -> None:
-    previewer = Previewer(stalled_after_s=0.02)
+@pytest.fixture
+def drawn(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The images of which previews were drawn."""
+    payloads: list[bytes] = []
 
-    async def draw() -> bytes:
-        return await pipeline.preview(RED, 64)
+    async def preview(payload: bytes, *_: object) -> bytes:
+        payloads.append(payload)
+        return b"png of " + payload
 
-    assert previewer.fault is None
-    with pytest.raises(DeadlineExceeded):
-        await previewer.preview(draw, soon())
-    await asyncio.sleep(0.05)
-    assert previewer.fault == "a preview hangs"
-    await asyncio.wait_for(previewer.drain(), 5)
+    monkeypatch.setattr(pipeline, "preview", preview)
+    return payloads
+
+
+async def test_a_preview_that_waits_is_not_drawn_once_its_deadline_has_passed_or_its_client_has_left(
+    pipeline: Pipeline, drawn: list[bytes]
+) -> None:
+    pipeline.hangs = lambda job, large: large
+    classifier = Classifier(pipeline, Settings(), Watcher())
+    large = asyncio.create_task(classifier.classify([LARGE]))
+    async with asyncio.timeout(5):
+        while not classifier._beside._running:
+            await asyncio.sleep(0.001)
+    with pytest.raises(DeadlineExceeded, match="before the image was run, and it was not run"):
+        await classifier.preview(b"late", 64, deadline=time.monotonic() + 0.01)
+    leaver = asyncio.create_task(classifier.preview(b"of one who left", 64, deadline=soon()))
+    stayer = asyncio.create_task(classifier.preview(b"stays", 64, deadline=time.monotonic() + 60))
+    await asyncio.sleep(0)
+    leaver.cancel()
     pipeline.gate.set()
+    assert (await asyncio.wait_for(stayer, 5)).result == b"png of stays"
+    await large
+    assert drawn == [b"stays"]
 
 
-async def test_previews_are_drawn_of_their_own_images_and_those_that_wait_are_before_the_end() -> None:
-    previewer, gate = Previewer(stalled_after_s=60), asyncio.Event()
-
-    async def draw(content: bytes) -> bytes:
-        await gate.wait()
-        return content[::-1]
-
-    drawing = [
-        asyncio.create_task(previewer.preview(partial(draw, content), time.monotonic() + 60))
-        for content in (b"ab", b"cd")
-    ]
-    await asyncio.sleep(0.01)
-    draining = asyncio.create_task(previewer.drain())
-    await asyncio.sleep(0.01)
-    with pytest.raises(Draining):
-        previewer.check_room()
-    assert not draining.done()
-    gate.set()
+async def test_only_so_many_previews_wait_and_those_are_drawn_of_their_own_images_before_the_end(
+    pipeline: Pipeline, drawn: list[bytes]
+) -> None:
+    classifier = Classifier(pipeline, Settings(), Watcher())
+    images = [b"%d" % number for number in range(MAX_PREVIEWS)]
+    waiting = [asyncio.create_task(classifier.preview(image, 64, deadline=soon())) for image in images]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        classifier.check_room_for_preview()
+    draining = asyncio.create_task(classifier.drain())
+    assert [one.result for one in await asyncio.gather(*waiting)] == [b"png of " + image for image in images]
     await asyncio.wait_for(draining, 5)
-    assert [preview.result for preview in await asyncio.gather(*drawing)] == [b"ba", b"dc"]
+    assert drawn == images
+    with pytest.raises(Draining):
+        classifier.check_room_for_preview()

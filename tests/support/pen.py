@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
-from app.prediction.previewer import Draw, Previewer
+from app.prediction.classifier import Classifier
 from app.prediction.queue import Completed
 
 
@@ -16,13 +17,13 @@ class Pen:
         """Draw in place of the pipeline until the end of the test."""
         self.gate, self.drawing = threading.Event(), threading.Event()
         self.queued = self.drawn = 0
-        preview = Previewer.preview
+        preview = Classifier.preview
 
-        async def noted(previewer: Previewer, draw: Draw, deadline: float) -> Completed[bytes]:
+        async def noted(classifier: Classifier, *wanted: Any, deadline: float) -> Completed[bytes]:
             self.queued += 1  # before anything else may run
-            return await preview(previewer, draw, deadline)
+            return await preview(classifier, *wanted, deadline=deadline)
 
-        monkeypatch.setattr(Previewer, "preview", noted)
+        monkeypatch.setattr(Classifier, "preview", noted)
         monkeypatch.setattr("app.runtime.local.Local.preview", self._draw)
 
     def _draw(self, *_: object) -> bytes:

@@ -89,7 +89,8 @@ def _shown(path: str) -> str:
 
 
 def _hint(path: str) -> str:
-    return f", though there may be at {_shown(path.rstrip('/'))}" if path.endswith("/") else ""
+    shorter = path.rstrip("/")
+    return f", though there may be at {_shown(shorter)}" if path.endswith("/") and shorter else ""
 
 
 def _not_allowed(request: Request, allowed: str) -> MethodNotAllowed:

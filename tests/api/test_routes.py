@@ -490,6 +490,11 @@ def test_a_path_that_leads_nowhere_is_shown_readably_and_cut(client: TestClient,
     assert len(hinted) < 600
 
 
+def test_a_path_of_nothing_but_slashes_has_no_shorter_one_to_try(client: TestClient) -> None:
+    detail = check_problem(client.get("http://testserver//"), 404, "not_found")
+    assert detail == "there is nothing at //; /docs lists what there is"
+
+
 def test_a_long_path_that_takes_another_method_is_cut(client: TestClient) -> None:
     detail = check_problem(client.delete("/web/" + "a" * 60_000), 405, "method_not_allowed")
     assert detail == f"DELETE is not allowed on /web/{'a' * 195}…; GET and HEAD are"

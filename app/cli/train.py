@@ -22,7 +22,7 @@ from app.engines.weights import PUBLISHED
 from app.errors import CannotWrite, StartError, first_line, install
 from app.training import output, start
 from app.training.holdout import hold_out
-from app.training.names import PARTS, shown
+from app.training.names import part, shown
 from app.training.recipe import Recipe
 from app.training.state import Row, State
 from app.training.survey import Look, Survey, checked, measured_on, readable, survey
@@ -227,5 +227,6 @@ def _strangers(folder: Path) -> list[Path]:
 
 
 def _name(photos: Path) -> str:
+    """Return the name of the folder, or if it is a part of a data set, such as `train`, of the one that it is in."""
     resolved = photos.resolve()
-    return resolved.parent.name if resolved.name.casefold() in PARTS else resolved.name
+    return next(path.name for path in (resolved, *resolved.parents) if not part(path.name))

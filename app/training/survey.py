@@ -98,8 +98,8 @@ class Survey:
 def survey(folder: Path, max_pixels: int, progress: Progress, classes: Sequence[str] | None = None) -> Survey:
     """Look at every photo of a folder. Raises `StartError` if its folders are no classes, or not among `classes`."""
     folders = _class_folders(folder)
+    check(folder, folders, classes or ())
     names = tuple(classes or map(class_name, folders))
-    check(folder, names, folders)
     indices = {name: index for index, name in enumerate(names)}
     photos = [Photo(path, indices[class_name(sub)]) for sub in folders for path in _files(sub)]
     looks = list(progress(_looks(photos, max_pixels), len(photos)))
@@ -127,7 +127,10 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    return [path for path in _inside(folder) if path.is_dir() and path.name.casefold() not in NO_CLASSES]
+    try:
+        return [path for path in _inside(folder) if path.is_dir() and path.name.casefold() not in NO_CLASSES]
+    except OSError as exc:
+        raise StartError(f"cannot read {exc.filename}: {exc.strerror}") from exc
 
 
 def _beside(folder: Path) -> Iterator[str]:

@@ -217,3 +217,17 @@ def test_a_training_that_goes_on_has_taken_the_seconds_before_its_interruption_t
 )
 def test_weights_have_the_name_of_their_folder_and_never_that_of_other_weights(folder: str, name: str) -> None:
     assert order(Path("photos"), folder).name == name
+
+
+@pytest.mark.parametrize(
+    ("photos", "output"),
+    [
+        ("flowers", "flowers-weights"),
+        ("flowers/Training", "flowers-weights"),
+        ("flowers/training_set", "flowers-weights"),
+        ("flowers/seg_train/seg_train", "flowers-weights"),
+        ("flowers/steam train", "steam train-weights"),
+    ],
+)
+def test_weights_of_a_part_of_a_data_set_have_the_name_of_the_whole(photos: str, output: str) -> None:
+    assert Order(Path(photos), None, RECIPE, unfamiliar=None, resume=False).target == Path(output)

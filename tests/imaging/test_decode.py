@@ -8,6 +8,8 @@ import subprocess
 import sys
 import warnings
 import zlib
+from array import array
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
@@ -453,16 +455,37 @@ def test_every_kind_of_colour_becomes_rgb(data: bytes, mode: str, lost: int) -> 
     assert distance(decode(data), reference(photo(mode=mode).convert("RGB"))).mean() <= lost
 
 
-@pytest.mark.parametrize("most", [255, 65_535])
-def test_the_colours_of_a_palette_may_have_8_bits_in_a_tiff_of_any_age(most: int) -> None:
-    image = photo().quantize()
+def palette_tiff(image: Image.Image, colours: Iterable[int]) -> bytes:
+    return grey_tiff(*image.size, image.tobytes(), t262=3, t320=colours)
+
+
+def planes(image: Image.Image, most: int) -> list[int]:
+    """The 256 reds, greens and blues of a palette up to `most`, as a TIFF has them."""
     colours = np.array(image.getpalette()).reshape(-1, 3).T * (most // 255)
-    colours = np.pad(colours, [(0, 0), (0, 256 - colours.shape[1])])
-    (width, height), data = image.size, image.tobytes()
-    sizes = {"t256": width, "t257": height, "t258": 8, "t278": height, "t279": len(data)}
-    kinds = {"t259": 1, "t262": 3, "t273": -1, "t277": 1}
-    file = images.tiff(data, **sizes, **kinds, t320=colours.ravel().tolist())  # type: ignore[arg-type]
+    return [int(colour) for colour in np.pad(colours, [(0, 0), (0, 256 - colours.shape[1])]).ravel()]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("B", 255), ("H", 255), ("H", 65_535), ("I", 255), ("I", 65_535)])
+def test_the_colours_of_a_palette_may_have_8_bits_in_a_tiff_of_any_age(kind: str, most: int) -> None:
+    image = photo().quantize()
+    file = palette_tiff(image, array(kind, planes(image, most)))
     assert np.array_equal(decode(file), reference(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("most", [255, 65_535])
+def test_the_colours_of_a_palette_may_have_8_bits_beside_transparency(most: int) -> None:
+    image = photo().quantize()
+    indices = np.asarray(image)
+    pixels = np.dstack([indices, np.full_like(indices, 255)])
+    opaque = grey_tiff(*image.size, pixels.tobytes(), t258=[8, 8], t262=3, t277=2, t338=2, t320=planes(image, most))
+    assert np.array_equal(decode(opaque), reference(image.convert("RGB")))
+
+
+@pytest.mark.parametrize(("kind", "most"), [("B", 255), ("H", 255), ("H", 65_535)])
+def test_a_tiff_whose_palette_lacks_a_value_is_what_pillow_makes_of_it(kind: str, most: int) -> None:
+    image = photo().quantize()
+    file = palette_tiff(image, array(kind, planes(image, most)[:-1]))
+    assert np.array_equal(decode(file), reference(Image.open(io.BytesIO(file)).convert("RGB")))
 
 
 @pytest.mark.parametrize("alpha", [0, 128, 255])

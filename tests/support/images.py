@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from array import array
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -21,6 +22,9 @@ BEST: dict[str, dict[str, Any]] = {
 }
 WRITTEN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """The formats that Pillow writes; `tests.support.heif` has the one that it does not."""
+
+KINDS = {"B": 1, "H": 3, "I": 4}
+"""The numbers of a TIFF's types BYTE, SHORT and LONG, by their letters in `struct` and `array`."""
 
 
 def photo(width: int = 120, height: int = 90, mode: str = "RGB") -> Image.Image:
@@ -59,16 +63,22 @@ def png(width: int, height: int, *, depth: int = 8, colour: int = 2, rows: bytes
 
 
 def tiff(data: bytes, *, order: str = "<", **tags: int | Iterable[int]) -> bytes:
-    """Return a TIFF of LONG tags, named `t256=…`, whose one strip (273) or tile (324) is `data`; -1 is its offset."""
+    """Return a TIFF of tags named `t256=…`, whose one strip (273) or tile (324) is `data`; -1 is its offset.
+
+    A tag is LONG; it is BYTE or SHORT if it is an `array` of these.
+    """
+    kinds = {int(name[1:]): value.typecode if isinstance(value, array) else "I" for name, value in tags.items()}
     values = {int(name[1:]): [value] if isinstance(value, int) else list(value) for name, value in tags.items()}
     start = 8 + 2 + 12 * len(values) + 4
-    outside = start + sum(4 * len(value) for value in values.values() if len(value) > 1)
+    sizes = [struct.calcsize(kinds[tag]) * len(value) for tag, value in values.items()]
+    outside = start + sum(size for size in sizes if size > 4)
     directory, extra = b"", b""
     for tag, value in sorted(values.items()):
-        packed = struct.pack(f"{order}{len(value)}I", *(outside if item == -1 else item for item in value))
-        head = struct.pack(f"{order}HHI", tag, 4, len(value))
-        directory += head + (packed if len(value) == 1 else struct.pack(f"{order}I", start + len(extra)))
-        extra += packed if len(value) > 1 else b""
+        packed = struct.pack(f"{order}{len(value)}{kinds[tag]}", *(outside if item == -1 else item for item in value))
+        head = struct.pack(f"{order}HHI", tag, KINDS[kinds[tag]], len(value))
+        inside = len(packed) <= 4
+        directory += head + (packed.ljust(4, b"\0") if inside else struct.pack(f"{order}I", start + len(extra)))
+        extra += b"" if inside else packed
     magic = b"II*\0" if order == "<" else b"MM\0*"
     return magic + struct.pack(f"{order}IH", 8, len(values)) + directory + bytes(4) + extra + data
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -41,6 +42,10 @@ def look(folder: Path, classes: tuple[str, ...] | None = None) -> Survey:
     return found if classes else checked(folder, found)
 
 
+def closed(path: Path | str) -> NoReturn:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
 def test_each_folder_is_a_class_and_classes_come_in_natural_order(tmp_path: Path) -> None:
     names = ["10", "1", "2", "über uns", "Äpfel 2", "Äpfel 10", "日本"]
     for at, name in enumerate(names):
@@ -78,10 +83,7 @@ def test_a_link_that_leads_in_a_circle_gives_no_photo_twice(tmp_path: Path) -> N
 def test_a_folder_in_a_class_that_cannot_be_looked_into_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def closed(folder: str) -> list[str]:
-        raise PermissionError(13, "Permission denied", f"{folder}/locked")
-
-    monkeypatch.setattr("app.training.survey.files", closed)
+    monkeypatch.setattr("app.training.survey.files", lambda folder: closed(f"{folder}/locked"))
     with pytest.raises(StartError, match=r"cannot look for photos in .*/cat/locked: Permission denied"):
         look(album(tmp_path, cat=4, dog=4))
 
@@ -156,6 +158,16 @@ def test_the_same_pixels_in_two_classes_are_left_out_of_both_and_twice_in_one_co
         ({"Test": 5, "Train": 5, "Val": 5}, r"are no classes: try `mobilenet train \S+/Train --validation \S+/Val`$"),
         ({"Testing": 5, "Training": 5}, r"are no classes: try `mobilenet train \S+/Training`$"),
         ({"test_set": 5, "training_set": 5}, r"are no classes: try `mobilenet train \S+/training_set`$"),
+        ({"Train data": 5, "valid-images": 5}, r"train '\S+/Train data' --validation \S+/valid-images`$"),
+        ({"test2017": 5, "train2017": 5}, r"are no classes: try `mobilenet train \S+/train2017`$"),
+        ({"train": 5, "training": 5}, r"are no classes: try `mobilenet train \S+/train`$"),
+        (
+            {"test": 5, "train": 5, "val": 5, "validation": 5},
+            r"are no classes: try `mobilenet train \S+/train --validation \S+/val`$",
+        ),
+        ({"test_1": 5, "test_2": 5, "train_1": 5, "train_2": 5}, r"are no classes: try `mobilenet train \S+/train_1`$"),
+        ({"val": 5}, r"are no classes: try `mobilenet train \S+/val`$"),
+        ({"seg_train/cat": 5, "seg_train/dog": 5}, r"at least two to tell apart; try `mobilenet train \S+/seg_train`$"),
         ({"seg_pred": 5, "seg_test": 5, "seg_train": 5}, r"are no classes: try `mobilenet train \S+/seg_train`$"),
         ({"photos/cat": 5, "photos/dog": 5}, r"at least two to tell apart; try `mobilenet train \S+/photos`$"),
         ({"my  own/cat": 5, "my  own/dog": 5}, r"two to tell apart; try `mobilenet train '\S+/my  own'`$"),
@@ -163,7 +175,8 @@ def test_the_same_pixels_in_two_classes_are_left_out_of_both_and_twice_in_one_co
         ({" ": 5, "cat": 5}, r"has a folder whose name is blank, ' ': rename it$"),
     ],
     ids=[
-        *("none", "one", "few", "parts", "capitals", "testing", "sets", "with a prefix"),
+        *("none", "one", "few", "parts", "capitals", "testing", "sets", "data and images", "years", "twice the same"),
+        *("two of two", "folds", "one part", "one part with a prefix", "with a prefix"),
         *("a folder too high", "a quoted one", "one with folders", "blank"),
     ],
 )
@@ -176,12 +189,39 @@ def test_a_folder_that_nothing_can_be_learnt_from_is_refused(
 
 
 @pytest.mark.parametrize(
-    "names", [("steam train", "freight train"), ("cat", "test"), ("train", "bus"), ("retrained", "contest")]
+    "names",
+    [
+        *(("steam train", "freight train"), ("cat", "test"), ("train", "bus"), ("retrained", "contest")),
+        *(("train station", "test tube"), ("training shoes", "test pattern"), ("steam train", "valid ticket")),
+        *(("test 1", "test 2"), ("data", "images")),
+    ],
 )
 def test_classes_whose_names_only_sound_like_parts_of_a_data_set_are_classes(
     names: tuple[str, str], tmp_path: Path
 ) -> None:
     assert set(look(album(tmp_path, **dict.fromkeys(names, 4))).classes) == set(names)
+
+
+def test_photos_to_validate_with_may_be_of_the_one_class_that_is_called_like_a_part(tmp_path: Path) -> None:
+    found = look(album(tmp_path / "photos", bus=4, train=4))
+    assert look(album(tmp_path / "new", train=1), found.classes).labels == [1]
+    with pytest.raises(StartError, match=r"val is not a class of the photos to train with: bus, train$"):
+        look(album(tmp_path / "parts", val=1), found.classes)
+
+
+def test_one_class_that_cannot_be_looked_into_is_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    album(tmp_path, cat=4)
+    inside = {tmp_path: [tmp_path / "cat"]}  # and nobody may see what is in the others
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(inside[folder]) if folder in inside else closed(folder))
+    with pytest.raises(StartError, match=r"has one class, 'cat': a classifier needs at least two to tell apart$"):
+        look(tmp_path)
+
+
+def test_what_cannot_be_looked_at_beside_the_classes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    album(tmp_path, cat=4, dog=4)
+    monkeypatch.setattr(Path, "is_dir", closed)  # as where a link leads into a folder of somebody else
+    with pytest.raises(StartError, match=r"^cannot read \S+/cat: Permission denied$"):
+        look(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -79,10 +79,12 @@ def tag(image: Image.Image, number: int, default: Any) -> Any:
 def mend_palette(image: Image.Image) -> None:
     """Take the colours of a loaded TIFF for 8 bits if none has more, as old programs wrote them, and not for 16.
 
-    Of 16 bits Pillow takes the upper 8, and so all would be black.
+    Of 16 bits Pillow takes the upper 8, and so all would be black. Colours that lack a value stay as they are.
     """
-    colours = tag(image, TiffImagePlugin.COLORMAP, ())
-    if image.mode == "P" and colours and max(colours) <= 0xFF:
+    if image.mode not in ("P", "PA"):
+        return
+    colours = list(tag(image, TiffImagePlugin.COLORMAP, ()))  # which are bytes if their type is BYTE
+    if colours and len(colours) % 3 == 0 and max(colours) <= 0xFF:
         image.putpalette(np.reshape(colours, (3, -1)).astype(np.uint8).T.tobytes())
 
 

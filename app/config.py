@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     HttpUrl,
+    ModelWrapValidatorHandler,
     NonNegativeInt,
     PositiveInt,
     SecretStr,
@@ -22,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import install, without_password
+from app.footprint import share_bytes
 from app.keys import checked, keys_in, split
 from app.machine import available_cpus, memory_limit_bytes
 from app.mobilenet.variants import Precision, Variant
@@ -32,14 +34,8 @@ UNIX = "unix:"
 SECRETS = ("api_keys",)
 QUEUE_PER_WORKER = 64
 """Room for this many images per model worker keeps the wait under overload at about twice that of full load."""
-PROCESS_BYTES = 105_000_000
-"""What an HTTP process takes with the template of its workers, without models."""
-WORKER_BYTES = 25_000_000
-"""What a model worker has of its own, of which small photos are a half. docs/reliability.md has the measurements."""
 PHOTO_BYTES = 100_000_000
 """Memory for one photo in each process that decodes: 8 megapixels of a PNG, and many more of a JPEG, take as much."""
-OPENVINO_BYTES = 40_000_000
-"""What a process that runs OpenVINO has of its own beside its models, which no two processes share."""
 STALLED_AT_LEAST_S = 5.0
 STALL_GRACE_S = 1.0
 DAY_MS = 24 * 3600 * 1000
@@ -59,15 +55,9 @@ CARD = "card.json"
 MODEL_WEIGHTS = Path(__file__).parents[1] / "model_weights"
 
 
-def _model_workers(engine: str = "litert", **_: Any) -> int:
-    """Return the default of `model_workers`: one for each CPU, if the memory limit has room for so many.
-
-    There is one worker more, for what is decoded beside the batches, such as a large image.
-    """
-    limit = memory_limit_bytes()
-    cpus = available_cpus()
-    worker_bytes = WORKER_BYTES + PHOTO_BYTES + (OPENVINO_BYTES if engine == "openvino" else 0)
-    return cpus if limit is None else max(1, min(cpus, (limit - PROCESS_BYTES) // worker_bytes - 1))
+def _model_workers() -> int:
+    """Return the default of `model_workers`, of which a memory limit may leave fewer."""
+    return available_cpus()
 
 
 def _model_threads(engine: str, model_workers: int, **_: Any) -> int:
@@ -216,7 +206,7 @@ class Settings(BaseSettings):
         32, description="Largest number of images in one request. More are answered with 413."
     )
     model_workers: NonNegativeInt = Field(
-        default_factory=lambda data: _model_workers(**data),
+        default_factory=_model_workers,
         description="Processes that decode and classify. Default: the available CPUs, or as many as a memory limit has "
         "room for, with a photo in each. 0: the HTTP processes do it themselves. TensorFlow always runs in the HTTP "
         "processes.",
@@ -321,6 +311,23 @@ class Settings(BaseSettings):
         if given.get("api_keys"):
             raise ValueError(f"{PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE exclude each other")
         return given | {"api_keys": keys_in(expanded(path))}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _within_memory(cls, given: dict[str, Any], made: ModelWrapValidatorHandler["Settings"]) -> "Settings":
+        """Have no more model workers by default than a memory limit has room for, which all settings together say."""
+        settings = made(given)
+        limit = memory_limit_bytes()
+        if limit is None or "model_workers" in settings.model_fields_set:
+            return settings
+        return made(given | {"model_workers": settings._most_workers(limit)})
+
+    def _most_workers(self, limit: int) -> int:
+        """Return how many model workers leave room for a photo in each process that decodes; at least 1."""
+        for workers in range(self.model_workers, 1, -1):
+            if share_bytes(limit, self.model_copy(update={"model_workers": workers})) >= PHOTO_BYTES:
+                return workers
+        return 1
 
     @field_validator("host")
     @classmethod

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app import config
-from app.config import PHOTO_BYTES, PROCESS_BYTES, WORKER_BYTES, Settings
+from app.config import Settings
 from app.environment import load, read_keys
 from app.errors import StartError
 from app.machine import available_cpus
@@ -222,22 +222,28 @@ def test_another_default_variant_changes_nothing_else() -> None:
     assert other.model_copy(update={"alpha": 0.25, "resolution": 128}) == settings
 
 
-def test_there_are_as_many_model_workers_as_cpus_and_as_the_memory_limit_has_room_for(
+def test_threads_and_queue_follow_the_model_workers_that_a_memory_limit_has_room_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.config.available_cpus", lambda: 6)
-    for limit, workers in (
-        (None, 6),
-        (PROCESS_BYTES + 100 * (WORKER_BYTES + PHOTO_BYTES), 6),
-        (PROCESS_BYTES + 4 * (WORKER_BYTES + PHOTO_BYTES), 3),
-        (PROCESS_BYTES + 4 * (WORKER_BYTES + PHOTO_BYTES) - 1, 2),
-        (PROCESS_BYTES, 1),
-        (1, 1),
-    ):
+    for limit, workers in ((None, 6), (10**12, 6), (1, 1)):
         monkeypatch.setattr("app.config.memory_limit_bytes", lambda limit=limit: limit)
-        assert Settings().model_workers == workers
-    monkeypatch.setattr("app.config.memory_limit_bytes", lambda: PROCESS_BYTES + 4 * (WORKER_BYTES + PHOTO_BYTES))
-    assert Settings(engine="openvino").model_workers == 2
+        found = Settings()
+        assert (found.model_workers, found.model_threads, found.max_queue) == (workers, workers, 64 * workers)
+
+
+def test_the_model_workers_of_a_memory_limit_follow_settings_that_stand_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.config.available_cpus", lambda: 16)
+    monkeypatch.setattr("app.config.memory_limit_bytes", lambda: 2**30)
+    monkeypatch.setenv("MOBILENET_HTTP_WORKERS", "2")
+    two = load().model_workers
+    monkeypatch.setenv("MOBILENET_HTTP_WORKERS", "1")
+    assert 1 < two < load().model_workers / 2
+    monkeypatch.setenv("MOBILENET_MAX_IMAGES", "1000")
+    with pytest.raises(StartError, match=r"^MOBILENET_MAX_IMAGES=1000 is over MOBILENET_MAX_QUEUE=384$"):
+        load()
 
 
 @pytest.mark.parametrize(

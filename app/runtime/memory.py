@@ -1,60 +1,38 @@
-"""What the service takes of the memory that its control groups allow, and what is left for decoding images.
+"""A memory limit of the control groups is kept: the service must fit, and an image that would not is refused.
 
-docs/reliability.md has the measurements behind the figures. Without a limit nothing is bounded here.
+`footprint` has what the service takes. Without a limit nothing is bounded here.
 """
 
-from app.config import OPENVINO_BYTES, PREFIX, PROCESS_BYTES, WORKER_BYTES, Settings
+from app.config import PREFIX, Settings
 from app.errors import StartError
+from app.footprint import MB, batches, decoding, left_bytes, needed_bytes, pipeline_bytes, share_bytes
 from app.imaging.bounds import LARGE_BYTES, allow
 from app.machine import memory_limit_bytes
-from app.mobilenet.cost import cost
 
-MB = 1_000_000
-TEMPLATE_BYTES = 45 * MB
-"""What a template takes of `PROCESS_BYTES`, without models."""
-TENSORFLOW_BYTES = 200 * MB
-"""What an HTTP process takes in addition when it runs TensorFlow."""
-GRPC_BYTES = 20 * MB
-"""What an HTTP process takes in addition when it serves gRPC: 15 MB when it is idle."""
-PARAMETER_BYTES = 8
-"""A float32 as it was read, and once more as the kernels need it."""
-CLASSES = 1000
-
-
-def needed_bytes(settings: Settings) -> int:
-    """Return what all processes and models take together before the first image."""
-    engine = TENSORFLOW_BYTES if settings.engine == "tensorflow" else 0
-    grpc = 0 if settings.grpc_port is None else GRPC_BYTES
-    return settings.http_workers * (PROCESS_BYTES - TEMPLATE_BYTES + engine + grpc + _pipeline_bytes(settings))
-
-
-def _pipeline_bytes(settings: Settings) -> int:
-    models = PARAMETER_BYTES * sum(cost(variant, CLASSES).parameters for variant in settings.lineup)
-    workers = settings.model_workers and settings.model_workers + 1  # another for what is decoded beside the batches
-    running = max(1, workers) if settings.engine == "openvino" else 0
-    return TEMPLATE_BYTES + models + workers * WORKER_BYTES + running * (OPENVINO_BYTES + models)
+JPEG_BYTES = 5 * MB
+"""Memory for one JPEG, which is scaled while it is decoded: 12 megapixels take 2 MB, and 9 MB from 224 × 224 on."""
 
 
 def room_bytes(limit: int, settings: Settings) -> float:
     """Return how many bytes decoding one image may take, so that all that decode at once stay within the limit.
 
-    Each HTTP process has as many batches at once as model workers, and decodes for each one image of `LARGE_BYTES` at
-    most. Beside them it decodes one image that takes more, or that is drawn.
+    An image of a batch takes `LARGE_BYTES` at most. Beside them each HTTP process decodes one that takes more, or that
+    is drawn.
     """
-    left = (limit - needed_bytes(settings)) / settings.http_workers
-    batches = max(1, settings.model_workers)
-    return max(left - batches * LARGE_BYTES, left / (batches + 1))
+    beside = left_bytes(limit, settings) - batches(settings) * LARGE_BYTES
+    return max(beside, share_bytes(limit, settings))
 
 
 def keep_to_limit(settings: Settings) -> None:
     """Have images refused that would take more memory than the limit leaves, before they end their process.
 
-    Raises `StartError`, whose message is one line, if the service itself does not fit.
+    Raises `StartError`, whose message is one line, if the service does not fit together with a JPEG in each
+    process that decodes.
     """
     limit = memory_limit_bytes()
     if limit is None:
         return
-    needed = needed_bytes(settings)
+    needed = needed_bytes(settings) + settings.http_workers * decoding(settings) * JPEG_BYTES
     if needed > limit:
         raise StartError(
             f"the memory limit is {limit / MB:.0f} MB, and the service needs about {needed / MB:.0f} MB with "
@@ -66,7 +44,7 @@ def keep_to_limit(settings: Settings) -> None:
 def check_room_beside(settings: Settings) -> None:
     """Raise `StartError`, whose message is one line, if the limit has no room for new models beside the old ones."""
     limit = memory_limit_bytes()
-    needed = needed_bytes(settings) + _pipeline_bytes(settings)
+    needed = needed_bytes(settings) + pipeline_bytes(settings)
     if limit is not None and needed > limit:
         raise StartError(
             f"the memory limit is {limit / MB:.0f} MB, and the old model and the new one need about "

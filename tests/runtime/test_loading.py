@@ -8,6 +8,7 @@ import pytest
 
 from app.config import Settings
 from app.errors import StartError
+from app.footprint import MB, needed_bytes
 from app.runtime import local, memory, pool, template
 from app.runtime.inline import Inline, Threads
 from app.runtime.loading import load_beside
@@ -88,9 +89,9 @@ def test_loading_that_is_given_up_ends_at_once_and_says_so_to_whoever_waits(work
 
 
 def test_a_limit_without_room_for_two_models_is_said_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = memory.needed_bytes(SETTINGS)
-    both = needed + 60 * memory.MB
-    monkeypatch.setattr(memory, "memory_limit_bytes", lambda: needed + 10 * memory.MB)
+    needed = needed_bytes(SETTINGS)
+    both = needed + 60 * MB
+    monkeypatch.setattr(memory, "memory_limit_bytes", lambda: needed + 10 * MB)
     with pytest.raises(StartError, match=r"limit is 1\d\d MB, and the old model and the new one need about 1\d\d MB"):
         load_beside(SETTINGS)
     monkeypatch.setattr(memory, "memory_limit_bytes", lambda: both)

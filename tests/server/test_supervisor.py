@@ -438,6 +438,7 @@ async def test_without_what_forks_the_processes_it_ends_once_they_have_answered_
 ) -> None:
     monkeypatch.setattr(supervisor, "KILL_S", 60)
     async with supervising(tmp_path, listener, ANSWERS_FIRST, count=2) as service:
+        await service.until(lambda: service.running() == [1, 2])
         await service.until(lambda: len(service.in_turn()) == 2)  # one that is not ready would be ended at once
         os.kill(service.template.pid, signal.SIGKILL)
         assert await service.exit_code(None) == FAILED

@@ -40,9 +40,9 @@ test: $(VENV)/installed-for-tests
 	$(MAKE) --jobs 3 --output-sync --keep-going lint test-fast test-container; first=$$?; $(MAKE) test-slow && exit $$first
 
 test-fast: $(VENV)/installed-for-tests
-	$(BIN)/pytest -p no:schemathesis $(FORKING)
+	$(BIN)/pytest -p no:schemathesis $(FORKING); forking=$$?; \
 	$(BIN)/pytest -p no:schemathesis --numprocesses 4 --dist loadfile --ignore tests/e2e $(FORKING:%=--ignore=%) \
-		-m "not tensorflow and not e2e" --skipped=$(SKIPPED)
+		-m "not tensorflow and not e2e" --skipped=$(SKIPPED) && exit $$forking
 
 # It has temporary files of its own: two runs that end together both remove those of older runs, and one of them fails.
 test-container: $(VENV)/installed-for-tests

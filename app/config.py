@@ -17,6 +17,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     SecretStr,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -316,11 +317,15 @@ class Settings(BaseSettings):
     @classmethod
     def _within_memory(cls, given: dict[str, Any], made: ModelWrapValidatorHandler["Settings"]) -> "Settings":
         """Have no more model workers by default than a memory limit has room for, which all settings together say."""
-        settings = made(given)
-        limit = memory_limit_bytes()
-        if limit is None or "model_workers" in settings.model_fields_set:
-            return settings
-        return made(given | {"model_workers": settings._most_workers(limit)})
+        if (limit := memory_limit_bytes()) is None:
+            return made(given)
+        try:  # without the keys, since a pipe with them can be read once
+            tried = made({name: value for name, value in given.items() if name != "api_keys_file"})
+        except ValidationError:
+            return made(given)  # which says all that is wrong
+        if "model_workers" in tried.model_fields_set:
+            return made(given)
+        return made(given | {"model_workers": tried._most_workers(limit)})
 
     def _most_workers(self, limit: int) -> int:
         """Return how many model workers leave room for a photo in each process that decodes; at least 1."""

@@ -1,5 +1,6 @@
 """Keys of callers, from a setting or a file: a mistake stops the start, and shows none of them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,17 @@ def test_keys_are_read_again_and_what_is_wrong_with_their_file_is_one_line_that_
     with pytest.raises(StartError, match=f"^MOBILENET_API_KEYS_FILE={path}: No such file or directory$"):
         read_keys(settings)
     assert read_keys(Settings()) == ()
+
+
+def test_a_pipe_with_keys_is_read_once_also_where_a_memory_limit_decides_on_other_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.config.memory_limit_bytes", lambda: 900_000_000)
+    reading, writing = os.pipe()
+    os.write(writing, b"from-a-pipe")
+    os.close(writing)
+    try:
+        settings = Settings(api_keys_file=Path(f"/dev/fd/{reading}"))
+    finally:
+        os.close(reading)
+    assert [key.get_secret_value() for key in settings.api_keys] == ["from-a-pipe"]

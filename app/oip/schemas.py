@@ -51,6 +51,7 @@ class OutputParameters(Given):
     classification: int | None = Field(
         None, description="answer with the k most probable classes of each image, as `probability:index:label`"
     )
+    shared_memory_region: Any = Field(None, description="not supported: an output that names one is refused")
 
 
 class RequestedOutput(Given):

@@ -112,6 +112,8 @@ def _form(output: RequestedOutput, request: InferenceRequest, model: Model) -> O
     given = outputs(model)
     if output.name not in given:
         raise MalformedRequest(f"there is no output {output.name[:80]!r}; outputs are {' and '.join(given)}")
+    if output.parameters.shared_memory_region is not None:
+        raise no_shared_memory(output.name)
     k, classes = output.parameters.classification, model.engine.classes
     if k is not None and output.name != PROBABILITIES:
         raise InvalidParameter(f"classification is allowed for {PROBABILITIES} alone, not for {output.name}")
@@ -154,8 +156,8 @@ def _raw(tensor: InputTensor, rest: memoryview) -> memoryview | None:
 
 
 def no_shared_memory(name: str) -> MalformedRequest:
-    """Return the error of an input whose data are to be read from the client's memory."""
-    return MalformedRequest(f"shared memory is not supported; send the data of {name[:80]} in the request")
+    """Return the error of an input or output whose data the client has in its memory, or wants there."""
+    return MalformedRequest(f"shared memory is not supported; requests and responses have the data of {name[:80]}")
 
 
 def _files(tensor: InputTensor, raw: memoryview | None, count: int) -> list[Payload]:

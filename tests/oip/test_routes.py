@@ -255,8 +255,10 @@ def test_a_tensor_that_is_wrong_is_refused_with_what_is_right(
     assert says in check_error(response, 400, "malformed_request")
 
 
-def test_an_unknown_output_and_more_than_one_tensor_are_refused(client: TestClient) -> None:
+def test_an_output_that_cannot_be_given_and_more_than_one_tensor_are_refused(client: TestClient) -> None:
     assert "probabilities" in check_error(infer(client, RED, outputs=[{"name": "logits"}]), 400, "malformed_request")
+    shared = [{"name": "probabilities", "parameters": {"shared_memory_region": "x"}}]
+    assert "shared memory is not" in check_error(infer(client, RED, outputs=shared), 400, "malformed_request")
     twice = files(RED)["inputs"] * 2
     assert "inputs" in check_error(infer(client, RED, inputs=twice), 400, "malformed_request")
     for outputs in ([{"name": "probabilities"}] * 2, [{"name": "probabilities"}] * 3):

@@ -65,7 +65,11 @@ def test_members_that_may_be_left_out_have_the_defaults_of_the_protocol() -> Non
     request = InferenceRequest(inputs=[tensor])
     assert (tensor.data, tensor.parameters.binary_data_size) == (None, None)
     assert (request.id, request.outputs, request.parameters.binary_data_output) == (None, [], False)
-    assert OutputParameters().model_dump() == {"binary_data": None, "classification": None}
+    assert OutputParameters().model_dump() == {
+        "binary_data": None,
+        "classification": None,
+        "shared_memory_region": None,
+    }
 
 
 def test_bodies_are_json_or_bytes_and_the_example_is_a_request() -> None:

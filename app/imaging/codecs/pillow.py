@@ -34,6 +34,7 @@ def opened(raw: bytes, kind: str, max_pixels: int, large: bool) -> Image.Image:
         return image
     if kind == "WEBP":  # takes its memory as soon as it is opened, the others when they are loaded
         _check(webp.size(raw), kind, max_pixels, large)
+        raw = webp.plain(raw)
     if kind == "TIFF":
         tiff.check_tags(raw)
     return _by_pillow(raw, kind, max_pixels, large)

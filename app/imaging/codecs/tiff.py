@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from app.errors import UnsupportedImage
+from app.errors import UndecodableImage, UnsupportedImage
 from app.imaging.bounds import LAYERS, check_memory, check_pixels, too_much_work
 
 BYTES: Final = 16
@@ -79,12 +79,15 @@ def tag(image: Image.Image, number: int, default: Any) -> Any:
 def mend_palette(image: Image.Image) -> None:
     """Take the colours of a loaded TIFF for 8 bits if none has more, as old programs wrote them, and not for 16.
 
-    Of 16 bits Pillow takes the upper 8, and so all would be black. Colours that lack a value stay as they are.
+    Of 16 bits Pillow takes the upper 8, and so all would be black. Raises `UndecodableImage` if a colour lacks a value:
+    reds, greens and blues lie one after the other, so that nearly all colours would be wrong.
     """
     if image.mode not in ("P", "PA"):
         return
     colours = list(tag(image, TiffImagePlugin.COLORMAP, ()))  # which are bytes if their type is BYTE
-    if colours and len(colours) % 3 == 0 and max(colours) <= 0xFF:
+    if len(colours) % 3:
+        raise UndecodableImage(f"the palette has {len(colours)} values, which is not three for each colour")
+    if colours and max(colours) <= 0xFF:
         image.putpalette(np.reshape(colours, (3, -1)).astype(np.uint8).T.tobytes())
 
 

@@ -68,6 +68,8 @@ def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, mos
 
 
 def _output(wanted: pb.ModelInferRequest.InferRequestedOutputTensor) -> dict[str, Any]:
+    if tensors.SHARED_MEMORY in wanted.parameters:
+        raise tensors.no_shared_memory(wanted.name)
     given = wanted.parameters.get("classification")
     choice = given and given.WhichOneof("parameter_choice")
     return {"name": wanted.name, "parameters": {"classification": getattr(given, choice) if choice else None}}

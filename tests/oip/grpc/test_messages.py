@@ -80,6 +80,12 @@ def shared() -> pb.ModelInferRequest:
     return request
 
 
+def wanted_in_shared_memory() -> pb.ModelInferRequest:
+    request = raw_files(*FILES, outputs=classification(2))
+    request.outputs[0].parameters["shared_memory_region"].string_param = "answers"
+    return request
+
+
 def text_for_a_number() -> pb.ModelInferRequest:
     request = raw_files(*FILES, outputs=classification(2))
     request.outputs[0].parameters["classification"].string_param = "2"
@@ -96,7 +102,8 @@ def text_for_a_number() -> pb.ModelInferRequest:
         (raw_files(b"x", raw_input_contents=[b"x", b"y"]), MalformedRequest, "1 inputs and 2 raw_input_contents"),
         (typed_files(b"x", raw_input_contents=[b"x"]), MalformedRequest, "both bytes_contents and raw_input_contents"),
         (sideways(), MalformedRequest, "must be in bytes_contents or in raw_input_contents"),
-        (shared(), MalformedRequest, "shared memory is not supported; send the data of image"),
+        (shared(), MalformedRequest, "shared memory is not supported; requests and responses have the data of image"),
+        (wanted_in_shared_memory(), MalformedRequest, "shared memory is not supported"),
         (pixels(values=[]), MalformedRequest, "must be in uint_contents or in raw_input_contents"),
         (changed(typed_files(b"x"), name="picture"), MalformedRequest, "image and pixels are the inputs"),
         (changed(typed_files(b"x"), datatype="FP32"), MalformedRequest, "must be BYTES"),

@@ -91,6 +91,16 @@ PREDICT_BODY = {
 }
 
 
+_RETRY = {"Retry-After": "after how many seconds to ask again"}
+_HEADERS_BY_STATUS = {
+    Unauthorized.status: {"WWW-Authenticate": "how to send a key"},
+    UnsupportedMedia.status: {"Accept-Encoding": "`identity`, where the body was compressed: send it as it is"},
+    QueueFull.status: _RETRY,
+    Unavailable.status: _RETRY,
+}
+"""Headers of errors, beside those of every answer."""
+
+
 PREVIEW_BODY = {
     "requestBody": {
         "required": True,
@@ -169,10 +179,12 @@ def responses(*errors: type[ServiceError] | ServiceError, path: str = "") -> Res
 
 def _response(errors: list[type[ServiceError] | ServiceError], path: str) -> dict[str, Any]:
     examples = {error.code: {"summary": error.title, "value": _example(error, path)} for error in errors}
-    return {
+    described = {
         "description": " or ".join(error.title.lower() for error in errors),
         "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }
+    named = _HEADERS_BY_STATUS.get(errors[0].status)
+    return described | {"headers": _headers(named)} if named else described
 
 
 def _example(error: type[ServiceError] | ServiceError, path: str) -> dict[str, Any]:

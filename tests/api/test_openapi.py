@@ -62,6 +62,17 @@ def test_every_error_of_predict_is_in_it_with_an_example_that_is_a_problem(docum
         assert example["code"] == code
 
 
+def test_an_error_has_the_headers_that_the_document_names(document: Any) -> None:
+    described = document["paths"]["/predict"]["post"]["responses"]
+    with started(create_app(Settings(api_keys=("key",)), serving(colour_model()))) as client:
+        compressed = {"X-API-Key": "key", "Content-Encoding": "gzip"}
+        refused = [client.post("/predict"), client.post("/predict", headers=compressed, content=b"x")]
+    for response, name in zip(refused, ("WWW-Authenticate", "Accept-Encoding"), strict=True):
+        assert name in response.headers
+        assert set(described[str(response.status_code)]["headers"]) == {name}
+    assert set(described["429"]["headers"]) == set(described["503"]["headers"]) == {"Retry-After"}
+
+
 def test_routes_that_know_no_budget_have_all_other_errors_of_predict(document: Any) -> None:
     for path in ("/explain", "/embed"):
         found = examples(document["paths"][path]["post"])

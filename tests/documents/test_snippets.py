@@ -48,6 +48,7 @@ LEFT_OUT = {
     "kubectl": "needs a cluster; test_deploy.py checks what would be applied",
     "(cd deploy/kubernetes": "changes files of the project; test_deploy.py does the same with copies",
     "cp deploy/systemd": "installs units; test_deploy.py checks them, test_sockets.py starts with a socket",
+    "systemctl reset-failed": "needs systemd; nothing of this project is in it but the names of its units",
     "make bench": "takes hours; tests/tools/bench/test_bench.py runs its parts",
     ".venv/bin/python -m tools.weights.evaluate": "takes minutes and photos of no reader; test_evaluate.py asks less",
     "cp retrained.keras": "needs a network of the reader's; tests/e2e/test_reload.py replaces weights",

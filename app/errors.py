@@ -17,7 +17,7 @@ ServiceError                    an RFC 9457 problem, by status:
 └── DeadlineExceeded      504
 ClientError                     is raised on the caller's side, where the service gave no answer:
 ├── Unreadable                  a file cannot be read
-├── Unreachable                 no connection, or no answer in time
+├── Unreachable                 no connection, or no answer in time ── NoConnection
 └── UnexpectedAnswer            an answer that this service would not give
 """
 
@@ -233,6 +233,10 @@ class Unreachable(ClientError):
     """No connection could be made, or it was lost, or no answer came in time."""
 
     code = "unreachable"
+
+
+class NoConnection(Unreachable):
+    """No connection could be made, so that other requests would fail, too."""
 
 
 class UnexpectedAnswer(ClientError):

@@ -88,7 +88,7 @@ class Tar:
     def _members(self, file: BufferedReader | gzip.GzipFile) -> Iterator[Photo]:
         with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive:
             while member := archive.next():
-                if member.isfile() and is_photo(member.name):
+                if (member.isfile() or _is_link(member)) and is_photo(member.name):
                     yield _photo(f"{self.archive}/{member.name}", partial(_content, archive, member))
                 archive.members = []  # type: ignore[attr-defined]  # else every header stays in memory
             stream = cast("IO[bytes]", archive.fileobj)
@@ -116,7 +116,14 @@ class _Header(tarfile.TarInfo):
         return header
 
 
+def _is_link(member: tarfile.TarInfo) -> bool:
+    """Whether a member is only a name of another file, as GNU tar keeps all names but the first of a linked file."""
+    return member.islnk() or member.issym()
+
+
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if _is_link(member):  # what it leads to is behind, where a stream cannot go again, or not in the archive at all
+        raise Unreadable(f"this is a link to {member.linkname}; the archive must hold the file itself")
     reading.check_size(member.size, fetching.LARGEST_BYTES)
     return cast("IO[bytes]", archive.extractfile(member)).read()
 

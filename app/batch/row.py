@@ -67,17 +67,22 @@ class About:
     def row(self, name: str, result: Predictions | ServiceError | ClientError, embedding: Embedding | None) -> Row:
         """Return the row of a photo. One that failed has no predictions, and cost no multiply-accumulates."""
         row: Row = {
-            "path": name.encode(errors="surrogateescape").decode(errors="replace"),
+            "path": _text(name),
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
             "variant": self.variant,
             "precision": self.precision,
         }
         if isinstance(result, Exception):
-            return row | {"error": result.code, "detail": result.detail, "macs": 0}
+            return row | {"error": result.code, "detail": _text(result.detail), "macs": 0}
         classes = [one.model_dump() for one in result.predictions]
         row |= {"predictions": classes, "familiarity": result.familiarity, "macs": self.macs}
         return row if embedding is None else row | {"embedding": embedding}
+
+
+def _text(names: str) -> str:
+    """Return what can be written of a text with names of files, which need not be UTF-8."""
+    return names.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

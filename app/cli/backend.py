@@ -10,7 +10,7 @@ from app.client import Client
 from app.client.calls import PredictOptions, VariantOptions
 from app.client.client import EmbeddedItem
 from app.client.many import MOST_IN_REQUEST
-from app.errors import ClientError, ServiceError, StartError, Unauthorized, UnexpectedAnswer, Unreachable
+from app.errors import ClientError, NoConnection, ServiceError, StartError, Unauthorized, UnexpectedAnswer
 from app.prediction.blocking import PhotoResult, Source, VectorResult
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class RemoteBackend:
             str(info.precision),
             info.classes,
         )
-        self._gone: Unreachable | None = None  # once it is unreachable, no further photo waits for it in vain
+        self._gone: NoConnection | None = None  # once there is none, no further photo waits for one in vain
 
     def classify(self, images: Sequence[bytes], k: int) -> list[PhotoResult]:
         """Classify as `Backend.classify` describes. Photos that are too much for one request are sent in two."""
@@ -105,11 +105,11 @@ class RemoteBackend:
     def _unless_gone(
         self, images: Sequence[bytes], ask: Callable[[], list[T | ServiceError | ClientError]]
     ) -> list[T | ServiceError | ClientError]:
-        """Ask, unless the service could not be reached before: no further photo waits for it in vain."""
+        """Ask, unless no connection could be made before: no further photo waits for one in vain."""
         if self._gone:
             return [self._gone] * len(images)
         results = ask()
-        self._gone = self._gone or next((one for one in results if isinstance(one, Unreachable)), None)
+        self._gone = self._gone or next((one for one in results if isinstance(one, NoConnection)), None)
         return results
 
     def close(self) -> None:

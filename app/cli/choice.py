@@ -84,11 +84,15 @@ def check_latency(max_latency_ms: float | None) -> None:
 
 
 def options(settings: Settings, alpha: str | None, resolution: str | None, budget: Budget = FREE) -> "PredictOptions":
-    """Return what to ask a service for. A number that is not given is that of its own default variant."""
+    """Return what to ask a service for. A number that is not given is that of its own default variant.
+
+    No smaller variant may answer in its place, as the output would not show which photos that concerns.
+    """
     return {
         "alpha": settings.alpha if alpha else None,
         "resolution": settings.resolution if resolution else None,
         "max_macs": budget.max_macs,
         "max_latency_ms": budget.max_latency_ms,
         "min_accuracy": budget.min_accuracy,
+        "degrade": "never",
     }

@@ -79,7 +79,8 @@ def similar(
     if vectors.names[:1] != [photo]:
         raise StartError(f"{photo} cannot be compared with others")
     values = unit(vectors.values)
-    others = [at for at, name in enumerate(vectors.names) if at and not _same(name, photo)]
+    itself = _file(photo)
+    others = [at for at, name in enumerate(vectors.names) if at and _file(name) != itself]
     for at, cosine in nearest(values[0], values[others], count):
         say(f"{cosine:.4f} {vectors.names[others[at]]}")
     end(failed, failed + len(vectors.names))
@@ -104,8 +105,11 @@ def duplicates(
     from app.cli.vectors import MOST, alike, pairs, unit
 
     vectors, failed = _vectors(photos, Asked(url, api_key, alpha, resolution, precision), most=MOST)
-    for one, other, cosine in pairs(unit(vectors.values), alike(vectors.source) if threshold is None else threshold):
-        say(f"{cosine:.4f} {vectors.names[one]} {vectors.names[other]}")
+    least = alike(vectors.source) if threshold is None else threshold
+    first = _first_of_each(vectors.names)
+    for one, other, cosine in pairs(unit(vectors.values), least):
+        if {one, other} <= first:
+            say(f"{cosine:.4f} {vectors.names[one]} {vectors.names[other]}")
     end(failed, failed + len(vectors.names))
 
 
@@ -145,9 +149,24 @@ def _check_photo(name: str) -> None:
         raise StartError(f"{name} is a folder; name one photo to compare with")
 
 
-def _same(one: str, other: str) -> bool:
-    """Whether two names are of the same photo, which may lie in a folder that it is compared with."""
-    return one == other or (Path(one).exists() and Path(other).exists() and Path(one).samefile(other))
+def _first_of_each(names: list[str]) -> set[int]:
+    """Return the index of the first name of each file.
+
+    If a file were in pairs under each of its names, whoever deletes the second of each pair could lose the only copy.
+    """
+    first: dict[object, int] = {}
+    for at, name in enumerate(names):
+        first.setdefault(_file(name), at)
+    return set(first.values())
+
+
+def _file(name: str) -> object:
+    """Return what is equal for all names of one file, links included."""
+    try:
+        found = os.stat(name)
+    except OSError:
+        return name
+    return found.st_dev, found.st_ino
 
 
 def end(failed: int, count: int) -> None:

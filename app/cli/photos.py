@@ -47,8 +47,9 @@ def find(arguments: Iterable[str]) -> list[PhotoFile]:
     """Return the photos that the arguments name, in their order.
 
     An argument is `-` (standard input), a file, a folder, which stands for all photos in it and its subfolders, linked
-    ones included, or a pattern with `*`, `?` or `[`. The files `._…` that macOS puts beside photos are left out. A
-    missing file is not noticed before it is read. Raises `StartError` for a pattern or a folder without photos.
+    ones included, or a pattern with `*`, `?` or `[`, which stands for all files and folders that it matches, each photo
+    once. The files `._…` that macOS puts beside photos are left out. A missing file is not noticed before it is read.
+    Raises `StartError` for a pattern or a folder without photos.
     """
     return [PhotoFile(name) for argument in arguments for name in _named(argument)]
 
@@ -58,8 +59,14 @@ def _named(argument: str) -> list[str]:
         return _all(argument, sorted(_below(argument)))
     if os.path.exists(argument) or not glob.has_magic(argument):
         return [argument]
-    names = sorted(glob.glob(argument, recursive=True))
-    return _all(argument, [name for name in names if os.path.isfile(name) and not is_of_finder(name)])
+    names = {name for match in glob.glob(argument, recursive=True) for name in _matched(match)}
+    return _all(argument, sorted(names))
+
+
+def _matched(name: str) -> Iterable[str]:
+    if os.path.isdir(name):
+        return _below(name)
+    return [name] if os.path.isfile(name) and not is_of_finder(name) else []
 
 
 def _all(argument: str, names: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from app.config import Settings, expanded
 from app.engines.bundle import BUNDLED
 from app.engines.tflite.converter import QUIET
 from app.engines.weights import PUBLISHED
-from app.errors import CannotWrite, StartError, first_line, install
+from app.errors import CannotWrite, StartError, Unreadable, first_line, install
 from app.training import output, start
 from app.training.holdout import hold_out
 from app.training.names import part, shown
@@ -85,6 +85,12 @@ class Order:
         return expanded(self.output or Path(f"{_name(self.photos)}-weights"))
 
     @property
+    def state(self) -> State:
+        """The folder beside it in which the training keeps its state."""
+        target = self.target.resolve()
+        return State(target.with_name(f"{target.name}.training"))
+
+    @property
     def name(self) -> str:
         """The name of the weights, with which the names of their files begin: that of the folder, in plain letters."""
         folder = self.target.resolve().name.removesuffix("-weights")
@@ -95,18 +101,18 @@ class Order:
 def train(order: Order) -> int:
     """Train as it is asked for, and write the folder. Return the exit code: 130 if it was interrupted, else 0.
 
-    Raises `StartError` for what is wrong with the photos, the weights to begin with or the folder to write, and if the
-    training cannot go on, for example because the disk is full.
+    Raises `StartError` for what is wrong with the photos, the weights to begin with or the folder to write, if another
+    training with this folder is running, and if the training cannot go on, for example because the disk is full.
     """
     began = time.monotonic()
-    with nullcontext() if order.verbose else silenced():
+    output.check(order.target, expanded(order.photos))
+    with order.state.alone(), nullcontext() if order.verbose else silenced():
         bar = Bar()
         with bar.progress:
             return _train(order, bar, began)
 
 
 def _train(order: Order, bar: Bar, began: float) -> int:
-    output.check(order.target, expanded(order.photos))
     with _extra():
         started_from = start.checked(order.recipe)
     task, photos = _looked_at(order, bar)
@@ -119,22 +125,28 @@ def _train(order: Order, bar: Bar, began: float) -> int:
     network.prepare(order.recipe.seed)
     if resumed:
         began -= state.spent_s
-    try:
+    with _stopping():
         rows, interrupted = _fitted(task, state, resumed, began, bar)
         card = result.write(result.Training(task, photos, rows, began), state, order.name, bar, bar.say)
-    except (OSError, CannotWrite) as exc:  # a full disk, or a photo that is gone
-        why = first_line(exc)
-        raise StartError(
-            f"the training was stopped: {why}; mend that, and the same command goes on with --resume"
-        ) from exc
     bar.say(f"right on {card.right}; {card.seconds:.0f} s")
     return _ended(order, state, interrupted, bar.say)
 
 
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Say how a training goes on that cannot: the disk is full, or a photo is gone or cannot be decoded any more."""
+    try:
+        yield
+    except (OSError, CannotWrite, Unreadable) as exc:
+        why = first_line(exc)
+        raise StartError(
+            f"the training was stopped: {why}; mend that, and the same command goes on with --resume"
+        ) from exc
+
+
 def _begun(order: Order, found: Survey, started_from: str, bar: Bar) -> tuple[State, bool]:
     """Return the folder in which the training keeps its state, and whether it goes on from there."""
-    target = order.target.resolve()
-    state = State(target.with_name(f"{target.name}.training"))
+    state = order.state
     digests = {"photos or classes": found.digest, "weights to start from": started_from}
     resumed = state.begin(order.recipe, digests, order.resume)
     if order.resume and not resumed:

@@ -30,6 +30,8 @@ FEW_ALIKE, MANY_ALIKE = 0.97, 0.9
 
 What has learnt a thousand classes tells photos of one class apart, too; docs/similar.md has the figures.
 """
+ROUNDING: Final = 1e-6
+"""The most that a cosine is off because float32 is rounded: that of a photo with itself was up to 6e-7 below 1."""
 MANY: Final = 1000
 ABOUT: Final = {"weights_sha256", "paths"}
 """By these keys the file beside an array is told from other JSON."""
@@ -74,11 +76,14 @@ def nearest(query: NDArray[np.float32], values: Matrix, count: int) -> list[tupl
 
 
 def pairs(values: Matrix, threshold: float) -> list[tuple[int, int, float]]:
-    """Return all pairs of unit vectors whose cosine is at least the threshold, nearest first, each pair once."""
+    """Return all pairs of unit vectors whose cosine is at least the threshold, nearest first, each pair once.
+
+    A cosine that is smaller by `ROUNDING` counts, so that the threshold 1 finds what is equal.
+    """
     found: list[tuple[int, int, float]] = []
     for start in range(0, len(values), ROWS):
         cosines = values[start : start + ROWS] @ values[start:].T
-        rows, columns = np.nonzero(np.triu(cosines >= threshold, k=1))
+        rows, columns = np.nonzero(np.triu(cosines >= threshold - ROUNDING, k=1))
         found += zip((rows + start).tolist(), (columns + start).tolist(), cosines[rows, columns].tolist(), strict=True)
     return sorted(found, key=lambda pair: -pair[2])
 

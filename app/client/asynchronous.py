@@ -27,7 +27,7 @@ from app.client.client import EmbeddedItem, PredictedItem
 from app.client.images import Image, bytes_about, content, content_or_error
 from app.client.many import Item, Progress, group_size, grouped, in_order_async, total
 from app.client.retry import Attempt, Exchange
-from app.errors import Unreachable
+from app.errors import NoConnection
 from app.schemas import Catalogue, EmbedResponse, LabelItem, ModelInfo, PredictResponse
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class AsyncClient(Calls):
         found = in_order_async(partial(self._group, ask, []), groups, concurrency)
         return _counted(found, total(images), progress) if progress else found
 
-    async def _group(self, ask: Ask[R], gone: list[Unreachable], images: list[Image]) -> list[Item[R, Any]]:
+    async def _group(self, ask: Ask[R], gone: list[NoConnection], images: list[Image]) -> list[Item[R, Any]]:
         files = await asyncio.to_thread(lambda: [*map(content_or_error, images)])
         return await self._run(self._each(images, files, ask, gone))
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from app.client.images import SIGNATURE, Image, is_one
 from app.client.many import Item
 from app.client.retry import Exchange, Read, error_of, exchange
-from app.errors import BodyTooLarge, ClientError, ServiceError, Unreachable, Unreadable, without_password
+from app.errors import BodyTooLarge, ClientError, NoConnection, ServiceError, Unreadable, without_password
 from app.network import client_options
 from app.schemas import Catalogue, EmbedResponse, Failure, LabelItem, ModelInfo, PredictResponse
 from app.version import __version__
@@ -133,12 +133,12 @@ class Calls:
         images: Sequence[Image],
         files: Sequence[bytes | Unreadable],
         ask: Ask[R_co],
-        gone: list[Unreachable],
+        gone: list[NoConnection],
     ) -> Exchange[list[Item[R_co, Any]]]:
         """Ask about images together. Whatever goes wrong is the result of those that it concerns.
 
-        `gone` gets the error once the service cannot be reached. From then on nothing is sent, as each request would
-        wait for the service in vain.
+        `gone` gets the error once no connection can be made. From then on nothing is sent, as each request would wait
+        for the service in vain.
         """
         found = iter((yield from self._apart([file for file in files if isinstance(file, bytes)], ask, gone)))
         pairs = [next(found) if isinstance(file, bytes) else (file, None) for file in files]
@@ -148,7 +148,7 @@ class Calls:
         self,
         files: Sequence[bytes],
         ask: Ask[R_co],
-        gone: list[Unreachable],
+        gone: list[NoConnection],
     ) -> Exchange[list[tuple[R_co | ServiceError | ClientError, Any]]]:
         """Ask about files, in halves if they are too much for one request."""
         if gone:
@@ -162,7 +162,7 @@ class Calls:
                 half = len(files) // 2
                 first = yield from self._apart(files[:half], ask, gone)
                 return [*first, *(yield from self._apart(files[half:], ask, gone))]
-            if isinstance(exc, Unreachable):
+            if isinstance(exc, NoConnection):
                 gone.append(exc)
             return [(exc, None)] * len(files)
         return [(error_of(one.error) if isinstance(one, Failure) else one, answer) for one in answer.results]

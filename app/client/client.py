@@ -1,6 +1,5 @@
 """Calls the service from Python and blocks until an answer comes."""
 
-import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from functools import partial
@@ -25,9 +24,9 @@ from app.client.calls import (
     http_options,
 )
 from app.client.images import Image, bytes_about, content, content_or_error
-from app.client.many import Item, Progress, group_size, grouped, in_order, total
+from app.client.many import LEFT, Item, Progress, group_size, grouped, in_order, total
 from app.client.retry import Attempt, Exchange
-from app.errors import Unreachable
+from app.errors import NoConnection, Unreachable
 from app.schemas import (
     Catalogue,
     Compared,
@@ -112,8 +111,8 @@ class Client(Calls):
 
         Images are taken from the iterable only as they are needed, and travel up to eight to a request, with up to
         `concurrency` requests under way. `progress` is called after each image with how many are done and how many
-        there are, which is None if `images` has no length. Once the service cannot be reached, all further images
-        have that error at once. Closing the iterator ends it early.
+        there are, which is None if `images` has no length. Once no connection can be made, all further images have
+        that error at once. Closing the iterator ends it early.
         """
         return self._many(partial(self._predict, options=options), images, concurrency, progress)
 
@@ -188,15 +187,15 @@ class Client(Calls):
         found = in_order(partial(self._group, ask, []), groups, concurrency)
         return _counted(found, total(images), progress) if progress else found
 
-    def _group(self, ask: Ask[R], gone: list[Unreachable], images: list[Image]) -> list[Item[R, Any]]:
+    def _group(self, ask: Ask[R], gone: list[NoConnection], images: list[Image]) -> list[Item[R, Any]]:
         return self._run(self._each(images, [*map(content_or_error, images)], ask, gone))
 
     def _run(self, steps: Exchange[T]) -> T:
         try:
             pause_s, request = next(steps)
             while True:
-                if pause_s:  # even sleeping for 0 s would give the processor away
-                    time.sleep(pause_s)
+                if LEFT.get().wait(pause_s):
+                    raise Unreachable("given up, as nobody waits for the answer any more")
                 pause_s, request = steps.send(self._attempt(request))
         except StopIteration as done:
             answer: T = done.value

@@ -5,7 +5,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from operator import length_hint
+from threading import Event
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from app.client.images import Image
@@ -16,6 +18,9 @@ MOST_IN_REQUEST: Final = 8
 MOST_BYTES: Final = 8 * 2**20
 """The most bytes of several images in a request, which must not be too large, nor its images fill the memory."""
 _AHEAD: Final = 2  # groups begun for each that may be under way, so that one that is slow does not hold up the others
+_NEVER: Final = Event()
+LEFT: Final = ContextVar("LEFT", default=_NEVER)
+"""On a thread of `in_order`, what is set once nobody takes the results any more; elsewhere, what never is."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,10 +65,11 @@ def in_order(call: Callable[[list[T]], list[R]], groups: Iterable[list[T]], at_o
     """Yield what the call makes of each group, item by item and in order, with up to `at_once` calls on threads.
 
     Groups are taken only as they are needed, so that there may be any number. Closing the iterator begins no further
-    call, and waits for those under way.
+    call, sets `LEFT` for those under way, and waits for them.
     """
+    left = Event()
     begun: deque[Future[list[R]]] = deque()
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(at_once, initializer=LEFT.set, initargs=(left,)) as pool:
         try:
             for group in groups:
                 begun.append(pool.submit(call, group))
@@ -72,6 +78,7 @@ def in_order(call: Callable[[list[T]], list[R]], groups: Iterable[list[T]], at_o
             while begun:
                 yield from begun.popleft().result()
         finally:
+            left.set()
             for future in begun:
                 future.cancel()
 

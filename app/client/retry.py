@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import httpx
 
 from app import errors
-from app.errors import ServiceError, Unauthorized, UnexpectedAnswer, Unreachable, without_password
+from app.errors import NoConnection, ServiceError, Unauthorized, UnexpectedAnswer, Unreachable, without_password
 from app.network import proxy_variable
 from app.schemas import Problem
 
@@ -116,9 +116,9 @@ def _unreachable(error: httpx.RequestError) -> Unreachable:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         if proxy := proxy_variable(url):
             without = f"With NO_PROXY={url.host} none is used"
-            return Unreachable(f"{found}; is the proxy running that {proxy} names? {without}")
+            return NoConnection(f"{found}; is the proxy running that {proxy} names? {without}")
         address = url.netloc.decode()
-        return Unreachable(f"{found}; is the service running at {url.scheme}://{address}?")
+        return NoConnection(f"{found}; is the service running at {url.scheme}://{address}?")
     unreachable = Unreachable(found)
     if isinstance(error, httpx.TimeoutException):
         unreachable.add_note("A client with a larger timeout_s waits longer.")

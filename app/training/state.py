@@ -1,16 +1,19 @@
 """The folder in which a training keeps what it needs to go on after it was interrupted."""
 
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from app.engines.files import replacing
-from app.errors import StartError
+from app.errors import CannotWrite, StartError
 from app.training.recipe import Recipe
 from app.training.schedule import Learner
 
@@ -48,6 +51,26 @@ class State:
     @property
     def _checkpoint(self) -> Path:
         return self.folder / "checkpoint.npz"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other training out of the folder until the block ends, or the process, in whatever way.
+
+        The lock is a file beside the folder, which is removed and made anew meanwhile. Raises `StartError` if another
+        training has it, and `CannotWrite` if it cannot be made. A file system without locks keeps nobody out.
+        """
+        lock = self.folder.with_name(f"{self.folder.name}.lock")
+        with _opened(lock) as file:
+            if not _locked(file, lock):
+                raise StartError(
+                    f"a training for this --output is running already, in {self.folder}; wait until it has ended, or "
+                    "choose another --output"
+                )
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock.unlink()
 
     def begin(self, recipe: Recipe, digests: Mapping[str, str], resume: bool) -> bool:
         """Prepare the folder; return whether there is a training to go on with. Without `resume` it is removed.
@@ -131,3 +154,22 @@ class State:
             path.write_bytes(ROWS.dump_json(rows))
         with replacing(self._checkpoint) as path, path.open("wb") as file:
             learner.write(file, len(rows))
+
+
+def _opened(lock: Path) -> IO[bytes]:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return lock.open("ab")
+    except OSError as exc:
+        raise CannotWrite(f"{lock.parent}: cannot write there: {exc.strerror}") from exc
+
+
+def _locked(file: IO[bytes], lock: Path) -> bool:
+    """Lock a file; return whether nobody else has it, and it is not one that somebody has removed meanwhile."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), lock.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:  # this file system has no locks
+        return True

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.engines.base import Pixels
+from app.errors import ServiceError, Unreadable
 from app.imaging import decode
 from app.machine import available_cpus
 from app.training.survey import Photo
@@ -47,7 +48,11 @@ def ahead(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Photos, and how they are varied. The same seed gives the same variations."""
+    """Photos, and how they are varied. The same seed gives the same variations.
+
+    All photos could be read once. Where one is gone since then, `OSError` is raised, and where it cannot be decoded any
+    more, `Unreadable`, with its name.
+    """
 
     photos: Sequence[Photo]
     seed: int
@@ -67,8 +72,11 @@ class Views:
             return np.stack(list(pool.map(lambda call: call(), calls)))
 
     def _decoded(self, index: int, resolution: int) -> Pixels:
-        content = self.photos[index].path.read_bytes()
-        return decode.decode(content, resolution=resolution, max_pixels=self.max_pixels)
+        path = self.photos[index].path
+        try:
+            return decode.decode(path.read_bytes(), resolution=resolution, max_pixels=self.max_pixels)
+        except ServiceError as exc:
+            raise Unreadable(f"{path}: {exc.detail}") from exc
 
     def _varied(self, index: int, resolution: int, time: int) -> Pixels:
         rng = np.random.default_rng((self.seed, time, index))

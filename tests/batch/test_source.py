@@ -73,6 +73,14 @@ def test_a_name_that_is_no_text_is_read_all_the_same(here: Path) -> None:
     assert photos(".") == [("./caf\udce9.jpg", b"old")]
 
 
+def test_a_folder_that_a_pattern_matches_stands_for_its_photos_once(here: Path) -> None:
+    for name in ("a/1.jpg", "a/sub/2.png", "a/notes.txt", "3.jpg", "plain"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(name.encode())
+    for pattern in ("*", "**", "**/*"):
+        assert sorted(name for name, _ in photos(pattern)) == ["3.jpg", "a/1.jpg", "a/sub/2.png"]
+
+
 @pytest.mark.parametrize("argument", ["empty", "*.tiff"])
 def test_a_source_without_photos_is_a_mistake(here: Path, argument: str) -> None:
     (here / "empty").mkdir()
@@ -154,6 +162,20 @@ def test_archives_of_every_form_are_whole(here: Path, form: int) -> None:
         for each in (name, "b.jpg"):
             tar.addfile(tarfile.TarInfo(each))
     assert photos("shard.tar") == [(f"shard.tar/{name}", b""), ("shard.tar/b.jpg", b"")]
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_a_link_in_an_archive_is_an_error_and_not_passed_over(here: Path, kind: bytes) -> None:
+    with tarfile.open(here / "shard.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("a.jpg"))
+        for name in ("b.jpg", "b.txt", "._b.jpg"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "a.jpg"
+            tar.addfile(link)
+        tar.addfile(tarfile.TarInfo("c.jpg"))
+    first, (name, error), last = photos("shard.tar")
+    assert (first, name, last) == (("shard.tar/a.jpg", b""), "shard.tar/b.jpg", ("shard.tar/c.jpg", b""))
+    assert str(error) == "this is a link to a.jpg; the archive must hold the file itself"
 
 
 def test_an_archive_with_a_file_that_has_no_end_is_damaged(here: Path) -> None:

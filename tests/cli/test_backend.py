@@ -201,12 +201,20 @@ def test_a_service_is_waited_for_for_up_to_the_documented_minute() -> None:
 
 def test_a_service_that_stays_away_is_given_up_once_for_all_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "PATIENCE_S", 0.0)
-    with playing(INFO, Answer(status=0)) as script:
+    with playing(INFO) as script:
         remote = asking(script.url)
-        found = [codes(remote.classify([b"a", b"b"], 1)) for _ in range(3)]
+    found = [error for _ in range(3) for error in remote.classify([b"a", b"b"], 1)]
+    remote.close()
+    assert codes(found) == ["unreachable"] * 6
+    assert len({*map(id, found)}) == 1, "it was asked once"
+
+
+def test_a_request_that_was_lost_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "PATIENCE_S", 0.0)
+    with playing(INFO, Answer(status=0), predicted("a", "b")) as script:
+        remote = asking(script.url)
+        assert [codes(remote.classify([b"a", b"b"], 1)) for _ in range(2)] == [["unreachable"] * 2, [""] * 2]
         remote.close()
-    assert found == [["unreachable"] * 2] * 3
-    assert len(script.asked) == 2
 
 
 @pytest.mark.parametrize(

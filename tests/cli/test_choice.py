@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app import environment
+from app.api.predict import PredictQuery
 from app.cli import budget as budgets
 from app.cli import choice
 from app.cli.backend import RemoteBackend
@@ -19,7 +20,8 @@ from app.errors import StartError, Unauthorized, UnsupportedImage
 from app.measurements import Latency
 from app.mobilenet.variants import Variant
 from app.model import latency
-from app.prediction.budget import Budget
+from app.prediction.budget import Budget, Candidate
+from app.prediction.selection import Single
 from tests.support.client import launching
 from tests.support.script import Answer, playing, refused
 
@@ -61,13 +63,28 @@ def test_flags_that_do_not_go_together_are_one_line(given: Any, says: str) -> No
 def test_a_service_is_asked_for_what_was_given_and_nothing_else() -> None:
     settings = choice.settings_with("0.25", None, None)
     given = {name: value for name, value in choice.options(settings, "0.25", None).items() if value is not None}
-    assert given == {"alpha": 0.25}
+    assert given == {"alpha": 0.25, "degrade": "never"}
     budget = Budget(max_macs=5, max_latency_ms=2.5, min_accuracy=0.9)
     given = {name: value for name, value in choice.options(settings, None, None, budget).items() if value is not None}
-    assert given == {"max_macs": 5, "max_latency_ms": 2.5, "min_accuracy": 0.9}
+    assert given == {"max_macs": 5, "max_latency_ms": 2.5, "min_accuracy": 0.9, "degrade": "never"}
 
 
 BUNDLED = Settings(precision="int8", alpha=0.25, resolution=128, model_workers=1)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "resolution", "budget"),
+    [(None, None, Budget()), ("0.5", "160", Budget()), (None, "160", Budget()), (None, None, Budget(max_macs=50))],
+)
+def test_no_smaller_variant_of_a_service_answers_without_a_word(
+    alpha: str | None, resolution: str | None, budget: Budget
+) -> None:
+    """A queue that is full is waited for, also with `MOBILENET_DEGRADE=true`."""
+    large, small = Candidate(Variant(0.5, 160), 50, 0.9, 5.0), Candidate(Variant(0.25, 128), 10, 0.8, 1.0)
+    wanted = choice.options(Settings(alpha=0.5, resolution=160), alpha, resolution, budget)
+    plan = PredictQuery.model_validate(wanted).plan([large, small], degrade=True)
+    assert isinstance(plan, Single)
+    assert plan.variants == [large.variant]
 
 
 @pytest.fixture
@@ -148,10 +165,10 @@ def test_each_request_asks_a_service_for_the_budget_and_for_the_variant() -> Non
     asked = [one.line.split()[1] for one in script.asked]
     assert asked == [
         "/model-info",
-        "/predict?max_macs=5&top_k=2",
+        "/predict?max_macs=5&degrade=never&top_k=2",
         "/embed",
         "/model-info?alpha=0.25&resolution=128",
-        "/predict?alpha=0.25&resolution=128&top_k=2",
+        "/predict?alpha=0.25&resolution=128&degrade=never&top_k=2",
         "/embed?alpha=0.25&resolution=128",
     ]
 

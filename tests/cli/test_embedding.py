@@ -79,6 +79,24 @@ def test_pairs_are_printed_from_the_threshold_on_nearest_first(
     assert capsys.readouterr().out.splitlines() == expected[:pairs]
 
 
+def test_a_photo_of_several_names_is_no_duplicate_of_itself_and_one_of_another_only_once(
+    tmp_path: Path, embedded: Embedded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "2023").mkdir()
+    (tmp_path / "best").symlink_to("2023")
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "2023" / name).touch()
+    (tmp_path / "hard.jpg").hardlink_to(tmp_path / "2023" / "a.jpg")
+    names = [str(tmp_path / name) for name in ("2023/a.jpg", "2023/b.jpg", "best/a.jpg", "best/b.jpg", "hard.jpg")]
+    embedded(dict.fromkeys([*names, "gone.jpg"], (1, 0)))
+    embedding.duplicates([str(tmp_path)])
+    assert capsys.readouterr().out.splitlines() == [
+        f"1.0000 {names[0]} {names[1]}",
+        f"1.0000 {names[0]} gone.jpg",
+        f"1.0000 {names[1]} gone.jpg",
+    ], "whoever deletes the second of each pair keeps one"
+
+
 def test_what_was_written_is_said_with_what_it_comes_from(
     tmp_path: Path, embedded: Embedded, capsys: pytest.CaptureFixture[str]
 ) -> None:

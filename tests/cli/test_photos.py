@@ -43,7 +43,16 @@ def test_files_are_taken_as_they_are_named_and_in_that_order(folder: Path) -> No
 
 def test_patterns_that_the_shell_left_are_searched(folder: Path) -> None:
     assert names(folder, "*.jpg", "**/*.jp*g") == ["b.jpg", "b.jpg", "sub/c.jpeg"]
-    assert names(folder, "*") == ["[odd].gif", "a.PNG", "b.jpg", "notes.txt", "plain"]
+    assert names(folder, "[!s]*") == ["[odd].gif", "a.PNG", "b.jpg", "notes.txt", "plain"]
+
+
+@pytest.mark.parametrize("pattern", ["*", "**"])
+def test_a_folder_that_a_pattern_finds_is_all_photos_below_it_each_once(pattern: str, folder: Path) -> None:
+    (folder / "sub" / "notes.md").touch()
+    (folder / "empty").mkdir()
+    assert names(folder, "su*") == names(folder, "sub") == ["sub/c.jpeg", "sub/deep/d.webp"]
+    files = ["[odd].gif", "a.PNG", "b.jpg", "notes.txt", "plain", "sub/c.jpeg", "sub/deep/d.webp"]
+    assert names(folder, pattern) == sorted([*files, *(["sub/notes.md"] if pattern == "**" else [])])
 
 
 @pytest.mark.parametrize("argument", ["*.tiff", "empty", "sub/*/*/*"])

@@ -3,16 +3,29 @@
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from app.cli.train import SHARE_BESIDE_VALIDATION, Bar, Order, _begun, _ended, _train, _validation, train
+from app.cli.train import (
+    MAX_PIXELS,
+    SHARE_BESIDE_VALIDATION,
+    Bar,
+    Order,
+    _begun,
+    _ended,
+    _stopping,
+    _train,
+    _validation,
+    train,
+)
 from app.engines.tflite.converter import QUIET
 from app.errors import StartError
 from app.training.recipe import RANDOM
 from app.training.state import Row, State
+from app.training.views import Views
 from tests.support import needs
 from tests.support.fakes import Clock
 from tests.training.test_output import trained, weights
@@ -91,6 +104,47 @@ def test_a_folder_that_is_not_there_is_refused_before_any_photo_is_looked_at(
     asked = replace(order(photos, validation=validation), unfamiliar=unfamiliar)
     with pytest.raises(StartError, match=says):
         train(asked)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_while_a_training_runs_another_with_its_output_is_refused_before_the_photos_are_looked_at(
+    resume: bool, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = State(photos.with_name("own.training"))
+    running.begin(RECIPE, {}, resume=False)
+    running.save(Memory(), [row(0)], best=True)
+    monkeypatch.setattr("app.cli.train.survey", lambda *_: pytest.fail("the photos were looked at"))
+    with running.alone(), pytest.raises(StartError, match=rf"^a training for this .*, in {running.folder}; wait until"):
+        train(order(photos, resume=resume))
+    assert running.rows() == [row(0)]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"", "the image is empty"),
+        (b"\x89PNG\r\n\x1a\n", "the PNG image is truncated"),
+    ],
+    ids=["gone", "empty", "damaged"],
+)
+def test_a_photo_that_cannot_be_read_any_more_ends_a_training_with_its_name_and_what_goes_on(
+    content: bytes | None, why: str, photos: Path
+) -> None:
+    found = look(photos)
+    path = found.photos[3].path
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    views = Views(found.photos, 0, False, MAX_PIXELS)
+    for views_of in (views.plain, partial(views.varied, time=0)):
+        with pytest.raises(StartError) as stopped, _stopping():
+            views_of([2, 3], 96)
+        (line,) = str(stopped.value).splitlines()
+        assert line.startswith("the training was stopped: ")
+        assert str(path) in line
+        assert why in line
+        assert line.endswith("; mend that, and the same command goes on with --resume")
 
 
 def test_while_tensorflow_is_loaded_the_bar_says_so(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,13 @@ def test_pairs_are_all_there_each_once_nearest_first_also_between_blocks() -> No
     assert shares == sorted(shares, reverse=True)
 
 
+def test_equal_photos_are_a_pair_whatever_their_product_is_rounded_to() -> None:
+    values = unit(np.random.default_rng(0).random((200, 1024), np.float32))
+    assert np.einsum("ij,ij->i", values, values).min() < 1
+    found = pairs(np.concatenate([values, values]), 1)
+    assert {(one, other) for one, other, _ in found} == {(at, at + 200) for at in range(200)}
+
+
 def test_networks_of_many_classes_tell_more_apart_and_need_less_likeness() -> None:
     assert alike(SOURCE) > alike(SOURCE._replace(classes=1000))
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,8 @@ from PIL import Image
 from app.client import AsyncClient, Client, Item
 from app.client.images import bytes_about
 from app.client.many import MOST_BYTES, group_size, grouped, in_order, in_order_async
-from app.errors import BodyTooLarge, TooManyImages, UnsupportedImage
+from app.errors import BodyTooLarge, QueueFull, TooManyImages, Unreachable, UnsupportedImage
+from tests.support.processes import wait_for
 from tests.support.script import REQUEST_ID, Answer, playing, predicted, refused
 
 Many = Callable[..., list[Any]]
@@ -82,12 +84,45 @@ def test_what_is_too_much_for_one_request_is_sent_in_halves(many: Many, too_much
     assert [asked.body for asked in script.asked[3:]] == [b"c", b"d"]
 
 
+def losing_the_first(error: type[httpx.RequestError], monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
+    """Have httpx raise this error for the first request, and answer the others; return what it is asked."""
+    asked: list[httpx.Request] = []
+
+    def send(_: httpx.Client, request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) == 1:
+            raise error("lost", request=request)
+        return httpx.Response(200, content=predicted(*"abcdefgh").body, request=request)
+
+    async def send_later(client: Any, request: httpx.Request) -> httpx.Response:
+        return send(client, request)
+
+    monkeypatch.setattr(httpx.Client, "send", send)
+    monkeypatch.setattr(httpx.AsyncClient, "send", send_later)
+    return asked
+
+
 @both
-def test_a_service_that_stays_away_is_given_up_once(many: Many) -> None:
-    with playing(Answer(status=0)) as script:
-        items = many(script.url, [b"photo"] * 40, patience_s=0, concurrency=1)
-    assert labels(items) == ["unreachable"] * 40
-    assert len(script.asked) == 1
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout])
+def test_a_service_to_which_no_connection_can_be_made_is_given_up_once(
+    many: Many, error: type[httpx.RequestError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = losing_the_first(error, monkeypatch)
+    items = many("http://service", [b"photo"] * 24, patience_s=0, concurrency=1)
+    assert labels(items) == ["unreachable"] * 24
+    assert len(asked) == 1
+
+
+@both
+@pytest.mark.parametrize(
+    "error", [httpx.ReadTimeout, httpx.WriteTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError]
+)
+def test_a_request_that_has_no_answer_fails_alone(
+    many: Many, error: type[httpx.RequestError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losing_the_first(error, monkeypatch)
+    items = many("http://service", [b"photo"] * 24, patience_s=0, concurrency=1)
+    assert labels(items) == ["unreachable"] * 8 + list("abcdefgh") * 2
 
 
 @both
@@ -272,6 +307,28 @@ def test_an_iterator_that_is_left_early_makes_no_call_that_had_not_begun(monkeyp
     with closing(in_order(call, groups(), 2)) as items:
         assert next(items) == 0
     assert 3 not in called, "it waited for 1 and 2, which have both threads"
+
+
+@pytest.mark.timeout(60)  # or it would wait as long as the service says
+def test_a_pause_between_attempts_ends_once_the_iterator_is_left() -> None:
+    given_up: list[str] = []
+    full = refused(QueueFull("full"), {"Retry-After": "900"})
+    with playing(full) as script, Client(script.url, patience_s=1000) as client:
+
+        def call(group: list[str]) -> list[Any]:
+            if group == ["done"]:
+                wait_for(lambda: script.asked)
+                return group
+            try:
+                return [client.predict(b"photo")]
+            except Unreachable as exc:
+                given_up.append(exc.detail)
+                raise
+
+        with closing(in_order(call, [["done"], ["paused"]], 2)) as items:
+            assert next(items) == "done"
+    assert given_up == ["given up, as nobody waits for the answer any more"]
+    assert len(script.asked) == 1
 
 
 async def test_an_asynchronous_iterator_that_is_left_early_ends_what_it_began() -> None:

@@ -1,13 +1,20 @@
 """What a training keeps to go on from, and when it refuses to."""
 
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import pytest
 
-from app.errors import StartError
+from app.errors import CannotWrite, StartError
 from app.training.recipe import Recipe
 from app.training.state import Row, State
+from tests.support.data import REPOSITORY
 
 RECIPE = Recipe(
     alpha=0.5, resolution=160, start="imagenette", epochs=3, head_only=False, mirror=True, validation="", seed=0
@@ -67,6 +74,81 @@ def test_without_the_wish_to_go_on_it_begins_anew(tmp_path: Path) -> None:
     assert not state.begin(RECIPE, PHOTOS, resume=False)
     assert (state.rows(), state.best.exists()) == ([], False)
     assert not state.begin(RECIPE, PHOTOS, resume=True)
+
+
+def test_a_second_training_of_the_same_folder_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    state = State(tmp_path / "new" / "own.training")
+    with state.alone():
+        state.begin(RECIPE, PHOTOS, resume=False)
+        state.remove()
+        with pytest.raises(StartError) as refused, State(state.folder).alone():
+            pytest.fail("both are running")
+        with State(tmp_path / "new" / "other.training").alone():
+            pass
+        with pytest.raises(StartError), State(state.folder).alone():
+            pytest.fail("the refusal has freed the folder")
+    assert str(refused.value) == (
+        f"a training for this --output is running already, in {state.folder}; wait until it has ended, or choose "
+        "another --output"
+    )
+    with state.alone():
+        pass
+    assert list(state.folder.parent.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from app.training.state import State
+
+with State(Path(sys.argv[1])).alone():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_training_that_was_killed_keeps_nobody_out(tmp_path: Path) -> None:
+    state = State(tmp_path / "own.training")
+    killed = subprocess.run([sys.executable, "-c", KILLED, state.folder], cwd=REPOSITORY, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with state.alone(), pytest.raises(StartError), state.alone():
+        pytest.fail("both are running")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_ends_while_another_begins_lets_in_only_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, real = State(tmp_path / "own.training"), fcntl.flock
+    first = state.alone()
+    first.__enter__()
+
+    def flock(file: IO[bytes], operation: int) -> None:
+        first.__exit__(None, None, None)
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StartError, match="is running already"), state.alone():
+        pytest.fail("what is locked is a file that is gone, and the next training would have another")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
+def test_where_nothing_can_be_locked_a_training_runs_all_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with State(tmp_path / "own.training").alone(), State(tmp_path / "own.training").alone():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    state = State(tmp_path / "file" / "own.training")
+    with pytest.raises(CannotWrite, match=rf"^{tmp_path / 'file'}: cannot write there: .+$"), state.alone():
+        pytest.fail("it runs")
 
 
 def test_the_seconds_of_a_training_are_known_to_whoever_goes_on_with_it(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ class Unreachable(ClientError):
 
 
 class NoConnection(Unreachable):
-    """No connection could be made, so that other requests would fail, too."""
+    """No connection could be made, or each was lost, until the patience was over: other requests would fail, too."""
 
 
 class UnexpectedAnswer(ClientError):

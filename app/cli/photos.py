@@ -1,16 +1,17 @@
 """Finds and reads the photos that a command line names: files, folders, patterns and standard input."""
 
-import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from app.errors import StartError, Unreadable
-from app.imaging.folder import files
+from app.imaging.folder import Here, files, matching
 from app.imaging.formats import SUFFIXES, is_of_finder, is_photo
+from app.imaging.pattern import Pattern, split
 
 STDIN: Final = "-"
 MOST_BYTES: Final = 2**30
@@ -57,16 +58,9 @@ def find(arguments: Iterable[str]) -> list[PhotoFile]:
 def _named(argument: str) -> list[str]:
     if os.path.isdir(argument):
         return _all(argument, sorted(_below(argument)))
-    if os.path.exists(argument) or not glob.has_magic(argument):
+    if os.path.exists(argument) or (found := split(argument)) is None:
         return [argument]
-    names = {name for match in glob.glob(argument, recursive=True) for name in _matched(match)}
-    return _all(argument, sorted(names))
-
-
-def _matched(name: str) -> Iterable[str]:
-    if os.path.isdir(name):
-        return _below(name)
-    return [name] if os.path.isfile(name) and not is_of_finder(name) else []
+    return _all(argument, sorted(_matched(*found)))
 
 
 def _all(argument: str, names: list[str]) -> list[str]:
@@ -76,7 +70,20 @@ def _all(argument: str, names: list[str]) -> list[str]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    try:
+    with _looking():
         yield from filter(is_photo, files(folder))
+
+
+def _matched(folder: str, pattern: Pattern) -> Iterator[str]:
+    with _looking():
+        for path, itself in matching(Here(folder), pattern):
+            if is_photo(path) or (itself and os.path.isfile(path) and not is_of_finder(path)):
+                yield path
+
+
+@contextmanager
+def _looking() -> Iterator[None]:
+    try:
+        yield
     except OSError as exc:
         raise StartError(f"cannot look for photos in {exc.filename}: {exc.strerror}") from exc

@@ -119,9 +119,10 @@ def _unreachable(error: httpx.RequestError) -> Unreachable:
             return NoConnection(f"{found}; is the proxy running that {proxy} names? {without}")
         address = url.netloc.decode()
         return NoConnection(f"{found}; is the service running at {url.scheme}://{address}?")
+    if not isinstance(error, httpx.TimeoutException):
+        return NoConnection(found)
     unreachable = Unreachable(found)
-    if isinstance(error, httpx.TimeoutException):
-        unreachable.add_note("A client with a larger timeout_s waits longer.")
+    unreachable.add_note("A client with a larger timeout_s waits longer.")
     return unreachable
 
 

@@ -169,7 +169,7 @@ def _locked(file: IO[bytes], lock: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(file.fileno()), lock.stat())
-    except (BlockingIOError, FileNotFoundError):
+    except (BlockingIOError, PermissionError, FileNotFoundError):  # file systems differ in what they say
         return False
     except OSError:  # this file system has no locks
         return True

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -209,10 +210,16 @@ def test_a_service_that_stays_away_is_given_up_once_for_all_photos(monkeypatch: 
     assert len({*map(id, found)}) == 1, "it was asked once"
 
 
-def test_a_request_that_was_lost_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "PATIENCE_S", 0.0)
-    with playing(INFO, Answer(status=0), predicted("a", "b")) as script:
+def test_a_request_that_takes_too_long_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with playing(INFO, predicted("a", "b")) as script:
         remote = asking(script.url)
+        real = httpx.Client.send
+
+        def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+            monkeypatch.setattr(httpx.Client, "send", real)
+            raise httpx.ReadTimeout("timed out", request=request)
+
+        monkeypatch.setattr(httpx.Client, "send", send)
         assert [codes(remote.classify([b"a", b"b"], 1)) for _ in range(2)] == [["unreachable"] * 2, [""] * 2]
         remote.close()
 

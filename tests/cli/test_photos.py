@@ -50,9 +50,10 @@ def test_patterns_that_the_shell_left_are_searched(folder: Path) -> None:
 def test_a_folder_that_a_pattern_finds_is_all_photos_below_it_each_once(pattern: str, folder: Path) -> None:
     (folder / "sub" / "notes.md").touch()
     (folder / "empty").mkdir()
-    assert names(folder, "su*") == names(folder, "sub") == ["sub/c.jpeg", "sub/deep/d.webp"]
+    assert names(folder, "s*b") == names(folder, "sub") == ["sub/c.jpeg", "sub/deep/d.webp"]
+    (folder / "sub" / "circle").symlink_to(folder)
     files = ["[odd].gif", "a.PNG", "b.jpg", "notes.txt", "plain", "sub/c.jpeg", "sub/deep/d.webp"]
-    assert names(folder, pattern) == sorted([*files, *(["sub/notes.md"] if pattern == "**" else [])])
+    assert names(folder, pattern) == files
 
 
 @pytest.mark.parametrize("argument", ["*.tiff", "empty", "sub/*/*/*"])

@@ -103,8 +103,10 @@ def losing_the_first(error: type[httpx.RequestError], monkeypatch: pytest.Monkey
 
 
 @both
-@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout])
-def test_a_service_to_which_no_connection_can_be_made_is_given_up_once(
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError]
+)
+def test_a_service_to_which_no_connection_is_made_or_stays_is_given_up_once(
     many: Many, error: type[httpx.RequestError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = losing_the_first(error, monkeypatch)
@@ -114,10 +116,8 @@ def test_a_service_to_which_no_connection_can_be_made_is_given_up_once(
 
 
 @both
-@pytest.mark.parametrize(
-    "error", [httpx.ReadTimeout, httpx.WriteTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError]
-)
-def test_a_request_that_has_no_answer_fails_alone(
+@pytest.mark.parametrize("error", [httpx.ReadTimeout, httpx.WriteTimeout])
+def test_a_request_that_takes_too_long_fails_alone(
     many: Many, error: type[httpx.RequestError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losing_the_first(error, monkeypatch)

@@ -144,6 +144,18 @@ def test_where_nothing_can_be_locked_a_training_runs_all_the_same(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_somebody_has_keeps_a_training_out_whatever_the_file_system_calls_it(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StartError, match="is running already"), State(tmp_path / "own.training").alone():
+        pytest.fail("it runs")
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     state = State(tmp_path / "file" / "own.training")

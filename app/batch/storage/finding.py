@@ -1,17 +1,18 @@
 """Finding files: all below a folder, those that match a pattern, and what is directly in a folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pyarrow import fs
 
 from app.batch.storage.asking import asked, said
 from app.batch.storage.names import is_remote, locate, path_of
-from app.batch.storage.pattern import WHOLE, Pattern, split
 from app.errors import StartError, without_password
+from app.imaging.folder import Entry, Folder, Here, files, matching
+from app.imaging.pattern import WHOLE, Pattern, split
 
 _ROOT: Final = 3
 """How many parts between slashes a URL has before its path (`s3:`, nothing, and the bucket). They are no pattern."""
@@ -28,79 +29,34 @@ def find(argument: str) -> Iterator[str]:
     except StartError:
         raise
     except Exception as exc:  # packages of others have errors of their own
-        raise StartError(f"cannot look for photos in {without_password(argument)}: {said(exc)}") from exc
+        where = without_password(getattr(exc, "filename", None) or argument)
+        raise StartError(f"cannot look for photos in {where}: {said(exc)}") from exc
 
 
 def _local(argument: str) -> Iterator[str]:
     if os.path.isdir(argument):
-        yield from _matching(_Here(argument), WHOLE)
+        yield from files(argument)
     elif os.path.exists(argument) or (found := split(argument)) is None:
         yield argument
     else:
         folder, pattern = found
-        yield from _matching(_Here(folder), pattern)
+        yield from _paths(Here(folder), pattern)
 
 
 def _remote(argument: str) -> Iterator[str]:
     system, path = locate(argument)
     kind = system.get_file_info(path).type
     if kind == fs.FileType.Directory:
-        yield from _matching(_There(argument.rstrip("/"), system, path), WHOLE)
+        yield from _paths(_There(argument.rstrip("/"), system, path), WHOLE)
     elif kind == fs.FileType.File or (found := split(argument, _ROOT)) is None:
         yield argument
     else:
         folder, pattern = found
-        yield from _matching(_There(folder.rstrip("/"), system, locate(folder)[1]), pattern)
+        yield from _paths(_There(folder.rstrip("/"), system, locate(folder)[1]), pattern)
 
 
-class _Folder(Protocol):
-    def entries(self) -> "Iterator[_Entry]":
-        """Yield what is directly in this folder."""
-
-
-_Entry = tuple[str, str, _Folder | None]
-"""The name of a file or a folder, its path as the user would write it, and the folder if it is one."""
-
-
-def _matching(top: _Folder, pattern: Pattern) -> Iterator[str]:
-    """Yield the files that a pattern in a folder stands for. Only the folders where there may be some are read."""
-    waiting = [(top, pattern.start)]
-    while waiting:
-        parent, before = waiting.pop()
-        for name, path, folder in parent.entries():
-            places = pattern.after(before, name)
-            if folder and places:
-                waiting.append((folder, places))
-            elif not folder and pattern.matches(places):
-                yield path
-
-
-@dataclass(frozen=True, slots=True)
-class _Here:
-    """A folder of this machine, and those that it is in, each by its device and its number there.
-
-    A link to a folder stands for that folder, unless it is one that the link is in: that would lead in a circle. A link
-    that leads nowhere is a file, which cannot be read.
-    """
-
-    path: str
-    parents: tuple[tuple[int, int], ...] = ()
-
-    def entries(self) -> Iterator[_Entry]:
-        """Yield what is in this folder. Raises `OSError` if it cannot be read."""
-        here = self.path or os.curdir
-        found = os.stat(here)
-        parents = (*self.parents, (found.st_dev, found.st_ino))
-        if parents[-1] in self.parents:
-            return
-        with os.scandir(here) as entries:
-            for entry in entries:
-                path = os.path.join(self.path, entry.name)
-                yield entry.name, path, _Here(path, parents) if _is_folder(entry) else None
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
+def _paths(top: Folder, pattern: Pattern) -> Iterator[str]:
+    return (found.path for found in matching(top, pattern))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +67,12 @@ class _There:
     system: Any
     path: str
 
-    def entries(self) -> Iterator[_Entry]:
+    def entries(self, _names: Sequence[str] | None) -> Iterator[Entry]:
         """Yield what is in this folder. Raises what `system` does if that does not answer."""
         for info in self.system.get_file_info(fs.FileSelector(self.path)):
             url = self.url + info.path[len(self.path) :]
             is_folder = info.type == fs.FileType.Directory
-            yield info.base_name, url, _There(url, self.system, info.path) if is_folder else None
+            yield Entry(info.base_name, url, _There(url, self.system, info.path) if is_folder else None)
 
 
 def inside(name: str) -> Iterator[str]:

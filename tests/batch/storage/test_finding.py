@@ -20,7 +20,7 @@ TREE = (
 PATTERNS = {
     "photos/*.jpg": "1.jpg",
     "photos/**/*.jpg": "1.jpg a/2.jpg a/b/4.jpg a/b/b/5.jpg a/ab.jpg/6.jpg",
-    "photos/**": " ".join(TREE),
+    "photos/**": "1.jpg a/2.jpg a/.3.jpg a/b/4.jpg a/b/b/5.jpg a/ab.jpg/6.jpg a/notes.txt c/.d/8",
     "photos/**/": " ".join(TREE),
     "photos/*/": "a/2.jpg a/.3.jpg a/b/4.jpg a/b/b/5.jpg a/ab.jpg/6.jpg a/notes.txt c/.d/8",
     "photos/*": "1.jpg a/2.jpg a/.3.jpg a/b/4.jpg a/b/b/5.jpg a/ab.jpg/6.jpg a/notes.txt c/.d/8",
@@ -34,6 +34,7 @@ PATTERNS = {
     "phot?s/.*/7.jpg": ".trash/7.jpg",
     "phot?s/a/**.txt": "a/notes.txt",
     "*/1.jpg": "1.jpg",
+    "photos/*/b/./4.jpg": "a/b/4.jpg",
 }
 """Patterns, and what they stand for in the folder `photos` with the files of `TREE`."""
 
@@ -79,7 +80,10 @@ def test_a_pattern_means_the_same_here_and_in_object_storage(
         Path(name).write_bytes(b"photo")
         far.put(name, b"photo")
     wanted = sorted(f"photos/{name}" for name in PATTERNS[pattern].split())
-    assert wanted == sorted({name for match in iglob(pattern, recursive=True) for name in below(match)})
+    spelled = f"{pattern}/*" if pattern.endswith("/**") else pattern  # what `**` at the end stands for, not the start
+    assert wanted == sorted(
+        {os.path.normpath(name) for match in iglob(spelled, recursive=True) for name in below(match)}
+    )
     assert sorted(finding.find(pattern)) == wanted
     assert sorted(finding.find(f"{tmp_path}/{pattern}")) == [f"{tmp_path}/{name}" for name in wanted]
     assert sorted(finding.find(f"{URL}/{pattern}")) == [f"{URL}/{name}" for name in wanted]
@@ -92,8 +96,24 @@ def below(path: str) -> list[str]:
 
 def test_a_pattern_takes_no_photo_twice_where_links_lead_in_a_circle(folder: Path) -> None:
     (folder / "sub" / "circle").symlink_to(folder)
-    for pattern in ("**/*.jp*g", "*"):
-        assert len(found(folder, pattern)) == len({os.path.realpath(folder / name) for name in found(folder, pattern)})
+    assert found(folder, "**/*.jp*g") == ["b.jpg", "sub/c.jpeg"]
+    assert found(folder, "*") == found(folder, "**") == sorted(FILES)
+
+
+def test_a_name_behind_a_wildcard_is_found_in_a_folder_that_may_not_be_listed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if os.path.basename(path) == "sub":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert found(folder, "s*/deep/*") == ["sub/deep/d.webp"]
+    with pytest.raises(StartError, match=r"photos in .*/sub: Permission denied"):
+        found(folder, "s*/d*/*")
 
 
 def test_a_photo_behind_a_link_that_leads_nowhere_is_not_passed_over_by_a_pattern(folder: Path) -> None:

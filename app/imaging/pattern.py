@@ -1,5 +1,6 @@
-"""Patterns of names, which mean the same on this machine and in object storage."""
+"""Patterns of the names of files and folders, which mean the same on this machine and in object storage."""
 
+import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from glob import has_magic
@@ -34,6 +35,13 @@ class Pattern:
         fitting = {place for place in places if _fits(name, self.parts[place])}
         return self._reached({place if self.parts[place] == FOLDERS else place + 1 for place in fitting})
 
+    def names(self, places: Places) -> list[str] | None:
+        """Return the only names that can fit, if the pattern says them; None if others may."""
+        if self.matches(places):
+            return None
+        parts = {self.parts[place] for place in places}
+        return None if any(not part or has_magic(part) for part in parts) else sorted(parts)
+
     def matches(self, places: Places) -> bool:
         """Whether these are the places after a name that matches, or after what is in a folder that does."""
         return len(self.parts) in places
@@ -61,11 +69,13 @@ def _fits(name: str, part: str) -> bool:
 def split(argument: str, root: int = 0) -> tuple[str, Pattern] | None:
     """Return the folder in which a pattern is to be searched, with a slash at its end, and the pattern in there.
 
-    The first `root` parts between slashes are no pattern. Returns None where nothing is.
+    The first `root` parts between slashes are no pattern. Returns None where nothing is. `**` at the end stands for all
+    that does not begin with a dot.
     """
     parts = argument.split("/")
     first = next((at for at in range(root, len(parts)) if has_magic(parts[at])), None)
     if first is None:
         return None
-    between = (part for part in parts[first:-1] if part)
-    return "".join(f"{part}/" for part in parts[:first]), Pattern((*between, parts[-1]))
+    between = (part for part in parts[first:-1] if part not in ("", os.curdir))
+    last = (FOLDERS, "*") if parts[-1] == FOLDERS else parts[-1:]
+    return "".join(f"{part}/" for part in parts[:first]), Pattern((*between, *last))

@@ -65,16 +65,26 @@ MinAccuracy = Annotated[
 
 
 def settings_with(
-    alpha: str | None, resolution: str | None, precision: str | None, *, url: str | None = None, budget: Budget = FREE
+    alpha: str | None, resolution: str | None, precision: str | None, *, budget: Budget = FREE
 ) -> Settings:
     """Return the settings with these flags. Raises `StartError` for flags that are wrong or exclude each other."""
-    if url and precision:
-        raise StartError("--precision is for a model that runs here; a service has the one that it was started with")
     if budget != FREE and (alpha or resolution):
         raise StartError("--alpha or --resolution and a budget exclude each other; choose one")
     check_latency(budget.max_latency_ms)
     override(alpha=alpha, resolution=resolution, precision=precision)
     return environment.load()
+
+
+def check_place(
+    url: str | None, *, api_key: str | None = None, connections: int | None = None, precision: str | None = None
+) -> None:
+    """Raise `StartError` for a flag that would be ignored: a model's if a service is asked, a service's if none is."""
+    if url is not None and precision:
+        raise StartError("--precision is for a model that runs here; a service has the one that it was started with")
+    remote = {"--api-key": api_key, "--connections": connections}
+    if url is None and (given := [flag for flag, value in remote.items() if value is not None]):
+        needs = "need" if len(given) > 1 else "needs"
+        raise StartError(f"{' and '.join(given)} {needs} --url: without it, the model runs here")
 
 
 def check_latency(max_latency_ms: float | None) -> None:

@@ -44,13 +44,14 @@ def classify(
     if as_json and as_csv:
         raise StartError("--json and --csv cannot be used together; choose one")
     budget = Budget(max_macs, max_latency_ms, min_accuracy)
-    settings = choice.settings_with(alpha, resolution, precision, url=url, budget=budget)
+    choice.check_place(url, api_key=api_key, connections=connections, precision=precision)
+    settings = choice.settings_with(alpha, resolution, precision, budget=budget)
     found = find(photos)
     key = api_key or next((one.get_secret_value() for one in settings.api_keys), None)
-    if budget != choice.FREE and not url:
+    if budget != choice.FREE and url is None:
         settings = _within(budget, settings)
     wanted = choice.options(settings, alpha, resolution, budget)
-    with closing(RemoteBackend(url, key, connections, wanted) if url else LocalBackend(settings)) as backend:
+    with closing(LocalBackend(settings) if url is None else RemoteBackend(url, key, connections, wanted)) as backend:
         k = top_k_or_default(top_k, backend.classes)
         form = report.JSON if as_json else report.CSV if as_csv else report.TEXT
         with closing(classify_photos(found, backend, k)) as results:

@@ -120,7 +120,8 @@ def _vectors(photos: list[str], asked: Asked, most: int | None = None) -> "tuple
     from app.cli.vectors import collect
     from app.prediction.blocking import LocalBackend
 
-    settings = choice.settings_with(asked.alpha, asked.resolution, asked.precision, url=asked.url)
+    choice.check_place(asked.url, api_key=asked.api_key, precision=asked.precision)
+    settings = choice.settings_with(asked.alpha, asked.resolution, asked.precision)
     found = find(photos)
     if most is not None and len(found) > most:
         raise StartError(
@@ -128,7 +129,9 @@ def _vectors(photos: list[str], asked: Asked, most: int | None = None) -> "tuple
         )
     key = asked.api_key or next((one.get_secret_value() for one in settings.api_keys), None)
     wanted = choice.options(settings, asked.alpha, asked.resolution)
-    with closing(RemoteBackend(asked.url, key, None, wanted) if asked.url else LocalBackend(settings)) as backend:
+    with closing(
+        LocalBackend(settings) if asked.url is None else RemoteBackend(asked.url, key, None, wanted)
+    ) as backend:
         vectors, failed = collect(found, backend)
     if not vectors.names:
         raise StartError("there is no embedding: every photo failed")

@@ -161,6 +161,8 @@ def compile_(
 
     settings = environment.load()
     precision = precision or settings.precision
+    if calibrate is not None and precision != "int8":
+        raise StartError(f"--calibrate is for int8, and {precision} needs no photos; add --precision int8")
     print(tables.COMPILE_HEADER)
     chosen = variants(settings) if every else settings.lineup
     with Converter() as converter:

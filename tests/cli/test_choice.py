@@ -47,7 +47,6 @@ def test_flags_are_settings_and_a_wrong_one_is_named_as_it_was_given() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"precision": "int8", "url": "http://service"}, "--precision is for a model that runs here"),
         ({"alpha": "0.5", "budget": Budget(max_macs=9)}, "--alpha or --resolution and a budget exclude each other"),
         ({"resolution": "160", "budget": Budget(min_accuracy=0.5)}, "--alpha or --resolution and a budget exclude"),
         ({"budget": Budget(max_latency_ms=0)}, "--max-latency-ms 0 must be a finite number above 0"),
@@ -58,6 +57,19 @@ def test_flags_are_settings_and_a_wrong_one_is_named_as_it_was_given() -> None:
 def test_flags_that_do_not_go_together_are_one_line(given: Any, says: str) -> None:
     with pytest.raises(StartError, match=says):
         choice.settings_with(**{"alpha": None, "resolution": None, "precision": None} | given)
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "says"),
+    [
+        ("http://service", {"precision": "int8"}, "^--precision is for a model that runs here"),
+        (None, {"api_key": "secret"}, "^--api-key needs --url: without it, the model runs here$"),
+        (None, {"api_key": "secret", "connections": 3}, "^--api-key and --connections need --url: "),
+    ],
+)
+def test_a_flag_that_would_be_ignored_where_the_model_runs_is_refused(url: Any, given: Any, says: str) -> None:
+    with pytest.raises(StartError, match=says):
+        choice.check_place(url, **given)
 
 
 def test_a_service_is_asked_for_what_was_given_and_nothing_else() -> None:

@@ -72,6 +72,12 @@ def test_it_is_calibrated_on_the_photos_of_the_folder_at_its_resolution_and_kept
     assert model.suffix == ".tflite"
 
 
+def test_photos_that_no_precision_but_int8_needs_are_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["compile", "--precision", "float32", "--calibrate", str(tmp_path)])
+    assert isinstance(done.exception, StartError)
+    assert str(done.exception) == "--calibrate is for int8, and float32 needs no photos; add --precision int8"
+
+
 def test_a_variant_that_fails_does_not_keep_the_others_from_theirs(
     converted: list[tuple[int, ...]], tmp_path: Path
 ) -> None:

@@ -118,7 +118,7 @@ def test_a_photo_may_come_by_standard_input(process: Process, bundled: Environme
         (("--json", "--csv"), b"--json and --csv cannot be used together"),
         (("--url", "localhost:8000"), b"localhost:8000 is not an address of a service"),
         (("--url", "http://127.0.0.1:1"), b"no answer from http://127.0.0.1:1/model-info: "),
-        (("nothing/*.jpg",), b"there are no photos in nothing/*.jpg"),
+        (("nothing/*.jpg",), b"cannot look for photos in nothing/: No such file or directory"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(

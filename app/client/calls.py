@@ -218,7 +218,7 @@ def http_options(url: str, api_key: str | None, timeout_s: float, connections: i
     """
     if connections < 1:
         raise ValueError(f"connections {connections} is not 1 or more")
-    shown = without_password(url)
+    shown = without_password(url) or "''"
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as exc:

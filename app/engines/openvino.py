@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +120,7 @@ class OpenVINOEngine:
 
     def _open(self, shape: Shape) -> "_Opened":
         """Make the model ready for images of this shape `[r, r, 3]`. Raises `StartError` or `RuntimeError`."""
-        core = ov.Core()
+        core = _core()
         if self._exported is not None and self._exported[0] == shape:
             compiled = core.import_model(self._exported[1], DEVICE, self._settings())
         else:
@@ -148,7 +148,17 @@ class OpenVINOEngine:
         with temporary_folder() as folder:
             file = folder / "model.tflite"
             file.write_bytes(self._model)
-            return ov.Core().read_model(file)
+            return _core().read_model(file)
+
+
+@cache
+def _core() -> Any:
+    """Return what opens models, which a process has once and for good.
+
+    It gives the thread that first opens a model a stack for signals, and frees that when it ends. If there were several
+    and the last one had ended, the next signal would kill the process (OpenVINO's `SigAltStackSetup`).
+    """
+    return ov.Core()
 
 
 def _check_processor(precision: Precision) -> None:
@@ -157,7 +167,7 @@ def _check_processor(precision: Precision) -> None:
     In bfloat16 OpenVINO would compute in float32. In int8 it would give wrong answers: without these instructions its
     kernels add products in 16 bits, which overflow (docs/decisions/0031).
     """
-    if precision == "bfloat16" and "BF16" not in ov.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bfloat16" and "BF16" not in _core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
         raise _lacking(precision)
     if precision == "int8" and not instructions() & INT8:
         raise _lacking(precision)
@@ -170,7 +180,7 @@ def _check_arithmetic(compiled: Any, precision: Precision) -> None:
 
 
 def _lacking(precision: Precision) -> StartError:
-    processor = ov.Core().get_property(DEVICE, "FULL_DEVICE_NAME")
+    processor = _core().get_property(DEVICE, "FULL_DEVICE_NAME")
     wanted = "VNNI or AMX" if precision == "int8" else "AVX512-BF16 or AMX"
     instead = ", or MOBILENET_ENGINE=litert" if precision == "int8" else ""
     return StartError(

@@ -63,6 +63,26 @@ def test_an_engine_comes_through_a_pickle_and_answers_the_same(engine: "OpenVINO
         )
 
 
+def test_a_signal_is_heard_after_engines_have_come_and_gone() -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from app.engines.base import patterns
+from app.engines.openvino import OpenVINOEngine
+
+def answer():
+    engine = OpenVINOEngine(Path({str(MODEL)!r}), 1)
+    for side in (64, 96):
+        engine.predict(list(patterns(1, side)))
+
+answer()
+signal.signal(signal.SIGHUP, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n")
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_runs_as_it_was_told_and_not_as_the_processor_suggests(threads: int) -> None:
     engine = OpenVINOEngine(MODEL, threads)

@@ -22,8 +22,11 @@ SLOW = $(sort $(shell grep --recursive --files-with-matches --extended-regexp 'm
 # These fork their own process, which fails once OpenVINO has run in it, as other tests have it do (decision 31).
 FORKING := tests/server/test_supervisor.py tests/server/test_template.py
 CONTAINER := tests/e2e/test_container.py
+# A process that replaces one that crashed may wait for tests for ever (xdist 3.8). Without it the run ends and names the
+# test that crashed.
+BY_FILES := --dist loadfile --max-worker-restart 0
 # In this order, as the few tests of the long files would come last otherwise. One process runs all that import TensorFlow.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder --together 'tests/(?!cli|documents|e2e)'
+SIDE_BY_SIDE := --numprocesses 3 $(BY_FILES) --no-loadscope-reorder --together 'tests/(?!cli|documents|e2e)'
 
 # Else every process of the tests translates TensorFlow and all other packages again, which takes most of its seconds.
 test test-fast test-container test-slow test-distil test-nodes: export PYTHONDONTWRITEBYTECODE :=
@@ -41,7 +44,7 @@ test: $(VENV)/installed-for-tests
 
 test-fast: $(VENV)/installed-for-tests
 	$(BIN)/pytest -p no:schemathesis $(FORKING); forking=$$?; \
-	$(BIN)/pytest -p no:schemathesis --numprocesses 4 --dist loadfile --ignore tests/e2e $(FORKING:%=--ignore=%) \
+	$(BIN)/pytest -p no:schemathesis --numprocesses 4 $(BY_FILES) --ignore tests/e2e $(FORKING:%=--ignore=%) \
 		-m "not tensorflow and not e2e" --skipped=$(SKIPPED) && exit $$forking
 
 # It has temporary files of its own: two runs that end together both remove those of older runs, and one of them fails.

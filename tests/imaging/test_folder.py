@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from app.imaging.folder import files
+from app.imaging.folder import Here, files, matching
+from app.imaging.pattern import Pattern
 
 
 def found(folder: Path) -> list[str]:
     return sorted(os.path.relpath(name, folder) for name in files(str(folder)))
+
+
+def matched(folder: Path, *parts: str) -> list[str]:
+    return sorted(os.path.relpath(match.path, folder) for match in matching(Here(str(folder)), Pattern(parts)))
 
 
 def test_a_linked_folder_is_one_of_the_folder(tmp_path: Path) -> None:
@@ -42,3 +47,30 @@ def test_a_link_that_leads_nowhere_harms_no_file_beside_it(tmp_path: Path, targe
     (tmp_path / "a.jpg").touch()
     (tmp_path / "lost").symlink_to(tmp_path / target)
     assert found(tmp_path) == ["a.jpg", "lost"]
+    assert matched(tmp_path, "l*") == ["lost"]
+
+
+def test_a_pattern_takes_no_photo_twice_where_links_lead_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.jpg").touch()
+    (tmp_path / "sub" / "circle").symlink_to(tmp_path)
+    for parts in (("**", "*.jp*g"), ("*",), ("**", "*")):
+        assert matched(tmp_path, *parts) == ["sub/a.jpg"]
+
+
+def test_a_name_behind_a_wildcard_is_found_in_a_folder_that_may_not_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    (tmp_path / "sub" / "deep" / "a.jpg").touch()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if os.path.basename(path) == "sub":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert matched(tmp_path, "s*", "deep", "*") == ["sub/deep/a.jpg"]
+    with pytest.raises(PermissionError):
+        matched(tmp_path, "s*", "d*", "*")

@@ -56,8 +56,8 @@ def files(folder: str) -> Iterator[str]:
 class Here:
     """A folder of this machine, and those that it is in, each by its device and its number there.
 
-    A link to a folder stands for that folder, unless it is one that the link is in: that would lead in a circle. A link
-    that leads nowhere is a file, which cannot be read.
+    A link to a folder stands for that folder, unless it is one that the link is in: that would lead in a circle. Only a
+    pattern that has the name of the link goes there. A link that leads nowhere is a file, which cannot be read.
     """
 
     path: str
@@ -74,7 +74,7 @@ class Here:
             for name in names:
                 path = os.path.join(self.path, name)
                 if os.path.lexists(path):
-                    yield Entry(name, path, Here(path, parents) if os.path.isdir(path) else None)
+                    yield Entry(name, path, Here(path) if os.path.isdir(path) else None)
             return
         with os.scandir(here) as entries:
             for entry in entries:

@@ -63,7 +63,7 @@ def _fits(name: str, part: str) -> bool:
         return True
     if name.startswith(".") and not part.startswith("."):
         return False
-    return part == FOLDERS or fnmatchcase(name, part)
+    return fnmatchcase(name, part)
 
 
 def split(argument: str, root: int = 0) -> tuple[str, Pattern] | None:

@@ -44,10 +44,11 @@ def test_two_folders_that_link_to_each_other_are_each_entered_once_from_each_sid
 
 @pytest.mark.parametrize("target", ["lost", "nowhere"])
 def test_a_link_that_leads_nowhere_harms_no_file_beside_it(tmp_path: Path, target: str) -> None:
-    (tmp_path / "a.jpg").touch()
-    (tmp_path / "lost").symlink_to(tmp_path / target)
-    assert found(tmp_path) == ["a.jpg", "lost"]
-    assert matched(tmp_path, "l*") == ["lost"]
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.jpg").touch()
+    (tmp_path / "sub" / "lost").symlink_to(tmp_path / "sub" / target)
+    assert found(tmp_path) == ["sub/a.jpg", "sub/lost"]
+    assert matched(tmp_path, "s*", "lost") == matched(tmp_path, "s*", "l*") == ["sub/lost"]
 
 
 def test_a_pattern_takes_no_photo_twice_where_links_lead_in_a_circle(tmp_path: Path) -> None:
@@ -56,6 +57,13 @@ def test_a_pattern_takes_no_photo_twice_where_links_lead_in_a_circle(tmp_path: P
     (tmp_path / "sub" / "circle").symlink_to(tmp_path)
     for parts in (("**", "*.jp*g"), ("*",), ("**", "*")):
         assert matched(tmp_path, *parts) == ["sub/a.jpg"]
+
+
+def test_a_link_that_a_pattern_names_is_followed_to_a_folder_that_it_is_in(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    (tmp_path / "a.jpg").touch()
+    assert matched(tmp_path, "s*", "up", "*.jpg") == matched(tmp_path, "s*", "up", "**", "*.jpg") == ["sub/up/a.jpg"]
 
 
 def test_a_name_behind_a_wildcard_is_found_in_a_folder_that_may_not_be_listed(

@@ -117,6 +117,7 @@ def test_a_photo_may_come_by_standard_input(process: Process, bundled: Environme
         (("--top-k", "0"), b"--top-k 0 is not between 1 and 10, the number of classes"),
         (("--json", "--csv"), b"--json and --csv cannot be used together"),
         (("--url", "localhost:8000"), b"localhost:8000 is not an address of a service"),
+        (("--url", ""), b"'' is not an address of a service"),
         (("--url", "http://127.0.0.1:1"), b"no answer from http://127.0.0.1:1/model-info: "),
         (("nothing/*.jpg",), b"cannot look for photos in nothing/: No such file or directory"),
     ],

@@ -131,14 +131,20 @@ def test_a_training_that_ends_while_another_begins_lets_in_only_one(
         pytest.fail("what is locked is a file that is gone, and the next training would have another")
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
-def test_where_nothing_can_be_locked_a_training_runs_all_the_same(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def no_lock(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every attempt to lock a file fail with this error of the system."""
+
     def flock(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
+def test_where_nothing_can_be_locked_a_training_runs_all_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_lock(number, monkeypatch)
     with State(tmp_path / "own.training").alone(), State(tmp_path / "own.training").alone():
         pass
     assert list(tmp_path.iterdir()) == []
@@ -148,10 +154,7 @@ def test_where_nothing_can_be_locked_a_training_runs_all_the_same(
 def test_a_lock_that_somebody_has_keeps_a_training_out_whatever_the_file_system_calls_it(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def flock(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+    no_lock(number, monkeypatch)
     with pytest.raises(StartError, match="is running already"), State(tmp_path / "own.training").alone():
         pytest.fail("it runs")
 
